@@ -1,0 +1,65 @@
+"""How long work tells how far it is: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("paha")
+
+
+class Progress:
+    """Counts `total` units of work with their rate and the time left.
+
+    On a terminal it draws a bar (tqdm); elsewhere it logs at most one line every `every` seconds, because
+    bars flood logs.
+    """
+
+    def __init__(self, total: int, what: str, unit: str = "clip", every: float = 15.0) -> None:
+        self.total, self.what, self.unit, self.every = total, what, unit, every
+        self.done = 0
+        self.started = self.last = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty() and total:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(n)
+            return
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            rate = self.done / max(now - self.started, 1e-9)
+            left = (self.total - self.done) / max(rate, 1e-9)
+            tail = f", {note}" if note else ""
+            log.info(
+                "%s: %d of %d, %.3g %ss/s, %.0f s left%s",
+                *(self.what, self.done, self.total, rate, self.unit, left, tail),
+            )
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def track(items: Iterable[T], total: int, what: str, unit: str = "clip") -> Iterator[T]:
+    """`items`, with progress."""
+    with Progress(total, what, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()

@@ -1,0 +1,166 @@
+"""Artifacts on any fsspec URL: a folder, `s3://bucket/prefix`, `memory://`.
+
+Every file appears whole or not at all: it is written under a temporary name and renamed (local), or uploaded
+in one piece (object stores). A stage's manifest is written after the files it names, so a manifest never
+speaks of something that is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class Store:
+    """Read and write artifacts below one URL; `rel` is always a relative path with `/`.
+
+    Picklable, so that worker processes can hold one. Raises `ValueError` for a `rel` that leaves the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        self.is_local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return (Store, (self.url,))
+
+    def full(self, rel: str) -> str:
+        """The path of `rel` on the file system behind the store."""
+        if rel.startswith("/") or ".." in rel.split("/"):
+            raise ValueError(f"path leaves the store: {rel!r}")
+        return f"{self.root}/{rel}"
+
+    def uri(self, rel: str) -> str:
+        """`rel` as a user would open it."""
+        return self.full(rel) if self.is_local else self.fs.unstrip_protocol(self.full(rel))
+
+    def exists(self, rel: str) -> bool:
+        return bool(self.fs.exists(self.full(rel)))
+
+    def glob(self, pattern: str) -> list[str]:
+        """Paths below the store that match `pattern`, sorted, relative to the store."""
+        skip = len(self.root.rstrip("/")) + 1
+        return sorted(str(p)[skip:] for p in self.fs.glob(self.full(pattern)))
+
+    def remove(self, rel: str) -> None:
+        """Remove a file or folder; absent is fine."""
+        if self.fs.exists(self.full(rel)):
+            self.fs.rm(self.full(rel), recursive=True)
+
+    # --- whole files -------------------------------------------------------------------------------------
+
+    def read_bytes(self, rel: str) -> bytes:
+        return bytes(self.fs.cat_file(self.full(rel)))
+
+    def write_bytes(self, rel: str, data: bytes) -> str:
+        """Publish `data` as `rel`; returns its sha256."""
+        with self.writing(rel) as path:
+            path.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+    def read_json(self, rel: str) -> Any:
+        return json.loads(self.read_bytes(rel))
+
+    def write_json(self, rel: str, value: Any) -> str:
+        return self.write_bytes(rel, json.dumps(value, indent=2, sort_keys=True).encode())
+
+    def read_table(self, rel: str) -> pa.Table:
+        with self.reading(rel) as path:
+            return pq.read_table(path, partitioning=None)
+
+    def write_table(self, rel: str, table: pa.Table) -> str:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return self.write_bytes(rel, sink.getvalue().to_pybytes())
+
+    @contextmanager
+    def writing(self, rel: str) -> Iterator[Path]:
+        """A local path to write; published as `rel` when the block ends without an error."""
+        target = self.full(rel)
+        suffix = "".join(Path(rel).suffixes[-2:])
+        if self.is_local:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp{suffix}")
+            try:
+                yield temporary
+                os.replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="paha-") as folder:
+            local = Path(folder) / ("file" + suffix)
+            yield local
+            self.fs.makedirs(os.path.dirname(target), exist_ok=True)
+            self.fs.put_file(str(local), target)
+
+    @contextmanager
+    def reading(self, rel: str) -> Iterator[Path]:
+        """A local path that holds `rel`: the file itself, or a temporary download."""
+        if self.is_local:
+            yield Path(self.full(rel))
+            return
+        with tempfile.TemporaryDirectory(prefix="paha-") as folder:
+            local = Path(folder) / Path(rel).name
+            self.fs.get_file(self.full(rel), str(local))
+            yield local
+
+    # --- whole folders (checkpoints) ---------------------------------------------------------------------
+
+    @contextmanager
+    def writing_folder(self, rel: str) -> Iterator[Path]:
+        """A local folder to fill; replaces `rel` as a whole when the block ends without an error."""
+        target = self.full(rel)
+        if self.is_local:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            temporary = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp")
+            temporary.mkdir()
+            old = Path(f"{target}.{uuid.uuid4().hex[:8]}.old")
+            try:
+                yield temporary
+                if os.path.exists(target):
+                    os.replace(target, old)
+                os.replace(temporary, target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="paha-") as folder:
+            yield Path(folder)
+            self.remove(rel)
+            self.fs.put(folder + "/", target + "/", recursive=True)
+
+    @contextmanager
+    def reading_folder(self, rel: str) -> Iterator[Path]:
+        """A local folder with the content of `rel`."""
+        if self.is_local:
+            yield Path(self.full(rel))
+            return
+        with tempfile.TemporaryDirectory(prefix="paha-") as folder:
+            self.fs.get(self.full(rel) + "/", folder + "/", recursive=True)
+            yield Path(folder)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex sha256 of a local file, read in pieces."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of a JSON-able value in canonical form: the fingerprint of settings."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
