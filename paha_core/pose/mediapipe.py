@@ -1,0 +1,138 @@
+"""MediaPipe's holistic tracker, mapped to the 133 points: the detector that needs no weights.
+
+The wheel of mediapipe 0.10.21 carries its networks, with one exception: of the three pose networks
+only the one of complexity 1. This module never lets MediaPipe fetch the others.
+
+The map (frames are not mirrored, so MediaPipe's left is the person's left):
+
+| 133 points | source | score |
+|---|---|---|
+| body 0-16 | 17 of the 33 pose points | their visibility |
+| feet 17-22 | toe and heel of the pose; it has no small toes | visibility; small toes 0 |
+| face 23-90 | the nearest vertices of the face mesh, iBUG order | 1 where the mesh was found |
+| hands 91-132 | 21 points a hand, in the same order | 1 where the hand was found |
+
+MediaPipe gives no score to a single face or hand point, so a found part counts as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paha_core.config import PoseConfig
+from paha_core.pose import layout
+from paha_core.pose.detect import check_frames
+from paha_core.pose.keypoints import Keypoints
+from paha_core.store import sha256_file
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it builds
+
+# 133-index -> index of the 33 pose points
+POSE_MAP = dict(enumerate((0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)))
+POSE_MAP |= {17: 31, 19: 29, 20: 32, 22: 30}  # big toe and heel, left and right
+
+# The 68 iBUG points as vertices of the 468-point face mesh.
+FACE_MAP = (
+    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),  # jaw
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),  # brows
+    *(168, 197, 5, 4, 75, 97, 2, 326, 305),  # nose
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),  # eyes
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),  # outer lips
+    *(78, 82, 13, 312, 308, 317, 14, 87),  # inner lips
+)
+
+_NETWORKS = (
+    "pose_detection/pose_detection.tflite",
+    "face_detection/face_detection_short_range.tflite",
+    "face_landmark/face_landmark.tflite",
+    "hand_landmark/hand_landmark_full.tflite",
+    "holistic_landmark/hand_recrop.tflite",
+)
+_POSE_NETWORKS = ("lite", "full", "heavy")
+
+
+class MediaPipe:
+    """`mp.solutions.holistic` in tracking mode, started afresh for each clip.
+
+    Raises `FileNotFoundError` for a `model_complexity` whose network the wheel does not carry.
+    """
+
+    name = "mediapipe"
+
+    def __init__(self, config: PoseConfig) -> None:
+        from mediapipe.python.solutions import holistic
+
+        paths = [modules_folder() / name for name in _NETWORKS]
+        paths.append(_pose_network(config.model_complexity))
+        self.version = version("mediapipe")
+        self.weights_sha256 = sha256_of_files(paths)
+        self._graph = holistic.Holistic(
+            static_image_mode=False,
+            model_complexity=config.model_complexity,
+            refine_face_landmarks=False,
+        )
+        self._fresh = True
+
+    def detect(self, frames: np.ndarray) -> Keypoints:
+        check_frames(frames)
+        if not self._fresh:
+            self._graph.reset()  # or the last clip's person would guide the search in this one
+        self._fresh = False
+        points = np.zeros((len(frames), layout.POINTS, 2), np.float32)
+        scores = np.zeros((len(frames), layout.POINTS), np.float32)
+        for frame, xy, score in zip(frames, points, scores, strict=True):
+            _to_layout(self._graph.process(np.ascontiguousarray(frame)), xy, score)
+        height, width = frames.shape[1:3]
+        points *= np.array((width, height), np.float32)
+        return Keypoints(
+            points, scores, (height, width), self.name, self.version, self.weights_sha256
+        )
+
+
+def _to_layout(found: Any, points: np.ndarray, scores: np.ndarray) -> None:
+    """Fill points [133, 2] (shares of width and height) and scores [133] of one frame."""
+    if found.pose_landmarks:
+        pose = found.pose_landmarks.landmark
+        for target, source in POSE_MAP.items():
+            points[target] = pose[source].x, pose[source].y
+            scores[target] = min(max(pose[source].visibility, 0.0), 1.0)
+    if found.face_landmarks:
+        mesh = found.face_landmarks.landmark
+        points[layout.FACE] = [(mesh[i].x, mesh[i].y) for i in FACE_MAP]
+        scores[layout.FACE] = 1
+    for part, hand in (
+        (layout.LEFT_HAND, found.left_hand_landmarks),
+        (layout.RIGHT_HAND, found.right_hand_landmarks),
+    ):
+        if hand:
+            points[part] = [(p.x, p.y) for p in hand.landmark]
+            scores[part] = 1
+
+
+def modules_folder() -> Path:
+    """Where the wheel keeps its networks."""
+    import mediapipe
+
+    return Path(mediapipe.__file__).parent / "modules"
+
+
+def _pose_network(complexity: int) -> Path:
+    path = modules_folder() / f"pose_landmark/pose_landmark_{_POSE_NETWORKS[complexity]}.tflite"
+    if not path.is_file():
+        # MediaPipe would download it here, unasked.
+        raise FileNotFoundError(
+            f"pose.model_complexity {complexity} needs {path}, which the mediapipe wheel does not"
+            " carry; use model_complexity 1"
+        )
+    return path
+
+
+def sha256_of_files(paths: list[Path]) -> str:
+    """One hash for several files, in their order."""
+    return hashlib.sha256("".join(sha256_file(p) for p in paths).encode()).hexdigest()
