@@ -1,0 +1,203 @@
+"""Speech to features at 25 frames a second: wav2vec2, or log-mel where no weights are given.
+
+Frame f stands for seconds f/25 to (f+1)/25 of the audio, that is samples 640 f to 640 (f+1) at 16
+kHz. Both encoders put what they compute on the centre of that interval; lip-sync is lost by as
+little as two frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from paha_core.config import AudioConfig
+from paha_core.models.protocols import AudioEncoder
+from paha_core.store import sha256_json
+
+SAMPLE_RATE = 16_000
+FPS = 25
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+Features = TypeVar("Features", np.ndarray, torch.Tensor)
+
+
+def open_audio_encoder(config: AudioConfig, device: str | torch.device = "cpu") -> AudioEncoder:
+    """The preset's audio encoder. `ValueError` or `FileNotFoundError` if weights are absent."""
+    if config.encoder == "log_mel":
+        return LogMel()
+    if not config.pretrained:
+        raise ValueError(
+            "audio.encoder wav2vec2 needs `pretrained`: a folder with its weights, or a hub id "
+            "(log_mel needs none)"
+        )
+    return Wav2Vec2(config.pretrained, device)
+
+
+def audio_windows(
+    features: Features, margin: int, start: int = 0, stop: int | None = None
+) -> Features:
+    """Equation A(f): each frame with `margin` neighbours on both sides, edges clamped.
+
+    `features` `[T, layers, width]` (numpy or torch) to `[F, 2*margin+1, layers, width]` for the
+    frames `start` to `stop` (all T by default); frame f itself sits at index `margin`. Clamping is
+    at the ends of the clip, not of the range.
+    """
+    total = len(features)
+    frames = np.arange(start, total if stop is None else stop)
+    index = np.clip(frames[:, None] + np.arange(-margin, margin + 1), 0, total - 1)
+    return features[index]
+
+
+def fit_wave(wave: np.ndarray, frames: int) -> np.ndarray:
+    """`wave` `[N]` at 16 kHz cut or zero-padded to exactly `frames` frames.
+
+    Raises `ValueError` when it is not mono, or when the lengths differ by more than one frame: then
+    something was resampled or cut wrongly, and padding would hide it.
+    """
+    if wave.ndim != 1:
+        raise ValueError(f"audio must be mono [N], not of shape {wave.shape}")
+    want = frames * SAMPLES_PER_FRAME
+    if abs(len(wave) - want) > SAMPLES_PER_FRAME:
+        raise ValueError(
+            f"audio of {len(wave) / SAMPLE_RATE:.3f} s does not belong to {frames} frames "
+            f"({frames / FPS:.3f} s at {FPS} fps): wrong rate, or cut apart"
+        )
+    return np.pad(wave.astype(np.float32), (0, max(0, want - len(wave))))[:want]
+
+
+class LogMel:
+    """Log-mel stand-in: 40 bands, four hops of 10 ms a frame, as `[frames, 4, 40]`.
+
+    Hop k's window of 25 ms is centred on the middle of its 10 ms. The normalisation is fixed (about
+    zero mean and unit variance on speech), so that features do not depend on the rest of the clip.
+    """
+
+    name = "log-mel"
+    layers = 4
+    width = 40
+
+    hop, window, n_fft = 160, 400, 512
+    floor, mean, deviation = (
+        1e-5,
+        -3.2,
+        1.6,
+    )  # of log10(mel), measured on speech: espeak's and recorded
+
+    def __init__(self) -> None:
+        keys = ("name", "layers", "width", "hop", "window", "n_fft", "floor", "mean", "deviation")
+        self.sha256 = sha256_json({key: getattr(self, key) for key in keys})
+
+    def encode(self, wave: np.ndarray, frames: int) -> np.ndarray:
+        import librosa
+
+        side = (self.n_fft - self.hop) // 2
+        mel = librosa.feature.melspectrogram(
+            y=np.pad(fit_wave(wave, frames), side),
+            sr=SAMPLE_RATE,
+            n_fft=self.n_fft,
+            win_length=self.window,
+            hop_length=self.hop,
+            n_mels=self.width,
+            center=False,
+        )
+        scaled = (np.log10(np.maximum(mel, self.floor)) - self.mean) / self.deviation
+        return scaled.T.reshape(frames, self.layers, self.width).astype(np.float16)
+
+
+class Wav2Vec2:
+    """Hidden states 1 to L of a wav2vec2 (base: 12 of width 768), from 50 Hz to 25 fps.
+
+    The whole clip goes through in one pass; beyond `chunk` seconds in pieces that see `context`
+    seconds on each side of what they contribute.
+    """
+
+    name = "wav2vec2"
+
+    def __init__(
+        self,
+        pretrained: str,
+        device: str | torch.device = "cpu",
+        chunk: float = 60.0,
+        context: float = 2.0,
+    ) -> None:
+        from transformers import Wav2Vec2Model
+
+        self.device = torch.device(device)
+        self.model = load_frozen(Wav2Vec2Model, pretrained, "audio.pretrained").to(self.device)
+        config = self.model.config
+        self.layers, self.width = config.num_hidden_layers, config.hidden_size
+        self.normalise = _normalises(pretrained)
+        self.chunk, self.context = round(chunk * FPS), round(context * FPS)
+        # Output k of the convolutions sees `field` samples from stride*k on; its centre is in their
+        # middle.
+        self.stride, field = 1, 1
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            field += (kernel - 1) * self.stride
+            self.stride *= stride
+        self.centre = field / 2
+        settings = [self.normalise, self.chunk, self.context, "linear, centres aligned"]
+        self.sha256 = sha256_json([weights_sha256(self.model), settings])
+
+    @torch.no_grad()
+    def encode(self, wave: np.ndarray, frames: int) -> np.ndarray:
+        wave = fit_wave(wave, frames)
+        if self.normalise:
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        pieces = []
+        for start in range(0, frames, self.chunk):
+            stop = min(start + self.chunk, frames)
+            low, high = max(0, start - self.context), min(frames, stop + self.context)
+            seen = self._pass(wave[low * SAMPLES_PER_FRAME : high * SAMPLES_PER_FRAME], high - low)
+            pieces.append(seen[start - low : stop - low])
+        return np.concatenate(pieces)
+
+    def _pass(self, wave: np.ndarray, frames: int) -> np.ndarray:
+        samples = torch.from_numpy(wave)[None].to(self.device)
+        states = self.model(samples, output_hidden_states=True).hidden_states[1:]
+        hidden = torch.stack([state[0] for state in states], dim=1).float()  # [K, layers, width]
+        centres = (torch.arange(frames, device=hidden.device) + 0.5) * SAMPLES_PER_FRAME
+        position = ((centres - self.centre) / self.stride).clamp(0, len(hidden) - 1)
+        left = position.floor().long()
+        right = (left + 1).clamp(max=len(hidden) - 1)
+        share = (position - left)[:, None, None]
+        return torch.lerp(hidden[left], hidden[right], share).half().cpu().numpy()
+
+
+def _normalises(pretrained: str) -> bool:
+    """Whether the checkpoint wants zero mean and unit variance: yes, unless its folder says no."""
+    path = Path(pretrained) / "preprocessor_config.json"
+    return bool(json.loads(path.read_text()).get("do_normalize", True)) if path.is_file() else True
+
+
+def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
+    """A transformers model in evaluation mode without gradients, from a local folder or a hub id.
+
+    Raises `FileNotFoundError` naming the preset key when there is neither.
+    """
+    local = Path(pretrained).expanduser()
+    looks_local = (
+        local.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") != 1
+    )
+    if not local.exists() and looks_local:
+        raise FileNotFoundError(f"{key}: no folder {pretrained}")
+    try:
+        model = model_class.from_pretrained(
+            str(local) if local.exists() else pretrained, weights_only=True, dtype=torch.float32
+        )
+    except OSError as error:
+        raise FileNotFoundError(f"{key}: no usable weights at {pretrained}: {error}") from error
+    return model.eval().requires_grad_(False)
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Hex sha256 over names, shapes and values of a model's state, wherever it was loaded from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
