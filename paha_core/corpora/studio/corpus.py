@@ -1,0 +1,237 @@
+"""Renders the corpus folder: which programmes there are, which are up to date, and their lists."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES
+from paha_core.corpora.studio.script import split_of
+from paha_core.corpora.studio.speech import ENGINE
+
+CODE_VERSION = 1  # raise it when drawing, motion or speech change what is rendered
+
+PATS_COLUMNS = (
+    "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn",
+    "video_link",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudioProgramme:
+    """One rendered programme: speaker, "pats" or "cnas", split, files, frame count and rate."""
+
+    speaker: str
+    form: str
+    index: int
+    split: str
+    video: Path
+    truth: Path
+    frames: int
+    fps: int
+    rendered: bool  # False if it was there already
+
+
+@dataclass(frozen=True)
+class StudioCorpus:
+    """What `render_corpus` made. `intervals` is PATS's csv; CNAS has none."""
+
+    root: Path
+    intervals: Path
+    programmes: tuple[StudioProgramme, ...]
+
+    @property
+    def pats_videos(self) -> Path:
+        """The folder of the PATS form's videos."""
+        return self.root / "pats" / "videos"
+
+    @property
+    def cnas_videos(self) -> Path:
+        """The folder of the CNAS form: `<speaker>/<programme>.mp4`."""
+        return self.root / "cnas"
+
+
+def render_corpus(
+    out: Path,
+    *,
+    programmes: int,
+    seconds: float,
+    height: int = 512,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> StudioCorpus:
+    """Render `programmes` programmes of about `seconds` seconds for every identity.
+
+    Writes `pats/videos/*.mp4`, `pats/intervals.csv`, `cnas/<speaker>/*.mp4`, `truth/` and
+    `corpus.json` under `out`. A programme whose recipe is unchanged and whose files are there is
+    left alone. `height` is in pixels and even (frames are 16:9), `progress(done, total)` counts
+    programmes. Same arguments, same bytes.
+    """
+    if height % 2 or height < 64:
+        raise ValueError(f"height must be an even number of at least 64 pixels, not {height}")
+    out = Path(out)
+    known = _read_index(out / "corpus.json")
+    jobs = [(name, index) for index in range(programmes) for name in IDENTITIES]
+    entries: dict[str, dict[str, Any]] = {}
+    rendered: set[str] = set()
+    lock, done = threading.Lock(), 0
+
+    def one(name: str, index: int) -> None:
+        key = f"{name}/{programme_name(name, index)}"
+        recipe = _recipe(name, index, seconds, height, seed)
+        entry = known.get(key)
+        if entry is None or entry["recipe"] != recipe or not _present(out, entry):
+            entry = {**_render(out, name, index, seconds, height, seed), "recipe": recipe}
+            rendered.add(key)
+        with lock:
+            entries[key] = entry
+            if key in rendered:  # so that an interrupted run resumes where it stopped
+                _write_json(out / "corpus.json", _index({**known, **entries}, seed, height))
+
+    # threads, not processes: cv2 draws without the interpreter's lock and ffmpeg encodes in its own
+    # process, while spawned workers would need a `__main__` guard in every script that calls this
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for future in as_completed([pool.submit(one, *job) for job in jobs]):
+            future.result()
+            done += 1
+            if progress is not None:
+                progress(done, len(jobs))
+
+    made = {f"{name}/{programme_name(name, index)}" for name, index in jobs}
+    listed = {key: entries[key] for key in sorted(made)}
+    _write_json(out / "corpus.json", _index(listed, seed, height))
+    _write_intervals(out / "pats" / "intervals.csv", listed)
+    found = tuple(_programme(out, entry, key in rendered) for key, entry in listed.items())
+    return StudioCorpus(out, out / "pats" / "intervals.csv", found)
+
+
+def programme_name(name: str, index: int) -> str:
+    """A programme's name, unique over all speakers: "ada_000"."""
+    return f"{name}_{index:03d}"
+
+
+def _render(
+    out: Path, name: str, index: int, seconds: float, height: int, seed: int
+) -> dict[str, Any]:
+    from paha_core.corpora.studio import programme as p
+
+    identity = IDENTITIES[name]
+    programme = p.prepare(name, index, seconds=seconds, height=height, seed=seed)
+    file = programme_name(name, index)
+    folder = "pats/videos" if identity.form == "pats" else f"cnas/{name}"
+    video, truth = f"{folder}/{file}.mp4", f"truth/{name}/{file}.npz"
+    p.write_truth(out / truth, p.ground_truth(programme))
+    p.write_video(out / video, programme)
+    return {
+        "speaker": name,
+        "form": identity.form,
+        "index": index,
+        "split": split_of(identity, index),
+        "video": video,
+        "truth": truth,
+        "frames": programme.frames,
+        "fps": programme.form.fps,
+        "crop": list(programme.crop),
+        "sentences": list(programme.script.sentences),
+        "intervals": [[i.start, i.end] for i in programme.script.intervals],
+        "sha256": {video: p.sha256(out / video), truth: p.sha256(out / truth)},
+    }
+
+
+def _recipe(name: str, index: int, seconds: float, height: int, seed: int) -> str:
+    """A digest of everything that decides a programme's bytes."""
+    from paha_core.corpora.studio import sentences
+
+    parts = {
+        "identity": asdict(IDENTITIES[name]),
+        "crop_left": CROP_LEFT[name],
+        "numbers": [index, seconds, height, seed, CODE_VERSION, ENGINE],
+        "sentences": [sentences.ENGLISH, sentences.ENGLISH_TEST, sentences.MANDARIN],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _present(out: Path, entry: dict[str, Any]) -> bool:
+    return (out / entry["video"]).is_file() and (out / entry["truth"]).is_file()
+
+
+def _programme(out: Path, entry: dict[str, Any], rendered: bool) -> StudioProgramme:
+    return StudioProgramme(
+        speaker=entry["speaker"],
+        form=entry["form"],
+        index=entry["index"],
+        split=entry["split"],
+        video=out / entry["video"],
+        truth=out / entry["truth"],
+        frames=entry["frames"],
+        fps=entry["fps"],
+        rendered=rendered,
+    )
+
+
+def _index(entries: dict[str, dict[str, Any]], seed: int, height: int) -> dict[str, Any]:
+    return {
+        "made_by": "paha_core.corpora.studio",
+        "code_version": CODE_VERSION,
+        "speech": ENGINE,
+        "seed": seed,
+        "height": height,
+        "programmes": dict(sorted(entries.items())),
+    }
+
+
+def _read_index(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text())["programmes"] if path.is_file() else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    _publish(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_intervals(path: Path, entries: dict[str, dict[str, Any]]) -> None:
+    """PATS's csv: one row an interval, in the columns and time format of the original."""
+    lines: list[tuple[str, ...]] = [PATS_COLUMNS]
+    for entry in entries.values():
+        if entry["form"] != "pats":
+            continue
+        speaker_number = list(IDENTITIES).index(entry["speaker"]) + 1
+        for n, (start, end) in enumerate(entry["intervals"]):
+            # digits only, as in PATS; independent of how many programmes there are
+            number = speaker_number * 1_000_000 + entry["index"] * 1_000 + n
+            lines.append(
+                (
+                    entry["split"],
+                    clock(end - start),
+                    clock(end),
+                    str(number),
+                    entry["speaker"],
+                    clock(start),
+                    Path(entry["video"]).name,
+                    f"studio://{entry['speaker']}/{Path(entry['video']).stem}",
+                )
+            )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    _publish(path, text.getvalue())
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `H:MM:SS.ff`, PATS's way of writing a time."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6_000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest // 100:02d}.{rest % 100:02d}"
+
+
+def _publish(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

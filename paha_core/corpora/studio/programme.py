@@ -1,0 +1,178 @@
+"""One programme: script -> motion -> frames -> mp4, with its ground truth beside it."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from paha_core.corpora.studio.drawing import Painter
+from paha_core.corpora.studio.figure import KEYPOINTS, keypoints, pose_figure
+from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES, Identity
+from paha_core.corpora.studio.motion import Motion, make_motion
+from paha_core.corpora.studio.script import Script, write_script
+from paha_core.corpora.studio.speech import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a dataset's footage is encoded."""
+
+    fps: int
+    sample_rate: int
+    channels: int
+
+
+FORMS = {"pats": Form(30, 44_100, 2), "cnas": Form(25, 22_050, 1)}
+
+
+@dataclass(frozen=True)
+class Programme:
+    """A programme ready to be drawn. `crop` is (x0, y0, side) of the square in pixels."""
+
+    identity: Identity
+    form: Form
+    width: int
+    height: int
+    crop: tuple[int, int, int]
+    frames: int
+    script: Script
+    motion: Motion
+
+
+def prepare(name: str, index: int, *, seconds: float, height: int, seed: int) -> Programme:
+    """Script and motion of one programme; nothing is drawn yet."""
+    identity = IDENTITIES[name]
+    form = FORMS[identity.form]
+    script = write_script(name, index, seconds, seed)
+    frames = int(np.ceil(script.duration * form.fps))
+    motion = make_motion(identity, script.phonemes, frames, form.fps, [seed, index, *name.encode()])
+    width = frame_width(height)
+    crop = (round(CROP_LEFT[name] * width), 0, height)
+    return Programme(identity, form, width, height, crop, frames, script, motion)
+
+
+def frame_width(height: int) -> int:
+    """The even width of a 16:9 frame."""
+    return 2 * round(height * 8 / 9)
+
+
+def draw_frames(programme: Programme) -> Iterator[np.ndarray]:
+    """The programme's frames in order, uint8 [height, width, 3] RGB."""
+    painter = Painter(programme.identity, programme.width, programme.height, programme.crop[0])
+    for frame in range(programme.frames):
+        yield painter.paint(pose_figure(programme.identity, programme.motion, frame))
+
+
+def sound(programme: Programme) -> np.ndarray:
+    """The sound track as long as the picture: int16 [N, channels] at the form's sample rate."""
+    form = programme.form
+    samples = programme.script.samples
+    if form.sample_rate != SAMPLE_RATE:
+        up = form.sample_rate // SAMPLE_RATE
+        samples = np.clip(np.rint(resample_poly(samples.astype(np.float64), up, 1)), -32768, 32767)
+    length = round(programme.frames / form.fps * form.sample_rate)
+    padded = np.zeros(length, dtype=np.int16)
+    padded[: min(length, len(samples))] = samples[:length]
+    return np.repeat(padded[:, None], form.channels, axis=1)
+
+
+def ground_truth(programme: Programme) -> dict[str, np.ndarray]:
+    """Plain arrays (see the package docstring); keypoints in pixels of the whole frame."""
+    points = np.zeros((programme.frames, KEYPOINTS, 2), dtype=np.float32)
+    visible = np.zeros((programme.frames, KEYPOINTS), dtype=bool)
+    x0, y0, side = programme.crop
+    for frame in range(programme.frames):
+        shares, seen = keypoints(pose_figure(programme.identity, programme.motion, frame))
+        points[frame] = np.where(seen[:, None], shares * side + (x0, y0), 0.0)
+        visible[frame] = seen
+    mouth, spoken = programme.motion.mouth, programme.script.phonemes
+    return {
+        "fps": np.float64(programme.form.fps),
+        "size": np.array([programme.width, programme.height], dtype=np.int32),
+        "crop": np.array(programme.crop, dtype=np.int32),
+        "keypoints": points,
+        "visible": visible,
+        "mouth_openness": mouth[:, 0],
+        "mouth_width": mouth[:, 1],
+        "mouth_rounding": mouth[:, 2],
+        "beats": programme.motion.beats,
+        "phoneme_starts": np.array([p.start for p in spoken], dtype=np.float32),
+        "phoneme_labels": np.array([p.label for p in spoken], dtype="U8"),
+        "phoneme_stressed": np.array([p.stressed for p in spoken], dtype=bool),
+        "interval_starts": np.array([i.start for i in programme.script.intervals]),
+        "interval_ends": np.array([i.end for i in programme.script.intervals]),
+    }
+
+
+def write_truth(path: Path, truth: dict[str, np.ndarray]) -> None:
+    """Write the npz under a temporary name, then move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **truth)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+
+
+def write_video(path: Path, programme: Programme, tick: Callable[[], None] | None = None) -> None:
+    """Draw and encode the mp4 under a temporary name, then move it into place.
+
+    One encoder thread, fixed settings and no dates: the same programme gives the same bytes.
+    """
+    import imageio_ffmpeg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
+    form = programme.form
+    with tempfile.TemporaryDirectory() as folder:
+        track = Path(folder) / "sound.wav"
+        with wave.open(str(track), "wb") as wav:
+            wav.setnchannels(form.channels)
+            wav.setsampwidth(2)
+            wav.setframerate(form.sample_rate)
+            wav.writeframes(sound(programme).tobytes())
+        picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-r", str(form.fps)]
+        picture += ["-s", f"{programme.width}x{programme.height}", "-i", "pipe:0"]
+        # the colour matrix is stated: players guess BT.709 or BT.601 from the size otherwise
+        colours = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]
+        colours += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *picture]
+        command += ["-i", str(track), "-map", "0:v", "-map", "1:a", *colours]
+        command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-threads", "1"]
+        command += ["-c:a", "aac", "-b:a", "128k", "-map_metadata", "-1"]
+        command += ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
+        command += [str(temporary)]
+        errors = Path(folder) / "errors.txt"
+        with errors.open("wb") as log:
+            ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log)
+            try:
+                assert ffmpeg.stdin is not None
+                for image in draw_frames(programme):
+                    ffmpeg.stdin.write(image.tobytes())
+                    if tick is not None:
+                        tick()
+            except BrokenPipeError:
+                pass  # ffmpeg's own words, below, say why
+            finally:
+                if ffmpeg.stdin is not None:
+                    ffmpeg.stdin.close()
+                code = ffmpeg.wait()
+        if code != 0:
+            temporary.unlink(missing_ok=True)
+            raise RuntimeError(f"ffmpeg could not write {path.name}: {errors.read_text()[-800:]}")
+    os.replace(temporary, path)
+
+
+def sha256(path: Path) -> str:
+    """The file's digest, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""What a programme says: sentences drawn from the list, joined to one track with its phonemes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from paha_core.corpora.studio.identities import IDENTITIES, Identity
+from paha_core.corpora.studio.sentences import ENGLISH, ENGLISH_TEST, MANDARIN
+from paha_core.corpora.studio.speech import SAMPLE_RATE, Phoneme, speak
+
+_SHORTEST_INTERVAL = 4.4  # seconds; PATS clips of under 4 s are filtered at ingestion
+_SHORTEST_PROGRAMME = 5.6  # seconds; a CNAS clip is 5 s
+_PEAK = 0.7
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a programme as PATS lists it, in seconds."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Script:
+    """A programme's sound: `samples` int16 [N] mono at 22050 Hz, phonemes and intervals in s."""
+
+    sentences: tuple[str, ...]
+    samples: np.ndarray
+    phonemes: tuple[Phoneme, ...]
+    intervals: tuple[Interval, ...]
+
+    @property
+    def duration(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+def split_of(identity: Identity, programme: int) -> str:
+    """ "train", "test" (programmes 1, 9, 17, ...) or "dev" (5, 13, ...), whole programmes."""
+    if identity.form != "pats":
+        return "train"  # CNAS is split by its ingestion
+    return {1: "test", 5: "dev"}.get(programme % 8, "train")
+
+
+def write_script(name: str, programme: int, seconds: float, seed: int) -> Script:
+    """The script of one programme of at least `seconds`, the same for the same arguments."""
+    identity = IDENTITIES[name]
+    random = _generator(name, programme, seed)
+    pool = _pool(identity, programme)
+    pauses = (0.35, 0.7) if identity.form == "pats" else (0.18, 0.26)
+    parts: list[np.ndarray] = []
+    phonemes: list[Phoneme] = []
+    spoken: list[str] = []
+    intervals: list[Interval] = []
+    at, begun, queue = 0.0, 0.0, []  # type: ignore[var-annotated]
+
+    def pause() -> None:
+        nonlocal at
+        parts.append(np.zeros(round(random.uniform(*pauses) * SAMPLE_RATE), dtype=np.int16))
+        phonemes.append(Phoneme("_", at, False))
+        at += len(parts[-1]) / SAMPLE_RATE
+
+    pause()
+    while at < max(seconds, _SHORTEST_PROGRAMME) or begun > 0:
+        queue = queue or list(random.permutation(len(pool)))
+        text = pool[queue.pop()]
+        if begun == 0:
+            begun = at - 0.1
+        rate = round(identity.voice.rate * random.uniform(0.92, 1.08))
+        pitch = round(identity.voice.pitch + random.uniform(-4, 4))
+        utterance = speak(text, replace(identity.voice, rate=rate, pitch=pitch))
+        phonemes += [replace(p, start=p.start + at) for p in utterance.phonemes]
+        parts.append(utterance.samples)
+        spoken.append(text)
+        at += len(utterance.samples) / SAMPLE_RATE
+        ended = at
+        pause()
+        if ended - begun >= _SHORTEST_INTERVAL:
+            intervals.append(Interval(round(begun, 2), round(ended + 0.15, 2)))
+            begun = 0.0
+    samples = np.concatenate(parts).astype(np.float64)
+    samples *= _PEAK * 32767 / np.abs(samples).max()
+    sound = np.rint(samples).astype(np.int16)
+    return Script(tuple(spoken), sound, tuple(phonemes), tuple(intervals))
+
+
+def _generator(name: str, programme: int, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, programme, *name.encode()])
+
+
+def _pool(identity: Identity, programme: int) -> tuple[str, ...]:
+    if identity.form == "cnas":
+        return MANDARIN
+    return ENGLISH if split_of(identity, programme) == "train" else ENGLISH_TEST
