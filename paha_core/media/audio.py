@@ -1,0 +1,41 @@
+"""Audio in and out: float32 waves, mono, in [-1, 1]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
+
+Wave = NDArray[np.float32]
+
+
+def read_audio(path: str | Path, sample_rate: int = 16000) -> Wave:
+    """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz.
+
+    Sample 0 is the file's time 0: a track that starts later gets silence in front, so that lips
+    stay in sync. Raises `MediaError` when there is no audio or the file can't be read.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise MediaError("the file has no audio")
+    options = {
+        "resampler": "soxr",
+        "first_pts": 0,
+        "async": 1,
+    }  # async: silence where the track has gaps
+    stream = safe_input(path)["a:0"].filter("aresample", sample_rate, **options)
+    raw = run(stream.output("pipe:1", format="f32le", ac=1, acodec="pcm_f32le"))
+    wave = np.frombuffer(raw, dtype="<f4").astype(np.float32)
+    if not wave.size:
+        raise MediaError("the audio track is empty")
+    return wave
+
+
+def write_wav(path: str | Path, wave: NDArray[np.floating], sample_rate: int) -> None:
+    """Write a wave [N] (or [N, channels]) as 16-bit wav; values beyond [-1, 1] are clipped."""
+    pcm = np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+    soundfile.write(str(path), pcm, sample_rate, subtype="PCM_16", format="WAV")

@@ -1,0 +1,139 @@
+"""The one place that starts ffmpeg: list arguments only, a time limit, only plain local files.
+
+A source is a stranger's file. `safe_input` and `open_media` open it through the `file` protocol
+with a list of plain demuxers, so that a playlist, a concat script or a url disguised as `talk.mp4`
+can't make ffmpeg read anything else.
+
+    stream = safe_input("talk.mp4", ss=3.0).video.filter("fps", 25)
+    run(stream.output(file_url("out.mp4"), vcodec="libx264"), timeout=60)
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import ffmpeg
+import imageio_ffmpeg
+
+# Containers that hold media themselves. Absent on purpose: hls, concat, dash, image2, lavfi and the
+# like, which name other files or make pictures up.
+DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,aiff,mp3,flac,aac,amr,ac3,h264,hevc"
+)
+INPUT_OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
+
+
+_ECHOES = (
+    "Terminating thread",
+    "Task finished with error",
+    "Conversion failed",
+    "Nothing was written",
+)
+
+
+class MediaError(Exception):
+    """A media file that can't be read or written, with the reason in words a person understands."""
+
+
+@cache
+def ffmpeg_exe() -> str:
+    """Path of the ffmpeg program that imageio-ffmpeg brings along."""
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def file_url(path: str | Path) -> str:
+    """`path` so that ffmpeg can't take it for an option or another protocol (`concat:…`, `-i`)."""
+    return f"file:{Path(path).absolute()}"
+
+
+def safe_input(path: str | Path, **options: Any) -> Any:
+    """An ffmpeg-python input of a stranger's file; `options` are ffmpeg's (`ss`, `t`, …)."""
+    return ffmpeg.input(file_url(path), **INPUT_OPTIONS, **options)
+
+
+@contextmanager
+def open_media(path: str | Path) -> Iterator[Any]:
+    """A PyAV container of a stranger's file, through the same gate as `safe_input`.
+
+    Raises `MediaError` for an absent, empty or unreadable file, also when reading fails inside the
+    block.
+    """
+    if not Path(path).is_file():
+        raise MediaError(f"no file {Path(path).name}")
+    if not Path(path).stat().st_size:
+        raise MediaError("the file is empty")
+    try:
+        with av.open(file_url(path), options=INPUT_OPTIONS) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise MediaError(f"not a readable media file, or cut off ({error.strerror})") from error
+
+
+def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = None) -> bytes:
+    """Run an ffmpeg-python graph (or a list of arguments) and return what it wrote to stdout.
+
+    `stdin` is fed piece by piece; an error that it raises stops ffmpeg and surfaces. Raises
+    `MediaError` with ffmpeg's last telling line when it fails or takes longer than `timeout` seconds.
+    """
+    quiet = [ffmpeg_exe(), *([] if stdin is not None else ["-nostdin"])]
+    quiet += ["-hide_banner", "-loglevel", "error", "-y"]
+    command = quiet + list(graph) if isinstance(graph, list) else graph.compile(cmd=quiet)
+    # stderr goes to a file: a pipe that nobody reads while we feed stdin would block both sides.
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(timeout, stop)
+        timer.start()
+        try:
+            if stdin is not None:
+                _feed(process, stdin)
+            output = process.stdout.read() if process.stdout else b""
+            code = process.wait()
+        finally:
+            timer.cancel()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+        if late.is_set():
+            raise MediaError(f"ffmpeg took longer than {timeout:g} s")
+        if code != 0:
+            errors.seek(0)
+            raise MediaError(_last_line(errors.read()) or f"ffmpeg ended with code {code}")
+        return output
+
+
+def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        for piece in pieces:
+            process.stdin.write(piece)
+        process.stdin.close()
+    except BrokenPipeError:  # ffmpeg ended early; its exit code and stderr say why
+        pass
+
+
+def _last_line(stderr: bytes) -> str:
+    """The last line that says something: ffmpeg ends with which of its threads stopped."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if not any(words in line for words in _ECHOES)]
+    return (telling or lines or [""])[-1]
