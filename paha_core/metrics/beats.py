@@ -1,0 +1,66 @@
+"""Beat Alignment Score: do the gestures' beats meet the speech's?
+
+Times are seconds. `beat_alignment(audio, motion)` is Bailando's direction (over audio beats, the
+paper's magnitudes), reported as `bas`; `beat_alignment(motion, audio)` is AIST++'s (over motion
+beats), `bas_aist`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SMOOTHING_FRAMES = 3.0
+TOLERANCE_FRAMES = 3.0
+
+
+def beat_alignment(
+    beats: np.ndarray, others: np.ndarray, *, fps: float = 25.0, sigma: float = TOLERANCE_FRAMES
+) -> float | None:
+    """Mean over `beats` `[B]` of exp(-d^2 / (2 sigma^2)), d: frames to the nearest of `others`
+    `[C]`; 0 to 1.
+
+    None when there are no `beats`: the score does not exist. No `others` is a real 0 (a frozen
+    video meets none).
+    """
+    beats, others = np.asarray(beats, np.float64), np.asarray(others, np.float64)
+    if not len(beats):
+        return None
+    if not len(others):
+        return 0.0
+    frames = np.abs(beats[:, None] - others[None]).min(1) * fps
+    return float(np.exp(-(frames**2) / (2 * sigma**2)).mean())
+
+
+def motion_beats(
+    points: np.ndarray, *, fps: float = 25.0, sigma: float = SMOOTHING_FRAMES
+) -> np.ndarray:
+    """Times `[B]` at which the mean joint speed, smoothed over `sigma` frames, has a local minimum.
+
+    `points` `[T, K, 2]`, without gaps, at `fps`. The speed between the frames f and f + 1 belongs
+    to the instant (f + 1)/fps, since frame f covers f/fps to (f + 1)/fps. AIST++ takes the same
+    minima.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    if len(points) < 4:
+        return np.zeros(0)
+    speed = np.linalg.norm(np.diff(np.asarray(points, np.float64), axis=0), axis=-1).mean(-1)
+    speed = gaussian_filter1d(speed, sigma)
+    # Half-open, so that a minimum which lies exactly between two samples counts once; a still video
+    # has none.
+    inner = (speed[1:-1] < speed[:-2]) & (speed[1:-1] <= speed[2:])
+    return (np.flatnonzero(inner) + 2) / fps
+
+
+def audio_beats(wave: np.ndarray, *, sample_rate: int = 16_000) -> np.ndarray:
+    """Times `[B]` of onsets in mono speech `[N]`, float in -1 to 1 (librosa's onset detector, as in
+    HA2G).
+    """
+    import librosa
+
+    if not np.any(wave):
+        return np.zeros(0)
+    onsets = librosa.onset.onset_detect(
+        y=np.asarray(wave, np.float32), sr=sample_rate, hop_length=160, units="time"
+    )
+    return np.asarray(onsets, np.float64)

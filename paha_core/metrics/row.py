@@ -1,0 +1,103 @@
+"""One cell of a benchmark: a number with its interval, its extractor and its protocol, or the
+reason for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+PROTOCOL = "paha-metrics/1"
+"""Goes into every row. It changes whenever a number could change for the same videos."""
+
+SCHEMA = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("system", pa.string()),  # real | unguided | sequential | differential | a baseline's name
+        ("dataset", pa.string()),  # pats | cnas | all
+        ("metric", pa.string()),
+        ("value", pa.float64()),  # null: missing, see `reason`
+        ("low", pa.float64()),  # bounds of the 95 % bootstrap interval
+        ("high", pa.float64()),
+        ("n", pa.int64()),  # samples behind the value, in the metric's own unit (`Metric.sample`)
+        ("unit", pa.string()),
+        ("direction", pa.string()),  # up | down: which way is better
+        ("extractor", pa.string()),  # what made the features; a stand-in under its own name
+        ("extractor_sha256", pa.string()),
+        ("protocol", pa.string()),
+        ("reason", pa.string()),  # why the value is missing, in words; empty otherwise
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is called and which way is better. `sample`: what `n` counts."""
+
+    name: str
+    title: str
+    unit: str
+    direction: str
+    sample: str = "clips"
+    digits: int = 3
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("fvd", "FVD", "", "down", "clips", 1),
+        Metric("fgd", "FGD", "", "down", "windows", 2),
+        Metric("diversity", "Diversity", "", "up", "windows", 2),
+        Metric("bas", "BAS", "", "up", digits=4),
+        Metric("bas_aist", "BAS (AIST++ direction)", "", "up", digits=4),
+        Metric("sync_c", "Sync-C", "", "up", digits=2),
+        Metric("lip_correlation", "Lip correlation", "r", "up"),
+        Metric("lip_correlation_truth", "Lip correlation, drawn truth", "r", "up"),
+        Metric("lip_correlation_exchanged", "Lip correlation, exchanged audio", "r", "down"),
+        Metric("face_share", "Frames with a face", "share", "up"),
+        Metric("background_psnr", "Background PSNR", "dB", "up", digits=1),
+        Metric("sharpness_face", "Sharpness, face", "grey levels²", "up", digits=1),
+        Metric("sharpness_hands", "Sharpness, hands", "grey levels²", "up", digits=1),
+        Metric("flicker", "Background flicker", "grey levels", "down", digits=2),
+        Metric("tc", "Time cost", "s per segment", "down", digits=2),
+        Metric("tc_solver", "Time cost, solver", "s per segment", "down", digits=2),
+        Metric("tc_classifiers", "Time cost, classifiers", "s per segment", "down", digits=2),
+        Metric("tc_codec", "Time cost, codec", "s per segment", "down", digits=2),
+    )
+}
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """See `SCHEMA` for what each field holds."""
+
+    suite: str
+    system: str
+    dataset: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    direction: str
+    extractor: str
+    extractor_sha256: str
+    protocol: str = PROTOCOL
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.reason):
+            raise ValueError(
+                f"{self.system}/{self.metric}: a row has a value or a reason for none, not both"
+            )
+
+
+def rows_to_table(rows: Sequence[MetricRow]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+
+
+def table_to_rows(table: pa.Table) -> list[MetricRow]:
+    return [MetricRow(**row) for row in table.to_pylist()]

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from paha_core.metrics import lips, video_quality
+
+
+def face(openness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A face 100 px high whose inner lips are `openness` face heights apart."""
+    points = np.zeros((len(openness), 133, 2), np.float32)
+    points[:, 23 + 8] = (0, 100)
+    for upper, lower in zip((61, 62, 63), (67, 66, 65), strict=True):
+        points[:, 23 + upper, 1] = 70
+        points[:, 23 + lower, 1] = 70 + 100 * openness
+    return points, np.ones((len(openness), 133), np.float32)
+
+
+def test_openness_is_the_gap_over_the_height() -> None:
+    curve = np.linspace(0, 0.3, 20)
+    np.testing.assert_allclose(lips.mouth_openness(*face(curve)), curve, atol=1e-6)
+
+
+def test_unreliable_frames_are_bridged_and_a_lost_face_is_missing() -> None:
+    curve = np.linspace(0, 0.3, 20)
+    points, scores = face(curve)
+    points[5:8], scores[5:8] = 999, 0
+    np.testing.assert_allclose(lips.mouth_openness(points, scores), curve, atol=1e-6)
+    scores[8:] = 0
+    assert lips.mouth_openness(points, scores) is None
+
+
+def test_correlation_is_one_with_itself_and_none_by_chance() -> None:
+    curve = np.random.default_rng(0).random(2000)
+    assert lips.lip_correlation(curve, 3 * curve + 1) == pytest.approx(1)
+    assert lips.lip_correlation(curve, -curve) == pytest.approx(-1)
+    shuffled = np.random.default_rng(1).permutation(curve)
+    assert abs(lips.lip_correlation(curve, shuffled)) < 0.1
+
+
+def test_correlation_falls_with_the_shift() -> None:
+    from scipy.ndimage import gaussian_filter1d
+
+    curve = gaussian_filter1d(np.random.default_rng(0).random(500), 2)
+    values = [lips.lip_correlation(curve[10:-10], np.roll(curve, k)[10:-10]) for k in range(5)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_still_mouth_or_a_short_clip_has_no_correlation() -> None:
+    curve = np.random.default_rng(0).random(50)
+    assert lips.lip_correlation(np.ones(50), curve) is None
+    assert lips.lip_correlation(curve[:10], curve) is None
+
+
+def test_a_programmes_curve_at_the_clips_frames() -> None:
+    curve = (np.arange(300) + 0.5) / 30  # its value is its time
+    clip = lips.resample_to_clip(curve, 30, start=2.0, frames=5)
+    np.testing.assert_allclose(clip, 2.0 + (np.arange(5) + 0.5) / 25)
+
+
+def test_psnr_by_hand() -> None:
+    reference = np.full((8, 8, 3), 100, np.uint8)
+    frames = np.full((2, 8, 8, 3), 110, np.uint8)
+    frames[:, :4] = 255  # the person, outside the mask
+    mask = np.zeros((8, 8), bool)
+    mask[4:] = True
+    # 20 log10(255 / 10)
+    assert video_quality.background_psnr(frames, reference, mask) == pytest.approx(28.13, abs=0.01)
+    assert video_quality.background_psnr(reference[None], reference, mask) == 100
+
+
+def test_the_background_is_what_no_box_touches() -> None:
+    points = np.zeros((1, 133, 2), np.float32)
+    scores = np.zeros((1, 133), np.float32)
+    points[0, :4] = [(40, 60), (60, 60), (40, 100), (60, 100)]
+    scores[0, :4] = 1
+    box = video_quality.person_box(points, scores, (100, 100))
+    assert box == (37, 44, 63, 100)
+    mask = video_quality.background_mask([box, None], (100, 100))
+    assert mask.sum() == 100 * 100 - 26 * 56
+    assert video_quality.background_mask([(0, 0, 100, 100)], (100, 100)) is None
+    assert video_quality.person_box(points, 0 * scores, (100, 100)) is None
+
+
+def test_flicker_counts_alternation_not_drift() -> None:
+    mask = np.ones((4, 4), bool)
+    drift = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 4, 4), np.float32)
+    blink = (np.arange(6, dtype=np.float32) % 2)[:, None, None] * np.ones((6, 4, 4), np.float32)
+    assert video_quality.flicker(drift, mask) == 0
+    assert video_quality.flicker(blink, mask) == 2
+    assert video_quality.flicker(blink[:2], mask) is None
+
+
+def test_blur_lowers_sharpness() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    luma = np.random.default_rng(0).random((3, 64, 64)).astype(np.float32) * 255
+    points = np.zeros((3, 133, 2), np.float32)
+    points[:, video_quality.FACE] = np.random.default_rng(1).uniform(8, 56, (3, 68, 2))
+    scores = np.ones((3, 133), np.float32)
+    sharp = video_quality.sharpness(luma, points, scores, video_quality.FACE)
+    soft = video_quality.sharpness(
+        gaussian_filter(luma, (0, 1, 1)), points, scores, video_quality.FACE
+    )
+    assert soft < sharp / 10
+    assert video_quality.sharpness(luma, points, 0 * scores, video_quality.FACE) is None
+
+
+def test_face_share() -> None:
+    scores = np.zeros((4, 133), np.float32)
+    scores[:3, video_quality.FACE] = 1
+    assert video_quality.face_share(scores) == 0.75

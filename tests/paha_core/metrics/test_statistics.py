@@ -1,0 +1,104 @@
+"""Diversity, FGD, bootstrap, time cost, rows."""
+
+import numpy as np
+import pytest
+
+from paha_core.metrics.bootstrap import bootstrap_mean, bootstrap_statistic, paired_bootstrap
+from paha_core.metrics.diversity import derangement, diversity
+from paha_core.metrics.fgd import fgd
+from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table, table_to_rows
+from paha_core.metrics.time_cost import time_cost
+
+
+def test_diversity_of_two_points_is_their_distance() -> None:
+    assert diversity(np.array([[0.0, 0.0], [3.0, -4.0]])) == pytest.approx(7)
+
+
+def test_diversity_of_known_points() -> None:
+    # Corners of an equilateral "L1 triangle": every pair is 2 apart, whoever the partner is.
+    assert diversity(np.eye(3), seed=5) == pytest.approx(2)
+    assert diversity(np.ones((4, 8))) == 0
+    with pytest.raises(ValueError, match="at least 2"):
+        diversity(np.ones((1, 8)))
+
+
+def test_a_derangement_moves_everything_and_is_seeded() -> None:
+    for n in (2, 3, 10):
+        order = derangement(n, np.random.default_rng(0))
+        assert sorted(order) == list(range(n))
+        assert not (order == np.arange(n)).any()
+    a, b = (derangement(20, np.random.default_rng(3)) for _ in range(2))
+    assert (a == b).all()
+
+
+def test_fgd_grows_with_the_distance_and_brackets_it() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(200, 8))
+    near = [rng.normal(size=(5, 8)) for _ in range(8)]
+    far = [group + 2 for group in near]
+    a, b = fgd(near, reference, rounds=50), fgd(far, reference, rounds=50)
+    assert a.low <= a.value <= a.high
+    assert b.value > a.value + 20  # 8 * 2^2 = 32 apart in the mean
+    assert fgd(near, reference, rounds=50) == a
+    with pytest.raises(ValueError, match="at least 2 clips"):
+        fgd(near[:1], reference)
+
+
+def test_bootstrap_of_a_mean() -> None:
+    interval = bootstrap_mean([1.0, 2.0, 3.0, 4.0], rounds=500, seed=1)
+    assert interval.value == 2.5
+    assert 1 <= interval.low < 2.5 < interval.high <= 4
+    constant = bootstrap_mean([7.0], rounds=10, seed=0)
+    assert (constant.low, constant.high) == (7, 7)
+    with pytest.raises(ValueError, match="at least one"):
+        bootstrap_mean([], rounds=10, seed=0)
+
+
+def test_bootstrap_covers_the_truth_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        interval = bootstrap_mean(rng.normal(size=40), rounds=200, seed=seed)
+        hits += interval.low <= 0 <= interval.high
+    assert 180 <= hits <= 198
+
+
+def test_bootstrap_statistic_resamples_groups() -> None:
+    same = [np.full((3, 1), 5.0)] * 4
+    interval = bootstrap_statistic(same, lambda x: float(x.mean()), rounds=20, seed=0)
+    assert (interval.value, interval.low, interval.high) == (5, 5, 5)
+
+
+def test_paired_bootstrap_sees_through_the_spread_between_clips() -> None:
+    rng = np.random.default_rng(0)
+    clips = rng.normal(scale=10, size=30)
+    better = paired_bootstrap(clips + 1 + rng.normal(scale=0.1, size=30), clips, rounds=500, seed=0)
+    assert better.low > 0.9
+    assert better.p < 0.01
+    none = paired_bootstrap(clips, clips, rounds=100, seed=0)
+    assert none.difference == 0
+    assert none.p == 1
+
+
+def test_time_cost_is_per_segment() -> None:
+    row = {"segments": 4, "seconds": 10.0, "seconds_solver": 6.0, "seconds_classifiers": 2.0}
+    assert time_cost(row) == {"tc": 2.5, "tc_solver": 1.5, "tc_classifiers": 0.5}
+    with pytest.raises(ValueError, match="0 segments"):
+        time_cost(row | {"segments": 0})
+
+
+def test_rows_go_through_arrow_and_are_never_ambiguous() -> None:
+    base = {"suite": "main", "system": "real", "dataset": "all", "metric": "fgd", "n": 3}
+    base |= {"unit": "", "direction": "down", "extractor": "x", "extractor_sha256": "0"}
+    rows = [
+        MetricRow(**base, value=1.0, low=0.5, high=2.0),
+        MetricRow(**base, value=None, low=None, high=None, reason="no face"),
+    ]
+    table = rows_to_table(rows)
+    assert table.schema == SCHEMA
+    assert table_to_rows(table) == rows
+    with pytest.raises(ValueError, match="not both"):
+        MetricRow(**base, value=None, low=None, high=None)
+    with pytest.raises(ValueError, match="not both"):
+        MetricRow(**base, value=0.0, low=None, high=None, reason="no face")
+    assert all(metric.direction in ("up", "down") for metric in METRICS.values())
