@@ -16,7 +16,7 @@ from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES
 from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import ENGINE
 
-CODE_VERSION = 1  # raise it when drawing, motion or speech change what is rendered
+CODE_VERSION = 2  # raise it when drawing, motion or speech change what is rendered
 
 PATS_COLUMNS = (
     "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn",
@@ -72,8 +72,9 @@ def render_corpus(
 
     Writes `pats/videos/*.mp4`, `pats/intervals.csv`, `cnas/<speaker>/*.mp4`, `truth/` and
     `corpus.json` under `out`. A programme whose recipe is unchanged and whose files are there is
-    left alone. `height` is in pixels and even (frames are 16:9), `progress(done, total)` counts
-    programmes. Same arguments, same bytes.
+    left alone; those of an earlier run that are not asked for any more are removed. `height` is in
+    pixels and even (frames are 16:9), `progress(done, total)` counts programmes. Same arguments,
+    same bytes.
     """
     if height % 2 or height < 64:
         raise ValueError(f"height must be an even number of at least 64 pixels, not {height}")
@@ -99,14 +100,22 @@ def render_corpus(
     # threads, not processes: cv2 draws without the interpreter's lock and ffmpeg encodes in its own
     # process, while spawned workers would need a `__main__` guard in every script that calls this
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for future in as_completed([pool.submit(one, *job) for job in jobs]):
-            future.result()
-            done += 1
-            if progress is not None:
-                progress(done, len(jobs))
+        try:
+            for future in as_completed([pool.submit(one, *job) for job in jobs]):
+                future.result()
+                done += 1
+                if progress is not None:
+                    progress(done, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
     made = {f"{name}/{programme_name(name, index)}" for name, index in jobs}
     listed = {key: entries[key] for key in sorted(made)}
+    # CNAS has no list, its folder is what there is: programmes of an earlier, larger run must go
+    for key in known.keys() - made:
+        for file in (known[key]["video"], known[key]["truth"]):
+            (out / file).unlink(missing_ok=True)
     _write_json(out / "corpus.json", _index(listed, seed, height))
     _write_intervals(out / "pats" / "intervals.csv", listed)
     found = tuple(_programme(out, entry, key in rendered) for key, entry in listed.items())

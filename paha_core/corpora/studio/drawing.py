@@ -12,7 +12,7 @@ _TONGUE: Colour = (206, 82, 92)
 _TEETH: Colour = (250, 248, 242)
 
 # Hair by style: outlines behind the head and over the forehead, right half only, from the top down
-# (x from the midline, y); the front's second list is the hairline going back to the middle.
+# (x from the midline, y). "line" is the hairline from the temple to the middle, mirrored too.
 HAIR: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
     "bob": {
         "back": ((0.0, 0.035), (0.12, 0.06), (0.19, 0.16), (0.205, 0.30), (0.20, 0.42),
@@ -34,7 +34,9 @@ HAIR: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
     "part": {
         "back": ((0.0, 0.035), (0.12, 0.05), (0.170, 0.12), (0.168, 0.22), (0.15, 0.25)),
         "front": ((0.0, 0.035), (0.12, 0.05), (0.168, 0.12), (0.163, 0.22)),
-        "line": ((0.148, 0.21), (0.132, 0.150), (0.09, 0.135), (-0.05, 0.145)),
+        # a side parting: the hairline given all the way to the other temple
+        "line": ((0.148, 0.21), (0.128, 0.145), (0.085, 0.100), (0.02, 0.125), (-0.06, 0.150),
+                 (-0.12, 0.165), (-0.148, 0.21)),
     },
 }  # fmt: skip
 
@@ -129,6 +131,8 @@ class Painter:
         back = np.array(HAIR[me.hair_style]["back"])
         outline = closed_curve(np.concatenate([back, (back[:0:-1] * (-1, 1))])) + MIDLINE
         self._fill(move(figure.head_transform, outline), tint(me.hair, 0.82))
+        if back[-1, 1] > 0.4:
+            return  # long hair covers the ears
         for end, side in ((0, -1), (16, 1)):
             turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
             ear = np.stack([0.023 * np.cos(turn), 0.044 * np.sin(turn)], 1)
@@ -205,7 +209,8 @@ class Painter:
         front, line = np.array(style["front"]), np.array(style["line"])
         mirror = np.array([-1, 1])
         outer = np.concatenate([front[:0:-1] * mirror, front])
-        inner = np.concatenate([line, line[-2::-1] * mirror])
+        whole = line[-1, 0] < 0
+        inner = line if whole else np.concatenate([line, line[-2::-1] * mirror])
         outline = closed_curve(np.concatenate([outer, inner])) + MIDLINE
         self._fill(move(figure.head_transform, outline), me.hair)
         gloss = [(-0.09, 0.085), (-0.03, 0.062), (0.04, 0.064), (-0.03, 0.074)]
@@ -216,11 +221,14 @@ class Painter:
         me = self.identity
         shoulder, elbow, wrist = figure.arms[i]
         side = -1 if i == 0 else 1
-        sleeve, edge = tint(me.jacket, 0.95), tint(me.jacket, 0.66)
-        upper = np.array([shoulder + np.array([-side * 0.01, 0.02]), elbow])
+        sleeve, edge = me.jacket, tint(me.jacket, 0.66)
+        upper = np.array([shoulder + np.array([-side * 0.006, 0.034]), elbow])
         cuff = elbow + (wrist - elbow) * 0.80
         for colour, extra in ((edge, 0.010), (sleeve, 0.0)):
             self._line(upper, colour, 0.115 + extra)
+        # the outline ends where the sleeve meets the shoulder
+        self._line(np.array([upper[0], 0.65 * upper[0] + 0.35 * elbow]), sleeve, 0.115)
+        self._disc(upper[0] - np.array([side * 0.012, 0.0]), 0.066, sleeve)
         for colour, extra in ((edge, 0.010), (sleeve, 0.0)):
             self._line(np.array([elbow, cuff]), colour, 0.100 + extra)
         self._line(np.array([cuff, elbow + (wrist - elbow) * 0.92]), me.shirt, 0.080)

@@ -230,20 +230,17 @@ def _nose() -> np.ndarray:
 
 
 def _arms(identity: Identity, wrists: np.ndarray, lift: float) -> np.ndarray:
-    """Shoulder, elbow and wrist of both arms [2, 3, 2], elbows by two-bone kinematics."""
+    """Shoulder, elbow and wrist of both arms [2, 3, 2].
+
+    The elbow follows the wrist a third of its way: forearms point at the camera, so the lengths in
+    the picture are not fixed, and elbows solved from fixed lengths would flap.
+    """
     arms = np.empty((2, 3, 2))
-    upper, fore = 0.36, 0.215
     for i, side in enumerate((-1, 1)):
         shoulder = np.array([0.5 + side * 0.285 * identity.shoulder_width, 0.615 + lift])
-        wrist = wrists[i]
-        reach = wrist - shoulder
-        distance = float(np.clip(np.hypot(*reach), 0.16, 0.999 * (upper + fore)))
-        along = (upper**2 - fore**2 + distance**2) / (2 * distance)
-        aside = np.sqrt(max(upper**2 - along**2, 0.0))
-        unit = reach / np.hypot(*reach)
-        outward = np.array([unit[1], -unit[0]]) * side
-        outward = outward if outward[0] * side > 0 else -outward
-        arms[i] = shoulder, shoulder + along * unit + aside * outward, wrist
+        elbow = np.array([0.5 + side * (0.285 * identity.shoulder_width + 0.105), 0.945])
+        resting = np.array([0.5 + side * 0.245, 0.845])
+        arms[i] = shoulder, elbow + 0.33 * (wrists[i] - resting), wrists[i]
     return arms
 
 

@@ -64,7 +64,7 @@ IDENTITIES: dict[str, Identity] = {
             voice=Voice("en-us+m3", rate=155, pitch=42),
             hair_style="short",
             skin=(176, 120, 84),
-            lips=(150, 46, 50),
+            lips=(186, 62, 70),
             hair=(34, 26, 24),
             iris=(58, 36, 22),
             jacket=(226, 228, 232),

@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,8 @@ def ground_truth(programme: Programme) -> dict[str, np.ndarray]:
         visible[frame] = seen
     mouth, spoken = programme.motion.mouth, programme.script.phonemes
     return {
-        "fps": np.float64(programme.form.fps),
+        # a point's pixel holds it: the first pixel spans 0..1, its centre is 0.5
+        "fps": np.array(programme.form.fps, dtype=np.float64),
         "size": np.array([programme.width, programme.height], dtype=np.int32),
         "crop": np.array(programme.crop, dtype=np.int32),
         "keypoints": points,
@@ -116,57 +117,63 @@ def write_truth(path: Path, truth: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **truth)  # type: ignore[arg-type]
+        np.savez_compressed(file, **truth)
     os.replace(temporary, path)
 
 
-def write_video(path: Path, programme: Programme, tick: Callable[[], None] | None = None) -> None:
+def write_video(path: Path, programme: Programme) -> None:
     """Draw and encode the mp4 under a temporary name, then move it into place.
 
     One encoder thread, fixed settings and no dates: the same programme gives the same bytes.
     """
-    import imageio_ffmpeg
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-    form = programme.form
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")  # not *.mp4: no glob finds it
     with tempfile.TemporaryDirectory() as folder:
-        track = Path(folder) / "sound.wav"
-        with wave.open(str(track), "wb") as wav:
-            wav.setnchannels(form.channels)
-            wav.setsampwidth(2)
-            wav.setframerate(form.sample_rate)
-            wav.writeframes(sound(programme).tobytes())
-        picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-r", str(form.fps)]
-        picture += ["-s", f"{programme.width}x{programme.height}", "-i", "pipe:0"]
-        # the colour matrix is stated: players guess BT.709 or BT.601 from the size otherwise
-        colours = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]
-        colours += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *picture]
-        command += ["-i", str(track), "-map", "0:v", "-map", "1:a", *colours]
-        command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-threads", "1"]
-        command += ["-c:a", "aac", "-b:a", "128k", "-map_metadata", "-1"]
-        command += ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
-        command += [str(temporary)]
-        errors = Path(folder) / "errors.txt"
+        track, errors = Path(folder) / "sound.wav", Path(folder) / "errors.txt"
+        _write_wav(track, sound(programme), programme.form.sample_rate)
         with errors.open("wb") as log:
-            ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log)
+            ffmpeg = subprocess.Popen(
+                _encoder(programme, track, temporary), stdin=subprocess.PIPE, stderr=log
+            )
             try:
-                assert ffmpeg.stdin is not None
-                for image in draw_frames(programme):
-                    ffmpeg.stdin.write(image.tobytes())
-                    if tick is not None:
-                        tick()
+                with ffmpeg:
+                    assert ffmpeg.stdin is not None
+                    for image in draw_frames(programme):
+                        ffmpeg.stdin.write(image.tobytes())
             except BrokenPipeError:
                 pass  # ffmpeg's own words, below, say why
-            finally:
-                if ffmpeg.stdin is not None:
-                    ffmpeg.stdin.close()
-                code = ffmpeg.wait()
-        if code != 0:
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        if ffmpeg.returncode != 0:
             temporary.unlink(missing_ok=True)
             raise RuntimeError(f"ffmpeg could not write {path.name}: {errors.read_text()[-800:]}")
     os.replace(temporary, path)
+
+
+def _write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
+    with wave.open(str(path), "wb") as wav:
+        wav.setnchannels(samples.shape[1])
+        wav.setsampwidth(2)
+        wav.setframerate(rate)
+        wav.writeframes(samples.tobytes())
+
+
+def _encoder(programme: Programme, track: Path, out: Path) -> list[str]:
+    """ffmpeg's arguments: raw RGB frames on standard input and a wav in, H.264 and AAC out."""
+    import imageio_ffmpeg
+
+    size, fps = f"{programme.width}x{programme.height}", str(programme.form.fps)
+    picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-r", fps, "-s", size, "-i", "pipe:0"]
+    # the colour matrix is stated: readers guess it from the size otherwise
+    colours = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]
+    colours += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    video = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-threads", "1"]
+    audio = ["-c:a", "aac", "-b:a", "128k", "-map_metadata", "-1"]
+    exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *picture, "-i", str(track)]
+    command += ["-map", "0:v", "-map", "1:a", *colours, *video, *audio, *exact]
+    return [*command, "-f", "mp4", str(out)]
 
 
 def sha256(path: Path) -> str:

@@ -103,7 +103,7 @@ def _speak_with(library: ctypes.CDLL, data: str, text: str, voice: Voice) -> Utt
     chunks: list[bytes] = []
     raw: list[tuple[int, str]] = []  # (sample index, mnemonic)
 
-    def receive(wave, count, events) -> int:  # type: ignore[no-untyped-def]
+    def receive(wave, count, events) -> int:
         if wave:
             chunks.append(ctypes.string_at(wave, count * 2))
         i = 0
