@@ -1,4 +1,4 @@
-"""A picture to one embedding (the cross-attention context): CLIP, or pooled pixels without weights."""
+"""A picture to one embedding, the cross-attention context: CLIP, or a stand-in of pooled pixels."""
 
 from __future__ import annotations
 

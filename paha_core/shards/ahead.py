@@ -1,0 +1,30 @@
+"""Compute the next thing while the present one is used."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def ahead(work: Callable[[A], B], items: Iterable[A], depth: int = 1) -> Iterator[B]:
+    """`work(item)` for each item, in order, up to `depth` of them computed ahead in one thread.
+
+    An exception surfaces at the item it belongs to. Leaving the loop stops the thread after the
+    item it works on.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        waiting: deque[Future[B]] = deque(pool.submit(work, i) for i in islice(source, depth))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

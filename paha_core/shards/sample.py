@@ -1,0 +1,165 @@
+"""One clip as a shard holds it, and its form as files of a tar.
+
+The tar is plain WebDataset: the files of a clip share its key, and the part after the first dot
+says what they are. Arrays are npy files without pickles.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from paha_core.models.audio_encoder import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+# Field of a sample, its file, type and axes: T frames, R reference frames, the rest as named.
+ARRAYS = (
+    ("latents", "latents.npy", "float16", "TChw"),
+    ("par", "par.npy", "float16", "Thw"),
+    ("regions", "regions.npy", "uint8", "Thw"),
+    ("audio", "audio.npy", "float16", "Tla"),
+    ("faces", "faces.npy", "float32", "T4"),
+    ("face_found", "found.npy", "bool", "T"),
+    ("reference", "reference.npy", "float16", "Re"),
+    ("reference_index", "refindex.npy", "int32", "R"),
+)
+WAVE, META = "wav", "json"
+
+
+class SampleError(ValueError):
+    """A clip whose parts do not belong together, or a tar entry that is not what its name says."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSample:
+    """A clip of T frames at 25 fps, encoded. Raises `SampleError` when its parts do not fit.
+
+    `key`: `stages.clip_key` of the clip id. `latents` float16 `[T, C, h, w]`. `par` float16
+    `[T, h, w]`, the loss weights M. `regions` uint8 `[T, h, w]`. `audio` float16
+    `[T, layers, width]`. `faces` float32 `[T, 4]`, xyxy in units of the clip's side. `face_found`
+    bool `[T]`. `reference` float16 `[R, width]`, image embeddings of the frames `reference_index`
+    int32 `[R]`. `wave` int16 `[T * 640]`, 16 kHz mono. `meta`: clip_id, dataset, speaker, split,
+    fps, sample_rate, frames, names and hashes of the encoders; for generated samples also where
+    they come from.
+    """
+
+    key: str
+    latents: np.ndarray
+    par: np.ndarray
+    regions: np.ndarray
+    audio: np.ndarray
+    faces: np.ndarray
+    face_found: np.ndarray
+    reference: np.ndarray
+    reference_index: np.ndarray
+    wave: np.ndarray
+    meta: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.key or set("./ ") & set(self.key):
+            raise SampleError(f"a sample's key has no dot, slash or space: {self.key!r}")
+        sizes: dict[str, int] = {"4": 4}
+        for name, _, dtype, axes in ARRAYS:
+            value = getattr(self, name)
+            if value.dtype != np.dtype(dtype) or value.ndim != len(axes):
+                want = f"{dtype} with {len(axes)} axes"
+                raise SampleError(f"{self.key}: {name} is {value.dtype} {value.shape}, not {want}")
+            for axis, size in zip(axes, value.shape, strict=True):
+                if sizes.setdefault(axis, size) != size:
+                    raise SampleError(
+                        f"{self.key}: {name} has {size} along {axis} where {sizes[axis]} is right"
+                    )
+        self._check_times()
+
+    def _check_times(self) -> None:
+        rates = (self.meta.get("fps"), self.meta.get("sample_rate"), self.meta.get("frames"))
+        if rates != (FPS, SAMPLE_RATE, self.frames):
+            raise SampleError(
+                f"{self.key}: fps, sample rate and frames are {rates}, not "
+                f"{(FPS, SAMPLE_RATE, self.frames)}"
+            )
+        if self.wave.dtype != np.int16 or self.wave.shape != (self.frames * SAMPLES_PER_FRAME,):
+            raise SampleError(
+                f"{self.key}: wave is {self.wave.dtype} {self.wave.shape}, not int16 with "
+                f"{SAMPLES_PER_FRAME} samples for each of {self.frames} frames"
+            )
+
+    @property
+    def frames(self) -> int:
+        """T, frames at 25 fps."""
+        return len(self.latents)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays in memory."""
+        return self.wave.nbytes + sum(getattr(self, name).nbytes for name, *_ in ARRAYS)
+
+
+def to_tar(sample: ClipSample) -> bytes:
+    """The sample's files as tar entries (no end of archive); same sample, same bytes."""
+    files = {file: _npy(getattr(sample, name)) for name, file, *_ in ARRAYS}
+    files[WAVE] = _wav(sample.wave)
+    files[META] = json.dumps(sample.meta, sort_keys=True, ensure_ascii=False).encode()
+    parts: list[bytes] = []
+    for file, data in sorted(files.items()):
+        info = tarfile.TarInfo(f"{sample.key}.{file}")
+        info.size = len(data)  # times, owner and mode stay at tarfile's constants
+        parts += [info.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+    return b"".join(parts)
+
+
+def from_tar(data: bytes) -> ClipSample:
+    """The sample whose tar entries `data` is. Its arrays are read-only views of `data`.
+
+    Raises `SampleError` when the bytes are no whole sample.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            members = tar.getmembers()
+    except tarfile.TarError as error:
+        raise SampleError(f"not a tar: {error}") from error
+    view, keys = memoryview(data), {m.name.partition(".")[0] for m in members}
+    if len(keys) != 1:
+        raise SampleError(f"the entries of {len(keys)} clips where one is right")
+    files = {
+        m.name.partition(".")[2]: view[m.offset_data : m.offset_data + m.size] for m in members
+    }
+    try:
+        arrays = {name: _array(files[file]) for name, file, *_ in ARRAYS}
+        wave, rate = soundfile.read(io.BytesIO(files[WAVE]), dtype="int16")
+        meta = json.loads(bytes(files[META]))
+    except KeyError as error:
+        raise SampleError(f"no entry {error.args[0]}") from error
+    except (ValueError, soundfile.LibsndfileError) as error:
+        raise SampleError(f"an unreadable entry: {error}") from error
+    if rate != SAMPLE_RATE:
+        raise SampleError(f"audio at {rate} Hz, not {SAMPLE_RATE}")
+    return ClipSample(key=keys.pop(), wave=wave, meta=meta, **arrays)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    np.lib.format.write_array(sink, np.ascontiguousarray(array), allow_pickle=False)
+    return sink.getvalue()
+
+
+def _array(data: memoryview) -> np.ndarray:
+    """`np.load` of an npy file in memory, without its copy."""
+    head = io.BytesIO(data[:4096])
+    if np.lib.format.read_magic(head) != (1, 0):
+        raise ValueError("an npy file of another version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    if fortran or dtype.hasobject:
+        raise ValueError("an npy file with Python objects or in Fortran order")
+    return np.frombuffer(data, dtype, int(np.prod(shape)), head.tell()).reshape(shape)
+
+
+def _wav(wave: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    soundfile.write(sink, wave, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    return sink.getvalue()

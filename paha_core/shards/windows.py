@@ -1,0 +1,248 @@
+"""Batches of windows out of clips, as a pure function of (seed, step, rank, world).
+
+The clips form an endless stream: epoch after epoch, each a new permutation. Step s of a world of W
+ranks with B clips each takes the stream's positions s*W*B on; rank r the r-th part of them. So
+every epoch holds each clip once over all ranks, W ranks see what one rank with W*B would, and
+resuming at a step needs nothing but the step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from paha_core.models.audio_encoder import audio_windows
+from paha_core.shards.ahead import ahead
+from paha_core.shards.reader import ShardError, ShardReader
+from paha_core.shards.sample import ClipSample
+
+log = logging.getLogger("paha")
+
+_ORDER, _WINDOW, _LENGTH = range(3)  # what a random draw is for
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows of F frames from B clips; float32 unless said otherwise.
+
+    `latents` `[B, C, F, h, w]`; `par` `[B, F, h, w]`; `regions` uint8 `[B, F, h, w]`; `audio`
+    `[B, F, 2*margin+1, layers, width]`, frame f in the middle of its window; `reference_latents`
+    `[B, C, h, w]`; `reference_embedding` `[B, width]`; `first_frame` `[B, C, h, w]`, the window's
+    frame 0; `face_mask` `[B, h, w]`, 1 where a face box of the window touches the cell.
+    """
+
+    latents: torch.Tensor
+    par: torch.Tensor
+    regions: torch.Tensor
+    audio: torch.Tensor
+    reference_latents: torch.Tensor
+    reference_embedding: torch.Tensor
+    first_frame: torch.Tensor
+    face_mask: torch.Tensor
+    keys: list[str]
+
+    def to(self, device: str | torch.device) -> Batch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames `start` to `start + frames` of clip `clip` (a reader's index); `reference` a frame."""
+
+    clip: int
+    start: int
+    frames: int
+    reference: int
+
+
+class Stream:
+    """An endless, seeded order of some clips of a reader, each with a window of `frames` frames."""
+
+    def __init__(self, reader: ShardReader, frames: int, seed: int) -> None:
+        self.lengths, self.frames, self.seed = reader.frames, frames, seed
+        self.clips = [i for i, length in enumerate(self.lengths) if length >= frames]
+        self.too_short = len(self.lengths) - len(self.clips)
+        # The latest epoch's order, with its epoch in one value because threads share it.
+        self._permutation = (-1, np.array([], int))
+
+    def window(self, position: int) -> Window:
+        """What stands at `position` of the stream."""
+        epoch, place = divmod(position, len(self.clips))
+        clip = int(self._order(epoch)[place])
+        rng = np.random.default_rng([self.seed, _WINDOW, self.frames, position])
+        length = self.lengths[clip]
+        start = int(rng.integers(length - self.frames + 1))
+        return Window(clip, start, self.frames, self._reference(rng, length, start))
+
+    def _order(self, epoch: int) -> np.ndarray:
+        known, order = self._permutation
+        if epoch != known:
+            rng = np.random.default_rng([self.seed, _ORDER, self.frames, epoch])
+            order = rng.permutation(self.clips)
+            self._permutation = (epoch, order)
+        return order
+
+    def _reference(self, rng: np.random.Generator, length: int, start: int) -> int:
+        """A frame outside the window; where the window is the whole clip, any but its first."""
+        outside = length - self.frames
+        if outside:
+            frame = int(rng.integers(outside))
+            return frame if frame < start else frame + self.frames
+        return int(rng.integers(1, length)) if length > 1 else 0
+
+
+class Batches(Protocol):
+    def batch_at(self, step: int) -> Batch: ...
+
+
+class WindowBatches:
+    """Batches of `batch` windows of `frames` frames; `too_short` clips are left out and logged.
+
+    `batch_at(step)` is a pure function of (seed, step, rank, world). Raises `ValueError` when no
+    clip has `frames` frames.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        batch: int,
+        frames: int,
+        margin: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.reader, self.batch, self.margin = reader, batch, margin
+        self.rank, self.world = rank, world
+        self.stream = Stream(reader, frames, seed)
+        self.too_short = self.stream.too_short
+        if not self.stream.clips:
+            raise ValueError(f"none of {len(reader)} clips has {frames} frames")
+        if self.too_short:
+            log.info("%d clips are shorter than %d frames", self.too_short, frames)
+
+    def windows_at(self, step: int) -> list[Window]:
+        """What `batch_at` reads, without reading it."""
+        first = (step * self.world + self.rank) * self.batch
+        return [self.stream.window(first + i) for i in range(self.batch)]
+
+    def batch_at(self, step: int) -> Batch:
+        first = (step * self.world + self.rank) * self.batch
+        return _gather(self.reader, self.stream, range(first, first + self.batch), self.margin)
+
+
+class LengthBuckets:
+    """As `WindowBatches`, but a batch holds one length, drawn uniformly from `lengths`.
+
+    Each run of `len(lengths)` steps holds every length once, in a seeded order; all ranks have the
+    same length at a step. Lengths that no clip has are left out (`unused_lengths`) and logged.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        batch: int,
+        lengths: Sequence[int],
+        margin: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.reader, self.batch, self.margin, self.seed = reader, batch, margin, seed
+        self.rank, self.world = rank, world
+        streams = [Stream(reader, length, seed) for length in sorted(set(lengths))]
+        self.streams = [stream for stream in streams if stream.clips]
+        self.unused_lengths = [stream.frames for stream in streams if not stream.clips]
+        if not self.streams:
+            raise ValueError(f"none of {len(reader)} clips has {min(lengths)} frames")
+        if self.unused_lengths:
+            log.warning("no clip has %s frames: lengths left out", self.unused_lengths)
+
+    def length_at(self, step: int) -> int:
+        """F of the batch at `step`."""
+        return self._stream_at(step)[0].frames
+
+    def batch_at(self, step: int) -> Batch:
+        stream, turn = self._stream_at(step)
+        first = (turn * self.world + self.rank) * self.batch
+        return _gather(self.reader, stream, range(first, first + self.batch), self.margin)
+
+    def _stream_at(self, step: int) -> tuple[Stream, int]:
+        """The step's stream, and how many earlier steps had it."""
+        turn, place = divmod(step, len(self.streams))
+        rng = np.random.default_rng([self.seed, _LENGTH, turn])
+        return self.streams[int(rng.permutation(len(self.streams))[place])], turn
+
+
+def prefetched(batches: Batches, start_step: int = 0, depth: int = 2) -> Iterator[Batch]:
+    """The batches from `start_step` on, made ahead in a background thread."""
+    return ahead(batches.batch_at, itertools.count(start_step), depth)
+
+
+def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Union of the boxes (float `[F, 4]`, xyxy in units of the side) whose `found` `[F]` is true.
+
+    Float32 `[height, width]`, 1 in each cell that a box touches.
+    """
+    mask = np.zeros((height, width), np.float32)
+    grid = np.array([width, height, width, height], np.float32)
+    for x0, y0, x1, y1 in boxes[found] * grid:
+        rows = slice(max(0, int(np.floor(y0 + 1e-4))), max(0, int(np.ceil(y1 - 1e-4))))
+        columns = slice(max(0, int(np.floor(x0 + 1e-4))), max(0, int(np.ceil(x1 - 1e-4))))
+        mask[rows, columns] = 1
+    return mask
+
+
+def _gather(reader: ShardReader, stream: Stream, positions: range, margin: int) -> Batch:
+    parts = [_cut(*_readable(reader, stream, position), margin) for position in positions]
+    stacked = {
+        name: torch.from_numpy(np.stack([part[name] for part in parts]))
+        for name in parts[0]
+        if name != "key"
+    }
+    return Batch(
+        **stacked,
+        first_frame=stacked["latents"][:, :, 0],
+        keys=[str(part["key"]) for part in parts],
+    )
+
+
+def _readable(reader: ShardReader, stream: Stream, position: int) -> tuple[ClipSample, Window]:
+    """The window at `position`; if its clip is skipped, the next one whose clip can be read."""
+    for candidate in range(position, position + len(stream.clips)):
+        window = stream.window(candidate)
+        sample = reader.read_or_skip(window.clip)
+        if sample is not None:
+            return sample, window
+    shards = ", ".join(sorted(reader.bad_shards))
+    raise ShardError(shards, f"{len(stream.clips)} clips", "none of them can be read")
+
+
+def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarray | str]:
+    """One clip's part of a batch."""
+    start, stop = window.start, window.start + window.frames
+    nearest = np.abs(sample.reference_index - window.reference).argmin()
+    latents = sample.latents[start:stop].astype(np.float32)
+    found = sample.face_found[start:stop]
+    return {
+        "latents": latents.swapaxes(0, 1),  # T C h w -> C T h w
+        "par": sample.par[start:stop].astype(np.float32),
+        "regions": sample.regions[start:stop],
+        "audio": audio_windows(sample.audio, margin, start, stop).astype(np.float32),
+        "reference_latents": sample.latents[window.reference].astype(np.float32),
+        "reference_embedding": sample.reference[nearest].astype(np.float32),
+        "face_mask": face_mask(sample.faces[start:stop], found, *latents.shape[-2:]),
+        "key": sample.key,
+    }

@@ -1,0 +1,141 @@
+"""Clips into shards, and the index that finds them again.
+
+A shard's name ends with a piece of its content's hash: same samples, same bytes, same name, and a
+shard never changes under its name. Each clip's row tells the shard, the byte range of its entries
+and their hash, so that one clip is read (or copied to another shard) without the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from paha_core.shards.sample import ClipSample, to_tar
+from paha_core.stages import KEPT, manifest_path, stage_schema
+from paha_core.store import Store
+
+INDEX_SCHEMA = stage_schema(
+    pa.schema(
+        [
+            ("key", pa.string()),
+            ("shard", pa.string()),  # relative to the store; also the row's `path`
+            ("offset", pa.int64()),  # of the clip's first tar entry
+            ("bytes", pa.int64()),  # of all its entries
+            ("sample_sha256", pa.string()),  # of those bytes; `sha256` is the whole shard's
+            ("frames", pa.int32()),
+            ("codec", pa.string()),
+            ("audio_encoder", pa.string()),
+            ("reference_encoder", pa.string()),
+        ]
+    )
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A clip's tar entries with the columns of its row that do not depend on the shard."""
+
+    data: bytes
+    columns: Row
+
+
+def pack(sample: ClipSample) -> Packed:
+    """The sample as it goes into a shard; `meta` fills the columns of the same names."""
+    named = {name: sample.meta.get(name, "") for name in INDEX_SCHEMA.names}
+    columns = named | {"key": sample.key, "frames": sample.frames, "status": KEPT, "reason": ""}
+    return Packed(to_tar(sample), columns)
+
+
+def write_shards(
+    store: Store, prefix: str, samples: Iterable[ClipSample], *, clips_per_shard: int
+) -> list[Row]:
+    """Write `samples`, in their order, as `<prefix>-<nnnn>-<hash8>.tar`; one index row a clip.
+
+    `meta` should hold clip_id, dataset, speaker, split, codec, audio_encoder and reference_encoder
+    (and `fingerprint`, where the caller has one). Holds one sample in memory at a time. Raises
+    `ValueError` for two samples of one key. `write_index` makes the rows a manifest.
+    """
+    packed = (pack(sample) for sample in samples)
+    return [row for shard in write_packed(store, prefix, packed, clips_per_shard) for row in shard]
+
+
+def write_packed(
+    store: Store, prefix: str, packed: Iterable[Packed], clips_per_shard: int, start: int = 0
+) -> Iterator[list[Row]]:
+    """Shards numbered from `start`; yields each shard's rows once it is published."""
+    clips, number = iter(packed), start
+    while first := next(clips, None):
+        rest = islice(clips, clips_per_shard - 1)
+        yield _write_shard(store, f"{prefix}-{number:04d}", first, rest)
+        number += 1
+
+
+def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.Table:
+    """Publish `rows` as the manifest of `stage` for `dataset`."""
+    filled = [{name: row.get(name) for name in INDEX_SCHEMA.names} for row in rows]
+    table = pa.Table.from_pylist(filled, schema=INDEX_SCHEMA)
+    store.write_table(manifest_path(stage, dataset), table)
+    return table
+
+
+def read_packed(store: Store, row: Row) -> bytes:
+    """The tar entries of one clip, where its index row places them. `OSError` if absent."""
+    start, stop = row["offset"], row["offset"] + row["bytes"]
+    data = bytes(store.fs.cat_file(store.full(row["shard"]), start=start, end=stop))
+    if len(data) != row["bytes"]:
+        raise OSError(f"ends at byte {start + len(data)}, before its clip {row['clip_id']} does")
+    return data
+
+
+def is_intact(data: bytes, row: Row) -> bool:
+    return hashlib.sha256(data).hexdigest() == row["sample_sha256"]
+
+
+def _write_shard(store: Store, stem: str, first: Packed, rest: Iterable[Packed]) -> list[Row]:
+    """The name needs the content's hash, so the tar is written aside and published afterwards."""
+    aside = Path(store.full(stem)).parent if store.is_local else None
+    if aside is not None:
+        os.makedirs(aside, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=aside) as folder:
+        local = Path(folder) / "shard.tar"
+        with local.open("wb") as file:
+            rows, sha256 = _fill(file, [first], rest)
+        shard = f"{stem}-{sha256[:8]}.tar"
+        with store.writing(shard) as path:
+            shutil.move(local, path)
+    return [row | {"shard": shard, "path": shard, "sha256": sha256} for row in rows]
+
+
+def _fill(file: BinaryIO, first: list[Packed], rest: Iterable[Packed]) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    whole = hashlib.sha256()
+    keys: set[str] = set()
+    for clips in (first, rest):
+        for clip in clips:
+            key = clip.columns["key"]
+            if key in keys:
+                raise ValueError(f"two samples of the key {key} in one shard")
+            keys.add(key)
+            place = {"offset": file.tell(), "bytes": len(clip.data)}
+            rows.append(
+                clip.columns | place | {"sample_sha256": hashlib.sha256(clip.data).hexdigest()}
+            )
+            file.write(clip.data)
+            whole.update(clip.data)
+    # Two empty blocks end a tar, and its length is a whole number of records.
+    ending = 2 * tarfile.BLOCKSIZE
+    ending += -(file.tell() + ending) % tarfile.RECORDSIZE
+    file.write(bytes(ending))
+    whole.update(bytes(ending))
+    return rows, whole.hexdigest()

@@ -1,0 +1,8 @@
+import pytest
+
+from paha_core.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))

@@ -1,0 +1,172 @@
+"""Batches: pure in the step, exact over ranks, audio beside its frame."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from shard_samples import make_sample, publish
+
+from paha_core.shards.reader import ShardError, ShardReader
+from paha_core.shards.windows import (
+    Batch,
+    LengthBuckets,
+    WindowBatches,
+    face_mask,
+    prefetched,
+)
+
+
+@pytest.fixture
+def reader(store):
+    publish(store, [make_sample(n, frames=8 + n % 5) for n in range(13)])
+    return ShardReader(store, ["pats"])
+
+
+def assert_equal(a, b):
+    assert a.keys == b.keys
+    for field in dataclasses.fields(Batch):
+        if field.name != "keys":
+            assert torch.equal(getattr(a, field.name), getattr(b, field.name)), field.name
+
+
+def test_shapes_and_types(reader):
+    batch = WindowBatches(reader, 3, 6, 2, seed=0).batch_at(0).to("cpu")
+    shapes = {
+        "latents": (3, 4, 6, 8, 8),
+        "par": (3, 6, 8, 8),
+        "regions": (3, 6, 8, 8),
+        "audio": (3, 6, 5, 2, 3),
+        "reference_latents": (3, 4, 8, 8),
+        "reference_embedding": (3, 5),
+        "first_frame": (3, 4, 8, 8),
+        "face_mask": (3, 8, 8),
+    }
+    assert {name: tuple(getattr(batch, name).shape) for name in shapes} == shapes
+    assert batch.regions.dtype == torch.uint8
+    assert all(getattr(batch, n).dtype == torch.float32 for n in shapes if n != "regions")
+    assert torch.equal(batch.first_frame, batch.latents[:, :, 0])
+
+
+def test_batch_at_is_pure_and_resumes_exactly(store, reader):
+    run = WindowBatches(reader, 3, 6, 2, seed=5)
+    batches = [run.batch_at(step) for step in range(12)]
+    fresh = WindowBatches(ShardReader(store, ["pats"]), 3, 6, 2, seed=5)
+    assert_equal(fresh.batch_at(11), batches[11])
+    assert_equal(fresh.batch_at(2), batches[2])
+    for step, batch in zip(range(7, 12), prefetched(fresh, 7)):
+        assert_equal(batch, batches[step])
+    other = WindowBatches(reader, 3, 6, 2, seed=6)
+    assert [b.keys for b in batches] != [other.batch_at(step).keys for step in range(12)]
+
+
+@pytest.mark.parametrize(("batch", "world"), [(2, 3), (1, 13), (5, 2)])
+def test_ranks_partition_each_epoch_exactly(reader, batch, world):
+    ranks = [WindowBatches(reader, batch, 8, 1, seed=1, rank=r, world=world) for r in range(world)]
+    one = WindowBatches(reader, batch * world, 8, 1, seed=1)
+    steps = 13 * 4 // (batch * world) + 1
+    stream = []
+    for step in range(steps):
+        together = list(itertools.chain(*(rank.windows_at(step) for rank in ranks)))
+        assert together == one.windows_at(step)
+        stream += [window.clip for window in together]
+    epochs = [stream[i : i + 13] for i in range(0, len(stream) - 12, 13)]
+    assert len(epochs) >= 4
+    assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_windows_stay_inside_and_reach_everything(reader):
+    run = WindowBatches(reader, 13, 6, 0, seed=2)
+    starts, outside = {}, 0
+    for window in itertools.chain(*(run.windows_at(step) for step in range(60))):
+        length = reader.frames[window.clip]
+        assert 0 <= window.start <= length - 6
+        assert 0 <= window.reference < length
+        outside += not window.start <= window.reference < window.start + 6
+        starts.setdefault(window.clip, set()).add(window.start)
+    assert outside == 60 * 13
+    assert all(found == set(range(reader.frames[c] - 5)) for c, found in starts.items())
+
+
+def test_audio_and_references_sit_where_the_frame_is(reader):
+    run = WindowBatches(reader, 5, 6, 2, seed=3)
+    for step in range(6):
+        batch, windows = run.batch_at(step), run.windows_at(step)
+        for b, window in enumerate(windows):
+            frames = batch.latents[b, 1, :, 0, 0]  # this channel holds the frame's number
+            assert frames.tolist() == list(range(window.start, window.start + 6))
+            assert torch.equal(batch.audio[b, :, 2, 0, 0], frames)
+            last = reader.frames[window.clip] - 1
+            assert torch.equal(batch.audio[b, :, 0, 0, 0], (frames - 2).clamp(min=0))
+            assert torch.equal(batch.audio[b, :, 4, 0, 0], (frames + 2).clamp(max=last))
+            assert batch.reference_latents[b, 1, 0, 0] == window.reference
+            stored = reader.read(window.clip).reference_index
+            nearest = min(abs(int(i) - window.reference) for i in stored)
+            assert abs(batch.reference_embedding[b, 0] - window.reference) == nearest
+
+
+def test_short_clips_are_left_out_and_counted(reader):
+    run = WindowBatches(reader, 4, 10, 1, seed=0)
+    short = sum(length < 10 for length in reader.frames)
+    assert run.too_short == short > 0
+    seen = {w.clip for step in range(10) for w in run.windows_at(step)}
+    assert seen == {i for i, length in enumerate(reader.frames) if length >= 10}
+    with pytest.raises(ValueError, match="none of 13 clips has 99 frames"):
+        WindowBatches(reader, 4, 99, 1, seed=0)
+
+
+def test_face_mask_covers_touched_cells():
+    boxes = np.array([[0.25, 0.0, 0.5, 0.25], [0.55, 0.5, 0.6, 0.7], [0, 0, 1, 1]], np.float32)
+    mask = face_mask(boxes, np.array([True, True, False]), 8, 8)
+    expected = np.zeros((8, 8), np.float32)
+    expected[0:2, 2:4] = 1
+    expected[4:6, 4:5] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_face_mask_of_a_batch_is_the_windows_union(reader):
+    run = WindowBatches(reader, 4, 6, 0, seed=4)
+    batch = run.batch_at(0)
+    for mask, window in zip(batch.face_mask, run.windows_at(0)):
+        faces = reader.read(window.clip).faces[window.start : window.start + 6]
+        columns = mask.amax(0).nonzero().ravel()
+        assert int(columns[0]) == int(faces[0, 0] * 8 + 1e-4)
+        assert int(columns[-1]) == int(np.ceil(faces[-1, 2] * 8 - 1e-4)) - 1
+        assert mask.amax(1).nonzero().ravel().tolist() == [2, 3]
+
+
+def test_length_buckets_hold_one_length_and_use_all(reader):
+    ranks = [LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=r, world=2) for r in (0, 1)]
+    assert ranks[0].unused_lengths == [40]
+    lengths = []
+    for step in range(12):
+        batches = [rank.batch_at(step) for rank in ranks]
+        assert {b.latents.shape[2] for b in batches} == {ranks[0].length_at(step)}
+        assert not set(batches[0].keys) & set(batches[1].keys) or ranks[0].length_at(step) == 11
+        lengths.append(ranks[0].length_at(step))
+    assert all(sorted(lengths[i : i + 3]) == [4, 8, 11] for i in range(0, 12, 3))
+    again = LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=1, world=2)
+    assert_equal(again.batch_at(11), ranks[1].batch_at(11))
+
+
+def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
+    bad = reader.rows[0]["shard"]
+    lost = {row["key"] for row in reader.rows if row["shard"] == bad}
+    store.remove(bad)
+    with pytest.raises(ShardError, match=bad):
+        for _ in zip(range(5), prefetched(WindowBatches(reader, 4, 6, 1, seed=0))):
+            pass
+    run = WindowBatches(ShardReader(store, ["pats"], on_bad_shard="skip"), 4, 6, 1, seed=0)
+    keys = [key for step in range(8) for key in run.batch_at(step).keys]
+    assert len(keys) == 32
+    assert set(keys) == {row["key"] for row in reader.rows} - lost
+    assert run.reader.bad_shards[bad] > 0
+    again = WindowBatches(ShardReader(store, ["pats"], on_bad_shard="skip"), 4, 6, 1, seed=0)
+    assert again.batch_at(5).keys == keys[20:24]
+    for row in reader.rows:
+        store.remove(row["shard"])
+    gone = WindowBatches(ShardReader(store, ["pats"], on_bad_shard="skip"), 4, 6, 1, seed=0)
+    with pytest.raises(ShardError, match="none of them can be read"):
+        gone.batch_at(0)
