@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from paha_core.config import PoseConfig
 from paha_core.pose.keypoints import Keypoints
+from paha_core.store import sha256_file
 
 
 class Detector(Protocol):
@@ -37,6 +41,22 @@ def open_detector(config: PoseConfig) -> Detector:
     from paha_core.pose.mediapipe import MediaPipe
 
     return MediaPipe(config)
+
+
+def detector_sha256(config: PoseConfig) -> str:
+    """The `weights_sha256` of the detector of `config`, without loading its networks."""
+    if config.detector == "dwpose":
+        from paha_core.pose.dwpose import weight_files as dwpose_files
+
+        return sha256_of_files(dwpose_files(config))
+    from paha_core.pose.mediapipe import weight_files as mediapipe_files
+
+    return sha256_of_files(mediapipe_files(config))
+
+
+def sha256_of_files(paths: Sequence[Path]) -> str:
+    """One hash for several files, in their order."""
+    return hashlib.sha256("".join(sha256_file(p) for p in paths).encode()).hexdigest()
 
 
 def check_frames(frames: np.ndarray) -> None:

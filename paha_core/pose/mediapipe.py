@@ -17,7 +17,6 @@ MediaPipe gives no score to a single face or hand point, so a found part counts 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -27,9 +26,8 @@ import numpy as np
 
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import check_frames
+from paha_core.pose.detect import check_frames, sha256_of_files
 from paha_core.pose.keypoints import Keypoints
-from paha_core.store import sha256_file
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it builds
 
@@ -68,10 +66,8 @@ class MediaPipe:
     def __init__(self, config: PoseConfig) -> None:
         from mediapipe.python.solutions import holistic
 
-        paths = [modules_folder() / name for name in _NETWORKS]
-        paths.append(_pose_network(config.model_complexity))
         self.version = version("mediapipe")
-        self.weights_sha256 = sha256_of_files(paths)
+        self.weights_sha256 = sha256_of_files(weight_files(config))
         self._graph = holistic.Holistic(
             static_image_mode=False,
             model_complexity=config.model_complexity,
@@ -122,7 +118,9 @@ def modules_folder() -> Path:
     return Path(mediapipe.__file__).parent / "modules"
 
 
-def _pose_network(complexity: int) -> Path:
+def weight_files(config: PoseConfig) -> list[Path]:
+    """The networks in use. Raises `FileNotFoundError` for a pose network the wheel lacks."""
+    complexity = config.model_complexity
     path = modules_folder() / f"pose_landmark/pose_landmark_{_POSE_NETWORKS[complexity]}.tflite"
     if not path.is_file():
         # MediaPipe would download it here, unasked.
@@ -130,9 +128,4 @@ def _pose_network(complexity: int) -> Path:
             f"pose.model_complexity {complexity} needs {path}, which the mediapipe wheel does not"
             " carry; use model_complexity 1"
         )
-    return path
-
-
-def sha256_of_files(paths: list[Path]) -> str:
-    """One hash for several files, in their order."""
-    return hashlib.sha256("".join(sha256_file(p) for p in paths).encode()).hexdigest()
+    return [*(modules_folder() / name for name in _NETWORKS), path]
