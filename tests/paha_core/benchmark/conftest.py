@@ -1,0 +1,38 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from synthetic import PixelDetector, make_store, make_truth, preset
+
+from paha_core.config import Preset
+from paha_core.store import Store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    # Networks this small wait for their threads longer than they compute.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def run_preset() -> Preset:
+    return preset()
+
+
+@pytest.fixture(scope="session")
+def run_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A finished run with the studio's truth; tests only add to it."""
+    store = make_store(tmp_path_factory.mktemp("run"))
+    make_truth(store)
+    return store
+
+
+@pytest.fixture(autouse=True)
+def pixel_detector(monkeypatch: pytest.MonkeyPatch) -> type[PixelDetector]:
+    monkeypatch.setattr("paha_core.pose.open_detector", lambda config: PixelDetector())
+    PixelDetector.calls = 0
+    return PixelDetector

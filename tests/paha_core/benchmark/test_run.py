@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+from synthetic import PixelDetector, make_store
+
+from paha_core.benchmark.run import load_results, run_benchmark
+from paha_core.config import Preset
+from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow, table_to_rows
+from paha_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def rows(run_store: Store, run_preset: Preset) -> dict[tuple[str, str, str], MetricRow]:
+    patch = pytest.MonkeyPatch()
+    patch.setattr("paha_core.pose.open_detector", lambda config: PixelDetector())
+    found = run_benchmark(run_store, run_preset)
+    patch.undo()
+    return {(row.system, row.dataset, row.metric): row for row in found}
+
+
+def test_every_cell_is_there_with_a_value_or_a_reason(rows: dict) -> None:
+    systems, datasets = ("real", "unguided", "sequential", "differential"), ("all", "pats", "cnas")
+    assert set(rows) == {(s, d, m) for s in systems for d in datasets for m in METRICS}
+    for row in rows.values():
+        assert row.protocol == PROTOCOL
+        assert (row.value is None) == bool(row.reason)
+        if row.value is not None:
+            assert row.low <= row.value + 1e-9
+            assert row.high >= row.value - 1e-9
+            assert row.n > 0
+            assert row.extractor
+
+
+def test_missing_weights_are_a_missing_cell(rows: dict) -> None:
+    for metric, weights in (("sync_c", "SyncNet"), ("fvd", "I3D")):
+        row = rows["sequential", "all", metric]
+        assert row.value is None
+        assert f"needs {weights}" in row.reason
+
+
+def test_the_numbers_are_what_the_drawing_says(rows: dict) -> None:
+    def value(system: str, metric: str) -> float:
+        return rows[system, "all", metric].value
+
+    assert rows["real", "all", "lip_correlation"].value is None
+    assert value("real", "lip_correlation_truth") > 0.9
+    for metric in ("lip_correlation", "lip_correlation_truth"):
+        assert value("differential", metric) > value("sequential", metric)
+        assert value("sequential", metric) > value("unguided", metric)
+        assert value("differential", metric) > 0.85
+    assert abs(value("differential", "lip_correlation_exchanged")) < 0.4
+    assert value("differential", "face_share") == 1
+    assert value("differential", "background_psnr") > 24
+    assert value("real", "fgd") < value("unguided", "fgd")
+    assert value("real", "sharpness_face") > value("unguided", "sharpness_face")
+    assert rows["real", "all", "tc"].value is None
+    assert value("unguided", "tc") == pytest.approx(4.9 / 4)
+    assert value("differential", "tc_classifiers") == pytest.approx(1.5 / 4)
+
+
+def test_extractors_are_named_with_their_hash(rows: dict) -> None:
+    row = rows["sequential", "pats", "fgd"]
+    assert row.extractor == "pose-autoencoder[w34, 15 fps, mediapipe]"
+    assert len(row.extractor_sha256) == 64
+    assert rows["real", "all", "bas"].extractor == "librosa onsets, pixels keypoints"
+    assert "drawn truth" in rows["real", "all", "lip_correlation_truth"].extractor
+
+
+def test_a_second_run_computes_nothing(
+    rows: dict, run_store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paha_core.benchmark.run._evaluate", None)
+    assert run_benchmark(run_store, run_preset) == list(rows.values())
+    assert table_to_rows(run_store.read_table("benchmark/results.parquet")) == list(rows.values())
+
+
+def test_other_settings_reuse_detection_and_measurements(
+    rows: dict, run_store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paha_core.benchmark.measure._measure", None)
+    fewer = run_preset.benchmark.model_copy(update={"bootstrap": 10})
+    again = run_benchmark(run_store, run_preset.model_copy(update={"benchmark": fewer}))
+    assert PixelDetector.calls == 0
+    same = {(row.system, row.dataset, row.metric): row.value for row in again}
+    assert same == {key: row.value for key, row in rows.items()}
+
+
+def test_before_generation_only_real_has_numbers(tmp_path: Path, run_preset: Preset) -> None:
+    store = make_store(tmp_path, generated=False)
+    rows = run_benchmark(store, run_preset)
+    assert {row.system for row in rows if row.value is not None} == {"real"}
+    assert all(
+        "no generated clips" in row.reason
+        for row in rows
+        if row.metric == "bas"
+        if row.system != "real"
+    )
+    truth = next(
+        row for row in rows if row.metric == "lip_correlation_truth" and row.system == "real"
+    )
+    assert truth.reason == "no drawn truth for these clips"
+
+
+def test_an_empty_store_gives_reasons_not_errors(tmp_path: Path, run_preset: Preset) -> None:
+    store = Store(str(tmp_path))
+    rows = run_benchmark(store, run_preset)
+    assert rows
+    assert all(row.value is None for row in rows)
+    assert load_results(store) is not None
