@@ -81,7 +81,7 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
     """Run an ffmpeg-python graph (or a list of arguments) and return what it wrote to stdout.
 
     `stdin` is fed piece by piece; an error that it raises stops ffmpeg and surfaces. Raises
-    `MediaError` with ffmpeg's last telling line when it fails or takes longer than `timeout` seconds.
+    `MediaError` with ffmpeg's last telling line when it fails or takes longer than `timeout` s.
     """
     quiet = [ffmpeg_exe(), *([] if stdin is not None else ["-nostdin"])]
     quiet += ["-hide_banner", "-loglevel", "error", "-y"]

@@ -39,11 +39,12 @@ def video(tmp_path_factory, frames, wave) -> Path:
 
 def test_what_is_written_is_read_again(video, frames):
     read = read_frames(video)
-    assert read.shape == frames.shape and read.dtype == np.uint8
+    assert read.shape == frames.shape
+    assert read.dtype == np.uint8
     assert np.abs(read.astype(int) - frames).mean() < 2  # colours too: bt709 both ways
     info = probe(video)
     assert (info.width, info.height, info.fps, info.frames) == (SIDE, SIDE, FPS, COUNT)
-    assert info.video_codec == "h264" and info.has_audio and info.audio_rate == 16000
+    assert (info.video_codec, info.has_audio, info.audio_rate) == ("h264", True, 16000)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 2.0])
@@ -106,7 +107,7 @@ def test_wav_round_trip(tmp_path):
 
 
 def test_ffmpeg_is_stopped_when_it_takes_too_long():
-    with pytest.raises(MediaError, match="longer than 0.3 s"):
+    with pytest.raises(MediaError, match="took longer"):
         run(["-re", "-f", "lavfi", "-i", "testsrc", "-f", "null", "-"], timeout=0.3)
 
 

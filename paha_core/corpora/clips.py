@@ -1,0 +1,252 @@
+"""From a span of a source video to a clip: exact 25 fps, square, H.264, its audio beside it as wav.
+
+One ffmpeg call decodes the span once and writes both. Time 0 of both files is the same instant of
+the source; both last `frames / 25` seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import ffmpeg
+import numpy as np
+import pyarrow as pa
+import soundfile
+from numpy.typing import NDArray
+
+from paha_core.config import ClipConfig
+from paha_core.corpora.filters import PROBES, Filter, Look
+from paha_core.corpora.sources import Source
+from paha_core.media.audio import write_wav
+from paha_core.media.ffmpeg import MediaError, file_url, run, safe_input
+from paha_core.media.video import iter_frames, x264_options
+from paha_core.stages import Job, Rejection
+from paha_core.store import Store, sha256_file, sha256_json
+
+STAGE = "clips"
+FPS = 25
+CODE_VERSION = "clips-1"
+LEAD = 2.0  # seconds decoded before a span, so that the picture on show at its start is known
+
+CLIP_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),  # file name
+        ("programme", pa.string()),
+        ("interval", pa.string()),
+        ("start", pa.float64()),  # seconds in the source
+        ("end", pa.float64()),
+        ("frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("size", pa.int32()),  # side in pixels
+        ("audio_path", pa.string()),
+        ("audio_rate", pa.int32()),  # Hz, the source's own
+        ("audio_seconds", pa.float64()),
+        ("source_fps", pa.float64()),
+        ("scores", pa.string()),  # json: filter -> score
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of the source, in pixels of the picture as displayed."""
+
+    left: int
+    top: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """One clip to cut: which frames of which source, and what it is called."""
+
+    dataset: str
+    speaker: str
+    interval: str
+    programme: str
+    split: str  # train | test
+    source: Source
+    start: float  # seconds
+    frames: int  # at 25 fps
+    crop: Crop
+
+    @property
+    def clip_id(self) -> str:
+        return f"{self.dataset}/{self.speaker}/{self.interval}"
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / FPS
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """What a worker needs to make one clip."""
+
+    store: Store
+    span: Span
+    config: ClipConfig
+    filters: tuple[Filter, ...]
+
+
+def clip_job(store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter]) -> Job:
+    """The job that cuts `span`; done again when source, span, settings or code change."""
+    settings = {
+        "span": [span.start, span.frames, asdict(span.crop), span.split],
+        "clip": [config.size, config.crf],
+        "filters": {f.name: asdict(f) for f in filters},  # type: ignore[call-overload]
+    }
+    return Job(
+        clip_id=span.clip_id,
+        fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
+        payload=ClipTask(store, span, config, tuple(filters)),
+        columns=_columns(span),
+    )
+
+
+def rejected_job(
+    clip_id: str, reason: Rejection, *, speaker: str, split: str, **columns: Any
+) -> Job:
+    """A row for an input that no clip comes from; computed again when its reason changes."""
+    return Job(
+        clip_id=clip_id,
+        fingerprint=sha256_json([str(reason), split, columns, CODE_VERSION]),
+        payload=reason,
+        columns={"speaker": speaker, "split": split} | columns,
+    )
+
+
+def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
+    """Cut one clip, look at it, publish it; returns its row. `Rejection` leaves no file behind."""
+    if isinstance(task, Rejection):
+        raise task
+    store, span = task.store, task.span
+    stem = f"clips/{span.clip_id}"
+    try:
+        with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
+            _cut(span, task.config, video, audio)
+            look = _look(span, video, audio)
+            scores = {f.name: round(f.check(look), 4) for f in task.filters}
+            sha256 = sha256_file(video)
+    except (MediaError, Rejection) as reason:
+        for suffix in (".mp4", ".wav"):  # of an earlier run with other settings
+            store.remove(stem + suffix)
+        raise Rejection(str(reason)) from None
+    return {
+        "path": f"{stem}.mp4",
+        "sha256": sha256,
+        "frames": span.frames,
+        "fps": float(FPS),
+        "size": task.config.size,
+        "audio_path": f"{stem}.wav",
+        "audio_rate": span.source.audio_rate,
+        "audio_seconds": len(look.wave) / span.source.audio_rate,
+        "scores": json.dumps(scores, sort_keys=True),
+    }
+
+
+def _columns(span: Span) -> dict[str, Any]:
+    return {
+        "speaker": span.speaker,
+        "split": span.split,
+        "source": span.source.path.name,
+        "programme": span.programme,
+        "interval": span.interval,
+        "start": span.start,
+        "end": span.start + span.seconds,
+        "source_fps": span.source.fps,
+    }
+
+
+def _cut(span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
+    """Decode the span once, write the picture to `video` and the sound to `audio`."""
+    end = span.start + span.seconds
+    if end > span.source.seconds + 1 / FPS:
+        raise Rejection(f"ends at {end:.2f} s, but its source at {span.source.seconds:.2f} s")
+    lead = min(span.start, LEAD)
+    source = safe_input(
+        span.source.path,
+        ss=f"{span.start - lead:.6f}",
+        t=f"{lead + span.seconds + 1:.6f}",
+        threads=1,
+    )
+    picture = _picture(source.video, span, config.size, lead)
+    sound = _sound(source["a:0"], span, lead)
+    outputs = ffmpeg.merge_outputs(
+        ffmpeg.output(
+            picture,
+            file_url(video),
+            **x264_options(config.crf),
+            **{"frames:v": span.frames, "pix_fmt": "yuv420p", "movflags": "+faststart", "f": "mp4"},
+            g=12,  # training reads from anywhere in a clip
+        ),
+        ffmpeg.output(
+            sound,
+            file_url(audio),
+            acodec="pcm_s16le",
+            ac=min(2, span.source.audio_channels),
+            fflags="+bitexact",
+            map_metadata=-1,
+            f="wav",
+        ),
+    )
+    run(outputs, timeout=config.timeout_seconds)
+
+
+def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
+    # The grid of 25 fps starts at the span's own start, whatever the source's frames are.
+    stream = stream.filter("setpts", f"PTS-{lead:.6f}/TB")
+    stream = stream.filter("fps", FPS, start_time=0, round="near")
+    stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
+    if not span.source.square_pixels:
+        stream = stream.filter("scale", span.source.width, span.source.height).filter("setsar", 1)
+    crop = span.crop
+    stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)
+    if crop.side != size:
+        stream = stream.filter("scale", size, size, flags="area" if size < crop.side else "bicubic")
+    return stream
+
+
+def _sound(stream: Any, span: Span, lead: float) -> Any:
+    rate = span.source.audio_rate
+    first = round(lead * rate)
+    # Gaps become silence first, so that cutting by samples is cutting by time.
+    stream = stream.filter("aresample", rate, **{"async": 1, "first_pts": 0})
+    return stream.filter(
+        "atrim", start_sample=first, end_sample=first + round(span.seconds * rate)
+    ).filter("asetpts", "PTS-STARTPTS")
+
+
+def _look(span: Span, video: Path, audio: Path) -> Look:
+    """One pass over what was cut: asserts both lengths and gathers what the filters need."""
+    chosen = set(np.linspace(0, span.frames - 1, min(PROBES, span.frames)).round().astype(int))
+    probes, thumbnails = [], []
+    for number, frame in enumerate(iter_frames(video)):
+        if number in chosen:
+            probes.append(frame)
+        small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
+        thumbnails.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+    if len(thumbnails) != span.frames:
+        raise Rejection(f"the source holds {len(thumbnails)} of the clip's {span.frames} frames")
+    wave = _exact_audio(span, audio)
+    return Look(probes, np.asarray(thumbnails, dtype=np.uint8), wave.mean(axis=1))
+
+
+def _exact_audio(span: Span, audio: Path) -> NDArray[np.float32]:
+    """The clip's audio [N, channels]; a rounding's loss is padded, more is a `Rejection`."""
+    rate = span.source.audio_rate
+    wave, read_rate = soundfile.read(str(audio), dtype="float32", always_2d=True)
+    if read_rate != rate:
+        raise Rejection(f"the audio changes its rate from {rate} to {read_rate} Hz")
+    missing = round(span.seconds * rate) - len(wave)
+    if missing > rate / FPS:
+        raise Rejection(f"the audio ends {missing / rate:.2f} s before the picture")
+    if missing > 0:
+        wave = np.pad(wave, ((0, missing), (0, 0)))
+        write_wav(audio, wave, rate)
+    return np.asarray(wave, dtype=np.float32)

@@ -1,0 +1,41 @@
+"""Names from strangers' lists and folders, made safe for ids and paths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from paha_core.stages import Rejection
+
+MAX_LENGTH = 120
+
+
+def require_plain_name(name: str, what: str) -> str:
+    """`name` if it is one plain file name; raises `Rejection` when it could leave its folder."""
+    if not name or name != name.strip():
+        raise Rejection(f"the {what} is empty or has spaces around it: {name!r}")
+    unsafe = "/" in name or "\\" in name or name.startswith(".") or "\0" in name
+    if unsafe or any(unicodedata.category(c) == "Cc" for c in name):
+        raise Rejection(f"the {what} is not a plain name: {name!r}")
+    return name
+
+
+def slug(name: str) -> str:
+    """`name` as part of a clip id: letters of any script, digits, `-`, single `_`; never empty."""
+    plain = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", name))
+    return re.sub(r"_+", "_", plain).strip("_")[:MAX_LENGTH] or "unnamed"
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names in order, each later repetition with `_2`, `_3`, … behind it."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        candidate, n = name, 1
+        while candidate in taken:
+            n += 1
+            candidate = f"{name}_{n}"
+        taken.add(candidate)
+        result.append(candidate)
+    return result
