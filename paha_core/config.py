@@ -58,6 +58,9 @@ class PatsConfig(Section):
     split: Literal["paper", "by_video"] = "paper"
     min_seconds: float = Field(4.0, gt=0)
     max_seconds: float = Field(15.0, gt=0)
+    min_face_share: float = Field(
+        0.5, ge=0, le=1, description="share of probed frames with a whole face"
+    )
 
 
 class CnasConfig(Section):
