@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +12,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead(work: Callable[[A], B], items: Iterable[A], depth: int = 1) -> Iterator[B]:
+def ahead(work: Callable[[A], B], items: Iterable[A], depth: int = 1) -> Generator[B]:
     """`work(item)` for each item, in order, up to `depth` of them computed ahead in one thread.
 
     An exception surfaces at the item it belongs to. Leaving the loop stops the thread after the

@@ -1,0 +1,239 @@
+"""The stage `training_shards`: every kept clip, encoded, in shards that change little.
+
+A shard whose clips are all as they were stays as it is. If one of them changed or went away, that
+shard alone is written again, with the bytes of the others copied. New clips go to new shards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from paha_core.config import ShardConfig
+from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.progress import Progress
+from paha_core.shards.ahead import ahead
+from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
+from paha_core.shards.writer import (
+    INDEX_SCHEMA,
+    Packed,
+    Row,
+    is_intact,
+    pack,
+    read_packed,
+    write_index,
+    write_packed,
+)
+from paha_core.stages import KEPT, REJECTED, Rejection, StageResult, read_manifest
+from paha_core.store import Store, sha256_json
+
+STAGE = "training_shards"
+INPUTS = ("par_masks", "face_boxes")
+
+
+def training_shards_stage(
+    store: Store,
+    shards: ShardConfig,
+    size: int,
+    codec: LatentCodec,
+    audio: AudioEncoder,
+    reference: ReferenceEncoder,
+    *,
+    datasets: Sequence[str],
+) -> dict[str, StageResult]:
+    """Bring shards and manifest of each dataset up to date with `clips`, `par_masks`, `face_boxes`.
+
+    `size` is the side of the codec's frames (`CodecConfig.size`). Each kept clip gets a row: kept,
+    or rejected with what an earlier stage said, or because its parts last differently long. A kill
+    costs the shard in work. Shards that no row names any more are removed at the end.
+    """
+    encoders = Encoders(codec, audio, reference, size, shards.reference_frames)
+    return {
+        dataset: _Run(store, dataset, encoders, shards.clips_per_shard).run()
+        for dataset in datasets
+    }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to write: each clip with its row in an older shard, if that still holds it."""
+
+    split: str
+    number: int
+    clips: list[tuple[ClipJob, Row | None]]
+
+
+@dataclass
+class _Run:
+    """One dataset's run; `rows` are the manifest as far as it is done, by clip."""
+
+    store: Store
+    dataset: str
+    encoders: Encoders
+    clips_per_shard: int
+    rows: dict[str, Row] = field(default_factory=dict)
+    computed: int = 0
+
+    def run(self) -> StageResult:
+        clips = [r for r in read_manifest(self.store, "clips", self.dataset) if r["status"] == KEPT]
+        before = {row["clip_id"]: row for row in read_manifest(self.store, STAGE, self.dataset)}
+        jobs, refused = self._jobs(clips)
+        self.rows = dict(refused)
+        tasks = self._plan(jobs, before)
+        order = [row["clip_id"] for row in clips]
+        todo = [job for task in tasks for job, old in task.clips if old is None]
+        with (
+            closing(ahead(self._load, todo)) as loaded,
+            Progress(len(todo), f"{STAGE} {self.dataset}") as progress,
+        ):
+            for task in tasks:
+                packed = self._packed(task, loaded, progress)
+                stem = f"shards/{self.dataset}/{task.split}"
+                for rows in write_packed(self.store, stem, packed, len(task.clips), task.number):
+                    self.rows |= {row["clip_id"]: row for row in rows}
+                self._publish(order)
+        if self.rows != before or not before:
+            self._publish(order)
+        self._remove_unused()
+        table = self._table(order)
+        return StageResult(table, computed=self.computed, reused=len(order) - self.computed)
+
+    def _jobs(self, clips: list[Row]) -> tuple[dict[str, ClipJob], dict[str, Row]]:
+        """Clips that can be encoded, and rejected rows of those that an earlier stage has not."""
+        inputs = {
+            stage: {row["clip_id"]: row for row in read_manifest(self.store, stage, self.dataset)}
+            for stage in INPUTS
+        }
+        jobs: dict[str, ClipJob] = {}
+        refused: dict[str, Row] = {}
+        for clip in clips:
+            par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
+            reason = _refusal(par, INPUTS[0]) or _refusal(faces, INPUTS[1])
+            if reason or par is None or faces is None:
+                row = _rejected(clip, reason, sha256_json([reason, clip["split"]]))
+                refused[clip["clip_id"]] = row
+                continue
+            # The sound has no hash of its own in every manifest; the clip's fingerprint covers it.
+            content = [clip["sha256"], clip.get("audio_sha256") or clip["fingerprint"]]
+            content += [par["sha256"], faces["sha256"], clip["split"], clip["speaker"]]
+            fingerprint = sha256_json([content, self.encoders.settings()])
+            jobs[clip["clip_id"]] = ClipJob(clip, par, faces, fingerprint)
+        return jobs, refused
+
+    def _plan(self, jobs: dict[str, ClipJob], before: dict[str, Row]) -> list[Task]:
+        """The shards to write. Takes over the rows of what stays as it is."""
+        old_shards: dict[str, list[Row]] = {}
+        for row in before.values():
+            job = jobs.get(row["clip_id"])
+            if row["status"] == KEPT:
+                old_shards.setdefault(row["shard"], []).append(row)
+            elif job is not None and row["fingerprint"] == job.fingerprint:
+                self.rows[row["clip_id"]] = row
+        tasks: list[Task] = []
+        placed: set[str] = set(self.rows)
+        for shard, members in old_shards.items():
+            members.sort(key=lambda row: row["offset"])
+            same = [r for r in members if _unchanged(r, jobs)] if self.store.exists(shard) else []
+            self.rows |= {row["clip_id"]: row for row in same}
+            if len(same) < len(members):
+                stay = [r for r in members if _stays(r, jobs)]
+                kept = [(jobs[r["clip_id"]], r if r in same else None) for r in stay]
+                if kept:
+                    tasks.append(Task(kept[0][0].clip["split"], _number(shard), kept))
+            placed |= {r["clip_id"] for r in members if _stays(r, jobs)}
+        new = [job for clip_id, job in jobs.items() if clip_id not in placed]
+        return tasks + self._new_shards(new, old_shards)
+
+    def _new_shards(self, new: list[ClipJob], old_shards: dict[str, Any]) -> list[Task]:
+        tasks = []
+        for split in sorted({job.clip["split"] for job in new}):
+            taken = [_number(s) for s in old_shards if s.split("/")[-1].startswith(f"{split}-")]
+            number = max(taken, default=-1) + 1
+            clips = iter([(job, None) for job in new if job.clip["split"] == split])
+            while group := list(islice(clips, self.clips_per_shard)):
+                tasks.append(Task(split, number, list(group)))
+                number += 1
+        return tasks
+
+    def _packed(
+        self, task: Task, loaded: Iterator[LoadedClip | Rejection], progress: Progress
+    ) -> Iterator[Packed]:
+        """The task's clips in order, copied or encoded; rejections become rows."""
+        for job, old in task.clips:
+            if old is not None:
+                copied = self._copy(old)
+                if copied is not None:
+                    yield copied
+                    continue
+            clip = next(loaded) if old is None else self._load(job)
+            self.computed += 1
+            if isinstance(clip, Rejection):
+                self.rows[job.clip_id] = _rejected(job.clip, str(clip), job.fingerprint)
+            else:
+                yield pack(encode_clip(clip, self.encoders))
+            progress.update()
+
+    def _copy(self, row: Row) -> Packed | None:
+        """A clip's bytes from its older shard; None when that is broken."""
+        try:
+            data = read_packed(self.store, row)
+        except OSError:
+            return None
+        return Packed(data, row) if is_intact(data, row) else None
+
+    def _load(self, job: ClipJob) -> LoadedClip | Rejection:
+        try:
+            return load_clip(self.store, job, self.encoders.size)
+        except Rejection as rejection:
+            return rejection
+
+    def _table(self, order: list[str]) -> pa.Table:
+        rows = [self.rows[clip_id] for clip_id in order if clip_id in self.rows]
+        filled = [{name: row.get(name) for name in INDEX_SCHEMA.names} for row in rows]
+        return pa.Table.from_pylist(filled, schema=INDEX_SCHEMA)
+
+    def _publish(self, order: list[str]) -> None:
+        rows = [self.rows[clip_id] for clip_id in order if clip_id in self.rows]
+        write_index(self.store, STAGE, self.dataset, rows)
+
+    def _remove_unused(self) -> None:
+        used = {row["shard"] for row in self.rows.values()}
+        for shard in self.store.glob(f"shards/{self.dataset}/*.tar"):
+            if shard not in used:
+                self.store.remove(shard)
+
+
+def _unchanged(row: Row, jobs: dict[str, ClipJob]) -> bool:
+    job = jobs.get(row["clip_id"])
+    return job is not None and job.fingerprint == row["fingerprint"]
+
+
+def _stays(row: Row, jobs: dict[str, ClipJob]) -> bool:
+    """Whether the clip still belongs in its shard: it may have changed, but not its split."""
+    job = jobs.get(row["clip_id"])
+    return job is not None and job.clip["split"] == row["split"]
+
+
+def _refusal(row: Row | None, stage: str) -> str:
+    if row is None:
+        return f"no {stage} for it yet"
+    return f"{stage}: {row['reason']}" if row["status"] == REJECTED else ""
+
+
+def _rejected(clip: Row, reason: str, fingerprint: str) -> Row:
+    base = {name: clip[name] for name in ("clip_id", "dataset", "speaker", "split")}
+    nothing = dict.fromkeys(INDEX_SCHEMA.names) | {"path": "", "sha256": "", "shard": ""}
+    return nothing | base | {"status": REJECTED, "reason": reason, "fingerprint": fingerprint}
+
+
+def _number(shard: str) -> int:
+    match = re.search(r"-(\d+)-[0-9a-f]{8}\.tar$", shard)
+    if match is None:
+        raise ValueError(f"{shard} is no shard of this stage")
+    return int(match[1])
