@@ -238,8 +238,8 @@ def _arms(identity: Identity, wrists: np.ndarray, lift: float) -> np.ndarray:
     arms = np.empty((2, 3, 2))
     for i, side in enumerate((-1, 1)):
         shoulder = np.array([0.5 + side * 0.285 * identity.shoulder_width, 0.615 + lift])
-        elbow = np.array([0.5 + side * (0.285 * identity.shoulder_width + 0.105), 0.945])
-        resting = np.array([0.5 + side * 0.245, 0.845])
+        elbow = np.array([0.5 + side * (0.285 * identity.shoulder_width + 0.105), 0.935])
+        resting = np.array([0.5 + side * 0.235, 0.80])
         arms[i] = shoulder, elbow + 0.33 * (wrists[i] - resting), wrists[i]
     return arms
 
@@ -247,7 +247,7 @@ def _arms(identity: Identity, wrists: np.ndarray, lift: float) -> np.ndarray:
 def _hand(
     side: int, length: float, wrist: np.ndarray, motion: Motion, frame: int, index: int
 ) -> np.ndarray:
-    fan = np.array([1.0 + 0.14 * float(motion.spread[frame]), 1.0])
+    fan = np.array([1.0 + 0.10 * float(motion.spread[frame]), 1.0])
     angle = float(motion.hand_angle[frame, index])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     template = HAND * fan * (1.0 if side < 0 else -1.0, 1.0)

@@ -102,7 +102,8 @@ def _speaking(phonemes: Sequence[Phoneme], times: np.ndarray, duration: float) -
     ends = [p.start for p in phonemes[1:]] + [duration]
     for phoneme, end in zip(phonemes, ends, strict=True):
         if phoneme.label != "_" or end - phoneme.start < _PAUSE:
-            on[round(phoneme.start * 100) : round(end * 100)] = 1.0
+            # hands sink only after a last beat is done, or they would blur its turning point
+            on[round(phoneme.start * 100) : round((end + 0.15) * 100)] = 1.0
     kernel = np.hanning(33)[1:-1]
     padded = np.pad(on, 15, mode="edge")
     return np.interp(times, grid, np.convolve(padded, kernel / kernel.sum(), "valid"))
@@ -115,9 +116,9 @@ def _hands(
     angles = np.empty((len(stroke), 2))
     for hand, (side, gain) in enumerate(((-1, 1.0), (1, identity.off_hand))):
         move = stroke * gain
-        wrists[:, hand, 0] = 0.5 + side * (0.225 + 0.02 * speaking + 0.02 * move)
-        wrists[:, hand, 1] = 0.895 - 0.05 * speaking + _STROKE_REACH * move
-        angles[:, hand] = side * (0.12 + 0.10 * speaking + 0.22 * move)
+        wrists[:, hand, 0] = 0.5 + side * (0.215 + 0.02 * speaking + 0.015 * move)
+        wrists[:, hand, 1] = 0.85 - 0.05 * speaking + _STROKE_REACH * move
+        angles[:, hand] = side * (0.08 + 0.06 * speaking + 0.12 * move)
     return wrists, angles
 
 
