@@ -194,6 +194,9 @@ def _mouth(openness: float, width: float, rounding: float) -> tuple[np.ndarray, 
     outer_bottom = np.stack([half * u, bottom * arch + lower * (1 - u**2) ** 0.7], 1)
     inner_top = np.stack([half * 0.86 * u, -top * arch], 1)
     inner_bottom = np.stack([half * 0.86 * u, bottom * arch], 1)
+    smile = 0.009 * (1 - 0.5 * rounding) * u**2  # corners a little up: a friendly resting face
+    for curve in (outer_top, outer_bottom, inner_top, inner_bottom):
+        curve[:, 1] -= smile
     centre = np.array([0.5, _MOUTH_Y])
     outer = np.concatenate([outer_top, outer_bottom[-2:0:-1]]) + centre
     inner = np.concatenate([inner_top, inner_bottom[-2:0:-1]]) + centre

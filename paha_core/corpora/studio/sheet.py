@@ -7,7 +7,7 @@ import numpy as np
 from paha_core.corpora.studio.identities import IDENTITIES
 
 
-def contact_sheet(path: Path, *, side: int = 192, columns: int = 6, seed: int = 0) -> Path:
+def contact_sheet(path: Path, *, side: int = 152, columns: int = 6, seed: int = 0) -> Path:
     """Write a PNG grid, a row for each identity: the square crop at telling moments.
 
     The first column is the mouth at rest, the others are spread from the least to the most open

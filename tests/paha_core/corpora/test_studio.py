@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -250,6 +251,14 @@ def test_a_missing_file_is_rendered_again_to_the_same_bytes(corpus: StudioCorpus
     again = render_corpus(corpus.root, programmes=1, seconds=5, height=96)
     assert [p.speaker for p in again.programmes if p.rendered] == ["lin"]
     assert lost.video.read_bytes() == bytes_before
+
+
+def test_programmes_of_a_larger_run_are_removed(corpus: StudioCorpus, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(corpus.root, tmp_path / "copy"))
+    (copy / "cnas" / "mine.mp4").write_bytes(b"")
+    assert render_corpus(copy, programmes=0, seconds=5, height=96).programmes == ()
+    assert [p.name for p in copy.rglob("*.mp4")] == ["mine.mp4"], "only what the studio made"
+    assert (copy / "pats" / "intervals.csv").read_text() == ",".join(PATS_COLUMNS) + "\n"
 
 
 def test_odd_heights_are_refused(tmp_path: Path) -> None:
