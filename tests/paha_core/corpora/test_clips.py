@@ -1,0 +1,182 @@
+"""Cutting: exact frames of the right moments, sound of the same span, upright and square."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from paha_core.config import ClipConfig
+from paha_core.corpora.clips import FPS, ClipTask, Crop, Span, cut_clip
+from paha_core.corpora.filters import Audible, Look, OneScene, WholeFace
+from paha_core.corpora.names import require_plain_name, slug, unique
+from paha_core.corpora.sources import Source, SourceTask, look_at_source
+from paha_core.media.ffmpeg import file_url, run
+from paha_core.media.video import probe, read_frames, write_video
+from paha_core.stages import Rejection
+from paha_core.store import Store, sha256_file
+
+RATE = 16000  # Hz, of the counter
+
+
+def source_of(path: Path) -> Source:
+    """`path` as the stage `sources` would describe it."""
+    row = look_at_source(SourceTask(path, sha256_file(path), ClipConfig()))
+    names = ("width", "height", "fps", "seconds", "audio_rate", "audio_channels", "square_pixels")
+    return Source(path=path, sha256=row["source_sha256"], **{n: row[n] for n in names})
+
+
+def cut(store: Store, path: Path, *, start: float, frames: int, crop=None, filters=()) -> dict:
+    span = Span(
+        dataset="pats",
+        speaker="ada",
+        interval="i1",
+        programme="p",
+        split="train",
+        source=source_of(path),
+        start=start,
+        frames=frames,
+        crop=crop or Crop(16, 0, 64),
+    )
+    return cut_clip(ClipTask(store, span, ClipConfig(size=64, crf=4), tuple(filters)))
+
+
+def frame_numbers(store: Store, row: dict) -> np.ndarray:
+    """Which frame of the counter each frame of the clip shows."""
+    frames = read_frames(store.full(row["path"]))
+    bits = frames.reshape(len(frames), 64, 8, 8, 3).mean(axis=(1, 3, 4)) > 125
+    return (bits << np.arange(8)).sum(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("fps", "start", "frames"),
+    [(30, 0.0, 25), (30, 1.0, 30), (30, 0.31, 40), (25, 0.6, 20), (24, 2.5, 12), (50, 0.02, 30)],
+)
+def test_frames_are_those_of_the_moment(tmp_path, store, counter, fps, start, frames):
+    path = counter(tmp_path / "s.mp4", fps=fps, frames=110)
+    row = cut(store, path, start=start, frames=frames)
+    moments = (start + np.arange(frames) / FPS) * fps
+    numbers = frame_numbers(store, row)
+    assert len(numbers) == frames
+    # the frame nearest in time, within the rounding of both rates
+    assert np.abs(numbers - moments).max() <= 0.5 + 0.5 * max(1, fps / FPS)
+    assert abs((numbers - moments).mean()) < 0.75
+
+
+def test_thirty_to_twenty_five_drops_every_sixth_frame(tmp_path, store, counter):
+    row = cut(store, counter(tmp_path / "s.mp4"), start=0.0, frames=75)
+    numbers = frame_numbers(store, row)
+    assert len(set(numbers)) == 75  # none twice
+    assert numbers[0] == 0
+    assert sorted(set(np.diff(numbers))) == [1, 2]
+    assert (np.diff(numbers) == 2).sum() in (14, 15)
+
+
+def test_variable_rate_keeps_time(tmp_path, store, counter):
+    """Half the frames of the second second are gone; what is shown when must not move."""
+    whole = counter(tmp_path / "s.mp4", fps=25, frames=75)
+    keep = ["-vf", "select='lt(t,1)+gte(t,2)+not(mod(n,2))'", "-fps_mode", "vfr", "-crf", "4"]
+    run(["-i", file_url(whole), *keep, "-c:a", "copy", file_url(tmp_path / "v.mp4")])
+    numbers = frame_numbers(store, cut(store, tmp_path / "v.mp4", start=0.4, frames=60))
+    assert np.abs(numbers - (10 + np.arange(60))).max() <= 1.5
+
+
+def test_sound_is_of_the_same_span(tmp_path, store, counter):
+    row = cut(store, counter(tmp_path / "s.mp4"), start=0.31, frames=40)
+    wave, rate = soundfile.read(store.full(row["audio_path"]))
+    assert (rate, row["audio_rate"], len(wave)) == (RATE, RATE, round(40 / FPS * RATE))
+    assert row["audio_seconds"] == pytest.approx(40 / FPS)
+    assert int(np.argmax(np.abs(wave) > 0.4)) / rate == pytest.approx(1 - 0.31, abs=0.002)
+    assert probe(store.full(row["path"])).duration == pytest.approx(40 / FPS)
+
+
+def test_the_row_says_what_was_made_and_repeats(tmp_path, store, counter):
+    path = counter(tmp_path / "s.mp4")
+    row = cut(store, path, start=0.5, frames=30, filters=[Audible(), OneScene(255)])
+    assert row["path"] == "clips/pats/ada/i1.mp4"
+    assert row["sha256"] == sha256_file(store.full(row["path"]))
+    assert set(json.loads(row["scores"])) == {"mean_db", "frame_change"}
+    assert cut(store, path, start=0.5, frames=30)["sha256"] == row["sha256"]
+
+
+def test_a_rotated_video_is_cut_upright(tmp_path, store):
+    frames = np.zeros((30, 64, 128, 3), np.uint8)
+    frames[:, :, :64] = 250  # left half bright
+    wave = np.full(30 * RATE // FPS, 0.1, np.float32)
+    write_video(tmp_path / "w.mp4", frames, wave=wave)
+    turn = ["-display_rotation", "90", "-i", file_url(tmp_path / "w.mp4"), "-c", "copy"]
+    run([*turn, file_url(tmp_path / "t.mp4")])
+    upright = read_frames(tmp_path / "t.mp4")[0]
+    assert upright.shape == (128, 64, 3)
+    row = cut(store, tmp_path / "t.mp4", start=0, frames=20, crop=Crop(0, 64, 64))
+    expected = upright[64:].mean()
+    assert read_frames(store.full(row["path"])).mean() == pytest.approx(expected, abs=3)
+
+
+def test_ten_bit_odd_sides_and_five_channels(tmp_path, store, counter):
+    make = ["-vf", "scale=97:65", "-c:v", "libx264", "-pix_fmt", "yuv444p10le", "-ac", "6"]
+    path = counter(tmp_path / "s.mp4", frames=60)
+    run(["-i", file_url(path), *make, "-c:a", "flac", file_url(tmp_path / "odd.mkv")])
+    row = cut(store, tmp_path / "odd.mkv", start=0.2, frames=30, crop=Crop(3, 0, 65))
+    assert read_frames(store.full(row["path"])).shape == (30, 64, 64, 3)
+    assert soundfile.info(store.full(row["audio_path"])).channels == 2
+
+
+def test_audio_that_ends_early(tmp_path, store, counter):
+    path = counter(tmp_path / "s.mp4")
+    run(["-i", file_url(path), "-c:v", "copy", "-af", "atrim=end=2", file_url(tmp_path / "a.mp4")])
+    with pytest.raises(Rejection, match=r"audio ends 0\.9. s before the picture"):
+        cut(store, tmp_path / "a.mp4", start=0.5, frames=61)
+    assert not store.glob("clips/pats/ada/*")
+    cut(store, tmp_path / "a.mp4", start=0.5, frames=30)
+
+
+def test_audio_that_starts_late_stays_in_sync(tmp_path, store, counter):
+    path = counter(tmp_path / "s.mp4")
+    shift = ["-i", file_url(path), "-itsoffset", "0.5", "-i", file_url(path)]
+    run([*shift, "-map", "0:v", "-map", "1:a", "-c", "copy", file_url(tmp_path / "l.mp4")])
+    row = cut(store, tmp_path / "l.mp4", start=0.2, frames=60)
+    wave, rate = soundfile.read(store.full(row["audio_path"]))
+    assert int(np.argmax(np.abs(wave) > 0.4)) / rate == pytest.approx(1.5 - 0.2, abs=0.002)
+
+
+def test_a_span_beyond_the_end(tmp_path, store, counter):
+    with pytest.raises(Rejection, match=r"its source at 3\.00 s"):
+        cut(store, counter(tmp_path / "s.mp4"), start=2.0, frames=50)
+
+
+def test_a_clip_that_is_rejected_later_leaves_no_file(tmp_path, store, counter):
+    path = counter(tmp_path / "s.mp4")
+    cut(store, path, start=0, frames=30)
+    with pytest.raises(Rejection, match="no face"):
+        cut(store, path, start=0, frames=30, filters=[WholeFace()])
+    assert not store.glob("clips/pats/ada/*")
+
+
+def test_filters_on_made_up_looks():
+    rng = np.random.default_rng(0)
+    grey = np.full((20, 32, 32), 90, np.uint8)
+    switched = grey.copy()
+    switched[12:] = 200
+    loud = rng.normal(0, 0.1, RATE).astype(np.float32)
+    blank = [np.zeros((64, 64, 3), np.uint8)]
+    assert Audible().check(Look(blank, grey, loud)) == pytest.approx(-20, abs=0.5)
+    assert OneScene().check(Look(blank, grey, loud)) == 0
+    with pytest.raises(Rejection, match=r"scene switches at 0\.48 s"):
+        OneScene().check(Look(blank, switched, loud))
+    with pytest.raises(Rejection, match="silence"):
+        Audible().check(Look(blank, grey, loud * 0))
+
+
+def test_names():
+    assert slug("April 6, 2015 - part.1 #x") == "April_6_2015_-_part_1_x"
+    assert slug("新闻 联播") == "新闻_联播"
+    assert slug("../..") == "unnamed"
+    assert unique(["a", "b", "a", "a_2", "a"]) == ["a", "b", "a_2", "a_2_2", "a_3"]
+    assert require_plain_name("it's # 1.webm", "name") == "it's # 1.webm"
+    for bad in ("../x", "/etc/passwd", "a\\b", ".hidden", "", "a\0b", "a\nb"):
+        with pytest.raises(Rejection):
+            require_plain_name(bad, "name")
