@@ -35,14 +35,16 @@ os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it 
 POSE_MAP = dict(enumerate((0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)))
 POSE_MAP |= {17: 31, 19: 29, 20: 32, 22: 30}  # big toe and heel, left and right
 
-# The 68 iBUG points as vertices of the 468-point face mesh.
+# The 68 iBUG points as vertices of the 468-point face mesh: the usual correspondence, except for
+# the sides of the jaw and the inner lips, where neighbouring vertices lie nearer to the labels (of
+# COCO-WholeBody faces and of the studio's ground truth alike).
 FACE_MAP = (
-    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),  # jaw
+    *(162, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 389),  # jaw
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),  # brows
     *(168, 197, 5, 4, 75, 97, 2, 326, 305),  # nose
     *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),  # eyes
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),  # outer lips
-    *(78, 82, 13, 312, 308, 317, 14, 87),  # inner lips
+    *(78, 81, 13, 311, 308, 402, 14, 178),  # inner lips
 )
 
 _NETWORKS = (

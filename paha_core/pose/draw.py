@@ -1,0 +1,79 @@
+"""The picture by which users check their data: skeleton, face box and PAR mask over a frame."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from paha_core.pose import layout
+from paha_core.pose.keypoints import RELIABLE
+
+_COLOURS = {  # RGB
+    "body": (255, 190, 60),
+    "face": (240, 240, 240),
+    "left_hand": (90, 220, 120),
+    "right_hand": (90, 160, 255),
+}
+_BOX = (255, 70, 70)
+_MASK_STRENGTH = 0.6
+
+
+def draw_pose(
+    frame: np.ndarray,
+    points: np.ndarray,
+    scores: np.ndarray,
+    threshold: float = RELIABLE,
+    face_box: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """A copy of the frame, uint8 RGB [H, W, 3], with what the data stages found drawn on it.
+
+    points [133, 2] in pixels and scores [133]: bones and dots of points above the threshold.
+    face_box: xyxy [4]; an empty box is not drawn. weights: PAR weights [g, g], at least 1; the more
+    a cell weighs (on a logarithmic scale up to the frame's largest), the more it glows.
+    """
+    picture = np.array(frame, dtype=np.uint8)  # a copy
+    if weights is not None:
+        picture = _glow(picture, weights)
+    thickness = max(1, round(min(picture.shape[:2]) / 256))
+    reliable = scores > threshold
+    for part, edges in layout.EDGES.items():
+        colour = _COLOURS[part]
+        for start, stop in edges:
+            if reliable[start] and reliable[stop]:
+                cv2.line(
+                    picture,
+                    _pixel(points[start]),
+                    _pixel(points[stop]),
+                    colour,
+                    thickness,
+                    cv2.LINE_AA,
+                )
+        for index in range(*layout.PARTS[part].indices(layout.POINTS)):
+            if reliable[index]:
+                cv2.circle(picture, _pixel(points[index]), thickness, colour, -1, cv2.LINE_AA)
+    if face_box is not None and face_box[2] > face_box[0] and face_box[3] > face_box[1]:
+        corners = _pixel(face_box[:2]), _pixel(face_box[2:])
+        cv2.rectangle(picture, *corners, _BOX, thickness, cv2.LINE_AA)
+    return picture
+
+
+def _glow(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    largest = max(float(weights.max()), 1.0 + 1e-6)
+    strength = np.log(np.maximum(weights, 1)) / np.log(largest)
+    levels = (strength * 255).round().astype(np.uint8)
+    glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    # whole cells, so that the picture shows what the loss sees
+    glow = cv2.resize(glow, (width, height), interpolation=cv2.INTER_NEAREST)
+    share = cv2.resize(
+        strength.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    share = share[..., None] * _MASK_STRENGTH
+    return (picture * (1 - share) + glow * share).round().astype(np.uint8)
+
+
+def _pixel(point: np.ndarray) -> tuple[int, int]:
+    # far outside is as good as anywhere outside, and OpenCV's integers are short
+    x, y = np.floor(np.clip(point, -10_000, 10_000))
+    return int(x), int(y)

@@ -1,0 +1,187 @@
+"""Face boxes: where the face is in each frame of a clip, and in the clip as a whole.
+
+Two sources make the same `FaceBoxes`: MediaPipe's face detection, and the 68 face points of any
+keypoint detector. Both scale the box about its centre and bridge dropouts of a few frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from paha_core.config import PoseConfig
+from paha_core.pose import layout
+from paha_core.pose.detect import check_frames, sha256_of_files
+from paha_core.pose.keypoints import RELIABLE, Keypoints
+
+MEDIAPIPE, KEYPOINTS = "mediapipe_face_detection", "keypoints"
+
+_MIN_CONFIDENCE = 0.5
+_SHORT_RANGE, _FULL_RANGE = 0, 1  # MediaPipe's `model_selection`
+_NETWORKS = (
+    "face_detection/face_detection_short_range.tflite",
+    "face_detection/face_detection_full_range_sparse.tflite",
+)
+_SCHEMA = pa.schema([("box", pa.list_(pa.float32(), 4)), ("found", pa.bool_())])
+
+
+@dataclass(frozen=True, eq=False)
+class FaceBoxes:
+    """The face of one clip.
+
+    boxes: float32 [T, 4] xyxy in pixels, scaled and inside the frame; zeros where `found` is false.
+    found: bool [T], detected or bridged.
+    size: height and width of the frames.
+    source: `mediapipe_face_detection`, or `keypoints:` and the detector's name.
+    """
+
+    boxes: np.ndarray
+    found: np.ndarray
+    size: tuple[int, int]
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.boxes.shape != (len(self.found), 4):
+            raise ValueError(f"boxes must be [{len(self.found)}, 4], not {self.boxes.shape}")
+        if self.boxes.dtype != np.float32 or self.found.dtype != np.bool_:
+            raise ValueError("boxes must be float32 and found bool")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def union(self) -> np.ndarray:
+        """The smallest box that holds the face in every frame: float32 [4], zeros without one."""
+        if not self.found.any():
+            return np.zeros(4, np.float32)
+        boxes = self.boxes[self.found]
+        return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+    def save(self, path: str | Path) -> None:
+        """One Parquet file: a row a frame, size and source in the schema's metadata."""
+        metadata = {
+            "height": str(self.size[0]),
+            "width": str(self.size[1]),
+            "face_source": self.source,
+        }
+        boxes = pa.FixedSizeListArray.from_arrays(pa.array(self.boxes.reshape(-1)), 4)
+        schema = _SCHEMA.with_metadata(metadata)
+        table = pa.Table.from_arrays([boxes, pa.array(self.found)], schema=schema)
+        pq.write_table(table, path, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> FaceBoxes:
+        """What `save` wrote. Raises `ValueError` for a Parquet file of another kind."""
+        table = pq.read_table(path, partitioning=None)
+        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        if "face_source" not in meta:
+            raise ValueError(f"{path} holds no face boxes")
+        rows = table.column("box").to_pylist()
+        return cls(
+            boxes=np.array(rows, np.float32).reshape(-1, 4),
+            found=np.array(table.column("found").to_pylist(), np.bool_),
+            size=(int(meta["height"]), int(meta["width"])),
+            source=meta["face_source"],
+        )
+
+
+def detect_face_boxes(frames: np.ndarray, config: PoseConfig) -> FaceBoxes:
+    """The largest face of each frame, by MediaPipe's face detection (each frame on its own).
+
+    The full-range network is asked first: faces of half-body shots are small. It misses some faces
+    that fill the frame, so a clip with misses is tried by the short-range one, and the network that
+    finds more wins the whole clip.
+    frames: uint8 RGB [T, H, W, 3]; `ValueError` for another form.
+    """
+    check_frames(frames)
+    boxes = _largest_faces(frames, _FULL_RANGE)
+    if np.isnan(boxes).any():
+        near = _largest_faces(frames, _SHORT_RANGE)
+        boxes = min(boxes, near, key=lambda found: np.isnan(found).sum())
+    return _finish(boxes, (frames.shape[1], frames.shape[2]), config, MEDIAPIPE)
+
+
+def face_boxes_from_keypoints(
+    keypoints: Keypoints, config: PoseConfig, threshold: float = RELIABLE
+) -> FaceBoxes:
+    """The second source: the extent of the reliable face points, if half are reliable."""
+    points = keypoints.points[:, layout.FACE]
+    reliable = (keypoints.scores[:, layout.FACE] > threshold)[..., None]
+    low = np.where(reliable, points, np.inf).min(axis=1)
+    high = np.where(reliable, points, -np.inf).max(axis=1)
+    boxes = np.concatenate([low, high], axis=1).astype(np.float32)
+    boxes[~keypoints.part_found(layout.FACE, threshold)] = np.nan
+    return _finish(boxes, keypoints.size, config, f"{KEYPOINTS}:{keypoints.detector}")
+
+
+def face_detector_sha256() -> str:
+    """The hash of the networks behind `detect_face_boxes`."""
+    from paha_core.pose.mediapipe import modules_folder
+
+    return sha256_of_files([modules_folder() / name for name in _NETWORKS])
+
+
+def bridge(boxes: np.ndarray, max_gap: int) -> np.ndarray:
+    """Fill runs of at most `max_gap` frames without a box (NaN) in boxes [T, 4].
+
+    Between two boxes the corners move in straight lines; at the ends of the clip the nearest box
+    stands still. Longer gaps stay NaN.
+    """
+    missing = np.isnan(boxes).any(axis=1)
+    filled = boxes.copy()
+    known = np.flatnonzero(~missing)
+    if not len(known):
+        return filled
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start <= max_gap:
+            times = np.arange(start, stop)
+            for side in range(4):
+                filled[start:stop, side] = np.interp(times, known, boxes[known, side])
+    return filled
+
+
+def _finish(boxes: np.ndarray, size: tuple[int, int], config: PoseConfig, source: str) -> FaceBoxes:
+    """Bridge, scale about the centre, clamp. boxes: [T, 4], NaN where there is none."""
+    boxes = bridge(boxes, config.max_face_gap)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * config.face_box_scale
+    height, width = size
+    corners = np.concatenate([centre - half, centre + half], axis=1)
+    corners = corners.clip(0, np.array((width, height, width, height)))
+    # What was found wholly outside the frame is no face of this frame.
+    found = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    corners[~found] = 0
+    return FaceBoxes(corners.astype(np.float32), found, size, source)
+
+
+def _largest_faces(frames: np.ndarray, reach: int) -> np.ndarray:
+    """float32 [T, 4] xyxy in pixels, NaN where no face was found."""
+    network = _open_face_detection(reach)
+    boxes = np.full((len(frames), 4), np.nan, np.float32)
+    for frame, box in zip(frames, boxes, strict=True):
+        largest = 0.0
+        for face in network.process(np.ascontiguousarray(frame)).detections or ():
+            shares = face.location_data.relative_bounding_box
+            if shares.width * shares.height > largest:
+                largest = shares.width * shares.height
+                x, y = shares.xmin, shares.ymin
+                box[:] = (x, y, x + shares.width, y + shares.height)
+    height, width = frames.shape[1:3]
+    return boxes * np.array((width, height, width, height), np.float32)
+
+
+@lru_cache(maxsize=2)
+def _open_face_detection(reach: int) -> Any:
+    """The network of this process; it keeps no memory of earlier frames."""
+    from mediapipe.python.solutions import face_detection
+
+    return face_detection.FaceDetection(
+        min_detection_confidence=_MIN_CONFIDENCE, model_selection=reach
+    )
