@@ -20,7 +20,8 @@ from paha_core.corpora.pats import (
     split_intervals,
 )
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.stages import Rejection
+from paha_core.stages import Rejection, read_manifest
+from paha_core.store import Store
 
 HEAD = ["", "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn"]
 
@@ -194,3 +195,13 @@ def test_sources_are_found_by_name_then_stem(tmp_path):
         "c.webm": "c.mkv",
         "d.mp4": "d.mp4",
     }
+
+
+def test_an_object_store_does_as_well(config, videos, tmp_path):
+    store = Store(f"memory://{tmp_path.name}")
+    file = write_csv(tmp_path / "i.csv", [row("1"), row("2", video_fn="gone.mp4")])
+    assert ingest_pats(store, config, file, videos, workers=0).kept == 1
+    assert store.glob("clips/pats/ada/*") == ["clips/pats/ada/1.mp4", "clips/pats/ada/1.wav"]
+    assert ingest_pats(store, config, file, videos, workers=0).computed == 0
+    sources = read_manifest(store, "sources", "pats")
+    assert [(s["name"], s["status"]) for s in sources] == [("ada_000.mp4", "kept")]
