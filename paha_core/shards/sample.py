@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
+import wave
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from paha_core.models.audio_encoder import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -118,28 +120,45 @@ def from_tar(data: bytes) -> ClipSample:
 
     Raises `SampleError` when the bytes are no whole sample.
     """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            members = tar.getmembers()
-    except tarfile.TarError as error:
-        raise SampleError(f"not a tar: {error}") from error
-    view, keys = memoryview(data), {m.name.partition(".")[0] for m in members}
+    files = _entries(data)
+    keys = {name.partition(".")[0] for name in files}
     if len(keys) != 1:
         raise SampleError(f"the entries of {len(keys)} clips where one is right")
-    files = {
-        m.name.partition(".")[2]: view[m.offset_data : m.offset_data + m.size] for m in members
-    }
+    key = keys.pop()
     try:
-        arrays = {name: _array(files[file]) for name, file, *_ in ARRAYS}
-        wave, rate = soundfile.read(io.BytesIO(files[WAVE]), dtype="int16")
-        meta = json.loads(bytes(files[META]))
+        arrays = {name: _array(files[f"{key}.{file}"]) for name, file, *_ in ARRAYS}
+        sound = _samples(files[f"{key}.{WAVE}"])
+        meta = json.loads(bytes(files[f"{key}.{META}"]))
     except KeyError as error:
         raise SampleError(f"no entry {error.args[0]}") from error
-    except (ValueError, soundfile.LibsndfileError) as error:
+    except (ValueError, EOFError, wave.Error) as error:
         raise SampleError(f"an unreadable entry: {error}") from error
-    if rate != SAMPLE_RATE:
-        raise SampleError(f"audio at {rate} Hz, not {SAMPLE_RATE}")
-    return ClipSample(key=keys.pop(), wave=wave, meta=meta, **arrays)
+    return ClipSample(key=key, wave=sound, meta=meta, **arrays)
+
+
+def _entries(data: bytes) -> dict[str, memoryview]:
+    """The files of a tar by name, without copies; `tarfile` reads names it had to spell out."""
+    view, files, place = memoryview(data), dict[str, memoryview](), 0
+    while place < len(data):
+        head = data[place : place + tarfile.BLOCKSIZE]
+        if head[257:262] != b"ustar":
+            raise SampleError(f"no tar entry at byte {place}")
+        if head[156:157] != tarfile.REGTYPE:
+            return _entries_by_tarfile(data)
+        place += tarfile.BLOCKSIZE
+        size = int(head[124:135], 8)
+        files[head[:100].rstrip(b"\0").decode()] = view[place : place + size]
+        place += size + -size % tarfile.BLOCKSIZE
+    return files
+
+
+def _entries_by_tarfile(data: bytes) -> dict[str, memoryview]:
+    view = memoryview(data)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            return {m.name: view[m.offset_data : m.offset_data + m.size] for m in tar}
+    except tarfile.TarError as error:
+        raise SampleError(f"not a tar: {error}") from error
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -150,16 +169,32 @@ def _npy(array: np.ndarray) -> bytes:
 
 def _array(data: memoryview) -> np.ndarray:
     """`np.load` of an npy file in memory, without its copy."""
-    head = io.BytesIO(data[:4096])
-    if np.lib.format.read_magic(head) != (1, 0):
-        raise ValueError("an npy file of another version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    if bytes(data[:8]) != b"\x93NUMPY\x01\x00":
+        raise ValueError("not an npy file of version 1.0")
+    start = 10 + int.from_bytes(data[8:10], "little")
+    shape, dtype = _npy_header(bytes(data[8:start]))
+    return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+
+
+@lru_cache(maxsize=1024)  # clips of one length share their headers, and parsing one is slow
+def _npy_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header))
     if fortran or dtype.hasobject:
         raise ValueError("an npy file with Python objects or in Fortran order")
-    return np.frombuffer(data, dtype, int(np.prod(shape)), head.tell()).reshape(shape)
+    return shape, dtype
 
 
-def _wav(wave: np.ndarray) -> bytes:
+def _wav(samples: np.ndarray) -> bytes:
     sink = io.BytesIO()
-    soundfile.write(sink, wave, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    with wave.open(sink, "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
     return sink.getvalue()
+
+
+def _samples(data: memoryview) -> np.ndarray:
+    with wave.open(io.BytesIO(data), "rb") as file:
+        form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+        if form != (1, 2, SAMPLE_RATE):
+            raise ValueError(f"audio of {form} channels, bytes and Hz, not {(1, 2, SAMPLE_RATE)}")
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")

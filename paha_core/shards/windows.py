@@ -24,6 +24,7 @@ from paha_core.shards.sample import ClipSample
 
 log = logging.getLogger("paha")
 
+_SERIAL = 32_000  # elements that torch handles in one thread
 _ORDER, _WINDOW, _LENGTH = range(3)  # what a random draw is for
 
 
@@ -208,7 +209,7 @@ def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> 
 def _gather(reader: ShardReader, stream: Stream, positions: range, margin: int) -> Batch:
     parts = [_cut(*_readable(reader, stream, position), margin) for position in positions]
     stacked = {
-        name: torch.from_numpy(np.stack([part[name] for part in parts]))
+        name: _widened(np.stack([part[name] for part in parts]))
         for name in parts[0]
         if name != "key"
     }
@@ -217,6 +218,21 @@ def _gather(reader: ShardReader, stream: Stream, positions: range, margin: int) 
         first_frame=stacked["latents"][:, :, 0],
         keys=[str(part["key"]) for part in parts],
     )
+
+
+def _widened(values: np.ndarray) -> torch.Tensor:
+    """Floats as float32, the rest as it is.
+
+    Torch widens float16 ten times faster than numpy, but starts threads for large tensors; they
+    would take the cores from the training step beside which this runs. So it gets small pieces.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if values.dtype != np.float16:
+        return tensor
+    wide = torch.empty(tensor.shape)
+    for piece, target in zip(tensor.view(-1).split(_SERIAL), wide.view(-1).split(_SERIAL)):
+        target.copy_(piece)
+    return wide
 
 
 def _readable(reader: ShardReader, stream: Stream, position: int) -> tuple[ClipSample, Window]:
@@ -231,18 +247,18 @@ def _readable(reader: ShardReader, stream: Stream, position: int) -> tuple[ClipS
 
 
 def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarray | str]:
-    """One clip's part of a batch."""
+    """One clip's part of a batch, in the types it is stored in."""
     start, stop = window.start, window.start + window.frames
     nearest = np.abs(sample.reference_index - window.reference).argmin()
-    latents = sample.latents[start:stop].astype(np.float32)
+    latents = sample.latents[start:stop]
     found = sample.face_found[start:stop]
     return {
         "latents": latents.swapaxes(0, 1),  # T C h w -> C T h w
-        "par": sample.par[start:stop].astype(np.float32),
+        "par": sample.par[start:stop],
         "regions": sample.regions[start:stop],
-        "audio": audio_windows(sample.audio, margin, start, stop).astype(np.float32),
-        "reference_latents": sample.latents[window.reference].astype(np.float32),
-        "reference_embedding": sample.reference[nearest].astype(np.float32),
+        "audio": audio_windows(sample.audio, margin, start, stop),
+        "reference_latents": sample.latents[window.reference],
+        "reference_embedding": sample.reference[nearest],
         "face_mask": face_mask(sample.faces[start:stop], found, *latents.shape[-2:]),
         "key": sample.key,
     }

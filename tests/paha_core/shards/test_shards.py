@@ -11,7 +11,7 @@ from shard_samples import make_sample, publish
 
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
-from paha_core.shards.writer import write_shards
+from paha_core.shards.writer import checksum, write_shards
 from paha_core.store import Store, sha256_file
 
 
@@ -135,3 +135,14 @@ def test_no_clips_and_mixed_encoders_are_refused(store):
         ShardReader(store, ["pats"])
     with pytest.raises(ValueError, match="no clips of split test"):
         ShardReader(store, ["pats"], split="test")
+
+
+def test_the_checksum_sees_flips_zeros_and_exchanged_blocks():
+    data = np.random.default_rng(0).bytes(5 * 65536 + 1024)
+    harmed = [bytearray(data) for _ in range(4)]
+    harmed[0][300_001] ^= 4
+    harmed[1][65536 : 65536 + 4096] = bytes(4096)
+    harmed[2][:131072] = data[65536:131072] + data[:65536]
+    del harmed[3][-512:]
+    sums = {checksum(bytes(h)) for h in harmed} | {checksum(data)}
+    assert len(sums) == 5
