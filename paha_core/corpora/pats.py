@@ -175,8 +175,8 @@ def _checked(interval: Interval, settings: PatsConfig) -> Interval:
     if seconds <= 0:
         return replace(interval, problem="ends where it starts, or before")
     if not low - 1e-6 <= seconds <= high + 1e-6:
-        word = "short" if seconds < low else "long"
-        problem = f"too {word}: {seconds:.2f} s, {low:g} to {high:g} s are kept"
+        # Without its own number a reason can be counted; start and end stand in the row.
+        problem = f"shorter than {low:g} s" if seconds < low else f"longer than {high:g} s"
         return replace(interval, problem=problem)
     if interval.speaker not in crop_table():
         problem = (
@@ -283,7 +283,7 @@ def _source_of(
     if interval.problem:
         raise Rejection(interval.problem)
     if interval.video not in found:
-        raise Rejection(f"its source is not in the folder: {interval.video}")
+        raise Rejection("its source is not in the folder of videos")
     source = sources[found[interval.video]]
     if isinstance(source, Rejection):
         raise source
