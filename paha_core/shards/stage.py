@@ -34,7 +34,7 @@ from paha_core.stages import KEPT, REJECTED, Rejection, StageResult, read_manife
 from paha_core.store import Store, sha256_json
 
 STAGE = "training_shards"
-INPUTS = ("par_masks", "face_boxes")
+INPUTS = ("keypoints", "par_masks", "face_boxes")
 
 
 def training_shards_stage(
@@ -113,8 +113,10 @@ class _Run:
         jobs: dict[str, ClipJob] = {}
         refused: dict[str, Row] = {}
         for clip in clips:
-            par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
-            reason = _refusal(par, INPUTS[0]) or _refusal(faces, INPUTS[1])
+            points, par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
+            # A clip without keypoints has no row in par_masks: its reason stands with the keypoints.
+            reason = _refusal(points, "keypoints") if points else ""
+            reason = reason or _refusal(par, "par_masks") or _refusal(faces, "face_boxes")
             if reason or par is None or faces is None:
                 row = _rejected(clip, reason, sha256_json([reason, clip["split"]]))
                 refused[clip["clip_id"]] = row

@@ -41,7 +41,7 @@ class Corpus:
 
     def __init__(self, store):
         self.store = store
-        self.rows = {"clips": {}, "par_masks": {}, "face_boxes": {}}
+        self.rows = {"clips": {}, "keypoints": {}, "par_masks": {}, "face_boxes": {}}
 
     def add(self, name, frames=10, split="train", par_frames=None, seconds=None):
         store, clip_id = self.store, f"pats/oliver/{name}"
@@ -225,12 +225,15 @@ def test_what_does_not_fit_is_rejected_in_words(corpus):
     refused = {"status": "rejected", "reason": "no person in 80 % of frames"}
     corpus.rows["par_masks"]["pats/oliver/o"] |= refused
     del corpus.rows["face_boxes"]["pats/oliver/p"]
+    lost = corpus.add("q").rows["par_masks"].pop("pats/oliver/q")
+    corpus.rows["keypoints"]["pats/oliver/q"] = lost | refused
     result = corpus.run()
-    assert (result.kept, result.rejected) == (5, 4)
+    assert (result.kept, result.rejected) == (5, 5)
     reasons = {r["clip_id"][-1]: r["reason"] for r in result.table.to_pylist() if r["reason"]}
     assert reasons["m"] == "10 frames in the video, but 9 in its PAR mask"
     assert reasons["n"].startswith("audio of 0.600 s does not belong to 10 frames")
     assert reasons["o"] == "par_masks: no person in 80 % of frames"
+    assert reasons["q"] == "keypoints: no person in 80 % of frames"
     assert reasons["p"] == "no face_boxes for it yet"
     assert corpus.run().computed == 0
     corpus.add("p").add("m")
