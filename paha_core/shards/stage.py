@@ -114,7 +114,7 @@ class _Run:
         refused: dict[str, Row] = {}
         for clip in clips:
             points, par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
-            # A clip without keypoints has no row in par_masks: its reason stands with the keypoints.
+            # Without keypoints there is no row in par_masks: the reason stands with them.
             reason = _refusal(points, "keypoints") if points else ""
             reason = reason or _refusal(par, "par_masks") or _refusal(faces, "face_boxes")
             if reason or par is None or faces is None:
