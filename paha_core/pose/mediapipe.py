@@ -12,7 +12,9 @@ The map (frames are not mirrored, so MediaPipe's left is the person's left):
 | face 23-90 | the nearest vertices of the face mesh, iBUG order | 1 where the mesh was found |
 | hands 91-132 | 21 points a hand, in the same order | 1 where the hand was found |
 
-MediaPipe gives no score to a single face or hand point, so a found part counts as a whole.
+MediaPipe gives no score to a single face or hand point, so a found part counts as a whole. Where
+face or hands were found, they also place the body's nose, eyes, ears and wrists (about half the
+pose network's distance from labels or less); their scores stay the pose's.
 """
 
 from __future__ import annotations
@@ -34,6 +36,15 @@ os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it 
 # 133-index -> index of the 33 pose points
 POSE_MAP = dict(enumerate((0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)))
 POSE_MAP |= {17: 31, 19: 29, 20: 32, 22: 30}  # big toe and heel, left and right
+
+# What the face mesh says better than the pose: nose, eyes (the middle of six lid points), ears.
+MESH_BODY = {
+    0: (4,),
+    1: (362, 385, 387, 263, 373, 380),
+    2: (33, 160, 158, 133, 153, 144),
+    3: (454,),
+    4: (234,),
+}
 
 # The 68 iBUG points as vertices of the 468-point face mesh: the usual correspondence, except for
 # the sides of the jaw and the inner lips, where neighbouring vertices lie nearer to the labels (of
@@ -104,13 +115,16 @@ def _to_layout(found: Any, points: np.ndarray, scores: np.ndarray) -> None:
         mesh = found.face_landmarks.landmark
         points[layout.FACE] = [(mesh[i].x, mesh[i].y) for i in FACE_MAP]
         scores[layout.FACE] = 1
-    for part, hand in (
-        (layout.LEFT_HAND, found.left_hand_landmarks),
-        (layout.RIGHT_HAND, found.right_hand_landmarks),
+        for target, vertices in MESH_BODY.items():
+            points[target] = np.mean([(mesh[i].x, mesh[i].y) for i in vertices], axis=0)
+    for part, wrist, hand in (
+        (layout.LEFT_HAND, 9, found.left_hand_landmarks),
+        (layout.RIGHT_HAND, 10, found.right_hand_landmarks),
     ):
         if hand:
             points[part] = [(p.x, p.y) for p in hand.landmark]
             scores[part] = 1
+            points[wrist] = points[part.start]
 
 
 def modules_folder() -> Path:

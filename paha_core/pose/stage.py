@@ -19,7 +19,7 @@ from paha_core.stages import Job, Rejection, StageResult, clip_key, kept_rows, r
 from paha_core.store import Store, sha256_file, sha256_json
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
-CODE_VERSION = {KEYPOINTS: 1, FACE_BOXES: 1}  # raise one when its stage's results change
+CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 1}  # raise one when its stage's results change
 
 KEYPOINT_SCHEMA = pa.schema(
     [

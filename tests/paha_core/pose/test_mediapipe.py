@@ -27,7 +27,7 @@ def test_every_part_lies_where_it_was_drawn(found, presenter):
         (layout.FACE, 0.03),
         (layout.LEFT_HAND, 0.03),
         (layout.RIGHT_HAND, 0.03),
-        (layout.UPPER_BODY, 0.08),
+        (layout.UPPER_BODY, 0.06),
     ):
         seen = visible[:, part] & (found.scores[:, part] > 0)
         assert seen.mean() > 0.9
