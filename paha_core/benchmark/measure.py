@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paha_core.benchmark.videos import (
+    FPS,
     KeypointSource,
     Video,
     at_clip_size,
@@ -100,7 +101,7 @@ def _measure_beats(store: Store, video: Video, keypoints: Keypoints, note: Note)
         note("bas_aist", None, "the shoulders are never seen")
         return
     with store.reading(video.audio_path) as path:
-        wave = read_audio(path, 16_000)[: round(video.frames / 25 * 16_000)]
+        wave = read_audio(path, 16_000)[: round(video.frames / FPS * 16_000)]
     heard, seen = beats.audio_beats(wave), beats.motion_beats(points)
     note("bas", beats.beat_alignment(heard, seen), "the audio has no beats")
     note("bas_aist", beats.beat_alignment(seen, heard), "the gestures have no beats")
@@ -182,4 +183,4 @@ def truth_openness(store: Store, clip: Mapping[str, Any] | None, frames: int) ->
 def common_reason(reasons: list[str]) -> str:
     """The reason that most clips share, with how many."""
     reason, count = Counter(reasons).most_common(1)[0]
-    return reason if len(reasons) == 1 else f"{reason} ({count} of {len(reasons)} clips)"
+    return reason if count == len(reasons) else f"{reason} ({count} of {len(reasons)} clips)"

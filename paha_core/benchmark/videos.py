@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paha_core.pose.detect import Detector
     from paha_core.pose.keypoints import Keypoints
 
+FPS = 25
 NO_VIDEOS = "no generated clips: materialise `generated_clips` for this mode first"
 
 
@@ -155,7 +156,8 @@ def load_frames(store: Store, video: Video) -> np.ndarray:
     from paha_core.media.video import read_frames
 
     with store.reading(video.path) as path:
-        return read_frames(path)[: video.frames]
+        # Half a frame early: a frame's own time may round to either side of its neighbour's.
+        return read_frames(path, end=(video.frames - 0.5) / FPS)[: video.frames]
 
 
 def at_clip_size(frames: np.ndarray, size: int) -> np.ndarray:

@@ -23,7 +23,8 @@ def person_box(
     keep[:, 17:23] = False
     if not keep.any():
         return None
-    kept = np.asarray(points)[keep]
+    # Detectors guess hips below the picture; they must not widen the margin above the head.
+    kept = np.clip(np.asarray(points)[keep], 0, (size[1], size[0]))
     (x0, y0), (x1, y1) = np.percentile(kept, 0.5, axis=0), np.percentile(kept, 99.5, axis=0)
     width, height = x1 - x0, y1 - y0
     return (

@@ -31,6 +31,12 @@ def run_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
+@pytest.fixture(scope="session")
+def data_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A run before generation: clips and keypoints only."""
+    return make_store(tmp_path_factory.mktemp("data"), generated=False)
+
+
 @pytest.fixture(autouse=True)
 def pixel_detector(monkeypatch: pytest.MonkeyPatch) -> type[PixelDetector]:
     monkeypatch.setattr("paha_core.pose.open_detector", lambda config: PixelDetector())

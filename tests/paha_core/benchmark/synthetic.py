@@ -59,8 +59,8 @@ def draw(mouth: np.ndarray, wrists: np.ndarray, size: int, hue: int) -> np.ndarr
     wall, suit = [(214, 222, 230), (226, 216, 204)][hue], [(52, 66, 96), (96, 58, 62)][hue]
     frames = []
     for openness, (left, right) in zip(mouth, wrists, strict=True):
-        picture = Image.new("RGB", (4 * size, 4 * size), wall)
-        pen, s = ImageDraw.Draw(picture), 4 * size
+        picture = Image.new("RGB", (2 * size, 2 * size), wall)
+        pen, s = ImageDraw.Draw(picture), 2 * size
         pen.rounded_rectangle((0.33 * s, 0.5 * s, 0.67 * s, 1.2 * s), 0.06 * s, fill=suit)
         for shoulder, wrist in ((0.63, left), (0.37, right)):
             pen.line((shoulder * s, 0.56 * s, wrist[0] * s, wrist[1] * s), suit, int(0.07 * s))
@@ -71,7 +71,7 @@ def draw(mouth: np.ndarray, wrists: np.ndarray, size: int, hue: int) -> np.ndarr
         pen.ellipse((0.39 * s, 0.1 * s, 0.61 * s, 0.4 * s), (64, 44, 34))
         pen.ellipse((0.405 * s, 0.15 * s, 0.595 * s, 0.46 * s), (226, 178, 150))
         for eye in (0.46, 0.54):
-            pen.ellipse((eye * s - 6, 0.27 * s - 6, eye * s + 6, 0.27 * s + 6), (40, 40, 48))
+            pen.ellipse((eye * s - 3, 0.27 * s - 3, eye * s + 3, 0.27 * s + 3), (40, 40, 48))
         half = 0.003 * s + 0.035 * s * openness
         pen.ellipse((0.46 * s, 0.37 * s - half, 0.54 * s, 0.37 * s + half), (120, 30, 40))
         frames.append(np.asarray(picture.resize((size, size), Image.Resampling.BOX)))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from synthetic import PixelDetector, make_store
+from synthetic import PixelDetector
 
 from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.config import Preset
@@ -85,9 +85,8 @@ def test_other_settings_reuse_detection_and_measurements(
     assert same == {key: row.value for key, row in rows.items()}
 
 
-def test_before_generation_only_real_has_numbers(tmp_path: Path, run_preset: Preset) -> None:
-    store = make_store(tmp_path, generated=False)
-    rows = run_benchmark(store, run_preset)
+def test_before_generation_only_real_has_numbers(data_store: Store, run_preset: Preset) -> None:
+    rows = run_benchmark(data_store, run_preset)
     assert {row.system for row in rows if row.value is not None} == {"real"}
     assert all(
         "no generated clips" in row.reason

@@ -1,0 +1,134 @@
+"""What a report says about a run besides numbers: its data, its stand-ins, its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+from paha_core.benchmark.figures import Curve
+from paha_core.config import Preset
+from paha_core.stages import KEPT, read_manifest
+from paha_core.store import Store, sha256_file, sha256_json
+
+NETWORKS = {
+    "latent_codec": "Latent codec",
+    "univdm": "UniVDM",
+    "face_classifier": "Face classifier",
+    "non_face_classifier": "Non-face classifier",
+}
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    name: str
+    kept: int
+    rejected: int
+    train: int
+    test: int
+    seconds: float
+    speakers: dict[str, int]  # kept clips by speaker
+    reasons: dict[str, int]  # rejected clips by reason
+
+
+def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
+    """One card per dataset whose `clips` manifest exists."""
+    cards = []
+    for name in preset.corpora.datasets:
+        rows = read_manifest(store, "clips", name)
+        if not rows:
+            continue
+        kept = [row for row in rows if row["status"] == KEPT]
+        splits = Counter(row["split"] for row in kept)
+        seconds = 0.0
+        for row in kept:
+            if row.get("frames"):
+                seconds += row["frames"] / preset.corpora.clip.fps
+            elif row.get("start") is not None and row.get("end") is not None:
+                seconds += row["end"] - row["start"]
+        cards.append(
+            DatasetCard(
+                name,
+                len(kept),
+                len(rows) - len(kept),
+                splits["train"],
+                splits["test"],
+                seconds,
+                dict(sorted(Counter(row["speaker"] for row in kept).items())),
+                dict(Counter(row["reason"] for row in rows if row["status"] != KEPT).most_common()),
+            )
+        )
+    return cards
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A part that takes another's place, under its own name."""
+
+    part: str
+    name: str
+    instead_of: str
+
+
+def stand_ins(preset: Preset) -> list[StandIn]:
+    """Every part of this run that is not what the paper used."""
+    found = []
+
+    def say(is_so: bool, part: str, name: str, instead_of: str) -> None:
+        if is_so:
+            found.append(StandIn(part, name, instead_of))
+
+    drawn = preset.corpora.studio is not None
+    say(drawn, "Footage", "studio: drawn presenters, synthetic speech", "PATS and CNAS footage")
+    say(preset.pose.detector != "dwpose", "Keypoints", preset.pose.detector, "DWPose")
+    small = "a small latent codec trained on this corpus"
+    say(preset.codec.pretrained is None, "Codec", small, "Stable Diffusion's autoencoder")
+    audio = f"{preset.audio.encoder} features"
+    say(preset.audio.encoder != "wav2vec2", "Audio", audio, "wav2vec2")
+    reference = f"{preset.reference.encoder}, a fixed small encoder"
+    say(preset.reference.encoder != "clip", "Reference", reference, "CLIP ViT-H")
+    scratch = "UniVDM trained from scratch"
+    say(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
+    return found
+
+
+def training_curves(store: Store) -> dict[str, Curve]:
+    """By network name; one without a log is absent. A line cut off by a kill is skipped."""
+    curves = {}
+    for name, title in NETWORKS.items():
+        rel = f"checkpoints/{name}/log.jsonl"
+        if not store.exists(rel):
+            continue
+        loss, validation = [], []
+        for text in store.read_bytes(rel).decode().splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if line.get("loss") is not None:
+                loss.append((int(line["step"]), float(line["loss"])))
+            if line.get("validation_loss") is not None:
+                validation.append((int(line["step"]), float(line["validation_loss"])))
+        if loss or validation:
+            curves[name] = Curve(title, loss, validation)
+    return curves
+
+
+@dataclass(frozen=True)
+class Weights:
+    path: str
+    bytes: int
+    sha256: str
+
+
+def weights_of(store: Store) -> list[Weights]:
+    """Every weight file under `checkpoints/`, hashed."""
+    found = []
+    for rel in store.glob("checkpoints/**/*.safetensors"):
+        with store.reading(rel) as path:
+            found.append(Weights(rel, path.stat().st_size, sha256_file(path)))
+    return found
+
+
+def preset_sha256(preset: Preset) -> str:
+    return sha256_json(preset.settings())

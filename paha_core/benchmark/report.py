@@ -1,0 +1,245 @@
+"""One page that shows a run: numbers, videos, curves, data, provenance.
+
+`build_report` writes `report/index.html`, which needs no network and no second file (unless the
+videos are large: then they lie beside it), and the same tables under `report/tables/`. A stage that
+has not run yet leaves a line that says how to make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from paha_core.benchmark import export, facts, figures, showcase
+from paha_core.benchmark.run import load_results
+from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
+from paha_core.config import Preset
+from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow
+from paha_core.store import Store
+
+INDEX = "report/index.html"
+
+GROUPS = {
+    "Gesture": ("fgd", "diversity", "bas", "bas_aist"),
+    "Lips": ("lip_correlation", "lip_correlation_truth", "lip_correlation_exchanged", "sync_c"),
+    "Picture": (
+        "face_share",
+        "background_psnr",
+        "sharpness_face",
+        "sharpness_hands",
+        "flicker",
+        "fvd",
+    ),
+    "Time": ("tc", "tc_solver", "tc_classifiers", "tc_codec"),
+}
+NO_BEST = {"lip_correlation_exchanged"}  # a control: nobody wins it
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    interval: str
+    best: bool
+    footnote: str  # the mark of the reason below the table; empty when there is a value
+
+
+@dataclass(frozen=True)
+class Line:
+    title: str
+    unit: str
+    arrow: str
+    cells: list[Cell]
+    spread: str  # svg
+    paper: list[tuple[str, str]]  # the paper's numbers with their notes
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    dataset: str
+    paper_dataset: str
+    systems: list[tuple[str, str]]  # (name, title)
+    groups: list[tuple[str, list[Line]]]
+    footnotes: list[tuple[str, str]]
+
+
+def build_report(store: Store, preset: Preset) -> str:
+    """Write the report of what is in the store; returns the path of the page, relative to it."""
+    results = load_results(store)
+    rows = results[1] if results else []
+    players, embedded = showcase.players(store, preset)
+    curves = facts.training_curves(store)
+    page = {
+        "preset": preset,
+        "preset_sha256": facts.preset_sha256(preset),
+        "preset_yaml": yaml.safe_dump(preset.settings(), sort_keys=False),
+        "protocol": PROTOCOL,
+        "fingerprint": results[0] if results else "",
+        "headline": headline(rows),
+        "stand_ins": facts.stand_ins(preset),
+        "tables": [result_table(rows, dataset) for dataset in export.datasets_of(rows)],
+        "players": players,
+        "embedded": embedded,
+        "strips": showcase.strips(store, preset),
+        "overlays": showcase.overlays(store, preset),
+        "curves": [
+            (title, curves[name], figures.curve_svg(curves[name]))
+            if name in curves
+            else (title, None, "")
+            for name, title in facts.NETWORKS.items()
+        ],
+        "cards": facts.dataset_cards(store, preset),
+        "published": [published_grid(table) for table in PUBLISHED.values()],
+        "extractors": extractors(rows),
+        "weights": facts.weights_of(store),
+        "titles": showcase.TITLES,
+    }
+    store.write_bytes(INDEX, render(page).encode())
+    if rows:
+        export.write_tables(store, rows)
+    return INDEX
+
+
+def render(page: dict[str, Any]) -> str:
+    """The template with `page` filled in; every string is escaped unless it is our own svg."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("paha_core.benchmark") / "templates"
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(**page)
+
+
+_HEADLINE = {
+    "lip_correlation_truth": "lip correlation with the drawn truth",
+    "lip_correlation": "lip correlation with the real video",
+    "fgd": "Fréchet gesture distance",
+    "face_share": "of the frames show a face",
+    "background_psnr": "dB PSNR of the background",
+    "tc": "seconds per segment",
+}
+
+
+def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
+    """The figures a reader asks for first, all of one system: the last that generated anything.
+
+    Each stands beside other systems' values: choosing the best cell of each would flatter.
+    """
+    made = [row.system for row in rows if row.system != "real" and row.value is not None]
+    if not made:
+        return None
+    system, dataset = made[-1], export.datasets_of(rows)[0]
+    others = [name for name in ("unguided", "real") if name != system]
+    shown = []
+    for metric, what in _HEADLINE.items():
+        row = export.find(rows, system, dataset, metric)
+        if row is None or row.value is None:
+            continue
+        beside = [(name, export.find(rows, name, dataset, metric)) for name in others]
+        against = "\n".join(
+            f"{name} {_figure(other.value, metric)}"
+            for name, other in beside
+            if other is not None and other.value is not None
+        )
+        shown.append((_figure(row.value, metric), what, against))
+    return {"title": showcase.TITLES.get(system, system), "figures": shown}
+
+
+def _figure(value: float, metric: str) -> str:
+    return f"{value:.0%}" if metric == "face_share" else export.number(value, metric)
+
+
+def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> MetricRow | None:
+    """The best row among the systems that generate, or None."""
+    values = [
+        row
+        for row in rows
+        if row.dataset == dataset and row.metric == metric and row.system != "real"
+        if row.value is not None
+    ]
+    if not values:
+        return None
+    sign = 1 if METRICS[metric].direction == "up" else -1
+    return max(values, key=lambda row: sign * (row.value or 0.0))
+
+
+def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
+    """Metrics down, systems across, the paper's numbers apart. `all` shows the paper's on PATS."""
+    systems = export.systems_of(rows)
+    marks: dict[str, str] = {}
+    paper_dataset = "pats" if dataset == "all" else dataset
+    groups = []
+    for group, metrics in GROUPS.items():
+        lines = [_line(rows, systems, dataset, paper_dataset, metric, marks) for metric in metrics]
+        groups.append((group, lines))
+    titles = [(system, showcase.TITLES.get(system, system)) for system in systems]
+    footnotes = [(mark, reason) for reason, mark in marks.items()]
+    return ResultTable(dataset, paper_dataset, titles, groups, footnotes)
+
+
+def _line(
+    rows: Sequence[MetricRow],
+    systems: Sequence[str],
+    dataset: str,
+    paper_dataset: str,
+    metric: str,
+    marks: dict[str, str],
+) -> Line:
+    about = METRICS[metric]
+    best = best_generated(rows, dataset, metric) if metric not in NO_BEST else None
+    found = [export.find(rows, system, dataset, metric) for system in systems]
+    shown = [export.number(row.value, metric) for row in found if row and row.system != "real"]
+    tied = len(shown) > 1 and len(set(shown)) == 1  # nobody is best where all print the same
+    cells = []
+    for row in found:
+        if row is None or row.value is None:
+            reason = row.reason if row else "not evaluated"
+            mark = marks.setdefault(reason, str(len(marks) + 1))
+            cells.append(Cell("–", "", False, mark))
+        else:
+            text = export.number(row.value, metric)
+            is_best = best is not None and row.value == best.value and row.system != "real"
+            is_best = is_best and not tied
+            cells.append(Cell(text, export.interval(row), is_best, ""))
+    paper = [export.beside(system, paper_dataset, metric) for system in PAPER_SYSTEMS]
+    spread = figures.interval_svg(found)
+    title = about.title
+    for prefix in ("Lip correlation, ", "Time cost, "):  # stands below the line that names it
+        title = title.replace(prefix, "… ")
+    return Line(title, about.unit, export.ARROWS[about.direction], cells, spread, paper)
+
+
+def published_grid(table: PublishedTable) -> dict[str, Any]:
+    """One of the paper's tables in the form the template prints."""
+    columns = list(dict.fromkeys((cell.dataset, cell.metric) for cell in table.cells))
+    cells = {(cell.system, cell.dataset, cell.metric): cell for cell in table.cells}
+    heads = [
+        f"{METRICS[m].title} {export.ARROWS[METRICS[m].direction]}"
+        + (f" {d.upper()}" if table.number == 1 else "")
+        for d, m in columns
+    ]
+    body = [
+        (system, [cells.get((system, dataset, metric)) for dataset, metric in columns])
+        for system in table.systems
+    ]
+    notes = list(dict.fromkeys(cell.note for cell in table.cells if cell.note))
+    return {"table": table, "heads": heads, "body": body, "notes": notes}
+
+
+def extractors(rows: Sequence[MetricRow]) -> list[tuple[str, str, str]]:
+    """(extractor, weights' sha256, its metrics), each once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.extractor:
+            names = found.setdefault((row.extractor, row.extractor_sha256), [])
+            if METRICS[row.metric].title not in names:
+                names.append(METRICS[row.metric].title)
+    return [(name, sha256, ", ".join(metrics)) for (name, sha256), metrics in found.items()]
