@@ -42,11 +42,15 @@ class ClipConfig(Section):
     """What every kept clip looks like."""
 
     size: int = Field(512, ge=64, description="side of the square clip in pixels")
-    fps: int = Field(25, ge=25, le=25, description="the model's frame rate; audio windows assume it")
+    fps: int = Field(
+        25, ge=25, le=25, description="the model's frame rate; audio windows assume it"
+    )
     max_source_seconds: float = Field(7200.0, gt=0)
     max_source_bytes: int = Field(8 << 30, gt=0)
     timeout_seconds: float = Field(600.0, gt=0, description="limit for one ffmpeg call")
-    crf: int = Field(12, ge=0, le=30, description="x264 quality of stored clips; 12 is visually lossless")
+    crf: int = Field(
+        12, ge=0, le=30, description="x264 quality of stored clips; 12 is visually lossless"
+    )
 
 
 class PatsConfig(Section):
@@ -54,7 +58,9 @@ class PatsConfig(Section):
 
     csv: str | None = None
     videos: str | None = None
-    split_file: str | None = Field(None, description="S2G's json; null: the csv's own `dataset` column")
+    split_file: str | None = Field(
+        None, description="S2G's json; null: the csv's own `dataset` column"
+    )
     split: Literal["paper", "by_video"] = "paper"
     min_seconds: float = Field(4.0, gt=0)
     max_seconds: float = Field(15.0, gt=0)
@@ -68,10 +74,16 @@ class CnasConfig(Section):
 
     programmes: str | None = None
     clip_frames: int = Field(125, ge=8)
-    test_share: float = Field(0.1, ge=0, lt=1, description="share of programmes, not clips, held out")
+    test_share: float = Field(
+        0.1, ge=0, lt=1, description="share of programmes, not clips, held out"
+    )
     region: tuple[int, int] = Field((512, 896), description="height and width around the anchor")
-    min_face_share: float = Field(0.9, ge=0, le=1, description="share of probed frames with one whole face")
-    min_speech_db: float = Field(-50.0, description="clips quieter than this mean level are rejected")
+    min_face_share: float = Field(
+        0.9, ge=0, le=1, description="share of probed frames with one whole face"
+    )
+    min_speech_db: float = Field(
+        -50.0, description="clips quieter than this mean level are rejected"
+    )
 
 
 class CorporaConfig(Section):
@@ -104,7 +116,9 @@ class PoseConfig(Section):
     dwpose_person: str | None = Field(None, description="path of the YOLOX ONNX file")
     device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     batch: int = Field(16, ge=1, description="crops per network call (dwpose)")
-    model_complexity: int = Field(1, ge=0, le=2, description="mediapipe's pose network: 0 light … 2 heavy")
+    model_complexity: int = Field(
+        1, ge=0, le=2, description="mediapipe's pose network: 0 light … 2 heavy"
+    )
     face_box_scale: float = Field(1.2, ge=1)
     max_face_gap: int = Field(5, ge=0, description="frames of a face dropout that are bridged")
 
@@ -122,12 +136,16 @@ class ParConfig(Section):
     radius: float = Field(10.0, gt=0)  # r
     hand_face_weight: float = Field(10.0, gt=0)  # omega_1
     body_weight: float = Field(2.0, ge=1)  # omega_2
-    cap: float | None = Field(None, gt=1, description="upper bound of the weight; the paper has none")
+    cap: float | None = Field(
+        None, gt=1, description="upper bound of the weight; the paper has none"
+    )
 
 
 class ShardConfig(Section):
     clips_per_shard: int = Field(64, ge=1)
-    reference_frames: int = Field(8, ge=1, description="frames of a clip with a stored image embedding")
+    reference_frames: int = Field(
+        8, ge=1, description="frames of a clip with a stored image embedding"
+    )
     on_bad_shard: Literal["stop", "skip"] = "stop"
 
 
@@ -142,17 +160,20 @@ class CodecConfig(Section):
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: int = Field(2, ge=1)
     latent_channels: int = Field(4, ge=1)
+    patch: int = Field(1, ge=1, description="pixels a side folded into channels before the network")
     norm_groups: int = Field(32, ge=1)
+    region_weight: float = Field(1.0, ge=1, description="weight of face and hand cells in its loss")
     steps: int = Field(0, ge=0)
     batch: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     kl_weight: float = Field(1e-5, ge=0)
+    max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     seed: int = 0
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell."""
-        return int(2 ** (len(self.block_out_channels) - 1))
+        return int(self.patch * 2 ** (len(self.block_out_channels) - 1))
 
     @property
     def latent_size(self) -> int:
@@ -169,7 +190,9 @@ class AudioConfig(Section):
     """Audio features at 25 fps; A(f) gathers `margin` frames on each side."""
 
     encoder: Literal["wav2vec2", "log_mel"] = "wav2vec2"
-    pretrained: str | None = Field(None, description="local folder or hub id of the wav2vec2 weights")
+    pretrained: str | None = Field(
+        None, description="local folder or hub id of the wav2vec2 weights"
+    )
     margin: int = Field(2, ge=0)  # m
 
 
@@ -191,6 +214,7 @@ class NetworkConfig(Section):
     reference_tokens: int = 4
     audio_tokens: int = 32
     audio_dim: int = 768
+    audio_hidden: int = 512
 
 
 class TrainConfig(Section):
@@ -207,7 +231,9 @@ class TrainConfig(Section):
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(2, ge=1)
     validate_every: int = Field(1000, ge=1)
-    max_bad_steps: int = Field(20, ge=0, description="non-finite steps that are skipped before it stops")
+    max_bad_steps: int = Field(
+        20, ge=0, description="non-finite steps that are skipped before it stops"
+    )
     seed: int = 0
 
 
@@ -237,7 +263,9 @@ class NegativeConfig(Section):
     ddim_steps: int = Field(30, ge=1)
     lengths: tuple[int, ...] = (30, 60, 90, 120)
     count: int = Field(50_000, ge=1)
-    augment: bool = Field(True, description="random reference and length; false is the paper's ablation")
+    augment: bool = Field(
+        True, description="random reference and length; false is the paper's ablation"
+    )
     batch: int = Field(8, ge=1)
     seed: int = 0
 
@@ -246,7 +274,10 @@ class ClassifierConfig(Section):
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
     mask_probability: float = Field(0.8, ge=0, le=1)
     mismatched_audio: float = Field(
-        0.0, ge=0, lt=1, description="share of the negatives that are real video with another clip's audio"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the negatives that are real video with another clip's audio",
     )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)
@@ -307,7 +338,9 @@ class Preset(Section):
 def preset_names() -> list[str]:
     """The presets that come with the package."""
     folder = resources.files("paha_core") / "presets"
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def load_preset(name: str | Path) -> Preset:
@@ -320,7 +353,9 @@ def load_preset(name: str | Path) -> Preset:
     elif str(name) in preset_names():
         text = (resources.files("paha_core") / "presets" / f"{name}.yaml").read_text()
     else:
-        raise PresetError(f"no preset {name!r}: there are {', '.join(preset_names())}, or give a .yaml file")
+        raise PresetError(
+            f"no preset {name!r}: there are {', '.join(preset_names())}, or give a .yaml file"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

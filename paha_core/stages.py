@@ -128,7 +128,7 @@ def run_stage(
         old = before.get(job.clip_id)
         usable = old is not None and old["fingerprint"] == job.fingerprint
         if usable and (old["status"] == REJECTED or store.exists(old["path"])):
-            rows[job.clip_id] = old
+            rows[job.clip_id] = old | job.columns  # a changed split moves along
         else:
             todo.append(job)
     reused = len(rows)

@@ -1,0 +1,119 @@
+"""The latent codec: Stable Diffusion's AutoencoderKL from given weights, or a small one trained on the corpus.
+
+Latents leave here normalised to about zero mean and unit variance per channel, whatever the autoencoder: the
+diffusion noise has unit variance, and cells of very different scale would never be learned together. The small
+one can fold patches of pixels into channels first: full-resolution convolutions are most of the cost on a CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch.nn import functional as F
+
+from paha_core.config import CodecConfig
+from paha_core.store import sha256_file
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def new_autoencoder(config: CodecConfig) -> AutoencoderKL:
+    """A fresh AutoencoderKL of the configured size."""
+    levels = len(config.block_out_channels)
+    return AutoencoderKL(
+        in_channels=3 * config.patch**2,
+        out_channels=3 * config.patch**2,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.norm_groups,
+        sample_size=config.size,
+    )
+
+
+class Codec:
+    """An AutoencoderKL with its normalisation, on whole clips (protocol `LatentCodec`)."""
+
+    def __init__(self, autoencoder: AutoencoderKL, name: str, sha256: str, batch: int = 32) -> None:
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.name, self.sha256, self.batch = name, sha256, batch
+        settings = autoencoder.config
+        self.channels = int(settings.latent_channels)
+        self.patch = round((settings.in_channels / 3) ** 0.5)
+        self.factor = int(self.patch * 2 ** (len(settings.block_out_channels) - 1))
+        mean, std = settings.latents_mean, settings.latents_std
+        if mean is None:  # Stable Diffusion's codec has one factor for all channels
+            mean, std = [0.0] * self.channels, [1 / settings.scaling_factor] * self.channels
+        self.mean = torch.tensor(mean).view(1, -1, 1, 1)
+        self.std = torch.tensor(std).view(1, -1, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.autoencoder.device
+
+    @torch.no_grad()
+    def encode(self, frames: np.ndarray) -> torch.Tensor:
+        """uint8 RGB [T, H, W, 3] to float32 [T, C, H/factor, W/factor] on the CPU."""
+        pieces = []
+        for pixels in fold(to_pixels(frames), self.patch).split(self.batch):
+            posterior = self.autoencoder.encode(
+                pixels.to(self.device, self.autoencoder.dtype)
+            ).latent_dist
+            pieces.append(posterior.mode().float().cpu())
+        return (torch.cat(pieces) - self.mean) / self.std
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """float [T, C, h, w] to uint8 RGB [T, h*factor, w*factor, 3]."""
+        pieces = []
+        for piece in latents.float().cpu().split(self.batch):
+            raw = piece * self.std + self.mean
+            pixels = self.autoencoder.decode(raw.to(self.device, self.autoencoder.dtype)).sample
+            pieces.append(to_frames(unfold(pixels, self.patch)))
+        return np.concatenate(pieces)
+
+
+def to_pixels(frames: np.ndarray) -> torch.Tensor:
+    """uint8 [T, H, W, 3] to float32 [T, 3, H, W] in -1..1."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def fold(pixels: torch.Tensor, patch: int) -> torch.Tensor:
+    """Each patch of pixels into channels: [T, 3, H, W] to [T, 3 patch^2, H/patch, W/patch]."""
+    return F.pixel_unshuffle(pixels, patch) if patch > 1 else pixels
+
+
+def unfold(folded: torch.Tensor, patch: int) -> torch.Tensor:
+    """The inverse of `fold`."""
+    return F.pixel_shuffle(folded, patch) if patch > 1 else folded
+
+
+def to_frames(pixels: torch.Tensor) -> np.ndarray:
+    """float [T, 3, H, W] in -1..1 to uint8 [T, H, W, 3]."""
+    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -> Codec:
+    """The codec a preset names: `config.pretrained`, else the one trained on the corpus at `trained`.
+
+    Raises `FileNotFoundError` when neither is there.
+    """
+    if config.pretrained:
+        autoencoder = AutoencoderKL.from_pretrained(config.pretrained, use_safetensors=True)
+        folder, name = Path(config.pretrained), f"autoencoder-kl:{Path(config.pretrained).name}"
+    elif trained is not None and (trained / "config.json").is_file():
+        autoencoder = AutoencoderKL.from_pretrained(trained, use_safetensors=True)
+        folder, name = trained, f"small-kl-f{config.factor}"
+    else:
+        raise FileNotFoundError(
+            "no codec weights: materialise `latent_codec`, or set codec.pretrained"
+        )
+    weights = folder / WEIGHTS
+    sha256 = sha256_file(weights) if weights.is_file() else f"hub:{config.pretrained}"
+    return Codec(autoencoder.to(device), name, sha256)

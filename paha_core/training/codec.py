@@ -1,0 +1,161 @@
+"""Training of the small latent codec, for runs without pretrained weights."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from paha_core.config import CodecConfig, Preset, TrainConfig
+from paha_core.media.video import read_frames
+from paha_core.models.codec import WEIGHTS, Codec, fold, new_autoencoder, open_codec, to_pixels
+from paha_core.stages import kept_rows
+from paha_core.store import Store, sha256_json
+from paha_core.training.loop import Figures, Run, fit, step_generator
+
+CODE_VERSION = "1"
+NAME = "latent_codec"
+FACE_OR_HANDS = 1 | 2  # bits of `regions`
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of the corpus with their loss weights on the latent grid."""
+
+    pixels: np.ndarray  # uint8 [N, size, size, 3]
+    weights: np.ndarray  # float32 [N, grid, grid], 1 or `region_weight`
+
+    def batch(self, index: np.ndarray, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Folded pixels [b, c, h, w] and weights [b, 1, h, w] of mean 1."""
+        pixels = fold(to_pixels(self.pixels[index]), patch)
+        weights = torch.from_numpy(self.weights[index])[:, None]
+        weights = F.interpolate(weights, size=pixels.shape[-2:], mode="nearest")
+        return pixels, weights / weights.mean()
+
+
+class CodecTask:
+    """Reconstruction of frames, face and hands weighted up, and a small KL term that keeps latents smooth."""
+
+    def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.train, self.held_out = config, train, held_out
+        self.model: nn.Module = new_autoencoder(config)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, Figures]:
+        draw = step_generator(self.config.seed, step)
+        picked = torch.randint(len(self.train.pixels), (self.config.batch,), generator=draw)
+        pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
+        posterior = self.model.encode(pixels).latent_dist
+        decoded = self.model.decode(posterior.sample(generator=draw)).sample
+        loss = reconstruction_loss(decoded, pixels, weights)
+        loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
+        return loss, {"psnr": psnr(decoded.detach(), pixels)}
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> Figures:
+        pixels, weights = self.held_out.batch(
+            np.arange(len(self.held_out.pixels)), self.config.patch
+        )
+        decoded = model.decode(model.encode(pixels).latent_dist.mode()).sample
+        return {
+            "validation_loss": float(reconstruction_loss(decoded, pixels, weights)),
+            "validation_psnr": psnr(decoded, pixels),
+        }
+
+    @torch.no_grad()
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Saved with the mean and deviation of each channel over the corpus, measured here."""
+        parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
+        encoded = [
+            model.encode(fold(to_pixels(part), self.config.patch)).latent_dist.mode()
+            for part in parts
+        ]
+        latents = torch.cat(encoded)
+        model.register_to_config(
+            latents_mean=latents.mean((0, 2, 3)).tolist(),
+            latents_std=latents.std((0, 2, 3)).tolist(),
+        )
+        model.save_pretrained(folder)
+
+
+def reconstruction_loss(
+    decoded: torch.Tensor, pixels: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Weighted L1 plus squared error of pixels in -1..1."""
+    error = decoded - pixels
+    return ((error.abs() + error.square()) * weights).mean()
+
+
+def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in -1..1."""
+    return float(10 * torch.log10(4 / F.mse_loss(decoded, pixels)))
+
+
+def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
+    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether it had to."""
+    if preset.codec.pretrained:
+        return False
+    run = run or codec_run(store, preset)
+    if run.is_done():
+        return False
+    config = preset.codec
+    train = load_frames(store, preset, "train", config.max_frames)
+    held_out = load_frames(store, preset, "test", 64)
+    every = max(config.steps // 4, 1)
+    settings = TrainConfig(
+        steps=config.steps,
+        batch=config.batch,
+        learning_rate=config.learning_rate,
+        warmup=min(20, config.steps),
+        decay="cosine",
+        weight_decay=0.0,
+        ema=0.98,
+        checkpoint_every=every,
+        validate_every=every,
+        frames=2,
+    )
+    return fit(CodecTask(config, train, held_out), settings, run)
+
+
+def codec_run(store: Store, preset: Preset) -> Run:
+    """The run's name and fingerprint."""
+    masks = kept_rows(store, "par_masks", preset.corpora.datasets)
+    content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
+    return Run(store, NAME, sha256_json([CODE_VERSION, preset.codec.settings(), content]))
+
+
+def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
+    """The codec this run uses. Raises `FileNotFoundError` when it has not been trained yet."""
+    rel = f"checkpoints/{NAME}/final"
+    if preset.codec.pretrained or not store.exists(f"{rel}/{WEIGHTS}"):
+        return open_codec(preset.codec, None, device)
+    with store.reading_folder(rel) as folder:
+        return open_codec(preset.codec, folder, device)
+
+
+def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:
+    """About `limit` frames spread evenly over the clips of a split."""
+    datasets = preset.corpora.datasets
+    masks = {row["clip_id"]: row["path"] for row in kept_rows(store, "par_masks", datasets)}
+    rows = [r for r in kept_rows(store, "clips", datasets) if r["split"] == split]
+    rows = [row for row in rows if row["clip_id"] in masks]
+    if not rows:
+        raise ValueError(f"no kept {split} clips: look at manifests/clips for the reasons")
+    random.Random(0).shuffle(rows)
+    stride = max(1, round(sum(row["frames"] for row in rows) / limit))
+    pixels, weights = [], []
+    for row in rows:
+        with store.reading(row["path"]) as path:
+            pixels.append(read_frames(path, size=preset.codec.size)[::stride])
+        with (
+            store.reading(masks[row["clip_id"]]) as path,
+            np.load(path, allow_pickle=False) as arrays,
+        ):
+            marked = (arrays["regions"][::stride] & FACE_OR_HANDS) > 0
+        weights.append(np.where(marked, preset.codec.region_weight, 1.0).astype(np.float32))
+    return Frames(np.concatenate(pixels)[:limit], np.concatenate(weights)[:limit])

@@ -1,0 +1,210 @@
+"""Training of UniVDM with the Parts-Aware Re-weighting loss (paper 4.1.1, 4.1.2, B.1; DESIGN 6 and 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+
+from paha_core.config import Preset, UniVDMConfig
+from paha_core.inference.sampling import noise_schedule
+from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.models.univdm import UniVDM, network_input
+from paha_core.shards.reader import ShardReader
+from paha_core.shards.windows import Batch, WindowBatches
+from paha_core.stages import kept_rows
+from paha_core.store import Store, sha256_json
+from paha_core.training.loop import Figures, Run, fit, step_generator
+
+CODE_VERSION = "1"
+NAME = "univdm"
+REGIONS = {"face": 1, "hands": 2, "body": 4}  # the bits of a sample's `regions`
+
+
+def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The PAR-weighted loss: sum(M * err^2) / sum(M) per sample, then the mean over samples.
+
+    Args:
+        squared: squared error of the prediction, mean over channels, [b, f, h, w].
+        weights: M(x) of equation 3 on the latent grid, [b, f, h, w].
+    """
+    per_sample = (squared * weights).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
+    return per_sample.mean()
+
+
+class UniVDMTask:
+    """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3)."""
+
+    def __init__(
+        self,
+        model: UniVDM,
+        config: UniVDMConfig,
+        batches: WindowBatches,
+        held_out: list[Batch],
+        device: str = "cpu",
+    ) -> None:
+        self.model: nn.Module = model.to(device)
+        if config.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+        self.config, self.batches, self.held_out, self.device = config, batches, held_out, device
+        schedule = noise_schedule(config)
+        del schedule["set_alpha_to_one"]  # only DDIM knows it
+        self.scheduler = DDPMScheduler(**schedule)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, Figures]:
+        batch = self.batches.batch_at(step)
+        draw = step_generator(self.config.train.seed, step)
+        timestep = torch.randint(1000, (len(batch.keys),), generator=draw)
+        squared = self._squared_error(self.model, self._dropped(batch, draw), timestep, draw)
+        weights = batch.par.to(self.device)
+        plain = squared.mean()
+        loss = par_loss(squared, weights) if self.config.par else plain
+        figures = {"loss_plain": float(plain.detach())}
+        return loss, figures | region_errors(squared.detach(), batch.regions.to(self.device))
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> Figures:
+        """Fixed held-out windows at fixed timesteps with fixed noise: comparable over a run and over runs."""
+        sums: dict[str, list[float]] = {}
+        for i, batch in enumerate(self.held_out):
+            for level in (100, 300, 500, 700, 900):
+                draw = step_generator(0, 1_000_000 + 1000 * i + level)
+                timestep = torch.full((len(batch.keys),), level)
+                squared = self._squared_error(model, batch, timestep, draw)
+                figures = {
+                    "validation_loss": float(squared.mean()),
+                    "validation_loss_par": float(par_loss(squared, batch.par.to(self.device))),
+                }
+                regions = region_errors(squared, batch.regions.to(self.device))
+                for name, value in (
+                    figures.items() | {f"validation_{k}": v for k, v in regions.items()}.items()
+                ):
+                    sums.setdefault(name, []).append(value)
+        return {name: sum(values) / len(values) for name, values in sums.items()}
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        model.save_pretrained(folder)
+
+    def _squared_error(
+        self, model: nn.Module, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
+    ) -> torch.Tensor:
+        """Squared error of the prediction, mean over channels, [b, f, h, w]."""
+        batch, timestep = batch.to(self.device), timestep.to(self.device)
+        noise = torch.randn(batch.latents.shape, generator=draw).to(self.device)
+        given = torch.rand(len(timestep), generator=draw) < self.config.first_frame_probability
+        first_frame = batch.first_frame * given.to(self.device)[:, None, None, None]
+        noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
+        predicted = model(
+            network_input(noisy, first_frame),
+            timestep,
+            batch.reference_latents,
+            batch.reference_embedding,
+            batch.audio,
+        )
+        if self.config.prediction == "epsilon":
+            target = noise
+        else:
+            target = self.scheduler.get_velocity(batch.latents, noise, timestep)
+        return (predicted.float() - target).square().mean(dim=1)
+
+    def _dropped(self, batch: Batch, draw: torch.Generator) -> Batch:
+        """Each condition left out with the configured probability, so that guidance without it is possible."""
+        keep = torch.rand((2, len(batch.keys)), generator=draw) >= self.config.condition_dropout
+        voice, reference = keep.float()
+        return Batch(
+            **{
+                **batch.__dict__,
+                "audio": batch.audio * voice[:, None, None, None, None],
+                "reference_latents": batch.reference_latents * reference[:, None, None, None],
+                "reference_embedding": batch.reference_embedding * reference[:, None],
+            }
+        )
+
+
+def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
+    """Mean squared error in face, hands, body (without those) and background; a region that is absent is left out."""
+    masks = {
+        "face": regions & 1 > 0,
+        "hands": regions & 2 > 0,
+        "body": (regions & 4 > 0) & (regions & 3 == 0),
+        "background": regions == 0,
+    }
+    return {
+        f"loss_{name}": float(squared[mask].mean()) for name, mask in masks.items() if mask.any()
+    }
+
+
+def new_univdm(
+    preset: Preset, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder
+) -> UniVDM:
+    """A fresh UniVDM of the preset's size for these encoders; seeded."""
+    network = preset.univdm.network
+    torch.manual_seed(preset.univdm.train.seed)
+    return UniVDM(
+        latent_channels=codec.channels,
+        block_out_channels=network.block_out_channels,
+        attention_levels=network.attention_levels,
+        layers_per_block=network.layers_per_block,
+        attention_head_dim=network.attention_head_dim,
+        cross_attention_dim=network.cross_attention_dim,
+        norm_num_groups=network.norm_groups,
+        reference_width=reference.width,
+        reference_tokens=network.reference_tokens,
+        audio_layers=audio.layers,
+        audio_width=audio.width,
+        audio_margin=preset.audio.margin,
+        audio_tokens=network.audio_tokens,
+        audio_dim=network.audio_dim,
+        audio_hidden=network.audio_hidden,
+    )
+
+
+def univdm_run(store: Store, preset: Preset) -> Run:
+    """The run's name and fingerprint; the share of `negatives.at` is kept as an export of its own."""
+    shards = kept_rows(store, "training_shards", preset.corpora.datasets)
+    content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]
+    settings = [preset.univdm.settings(), preset.audio.settings()]
+    run = Run(store, NAME, sha256_json([CODE_VERSION, settings, content]))
+    run.milestones = {
+        max(1, round(preset.negatives.at * preset.univdm.train.steps)): "for_negatives"
+    }
+    return run
+
+
+def train_univdm(
+    store: Store,
+    preset: Preset,
+    codec: LatentCodec,
+    audio: AudioEncoder,
+    reference: ReferenceEncoder,
+    run: Run | None = None,
+    device: str = "cpu",
+) -> bool:
+    """Train G; returns whether anything had to be done."""
+    run = run or univdm_run(store, preset)
+    if run.is_done():
+        return False
+    config, margin = preset.univdm, preset.audio.margin
+    datasets = preset.corpora.datasets
+    train = WindowBatches(
+        ShardReader(store, datasets, "train", on_bad_shard=preset.shards.on_bad_shard),
+        *(config.train.batch, config.train.frames, margin, config.train.seed),
+    )
+    held_out = WindowBatches(
+        ShardReader(store, datasets, "test", on_bad_shard=preset.shards.on_bad_shard),
+        *(config.train.batch, config.train.frames, margin, 1),
+    )
+    model = new_univdm(preset, codec, audio, reference)
+    task = UniVDMTask(model, config, train, [held_out.batch_at(i) for i in range(2)], device)
+    return fit(task, config.train, run)
+
+
+def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:
+    """UniVDM as it was at that export. Raises `FileNotFoundError` when it has not been trained yet."""
+    rel = f"checkpoints/{NAME}/{export}"
+    if not store.exists(f"{rel}/config.json"):
+        raise FileNotFoundError(f"no {store.uri(rel)}: materialise `univdm` first")
+    with store.reading_folder(rel) as folder:
+        return UniVDM.from_pretrained(folder, use_safetensors=True).to(device)
