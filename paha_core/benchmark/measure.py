@@ -133,17 +133,13 @@ def _measure_pixels(
 ) -> None:
     frames = load_frames(store, video)
     height, width = frames.shape[1:3]
-    boxes = []
+    people = []
     for found in (keypoints, real):
-        if found is None:
-            continue
-        scale = np.array([width / found.size[1], height / found.size[0]])
-        box = video_quality.person_box(found.points * scale, found.scores, (height, width))
-        boxes.append(box)
-    mask = None
-    if any(boxes):
-        mask = video_quality.background_mask(boxes, (height, width))
-    alone = "no background: the person fills the frame, or nobody was found"
+        if found is not None:
+            cells = video_quality.person_cells(found.points, found.scores, found.size)
+            people += [cells] if cells is not None else []
+    mask = video_quality.background_mask(people, (height, width)) if people else None
+    alone = "no background: the person fills the frame, or was not found"
     flicker = None if mask is None else video_quality.flicker(video_quality.grey(frames), mask)
     note("flicker", flicker, alone)
     if not video.reference or not store.exists(video.reference):

@@ -67,17 +67,23 @@ def test_psnr_by_hand() -> None:
     assert video_quality.background_psnr(reference[None], reference, mask) == 100
 
 
-def test_the_background_is_what_no_box_touches() -> None:
-    points = np.zeros((1, 133, 2), np.float32)
-    scores = np.zeros((1, 133), np.float32)
-    points[0, :4] = [(40, 60), (60, 60), (40, 100), (60, 100)]
-    scores[0, :4] = 1
-    box = video_quality.person_box(points, scores, (100, 100))
-    assert box == (37, 44, 63, 100)
-    mask = video_quality.background_mask([box, None], (100, 100))
-    assert mask.sum() == 100 * 100 - 26 * 56
-    assert video_quality.background_mask([(0, 0, 100, 100)], (100, 100)) is None
-    assert video_quality.person_box(points, 0 * scores, (100, 100)) is None
+def test_the_background_is_what_the_person_never_touches() -> None:
+    points = np.zeros((2, 133, 2), np.float32)
+    scores = np.zeros((2, 133), np.float32)
+    points[:, 5], points[:, 6] = (90, 100), (50, 100)
+    points[:, 7], points[:, 9] = (120, 140), (140, 60)  # one raised arm
+    scores[:, [5, 6, 7, 9]] = 1
+    points[:, video_quality.FACE] = np.random.default_rng(0).uniform((60, 40), (80, 70), (68, 2))
+    scores[:, video_quality.FACE] = 1
+    cells = video_quality.person_cells(points, scores, (200, 200))
+    mask = video_quality.background_mask([cells], (200, 200))
+    for x, y in ((70, 55), (70, 25), (70, 190), (140, 62), (110, 126)):  # face, hair, trunk, arm
+        assert not mask[y, x]
+    for x, y in ((10, 10), (190, 190), (20, 120), (105, 60)):
+        assert mask[y, x]
+    assert 0.5 < mask.mean() < 0.8
+    assert video_quality.person_cells(points, 0 * scores, (200, 200)) is None
+    assert video_quality.background_mask([np.ones((64, 64), bool)], (200, 200)) is None
 
 
 def test_flicker_counts_alternation_not_drift() -> None:
