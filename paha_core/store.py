@@ -1,8 +1,8 @@
 """Artifacts on any fsspec URL: a folder, `s3://bucket/prefix`, `memory://`.
 
-Every file appears whole or not at all: it is written under a temporary name and renamed (local), or uploaded
-in one piece (object stores). A stage's manifest is written after the files it names, so a manifest never
-speaks of something that is not there.
+Every file appears whole or not at all: it is written under a temporary name and renamed (local), or
+uploaded in one piece (object stores). A stage's manifest is written after the files it names, so a
+manifest never speaks of something that is not there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 class Store:
     """Read and write artifacts below one URL; `rel` is always a relative path with `/`.
 
-    Picklable, so that worker processes can hold one. Raises `ValueError` for a `rel` that leaves the store.
+    Picklable, so that worker processes can hold one. Raises `ValueError` for a `rel` that leaves
+    the store.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,7 +63,7 @@ class Store:
         if self.fs.exists(self.full(rel)):
             self.fs.rm(self.full(rel), recursive=True)
 
-    # --- whole files -------------------------------------------------------------------------------------
+    # --- whole files ------------------------------------------------------------
 
     def read_bytes(self, rel: str) -> bytes:
         return bytes(self.fs.cat_file(self.full(rel)))
@@ -119,11 +120,12 @@ class Store:
             self.fs.get_file(self.full(rel), str(local))
             yield local
 
-    # --- whole folders (checkpoints) ---------------------------------------------------------------------
+    # --- whole folders (checkpoints) ------------------------------------------------------------
 
     @contextmanager
     def writing_folder(self, rel: str) -> Iterator[Path]:
-        """A local folder to fill; replaces `rel` as a whole when the block ends without an error."""
+        """A local folder to fill; replaces `rel` as a whole when the block ends without an
+        error."""
         target = self.full(rel)
         if self.is_local:
             os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -1,7 +1,7 @@
 """Sequential and Differential Guidance (paper 4.2, equations 8-12, algorithm 1; DESIGN 9).
 
-The energy of a classifier is E = softplus(-logit) = -log s: the printed minus of equations 8 and 9 then moves
-the latents towards a higher score.
+The energy of a classifier is E = softplus(-logit) = -log s: the printed minus of equations 8 and 9
+then moves the latents towards a higher score.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Guided:
     non_face_logit: float
 
     def update_norm(self, latents: torch.Tensor) -> float:
-        """|update| / |z|: what every run logs, since the lambdas were tuned for the paper's weights."""
+        """|update| / |z|: what every run logs, since the lambdas were tuned for the paper's
+        weights."""
         return float((self.both - latents).norm() / latents.norm())
 
 
@@ -43,7 +44,8 @@ class Guidance:
 
     Attributes:
         mode: sequential or differential (unguided runs have no `Guidance`).
-        face, non_face: logits of the classifiers as functions of (latents [b, C, f, h, w], timestep [b]).
+        face, non_face: logits of the classifiers as functions of (latents [b, C, f, h, w], timestep
+        [b]).
         face_mask: M_face [b, 1, 1, h, w] in 0..1; M_non-face is its complement.
         config: lambdas, rate and form.
     """
@@ -73,8 +75,8 @@ class Guidance:
     ) -> tuple[torch.Tensor, Guided]:
         """One guided solve: equation 11 (sequential) or 12 (differential).
 
-        Lines 3 and 8 of algorithm 1 are the same call one index apart; taken literally the guided state would
-        be thrown away. So there is one solve a step, from the guided state.
+        Lines 3 and 8 of algorithm 1 are the same call one index apart; taken literally the guided
+        state would be thrown away. So there is one solve a step, from the guided state.
         """
         guided = self.guide(latents, timestep, sigma)
         if self.mode == "sequential" or self.config.differential == 0:
@@ -89,9 +91,9 @@ class Guidance:
     ) -> torch.Tensor:
         """Equation 12 from the three solved states.
 
-        As printed the sum multiplies the latents by 1 + lambda_diff at every step. The default form takes the
-        differences to f(z*) instead: bounded, and to first order it removes what each classifier leaked into
-        the other's region through the network.
+        As printed the sum multiplies the latents by 1 + lambda_diff at every step. The default form
+        takes the differences to f(z*) instead: bounded, and to first order it removes what each
+        classifier leaked into the other's region through the network.
         """
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
         if self.config.form == "printed":
@@ -103,7 +105,8 @@ class Guidance:
 def energy_gradient(
     logit: Logit, latents: torch.Tensor, timestep: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
-    """The gradient of E = softplus(-logit) with respect to the latents, in float32, and the mean logit."""
+    """The gradient of E = softplus(-logit) with respect to the latents, in float32, and the mean
+    logit."""
     with torch.enable_grad():
         point = latents.detach().float().requires_grad_(True)
         value = logit(point, timestep)
@@ -114,6 +117,7 @@ def energy_gradient(
 def solve_together(
     solver: Solver, states: tuple[torch.Tensor, ...], timestep: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """The solver on several states as one batch: Differential Guidance's two extra solves cost less so."""
+    """The solver on several states as one batch: Differential Guidance's two extra solves cost less
+    so."""
     solved = solver(torch.cat(states), timestep.repeat(len(states)))
     return solved.chunk(len(states))

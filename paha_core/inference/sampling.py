@@ -1,7 +1,8 @@
-"""DDIM sampling of video latents: one segment, and a long video as a chain of segments (paper B.4.1).
+"""DDIM sampling of video latents: one segment, and a long video as a chain of segments (paper
+B.4.1).
 
-A segment's frame 0 is the last frame of the one before, given as latents: never decoded and encoded again, which
-would drift in colour. So every segment after the first adds `frames - 1` frames.
+A segment's frame 0 is the last frame of the one before, given as latents: never decoded and encoded
+again, which would drift in colour. So every segment after the first adds `frames - 1` frames.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ class Conditions:
     reference_embedding: torch.Tensor
     audio: torch.Tensor
 
+    def to(self, device: str | torch.device) -> Conditions:
+        return Conditions(
+            self.reference_latents.to(device),
+            self.reference_embedding.to(device),
+            self.audio.to(device),
+        )
+
     def part(self, start: int, frames: int) -> Conditions:
         """The segment from frame `start`; past the end the last window is held."""
         index = torch.arange(start, start + frames).clamp(max=self.audio.shape[1] - 1)
@@ -83,7 +91,8 @@ class Trace:
 
 
 GuidanceFor = Callable[[Conditions, torch.Tensor | None], Guidance | None]
-"""Makes a segment's guidance from its conditions and its first frame's latents (None: the reference)."""
+"""Makes a segment's guidance from its conditions and its first frame's latents (None: the
+reference)."""
 
 
 class Sampler:
@@ -178,26 +187,30 @@ class Sampler:
         conditions: Conditions,
         segment_frames: int,
         generator: torch.Generator,
+        *,
+        first_frame: torch.Tensor | None = None,
         guidance_for: GuidanceFor | None = None,
         on_segment: Callable[[int, int], None] = lambda done, total: None,
         trace: Trace | None = None,
     ) -> torch.Tensor:
         """Latents [b, C, f, h, w] for all `f` audio windows, by chained segments.
 
-        The noise comes from `generator` on the CPU, so the same seed gives the same video on any machine.
+        `first_frame` [b, C, h, w] is the video's frame 0, if it is known; without it the video
+        starts from pure noise and the reference. The noise comes from `generator` on the CPU, so
+        that a seed means the same noise on any machine.
         """
         trace = trace if trace is not None else Trace()
         frames = conditions.audio.shape[1]
         total = segment_count(frames, segment_frames)
         shape = conditions.reference_latents.shape
         pieces: list[torch.Tensor] = []
-        last: torch.Tensor | None = None
+        last = first_frame
         for k in range(total):
             part = conditions.part(k * (segment_frames - 1), segment_frames)
             noise = torch.randn(shape[0], shape[1], segment_frames, *shape[2:], generator=generator)
             guidance = guidance_for(part, last) if guidance_for else None
             made = self.segment(noise.to(conditions.audio.device), part, last, guidance, trace)
-            pieces.append(made if last is None else made[:, :, 1:])
+            pieces.append(made if k == 0 else made[:, :, 1:])
             last = made[:, :, -1]
             on_segment(k + 1, total)
         return torch.cat(pieces, dim=2)[:, :, :frames]

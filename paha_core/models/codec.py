@@ -1,8 +1,10 @@
-"""The latent codec: Stable Diffusion's AutoencoderKL from given weights, or a small one trained on the corpus.
+"""The latent codec: Stable Diffusion's AutoencoderKL from given weights, or a small one trained on
+the corpus.
 
-Latents leave here normalised to about zero mean and unit variance per channel, whatever the autoencoder: the
-diffusion noise has unit variance, and cells of very different scale would never be learned together. The small
-one can fold patches of pixels into channels first: full-resolution convolutions are most of the cost on a CPU.
+Latents leave here normalised to about zero mean and unit variance per channel, whatever the
+autoencoder: the diffusion noise has unit variance, and cells of very different scale would never be
+learned together. The small one can fold patches of pixels into channels first: full-resolution
+convolutions are most of the cost on a CPU.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ def to_frames(pixels: torch.Tensor) -> np.ndarray:
 
 
 def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -> Codec:
-    """The codec a preset names: `config.pretrained`, else the one trained on the corpus at `trained`.
+    """The codec a preset names: `config.pretrained`, else the one trained on the corpus at
+    `trained`.
 
     Raises `FileNotFoundError` when neither is there.
     """

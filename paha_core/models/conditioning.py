@@ -1,4 +1,5 @@
-"""How voice and reference picture enter UniVDM: tokens, and the attention to them (paper section 4.1.1)."""
+"""How voice and reference picture enter UniVDM: tokens, and the attention to them (paper section
+4.1.1)."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from torch.nn import functional as F
 
 
 class AudioAttention(nn.Module):
-    """Cross-attention of every frame's cells to that frame's audio tokens, added to the hidden states.
+    """Cross-attention of every frame's cells to that frame's audio tokens, added to the hidden
+    states.
 
-    The output projection starts at zero, so a fresh module changes nothing. The reference slot hears nothing.
+    The output projection starts at zero, so a fresh module changes nothing. The reference slot
+    hears nothing.
     """
 
     def __init__(self, channels: int, head_dim: int, audio_dim: int) -> None:
@@ -26,7 +29,8 @@ class AudioAttention(nn.Module):
         nn.init.zeros_(self.to_out.bias)
 
     def forward(self, hidden_states: torch.Tensor, audio: torch.Tensor, slots: int) -> torch.Tensor:
-        """`hidden_states` [b (f+1), c, h, w], `audio` [b f, tokens, audio_dim]; z = CrossAttention(z, A(f))."""
+        """`hidden_states` [b (f+1), c, h, w], `audio` [b f, tokens, audio_dim]; z =
+        CrossAttention(z, A(f))."""
         height, width = hidden_states.shape[-2:]
         video = rearrange(hidden_states, "(b s) c h w -> b s c h w", s=slots)
         cells = rearrange(video[:, 1:], "b f c h w -> (b f) (h w) c")
@@ -42,7 +46,8 @@ class AudioAttention(nn.Module):
 
 
 class AudioTokens(nn.Module):
-    """A(f), the window of audio features around a frame, to the tokens its audio attention reads."""
+    """A(f), the window of audio features around a frame, to the tokens its audio attention
+    reads."""
 
     def __init__(self, features: int, tokens: int, dim: int, hidden: int) -> None:
         super().__init__()

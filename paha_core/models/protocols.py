@@ -1,7 +1,8 @@
-"""What the pipeline asks of its frozen encoders, so that real weights and stand-ins are exchangeable.
+"""What the pipeline asks of its frozen encoders, so that real weights and stand-ins are
+exchangeable.
 
-Each carries a `name` (a stand-in's own, never the real model's) and the sha256 of its weights or settings; both
-go into every manifest that holds what it made.
+Each carries a `name` (a stand-in's own, never the real model's) and the sha256 of its weights or
+settings; both go into every manifest that holds what it made.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class LatentCodec(Protocol):
     channels: int
 
     def encode(self, frames: np.ndarray) -> torch.Tensor:
-        """uint8 RGB `[T, H, W, 3]`, H and W the codec's size, to float32 `[T, C, H/factor, W/factor]`."""
+        """uint8 RGB `[T, H, W, 3]`, H and W the codec's size, to float32 `[T, C, H/factor,
+        W/factor]`."""
         ...
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
@@ -40,8 +42,8 @@ class AudioEncoder(Protocol):
     def encode(self, wave: np.ndarray, frames: int) -> np.ndarray:
         """float32 mono 16 kHz `[N]` to float16 `[frames, layers, width]` at 25 frames a second.
 
-        Frame f covers seconds f/25 to (f+1)/25. Raises `ValueError` when the audio's length differs from
-        `frames`/25 s by more than one frame.
+        Frame f covers seconds f/25 to (f+1)/25. Raises `ValueError` when the audio's length differs
+        from `frames`/25 s by more than one frame.
         """
         ...
 

@@ -1,7 +1,9 @@
-"""The regional audio-visual classifiers of Parts Consistency Enhancement (paper 4.1.3, equations 4-7; DESIGN 8).
+"""The regional audio-visual classifiers of Parts Consistency Enhancement (paper 4.1.3, equations
+4-7; DESIGN 8).
 
-One network, trained twice: on the face and on all but the face. It reads noised video latents and clean audio and
-says how likely they are a real pair. Its gradient with respect to the latents is what guides generation.
+One network, trained twice: on the face and on all but the face. It reads noised video latents and
+clean audio and says how likely they are a real pair. Its gradient with respect to the latents is
+what guides generation.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from paha_core.models.univdm import UniVDM, network_input
 
 
 class SyncClassifier(ModelMixin, ConfigMixin):
-    """UniVDM's encoder, one token a frame for video and audio each, a transformer, and a logit (label 1 = real).
+    """UniVDM's encoder, one token a frame for video and audio each, a transformer, and a logit
+    (label 1 = real).
 
     Parameters:
         univdm (`dict`): the configuration of the UniVDM whose first half this starts from.
@@ -116,9 +119,11 @@ class SyncClassifier(ModelMixin, ConfigMixin):
 
 
 def rotate_by_position(video: torch.Tensor, base: float = 100.0) -> torch.Tensor:
-    """E_s: the (y, x) part of 3D rotary encoding on [b, f, c, h, w], before pooling takes positions away.
+    """E_s: the (y, x) part of 3D rotary encoding on [b, f, c, h, w], before pooling takes positions
+    away.
 
-    The first half of the channels turns with y, the second with x; pairs of channels turn at falling rates.
+    The first half of the channels turns with y, the second with x; pairs of channels turn at
+    falling rates.
     """
     channels, height, width = video.shape[-3:]
     pairs = channels // 4

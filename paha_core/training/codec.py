@@ -39,7 +39,8 @@ class Frames:
 
 
 class CodecTask:
-    """Reconstruction of frames, face and hands weighted up, and a small KL term that keeps latents smooth."""
+    """Reconstruction of frames, face and hands weighted up, and a small KL term that keeps latents
+    smooth."""
 
     def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
         torch.manual_seed(config.seed)
@@ -97,7 +98,8 @@ def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> float:
 
 
 def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
-    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether it had to."""
+    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether it had
+    to."""
     if preset.codec.pretrained:
         return False
     run = run or codec_run(store, preset)

@@ -1,12 +1,13 @@
 """The one training loop: codec, UniVDM, classifiers and pose autoencoder all go through `fit`.
 
-A run is a pure function of its task and settings: every step draws its noise and its data from the step's
-number, never from a running state. So a checkpoint is weights, optimizer and the step, and a run that was killed
-goes on to the same losses, to the last bit, as one that was not.
+A run is a pure function of its task and settings: every step draws its noise and its data from the
+step's number, never from a running state. So a checkpoint is weights, optimizer and the step, and a
+run that was killed goes on to the same losses, to the last bit, as one that was not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -90,8 +91,9 @@ class Run:
 def fit(task: Task, config: TrainConfig, run: Run) -> bool:
     """Train `task` to `config.steps` steps, from the last checkpoint if there is one.
 
-    Returns whether anything had to be done. Raises `Interrupted` on SIGTERM after saving, and `TrainingError`
-    when more than `config.max_bad_steps` steps had a loss or gradient that was not finite.
+    Returns whether anything had to be done. Raises `Interrupted` on SIGTERM after saving, and
+    `TrainingError` when more than `config.max_bad_steps` steps had a loss or gradient that was not
+    finite.
     """
     if run.is_done():
         return False
@@ -233,17 +235,16 @@ class _StopFlag:
 
     def __init__(self) -> None:
         self.asked = False
-        try:
+        with contextlib.suppress(ValueError):  # not in the main thread: somebody else handles it
             signal.signal(signal.SIGTERM, self._ask)
-        except ValueError:  # not in the main thread: somebody else handles signals
-            pass
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
         self.asked = True
 
 
 class _Journal:
-    """`log.jsonl`: one line of figures a while; lines after the step a run resumes from are dropped."""
+    """`log.jsonl`: one line of figures a while; lines after the step a run resumes from are
+    dropped."""
 
     def __init__(self, run: Run, step: int) -> None:
         self.run, self.rel = run, f"{run.folder}/log.jsonl"

@@ -1,4 +1,5 @@
-"""Training of UniVDM with the Parts-Aware Re-weighting loss (paper 4.1.1, 4.1.2, B.1; DESIGN 6 and 7)."""
+"""Training of UniVDM with the Parts-Aware Re-weighting loss (paper 4.1.1, 4.1.2, B.1; DESIGN 6 and
+7)."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ class UniVDMTask:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> Figures:
-        """Fixed held-out windows at fixed timesteps with fixed noise: comparable over a run and over runs."""
+        """Fixed held-out windows at fixed timesteps with fixed noise: comparable over a run and
+        over runs."""
         sums: dict[str, list[float]] = {}
         for i, batch in enumerate(self.held_out):
             for level in (100, 300, 500, 700, 900):
@@ -110,7 +112,8 @@ class UniVDMTask:
         return (predicted.float() - target).square().mean(dim=1)
 
     def _dropped(self, batch: Batch, draw: torch.Generator) -> Batch:
-        """Each condition left out with the configured probability, so that guidance without it is possible."""
+        """Each condition left out with the configured probability, so that guidance without it is
+        possible."""
         keep = torch.rand((2, len(batch.keys)), generator=draw) >= self.config.condition_dropout
         voice, reference = keep.float()
         return Batch(
@@ -124,7 +127,8 @@ class UniVDMTask:
 
 
 def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
-    """Mean squared error in face, hands, body (without those) and background; a region that is absent is left out."""
+    """Mean squared error in face, hands, body (without those) and background; a region that is
+    absent is left out."""
     masks = {
         "face": regions & 1 > 0,
         "hands": regions & 2 > 0,
@@ -162,7 +166,8 @@ def new_univdm(
 
 
 def univdm_run(store: Store, preset: Preset) -> Run:
-    """The run's name and fingerprint; the share of `negatives.at` is kept as an export of its own."""
+    """The run's name and fingerprint; the share of `negatives.at` is kept as an export of its
+    own."""
     shards = kept_rows(store, "training_shards", preset.corpora.datasets)
     content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]
     settings = [preset.univdm.settings(), preset.audio.settings()]
@@ -202,7 +207,8 @@ def train_univdm(
 
 
 def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:
-    """UniVDM as it was at that export. Raises `FileNotFoundError` when it has not been trained yet."""
+    """UniVDM as it was at that export. Raises `FileNotFoundError` when it has not been trained
+    yet."""
     rel = f"checkpoints/{NAME}/{export}"
     if not store.exists(f"{rel}/config.json"):
         raise FileNotFoundError(f"no {store.uri(rel)}: materialise `univdm` first")
