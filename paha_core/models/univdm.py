@@ -45,6 +45,7 @@ class UniVDM(ModelMixin, ConfigMixin):
         layers_per_block (`int`, defaults to 2): layers per level on the way down; one more on the
             way up.
         attention_head_dim (`int`, defaults to 64): width of an attention head.
+        input_heads (`int`, defaults to 8): heads of the temporal attention on the input.
         cross_attention_dim (`int`, defaults to 1024): width of the reference tokens.
         norm_num_groups (`int`, defaults to 32): groups of every GroupNorm.
         reference_width (`int`, defaults to 1024): width of the reference embedding (CLIP ViT-H:
@@ -69,6 +70,7 @@ class UniVDM(ModelMixin, ConfigMixin):
         attention_levels: tuple[bool, ...] = (True, True, True, False),
         layers_per_block: int = 2,
         attention_head_dim: int = 64,
+        input_heads: int = 8,
         cross_attention_dim: int = 1024,
         norm_num_groups: int = 32,
         reference_width: int = 1024,
@@ -94,7 +96,7 @@ class UniVDM(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Conv2d(channels[0], channels[0], 3, padding=1),
         )
-        self.transformer_in = make.temporal_attention(channels[0], heads=8)
+        self.transformer_in = make.temporal_attention(channels[0], heads=input_heads)
 
         # conditions
         self.time_proj = Timesteps(channels[0], True, 0)

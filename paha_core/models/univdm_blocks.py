@@ -226,6 +226,7 @@ class LayerFactory:
             num_layers=1,
             cross_attention_dim=self.cross_attention_dim,
             norm_num_groups=self.groups,
+            use_linear_projection=True,
         )
 
     def audio_attention(self, channels: int) -> nn.Module:

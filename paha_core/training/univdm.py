@@ -152,6 +152,7 @@ def new_univdm(
         attention_levels=network.attention_levels,
         layers_per_block=network.layers_per_block,
         attention_head_dim=network.attention_head_dim,
+        input_heads=network.input_heads,
         cross_attention_dim=network.cross_attention_dim,
         norm_num_groups=network.norm_groups,
         reference_width=reference.width,

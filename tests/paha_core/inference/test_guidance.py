@@ -1,0 +1,107 @@
+import pytest
+import torch
+
+from paha_core.config import GuidanceConfig
+from paha_core.inference.guidance import Guidance, energy_gradient
+
+SHAPE = (2, 3, 4, 6, 6)
+
+
+def linear_logit(seed):
+    """A classifier with a known gradient: a random linear form of the latents."""
+    weight = torch.randn(SHAPE[1:], generator=torch.Generator().manual_seed(seed))
+    return lambda latents, timestep: (latents * weight).flatten(1).mean(dim=1)
+
+
+def solver(latents, timestep):
+    """A smooth stand-in for the DDIM step that mixes neighbouring cells, as a network does."""
+    return 0.9 * latents + 0.1 * torch.tanh(latents.roll(1, dims=-1))
+
+
+def make(mode="sequential", **settings):
+    mask = torch.zeros(SHAPE[0], 1, 1, *SHAPE[-2:])
+    mask[..., :3, 2:5] = 1
+    config = GuidanceConfig(**settings)
+    return Guidance(mode, linear_logit(1), linear_logit(2), mask, config)
+
+
+@pytest.fixture()
+def latents():
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+TIMESTEP = torch.tensor([500, 500])
+
+
+def test_zero_strength_is_unguided_bit_for_bit(latents):
+    guidance = make(face=0, non_face=0)
+    moved, _ = guidance.step(solver, latents, TIMESTEP, 0.8)
+    assert torch.equal(moved, solver(latents, TIMESTEP))
+
+
+def test_differential_without_strength_is_sequential_bit_for_bit(latents):
+    sequential, _ = make("sequential").step(solver, latents, TIMESTEP, 0.8)
+    differential, _ = make("differential", differential=0).step(solver, latents, TIMESTEP, 0.8)
+    assert torch.equal(sequential, differential)
+
+
+def test_an_update_stays_inside_its_mask(latents):
+    guidance = make()
+    guided = guidance.guide(latents, TIMESTEP, 0.8)
+    inside = guidance.face_mask.expand(SHAPE).bool()
+    assert torch.equal(guided.face[~inside], latents[~inside])
+    assert torch.equal(guided.non_face[inside], latents[inside])
+
+
+def test_equation_10_is_the_sum_of_both_updates(latents):
+    guided = make().guide(latents, TIMESTEP, 0.8)
+    expected = latents + (guided.face - latents) + (guided.non_face - latents)
+    torch.testing.assert_close(guided.both, expected)
+
+
+def test_a_step_raises_the_logit_of_its_region(latents):
+    guidance = make(face=50, non_face=50)
+    guided = guidance.guide(latents, TIMESTEP, 0.8)
+    for logit, moved in ((guidance.face, guided.face), (guidance.non_face, guided.non_face)):
+        assert (logit(moved, TIMESTEP) > logit(latents, TIMESTEP)).all()
+
+
+def test_the_gradient_of_the_energy_in_closed_form(latents):
+    weight = torch.randn(SHAPE[1:])
+
+    def logit(z, t):
+        return (z * weight).flatten(1).sum(dim=1)
+
+    gradient, _ = energy_gradient(logit, latents, TIMESTEP)
+    # d softplus(-l)/dz = -sigmoid(-l) dl/dz
+    expected = -torch.sigmoid(-logit(latents, TIMESTEP))[:, None, None, None, None] * weight
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_printed_form_grows_and_the_default_does_not(latents):
+    def norm_after(form):
+        guidance = make("differential", form=form)
+        state = latents
+        for _ in range(15):
+            state, _ = guidance.step(lambda z, t: z, state, TIMESTEP, 0.8)
+        return float(state.norm() / latents.norm())
+
+    assert norm_after("printed") == pytest.approx(1.25**15, rel=0.05)
+    assert norm_after("residual") == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("rate", "guided"), [(0, 0), (0.5, 15), (1, 30)])
+def test_guidance_rate_guides_that_many_of_30_steps(rate, guided):
+    guidance = make(rate=rate)
+    assert sum(guidance.acts_at(i, 30) for i in range(30)) == guided
+
+
+def test_differential_guidance_solves_three_states_at_once(latents):
+    sizes = []
+
+    def counting(state, timestep):
+        sizes.append(len(state))
+        return solver(state, timestep)
+
+    make("differential").step(counting, latents, TIMESTEP, 0.8)
+    assert sizes == [3 * SHAPE[0]]
