@@ -87,7 +87,9 @@ def test_odd_latent_sizes_come_back(model):
 def test_reference_and_first_frame_matter(model):
     inputs = get_dummy_inputs(first_frame=True)
     made = model(**inputs)
-    assert not torch.equal(made, model(**inputs | {"reference_latents": -inputs["reference_latents"]}))
+    assert not torch.equal(
+        made, model(**inputs | {"reference_latents": -inputs["reference_latents"]})
+    )
     without = network_input(inputs["sample"][:, :4], None)
     assert not torch.equal(made, model(**inputs | {"sample": without}))
 

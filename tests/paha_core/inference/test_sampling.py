@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from paha_core.config import UniVDMConfig
+from paha_core.inference.sampling import Conditions, Sampler, Trace, segment_count
+from paha_core.models.univdm import UniVDM
+
+SIZES = {
+    "block_out_channels": (8,),
+    "attention_levels": (True,),
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "input_heads": 1,
+    "cross_attention_dim": 8,
+    "norm_num_groups": 4,
+    "reference_width": 6,
+    "audio_layers": 1,
+    "audio_width": 4,
+    "audio_tokens": 2,
+    "audio_dim": 8,
+    "audio_hidden": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    torch.manual_seed(0)
+    model = UniVDM(**SIZES)
+    for parameter in model.parameters():  # the zero-initialised layers must speak too
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Sampler(model, UniVDMConfig(), steps=3)
+
+
+def conditions(frames, batch=2):
+    draw = torch.Generator().manual_seed(1)
+    return Conditions(
+        torch.randn(batch, 4, 4, 4, generator=draw),
+        torch.randn(batch, 6, generator=draw),
+        torch.randn(batch, frames, 5, 1, 4, generator=draw),
+    )
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("frames", "segments"), [(1, 1), (16, 1), (17, 2), (31, 2), (32, 3), (46, 3)]
+)
+def test_each_later_segment_adds_one_frame_less(frames, segments):
+    assert segment_count(frames, 16) == segments
+
+
+@pytest.mark.parametrize("frames", [3, 6, 7, 11, 12])
+def test_a_video_is_exactly_as_long_as_its_audio(sampler, frames):
+    trace = Trace()
+    made = sampler.video(conditions(frames), 6, seeded(), trace=trace)
+    assert made.shape == (2, 4, frames, 4, 4)
+    assert trace.segments == segment_count(frames, 6)
+    assert trace.solver > 0
+
+
+def test_a_seed_is_a_video(sampler):
+    one, again, other = (sampler.video(conditions(9), 6, seeded(s)) for s in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_a_segment_goes_on_from_the_last_latents_of_the_one_before(sampler):
+    given = conditions(11)
+    whole = sampler.video(given, 6, seeded())
+    draw = seeded()
+    torch.randn(2, 4, 6, 4, 4, generator=draw)  # what the first segment drew
+    noise = torch.randn(2, 4, 6, 4, 4, generator=draw)
+    second = sampler.segment(noise, given.part(5, 6), whole[:, :, 5], None, Trace())
+    assert torch.equal(whole[:, :, 6:], second[:, :, 1:])
+
+
+def test_states_are_solved_together_as_alone(sampler):
+    given = conditions(6)
+    states = torch.randn(3, 2, 4, 6, 4, 4, generator=seeded())
+    timestep = sampler.scheduler.timesteps[0].expand(2)
+    together = sampler.solve(states.flatten(0, 1), timestep.repeat(3), given, None)
+    alone = [sampler.solve(state, timestep, given, None) for state in states]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_classifier_free_guidance_of_one_costs_nothing(sampler):
+    with_scale = Sampler(sampler.model, UniVDMConfig(), steps=3, cfg_scale=1.0)
+    assert torch.equal(
+        with_scale.video(conditions(5), 6, seeded()), sampler.video(conditions(5), 6, seeded())
+    )
+
+
+def test_epsilon_with_zero_terminal_snr_is_refused():
+    with pytest.raises(ValueError, match="divides by zero"):
+        UniVDMConfig(zero_terminal_snr=True)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from paha_core.models.sync_classifier import SyncClassifier, rotate_by_position
+from paha_core.models.univdm import UniVDM
+
+UNIVDM = {
+    "block_out_channels": (8, 16),
+    "attention_levels": (True, True),
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "input_heads": 1,
+    "cross_attention_dim": 8,
+    "norm_num_groups": 4,
+    "reference_width": 6,
+    "audio_layers": 1,
+    "audio_width": 4,
+    "audio_tokens": 2,
+    "audio_dim": 8,
+    "audio_hidden": 8,
+}
+
+
+@pytest.fixture()
+def univdm():
+    torch.manual_seed(0)
+    return UniVDM(**UNIVDM)
+
+
+@pytest.fixture()
+def classifier(univdm):
+    return SyncClassifier.from_univdm(univdm, width=16, layers=2, heads=2)
+
+
+def inputs(batch=2, frames=5):
+    draw = torch.Generator().manual_seed(0)
+    return {
+        "noised": torch.randn(batch, 4, frames, 8, 8, generator=draw),
+        "timestep": torch.tensor([10, 900]),
+        "reference_latents": torch.randn(batch, 4, 8, 8, generator=draw),
+        "reference_embedding": torch.randn(batch, 6, generator=draw),
+        "audio": torch.randn(batch, frames, 5, 1, 4, generator=draw),
+    }
+
+
+@pytest.mark.parametrize("frames", [1, 5, 30])
+def test_one_logit_a_sample_for_any_length(classifier, frames):
+    assert classifier(**inputs(frames=frames)).shape == (2,)
+
+
+def test_the_transformer_reads_one_token_a_frame_and_modality(classifier):
+    lengths = []
+    classifier.transformer.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape))
+    classifier(**inputs(frames=7))
+    assert lengths == [(2, 7 + 7 + 1, 16)]
+
+
+def test_it_starts_from_the_encoder_of_univdm_and_leaves_the_decoder(univdm, classifier):
+    ours, theirs = classifier.encoder.state_dict(), univdm.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    left = {name.split(".")[0] for name in set(theirs) - set(ours)}
+    assert left == {"up_blocks", "conv_norm_out", "conv_out"}
+
+
+def test_both_ends_reach_the_logit(classifier):
+    given = inputs()
+    noised = given["noised"].clone().requires_grad_(True)
+    audio = given["audio"].clone().requires_grad_(True)
+    classifier(**given | {"noised": noised, "audio": audio}).sum().backward()
+    assert noised.grad.abs().sum() > 0
+    assert audio.grad.abs().sum() > 0
+
+
+def test_save_and_load(classifier, tmp_path):
+    classifier.save_pretrained(tmp_path)
+    loaded = SyncClassifier.from_pretrained(tmp_path, use_safetensors=True)
+    assert torch.equal(loaded(**inputs()), classifier.eval()(**inputs()))
+
+
+def test_rotation_keeps_lengths_and_tells_places_apart():
+    video = torch.randn(1, 2, 8, 3, 4)
+    turned = rotate_by_position(video)
+    torch.testing.assert_close(turned.norm(dim=2), video.norm(dim=2))
+    assert torch.equal(turned[..., 0, 0], video[..., 0, 0])  # the origin stays
+    same = rotate_by_position(torch.ones(1, 1, 8, 3, 4))
+    assert not torch.allclose(same[..., 0, 1], same[..., 1, 0])

@@ -1,0 +1,62 @@
+"""A tiny training run, as a module so that a test can start it as a process and kill it."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from paha_core.config import TrainConfig
+from paha_core.store import Store
+from paha_core.training.loop import Run, fit, step_generator
+
+
+class TinyTask:
+    """A two-layer network learns a fixed linear map; `pause` seconds a step give a test time to kill it."""
+
+    def __init__(self, pause=0.0, bad_step=None):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        self.pause, self.bad_step, self.losses = pause, bad_step, {}
+
+    def loss(self, step):
+        time.sleep(self.pause)
+        x = torch.randn(16, 6, generator=step_generator(1, step))
+        loss = (self.model(x) - x[:, :3]).square().mean()
+        if self.bad_step is not None and step >= self.bad_step:
+            loss = loss * float("nan")
+        self.losses[step] = loss.item()
+        return loss, {"tiny": 1.0}
+
+    @torch.no_grad()
+    def validate(self, model):
+        x = torch.ones(4, 6)
+        return {"validation_loss": float((model(x) - x[:, :3]).square().mean())}
+
+    def export(self, model, folder):
+        save_file(model.state_dict(), folder / "model.safetensors")
+
+
+def config(**changes):
+    return TrainConfig(
+        **{
+            "steps": 40,
+            "batch": 16,
+            "frames": 2,
+            "learning_rate": 1e-2,
+            "ema": 0.9,
+            "checkpoint_every": 5,
+            "validate_every": 20,
+        }
+        | changes
+    )
+
+
+def run(folder, fingerprint="a"):
+    return Run(Store(str(folder)), "tiny", fingerprint, milestones={24: "early"}, log_every=1)
+
+
+if __name__ == "__main__":
+    fit(TinyTask(pause=float(sys.argv[2])), config(), run(Path(sys.argv[1])))
