@@ -1,7 +1,7 @@
 """The typed form of a preset: every number of a run, checked before anything starts.
 
-A preset is one yaml file (`paha_core/presets/*.yaml`, or a path). Unknown keys and wrong values are refused by
-name. Keys that are symbols in the paper carry the symbol in a comment.
+A preset is one yaml file (`paha_core/presets/*.yaml`, or a path). Unknown keys and wrong values are
+refused by name. Keys that are symbols in the paper carry the symbol in a comment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Section(BaseModel):
         return self.model_dump(mode="json")
 
 
-# --- data ----------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 class StudioConfig(Section):
@@ -54,7 +54,7 @@ class ClipConfig(Section):
 
 
 class PatsConfig(Section):
-    """Clips from PATS's own interval csv. Null paths mean: the studio corpus' English programmes."""
+    """Clips from PATS's own interval csv. Null paths: the studio corpus' English programmes."""
 
     csv: str | None = None
     videos: str | None = None
@@ -70,7 +70,7 @@ class PatsConfig(Section):
 
 
 class CnasConfig(Section):
-    """Clips from raw anchor programmes. A null path means: the studio corpus' Mandarin programmes."""
+    """Clips from raw anchor programmes. A null path: the studio corpus' Mandarin programmes."""
 
     programmes: str | None = None
     clip_frames: int = Field(125, ge=8)
@@ -149,11 +149,11 @@ class ShardConfig(Section):
     on_bad_shard: Literal["stop", "skip"] = "stop"
 
 
-# --- networks ------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 class CodecConfig(Section):
-    """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained on the corpus."""
+    """The latent codec: AutoencoderKL from `pretrained`, or a small one trained on the corpus."""
 
     pretrained: str | None = None
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
@@ -209,6 +209,7 @@ class NetworkConfig(Section):
     attention_levels: tuple[bool, ...] = (True, True, True, False)
     layers_per_block: int = 2
     attention_head_dim: int = 64
+    input_heads: int = 8
     cross_attention_dim: int = 1024
     norm_groups: int = 32
     reference_tokens: int = 4
@@ -251,13 +252,14 @@ class UniVDMConfig(Section):
     def _noise(self) -> UniVDMConfig:
         if self.prediction == "epsilon" and self.zero_terminal_snr:
             raise ValueError(
-                "univdm.prediction epsilon can't go with zero_terminal_snr: its first DDIM step divides by zero"
+                "univdm.prediction epsilon can't go with zero_terminal_snr: "
+                "its first DDIM step divides by zero"
             )
         return self
 
 
 class NegativeConfig(Section):
-    """Self-distilled negatives: from the checkpoint at `at` of the training, one for each positive."""
+    """Self-distilled negatives, from the checkpoint at `at` of the training: one a positive."""
 
     at: float = Field(0.6, gt=0, le=1)
     ddim_steps: int = Field(30, ge=1)
@@ -344,7 +346,9 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """The preset of that name, or at that path. Raises `PresetError` naming each unknown key or wrong value."""
+    """The preset of that name, or at that path. Raises `PresetError` naming each unknown key or
+    wrong value.
+    """
     if str(name).endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():

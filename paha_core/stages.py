@@ -1,16 +1,17 @@
-"""The engine under every per-clip stage: skip what is done, spread the rest over processes, lose nothing.
+"""The engine under every per-clip stage: skip what is done, spread the rest, lose nothing.
 
-A stage turns `Job`s into rows of its manifest (`manifests/<stage>/<dataset>.parquet`). A job whose fingerprint
-(content, settings, code version) already stands in the manifest is not computed again. A `Rejection` becomes a
-rejected row with its reason; so does a job that kills its worker process. Any other exception is a bug and
-surfaces, after the finished rows were written. Rows in = rows kept + rows rejected.
+A stage turns `Job`s into rows of its manifest (`manifests/<stage>/<dataset>.parquet`). A job whose
+fingerprint (content, settings, code version) already stands in the manifest is not computed again.
+A `Rejection` becomes a rejected row with its reason; so does a job that kills its worker process.
+Any other exception is a bug and surfaces, after the finished rows were written. Rows in = rows kept
++ rows rejected.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from paha_core.processes import die_with_parent
 from paha_core.progress import Progress
 from paha_core.store import Store
 
@@ -44,7 +46,7 @@ class Rejection(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One clip's work: `payload` is handed to the stage's function, the rest goes to the manifest."""
+    """One clip's work: `payload` is for the stage's function, the rest goes to the manifest."""
 
     clip_id: str
     fingerprint: str
@@ -79,7 +81,9 @@ class StageResult:
 
 
 def clip_key(clip_id: str) -> str:
-    """The name of a clip in files and shards: `/` becomes `__`, dots become `_` (WebDataset splits at dots)."""
+    """The name of a clip in files and shards: `/` becomes `__`, dots become `_` (WebDataset splits
+    at dots).
+    """
     return clip_id.replace("/", "__").replace(".", "_")
 
 
@@ -116,9 +120,10 @@ def run_stage(
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
 
-    `work(payload)` runs in a worker process (in this one for `workers=0`) and returns the row's further columns,
-    `path` and `sha256` among them. Rows of clips that are no longer among the jobs leave the manifest; finished
-    rows are flushed every `flush_every` seconds, so that a kill costs no more than that.
+    `work(payload)` runs in a worker process (in this one for `workers=0`) and returns the row's
+    further columns, `path` and `sha256` among them. Rows of clips that are no longer among the jobs
+    leave the manifest; finished rows are flushed every `flush_every` seconds, so that a kill costs
+    no more than that.
     """
     schema = stage_schema(extra_schema)
     before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
@@ -126,8 +131,7 @@ def run_stage(
     todo: list[Job] = []
     for job in jobs:
         old = before.get(job.clip_id)
-        usable = old is not None and old["fingerprint"] == job.fingerprint
-        if usable and (old["status"] == REJECTED or store.exists(old["path"])):
+        if old is not None and _stands(store, old, job):
             rows[job.clip_id] = old | job.columns  # a changed split moves along
         else:
             todo.append(job)
@@ -154,6 +158,12 @@ def run_stage(
     return StageResult(table, computed=len(todo), reused=reused)
 
 
+def _stands(store: Store, row: dict[str, Any], job: Job) -> bool:
+    """Whether what the row tells of was made from the same input and is still there."""
+    same = row["fingerprint"] == job.fingerprint
+    return bool(same and (row["status"] == REJECTED or store.exists(row["path"])))
+
+
 def _fill(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
     return {name: row.get(name) for name in schema.names}
 
@@ -168,7 +178,7 @@ def _row(job: Job, outcome: dict[str, Any] | Rejection, dataset: str) -> dict[st
 def _run(
     jobs: Sequence[Job], work: Callable[[Any], dict[str, Any]], workers: int
 ) -> Iterator[tuple[Job, dict[str, Any] | Rejection]]:
-    if workers == 0 or len(jobs) <= 1 and workers <= 1:
+    if workers == 0 or (len(jobs) <= 1 and workers <= 1):
         for job in jobs:
             yield job, _attempt(work, job.payload)
         return
@@ -177,35 +187,41 @@ def _run(
     while queue:
         broken = yield from _run_pool(queue, work, workers)
         suspects, queue = broken
-        # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is rejected.
+        # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is
+        # rejected.
         for job in suspects:
             yield job, _alone(work, job)
 
 
 def _run_pool(
     queue: list[Job], work: Callable[[Any], dict[str, Any]], workers: int
-) -> Iterator[tuple[Job, dict[str, Any] | Rejection]]:
+) -> Generator[tuple[Job, dict[str, Any] | Rejection], None, tuple[list[Job], list[Job]]]:
     """Yields outcomes; returns (jobs in flight when the pool broke, jobs not started)."""
     waiting = list(reversed(queue))
     running: dict[Future[Any], Job] = {}
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with _pool(workers) as pool:
         while waiting or running:
             while waiting and len(running) < 2 * workers:
                 job = waiting.pop()
                 try:
                     running[pool.submit(_attempt, work, job.payload)] = job
                 except BrokenProcessPool:
-                    return [*running.values(), job], list(reversed(waiting))  # noqa: B901
+                    return [*running.values(), job], list(reversed(waiting))
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):
-                    return list(running.values()), list(reversed(waiting))  # noqa: B901
+                    return list(running.values()), list(reversed(waiting))
                 yield running.pop(future), future.result()
     return [], []
 
 
+def _pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
+
+
 def _alone(work: Callable[[Any], dict[str, Any]], job: Job) -> dict[str, Any] | Rejection:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(_attempt, work, job.payload).result()
         except BrokenProcessPool:

@@ -1,0 +1,25 @@
+"""Face boxes."""
+
+import dagster as dg
+
+from assets.metadata import materialized
+from assets.partitions import CORPORA, ONE_RUN
+from paha_core.steps import Workspace
+
+
+@dg.asset(
+    deps=["clips"],
+    group_name="data",
+    kinds={"tensorflow", "parquet"},
+    code_version="1",
+    partitions_def=CORPORA,
+    backfill_policy=ONE_RUN,
+)
+def face_boxes(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """The face's box in every frame (MediaPipe, widened by the preset's scale).
+
+    The classifiers are masked by it in training.
+    """
+    return materialized(context, workspace)

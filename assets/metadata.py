@@ -1,0 +1,71 @@
+"""From a library step's report to what Dagster shows, and the two ways to run a step."""
+
+import base64
+from typing import Any
+
+import dagster as dg
+
+from paha_core.step_report import StepReport, is_expected
+from paha_core.steps import Workspace, run_step
+
+
+def materialized(
+    context: dg.AssetExecutionContext, workspace: Workspace, *, own_process: bool = False
+) -> dg.MaterializeResult:
+    """Run the step that bears the asset's name and show its report.
+
+    `own_process`: in a process of its own, so that its memory is returned. Expected failures (a bad
+    preset, a missing input) become a `Failure` with one sentence; anything else surfaces as it is.
+    """
+    from assets.process import run_in_process
+
+    name = context.asset_key.path[-1]
+    datasets = list(context.partition_keys) if context.has_partition_key_range else None
+    try:
+        workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
+        if own_process:
+            report = run_in_process(context, workspace, name)
+        else:
+            report = run_step(name, workspace, datasets=datasets)
+    except dg.Failure:
+        raise
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        raise dg.Failure(str(error), allow_retries=False) from None
+    return result(report, workspace)
+
+
+def result(report: StepReport, workspace: Workspace) -> dg.MaterializeResult:
+    """The report as metadata: counts, figures, rejections, where things are, pictures."""
+    metadata: dict[str, Any] = {
+        "preset": workspace.preset.name,
+        "kept": report.kept,
+        "rejected": report.rejected,
+        "computed": report.computed,
+        "reused": report.reused,
+    }
+    metadata |= {name: dg.MetadataValue.path(uri) for name, uri in report.artifacts.items()}
+    if report.figures:
+        metadata["figures"] = table(report.figures, "figure", "value")
+    if report.reasons:
+        metadata["rejections"] = table(report.reasons, "reason", "count")
+    for title, rel in report.pictures.items():
+        png = base64.b64encode(workspace.store.read_bytes(rel)).decode()
+        metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{png})")
+    version = dg.DataVersion(report.data_version) if report.data_version else None
+    return dg.MaterializeResult(metadata=metadata, data_version=version)
+
+
+def table(values: dict[str, Any], key: str, value: str) -> dg.TableMetadataValue:
+    """A mapping as a two-column table, the largest count first."""
+    pairs = list(values.items())
+    if value == "count":
+        pairs.sort(key=lambda pair: -pair[1])
+    records = [dg.TableRecord({key: k, value: _cell(v)}) for k, v in pairs]
+    columns = [dg.TableColumn(key, "string"), dg.TableColumn(value, "string")]
+    return dg.TableMetadataValue(records, dg.TableSchema(columns))
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

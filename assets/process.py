@@ -1,0 +1,102 @@
+"""A step in a process of its own, through Dagster Pipes; nothing is left however it ends.
+
+Dagster's stock client signals only its direct child and shows figures at the end. This one starts
+the child in its own session and signals that whole group, on every way out.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import dagster as dg
+
+from paha_core.processes import die_with_parent
+from paha_core.step_report import StepReport
+from paha_core.steps import Workspace
+
+INTERRUPTED = 75  # the exit code of a trainer that saved itself on SIGTERM
+GRACE = 30.0  # seconds between TERM and KILL: a step of the trainer, and its checkpoint
+POLL = 0.1
+OBSERVE_EVERY = 30.0  # seconds between observations with live figures
+
+
+def run_in_process(
+    context: dg.AssetExecutionContext, workspace: Workspace, step: str
+) -> StepReport:
+    """Run `python -m assets.worker STEP` and return its report.
+
+    Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
+    killed, and a retryable one when it was interrupted and saved itself.
+    """
+    extras = {"preset": workspace.preset_name, "store": workspace.store.url}
+    with dg.open_pipes_session(
+        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), extras=extras
+    ) as session:
+        if multiprocessing.parent_process() is not None:  # a step's process, not somebody's shell
+            die_with_parent()
+        code = _run(context, session, step)
+    messages = session.get_custom_messages()
+    reports = [message["report"] for message in messages if "report" in message]
+    if code == 0 and reports:
+        return StepReport(**reports[-1])
+    errors = [message["error"] for message in messages if "error" in message]
+    raise _failure(step, code, errors)
+
+
+def _run(context: dg.AssetExecutionContext, session: Any, step: str) -> int:
+    """Start the child, pass on its figures while it lives, return its exit code."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "assets.worker", step, str(os.getpid())],
+        env=os.environ | session.get_bootstrap_env_vars(),
+        start_new_session=True,
+    )
+    observed = time.monotonic()
+    try:
+        while (code := child.poll()) is None:
+            time.sleep(POLL)
+            if time.monotonic() - observed > OBSERVE_EVERY:
+                observed = time.monotonic()
+                _observe(context, session)
+        return code
+    finally:
+        _end_group(child)
+
+
+def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
+    figures = [m["figures"] for m in session.get_custom_messages() if "figures" in m]
+    if figures:
+        context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=figures[-1]))
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """TERM to whatever is left of the child's group, a grace period, KILL."""
+    for signum, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signum)
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            child.poll()  # a child that nobody waits for stays in its group
+            try:
+                os.killpg(child.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(POLL)
+
+
+def _failure(step: str, code: int, errors: list[str]) -> dg.Failure:
+    if errors:
+        return dg.Failure(errors[-1], allow_retries=False)
+    if code == -signal.SIGKILL:
+        return dg.Failure(
+            f"{step} was killed (return code -9). Most often the machine ran out of memory: lower "
+            "the preset's batch, frames or workers. Finished work is kept; start again to go on.",
+            allow_retries=False,
+        )
+    if code in (INTERRUPTED, -signal.SIGTERM):
+        return dg.Failure(f"{step} was interrupted; start again, it goes on from its checkpoint")
+    return dg.Failure(f"{step} ended with code {code}; its own words are in this step's stderr")

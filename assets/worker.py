@@ -1,0 +1,68 @@
+"""The child of `assets.process`: one step of the library, its report and figures sent back through
+Pipes.
+
+    python -m assets.worker STEP [PARENT_PID]
+
+Exit codes: 0 done, 1 failed, 75 interrupted and saved. Under torchrun only rank 0 opens Pipes.
+"""
+
+import logging
+import os
+import sys
+import time
+from contextlib import nullcontext
+from typing import Any
+
+from paha_core.processes import die_with_parent
+from paha_core.step_report import is_expected, is_interruption
+from paha_core.steps import Workspace, run_step
+
+FIGURES_EVERY = 5.0  # seconds
+
+
+def main(arguments: list[str]) -> int:
+    """Run the step; returns the exit code."""
+    step, *rest = arguments
+    die_with_parent(int(rest[0]) if rest else None)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    from dagster_pipes import open_dagster_pipes
+
+    first = os.environ.get("RANK", "0") == "0"
+    with open_dagster_pipes() if first else nullcontext() as pipes:
+        return _run(step, pipes)
+
+
+def _run(step: str, pipes: Any) -> int:
+    told = 0.0
+
+    def on_figures(number: int, figures: dict[str, float]) -> None:
+        nonlocal told
+        if pipes is not None and time.monotonic() - told > FIGURES_EVERY:
+            told = time.monotonic()
+            pipes.report_custom_message({"figures": {"step": number} | figures})
+
+    extras = pipes.extras if pipes is not None else {}
+    workspace = Workspace(
+        extras.get("preset") or os.environ["PAHA_PRESET"],
+        extras.get("store") or os.environ.get("PAHA_STORE", ""),
+    )
+    try:
+        report = run_step(step, workspace, on_figures=on_figures)
+    except Exception as error:
+        if is_interruption(error):
+            logging.getLogger("paha").warning("%s", error)
+            return 75
+        if pipes is not None:
+            said = str(error) if is_expected(error) else f"{type(error).__name__}: {error}"
+            pipes.report_custom_message({"error": f"{step}: {said}"})
+        logging.getLogger("paha").error("%s failed", step, exc_info=not is_expected(error))
+        return 1
+    if pipes is not None:
+        pipes.report_custom_message({"report": report.as_dict()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

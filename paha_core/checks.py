@@ -1,0 +1,149 @@
+"""Whether it makes sense to go on: what is asked of a store after its stages.
+
+Each check reads what the stages wrote and returns an `Outcome`; none changes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from paha_core.config import Preset
+from paha_core.pictures import read_log
+from paha_core.stages import kept_rows, read_manifest
+from paha_core.store import Store, sha256_file
+
+# A corpus below these can't teach what the paper is about; single bad clips are the stages'
+# business.
+MIN_KEPT_SHARE = 0.5
+MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
+DURATION_TOLERANCE = 1 / 25 + 1024 / 16_000  # a frame, and the padding of AAC's last packet
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`passed`, one sentence about it, and the figures it rests on."""
+
+    passed: bool
+    words: str
+    figures: dict[str, float | str] = field(default_factory=dict)
+
+
+def keypoint_coverage(store: Store, preset: Preset) -> Outcome:
+    """Most clips have keypoints, and most of their frames a face and a body."""
+    problems, figures = [], {}
+    for dataset in preset.corpora.datasets:
+        rows = read_manifest(store, "keypoints", dataset)
+        if not rows:
+            continue
+        kept = [row for row in rows if row["status"] == "kept"]
+        shares = {"kept": len(kept) / len(rows)}
+        shares |= {part: _mean([row[part] for row in kept]) for part in MIN_PART_SHARE}
+        for name, share in shares.items():
+            figures[f"{dataset} {name}"] = round(share, 4)
+            if share < (MIN_PART_SHARE | {"kept": MIN_KEPT_SHARE})[name]:
+                problems.append(f"{dataset}: {name} is only {share:.0%}")
+    if not figures:
+        return Outcome(False, "there are no keypoints at all")
+    return Outcome(not problems, "; ".join(problems) or "faces and bodies are found", dict(figures))
+
+
+def split_leakage(store: Store, preset: Preset) -> Outcome:
+    """No programme is on both sides. PATS's published split has such videos: there they are
+    counted.
+    """
+    problems: list[str] = []
+    figures: dict[str, float | str] = {}
+    for dataset in preset.corpora.datasets:
+        sides: dict[str, set[str]] = defaultdict(set)
+        for row in kept_rows(store, "clips", [dataset]):
+            sides[row["split"]].add(f"{row['speaker']}/{row['programme']}")
+        shared = sides["train"] & sides["test"]
+        figures[f"{dataset} programmes on both sides"] = len(shared)
+        figures[f"{dataset} test programmes"] = len(sides["test"])
+        published = dataset == "pats" and preset.corpora.pats is not None
+        if published and preset.corpora.pats.split == "paper":  # type: ignore[union-attr]
+            continue
+        if shared:
+            problems.append(f"{dataset}: {', '.join(sorted(shared)[:3])} in train and in test")
+    return Outcome(not problems, "; ".join(problems) or "train and test are apart", figures)
+
+
+def shard_integrity(store: Store, preset: Preset) -> Outcome:
+    """Every shard is byte for byte what its manifest says, and both sides have clips."""
+    problems, shards = [], {}
+    splits = {"train": 0, "test": 0}
+    for row in kept_rows(store, "training_shards", preset.corpora.datasets):
+        shards[row["shard"]] = row["sha256"]
+        splits[row["split"]] += 1
+    for rel, expected in shards.items():
+        if not store.exists(rel):
+            problems.append(f"{rel} is missing")
+            continue
+        with store.reading(rel) as path:
+            if sha256_file(path) != expected:
+                problems.append(f"{rel} is not what its manifest says")
+    problems += [f"no {side} clips" for side, count in splits.items() if not count]
+    figures: dict[str, float | str] = {"shards": len(shards)}
+    figures |= {f"{side} clips": count for side, count in splits.items()}
+    return Outcome(not problems, "; ".join(problems[:3]) or "every shard is whole", figures)
+
+
+def finite_loss(store: Store, network: str) -> Outcome:
+    """Every figure in the network's log is a finite number, and there is a held-out loss."""
+    log = read_log(store, network)
+    bad = [(line["step"], name) for line in log for name, v in line.items() if not math.isfinite(v)]
+    held_out = [line["validation_loss"] for line in log if "validation_loss" in line]
+    losses = [line["loss"] for line in log if "loss" in line]
+    figures: dict[str, float | str] = {"lines": len(log)}
+    if losses:
+        figures |= {"first loss": losses[0], "last loss": losses[-1]}
+    if held_out:
+        figures["held-out loss"] = held_out[-1]
+    if bad:
+        return Outcome(False, f"{bad[0][1]} is not finite at step {bad[0][0]}", figures)
+    if not held_out:
+        return Outcome(False, f"{network} has no held-out loss in its log", figures)
+    return Outcome(True, "all losses are finite", figures)
+
+
+def audio_swap(store: Store, classifier: str) -> Outcome:
+    """Putting in another clip's audio lowers the classifier's score. Else its guidance is noise."""
+    rel = f"checkpoints/{classifier}/gate.json"
+    if not store.exists(rel):
+        return Outcome(False, f"no {rel}: {classifier} has not been tested")
+    gate = store.read_json(rel)
+    figures = {name: gate[name] for name in ("share", "low", "high", "n")}
+    words = f"the score falls for {gate['share']:.0%} of {gate['n']} exchanged voices"
+    return Outcome(bool(gate["passed"]), words, figures)
+
+
+def generated_durations(store: Store, preset: Preset) -> Outcome:
+    """Every generated video lasts as long as the sound inside it, and has the frames it should."""
+    from paha_core.media.ffmpeg import MediaError, open_media
+
+    problems, count, largest = [], 0, 0.0
+    for row in kept_rows(store, "generated_clips", preset.generation.modes):
+        count += 1
+        try:
+            with store.reading(row["path"]) as path, open_media(path) as container:
+                video = sum(1 for _ in container.decode(video=0)) / 25
+                container.seek(0)
+                audio = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
+        except (MediaError, OSError, IndexError) as error:
+            problems.append(f"{row['path']}: {error or 'has no sound'}")
+            continue
+        largest = max(largest, abs(video - audio))
+        if abs(video - audio) > DURATION_TOLERANCE or round(video * 25) != row["frames"]:
+            problems.append(f"{row['path']}: picture {video:.2f} s, sound {audio:.2f} s")
+    if not count:
+        problems.append("nothing was generated")
+    figures: dict[str, float | str] = {"videos": count, "largest difference, s": round(largest, 4)}
+    return Outcome(
+        not problems, "; ".join(problems[:3]) or "all are as long as their sound", figures
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,159 @@
+"""What a step says it did, and how its report is made from manifests and training logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paha_core.stages import StageResult
+    from paha_core.store import Store
+    from paha_core.training.loop import Run
+
+OnFigures = Callable[[int, dict[str, float]], None]
+_COUNTS = ("kept", "rejected", "computed", "reused")
+
+
+class StepError(RuntimeError):
+    """A step that can't run as things are; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did, as plain data: assets show it as metadata, the command line as a table."""
+
+    step: str
+    kept: int = 0
+    rejected: int = 0
+    computed: int = 0  # done now; for networks 1 if anything was trained
+    reused: int = 0  # found done
+    reasons: dict[str, int] = field(default_factory=dict)  # why rows were rejected -> how many
+    figures: dict[str, float | str] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)  # what -> URI
+    pictures: dict[str, str] = field(default_factory=dict)  # title -> PNG, relative to the store
+    data_version: str = ""  # changes when, and only when, what the step made changes
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def merged(reports: list[StepReport]) -> StepReport:
+    """The reports of one step over several datasets as one."""
+    from paha_core.store import sha256_json
+
+    if len(reports) == 1:
+        return reports[0]
+    reasons: dict[str, int] = {}
+    for report in reports:
+        for reason, count in report.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    return StepReport(
+        reports[0].step,
+        **{name: sum(getattr(r, name) for r in reports) for name in _COUNTS},
+        reasons=reasons,
+        figures={key: value for r in reports for key, value in r.figures.items()},
+        artifacts={key: value for r in reports for key, value in r.artifacts.items()},
+        pictures={key: value for r in reports for key, value in r.pictures.items()},
+        data_version=sha256_json([r.data_version for r in reports]),
+    )
+
+
+def report_of(
+    store: Store,
+    step: str,
+    results: Mapping[str, StageResult] | StageResult,
+    pictures: Mapping[str, str | None],
+    figures: Mapping[str, float] | None = None,
+) -> StepReport:
+    """A report of manifests by name (a dataset or a mode)."""
+    from paha_core.stages import manifest_path
+    from paha_core.store import sha256_json
+
+    named = dict(results) if isinstance(results, Mapping) else {"": results}
+    single = len(named) == 1
+    reports = []
+    for name, result in named.items():
+        rows = result.table.select(["clip_id", "status", "split", "sha256"]).to_pylist()
+        label = f" ({name})" if name else ""
+        manifest = store.uri(manifest_path(step, name) if name else f"manifests/{step}")
+        reports.append(
+            StepReport(
+                step,
+                **{count: getattr(result, count) for count in _COUNTS},
+                reasons=result.reasons,
+                figures={f"{k}{label}": round(v, 4) for k, v in (figures or {}).items()},
+                artifacts={f"manifest{label}": manifest},
+                pictures={f"{k}{label if single else ''}": v for k, v in pictures.items() if v},
+                data_version=sha256_json(rows),
+            )
+        )
+    return merged(reports)
+
+
+def means(result: StageResult, *columns: str) -> dict[str, float]:
+    """The mean over kept rows of each column."""
+    means = {}
+    for column in columns:
+        values = [v for v in result.table.column(column).to_pylist() if v is not None]
+        if values:
+            means[column] = sum(values) / len(values)
+    return means
+
+
+def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> StepReport:
+    """Train, and tell what the run's log says."""
+    from paha_core import pictures
+
+    done = train()
+    store, figures = run.store, pictures.last_figures(run.store, run.name)
+    if gate is not None and store.exists(gate):
+        verdict = store.read_json(gate)
+        figures |= {f"audio swap, {k}": verdict[k] for k in ("share", "low", "high", "n")}
+        figures["audio swap, passed"] = str(verdict["passed"])
+    curve = pictures.curve(store, run.name, fresh=done)
+    return StepReport(
+        run.name,
+        kept=1,
+        computed=int(done),
+        reused=int(not done),
+        figures=figures,
+        artifacts={"weights": store.uri(run.final), "log": store.uri(f"{run.folder}/log.jsonl")},
+        pictures={"Loss": curve} if curve else {},
+        data_version=run.fingerprint,
+    )
+
+
+def heard_by(run: Run, on_figures: OnFigures | None) -> Run:
+    if on_figures is not None:
+        run.on_figures = on_figures
+    return run
+
+
+def not_in_preset(step: str, dataset: str) -> StepReport:
+    return StepReport(step, figures={f"note ({dataset})": "this preset has no such corpus"})
+
+
+def require_manifest(store: Store, stage: str, dataset: str) -> None:
+    from paha_core.stages import manifest_path
+
+    if not store.exists(manifest_path(stage, dataset)):
+        raise StepError(f"no {store.uri(manifest_path(stage, dataset))}: run `{stage}` first")
+
+
+def require_path(path: Path, step: str) -> None:
+    if not path.exists():
+        raise StepError(f"no {path}: run `{step}` first, or correct the preset's path")
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a user can act on the error's own words; its traceback would only hide them."""
+    named = {"PresetError", "TrainingError", "CsvError", "MediaError", "ShardError", "InputError"}
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, StepError | FileNotFoundError | PermissionError) or bool(named & names)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a trainer was asked to stop, and has saved itself."""
+    return type(error).__name__ == "Interrupted"

@@ -1,0 +1,47 @@
+"""The single list of what exists."""
+
+import dagster as dg
+
+from assets import (
+    benchmark,
+    checks,
+    classifiers,
+    clips,
+    face_boxes,
+    generated_clips,
+    keypoints,
+    latent_codec,
+    negative_samples,
+    par_masks,
+    programmes,
+    report,
+    training_shards,
+    univdm,
+)
+from pipelines import jobs, schedules, sensors
+from pipelines.resources import PahaResource
+
+STAGES = [
+    programmes,
+    clips,
+    keypoints,
+    face_boxes,
+    par_masks,
+    latent_codec,
+    training_shards,
+    univdm,
+    negative_samples,
+    classifiers,
+    generated_clips,
+    benchmark,
+    report,
+]
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(STAGES),
+    asset_checks=checks.ALL,
+    jobs=jobs.ALL,
+    schedules=schedules.ALL,
+    sensors=sensors.ALL,
+    resources={"workspace": PahaResource(preset="", store="")},
+)

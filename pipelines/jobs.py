@@ -1,0 +1,47 @@
+"""The jobs: the same graph with different presets, or a part of it."""
+
+import socket
+
+import dagster as dg
+
+from pipelines.partitions import whole_range
+from pipelines.resources import PRESET_TAG
+
+# Tells the reaper on which machine a run's process id means something.
+HOST_TAG = "paha/host"
+TAGS = {HOST_TAG: socket.gethostname()}
+
+# Forking a process that has these imported takes a tenth of starting one. Nothing heavy: see tests.
+EXECUTOR = dg.multiprocess_executor.configured(
+    {
+        "max_concurrent": 2,
+        "start_method": {"forkserver": {"preload_modules": ["dagster", "pipelines.definitions"]}},
+    }
+)
+
+
+full_rebuild = dg.define_asset_job(
+    "full_rebuild",
+    selection=dg.AssetSelection.all(),
+    description="From raw programmes to the report, with the preset of PAHA_PRESET (or demo).",
+    tags=TAGS | whole_range(),
+    executor_def=EXECUTOR,
+)
+
+smoke_rebuild = dg.define_asset_job(
+    "smoke_rebuild",
+    selection=dg.AssetSelection.all(),
+    description="The same graph in seconds, with the smoke preset and a store of its own.",
+    tags=TAGS | whole_range() | {PRESET_TAG: "smoke"},
+    executor_def=EXECUTOR,
+)
+
+reevaluate = dg.define_asset_job(
+    "reevaluate",
+    selection=dg.AssetSelection.assets("generated_clips").downstream(),
+    description="Generated clips, benchmark and report again, for the networks that are there.",
+    tags=TAGS,
+    executor_def=EXECUTOR,
+)
+
+ALL = [full_rebuild, smoke_rebuild, reevaluate]
