@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -19,16 +21,23 @@ from paha_core.processes import die_with_parent
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace
 
+# Dagster's own use of its preview; it would come with every step.
+warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
+
 INTERRUPTED = 75  # the exit code of a trainer that saved itself on SIGTERM
 GRACE = 30.0  # seconds between TERM and KILL: a step of the trainer, and its checkpoint
 POLL = 0.1
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
+WORKER = (sys.executable, "-m", "assets.worker")
 
 
 def run_in_process(
-    context: dg.AssetExecutionContext, workspace: Workspace, step: str
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    step: str,
+    worker: Sequence[str] = WORKER,
 ) -> StepReport:
-    """Run `python -m assets.worker STEP` and return its report.
+    """Run `worker STEP PARENT_PID` and return the report it sends.
 
     Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
     killed, and a retryable one when it was interrupted and saved itself.
@@ -39,7 +48,7 @@ def run_in_process(
     ) as session:
         if multiprocessing.parent_process() is not None:  # a step's process, not somebody's shell
             die_with_parent()
-        code = _run(context, session, step)
+        code = _run(context, session, [*worker, step, str(os.getpid())])
     messages = session.get_custom_messages()
     reports = [message["report"] for message in messages if "report" in message]
     if code == 0 and reports:
@@ -48,10 +57,10 @@ def run_in_process(
     raise _failure(step, code, errors)
 
 
-def _run(context: dg.AssetExecutionContext, session: Any, step: str) -> int:
+def _run(context: dg.AssetExecutionContext, session: Any, command: list[str]) -> int:
     """Start the child, pass on its figures while it lives, return its exit code."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "assets.worker", step, str(os.getpid())],
+        command,
         env=os.environ | session.get_bootstrap_env_vars(),
         start_new_session=True,
     )

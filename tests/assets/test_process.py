@@ -1,0 +1,124 @@
+"""The step's own process: its report comes back, its failures have names, nothing outlives it."""
+
+import os
+import sys
+import textwrap
+import time
+
+import dagster as dg
+import pytest
+
+from assets import process
+from assets.process import run_in_process
+from paha_core.steps import Workspace
+
+CHILD = """
+import json, os, signal, subprocess, sys, time
+from dagster_pipes import open_dagster_pipes
+with open_dagster_pipes() as pipes:
+    {body}
+"""
+
+
+@pytest.fixture
+def run_child(tmp_path):
+    """Runs `body` as the step `univdm`: its report or None, the failure's words, observations."""
+
+    def run(body: str):
+        script = tmp_path / "child.py"
+        script.write_text(CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip()))
+        reports = []
+
+        @dg.asset
+        def univdm(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+            workspace = Workspace("smoke", str(tmp_path / "store"))
+            worker = (sys.executable, str(script))
+            reports.append(run_in_process(context, workspace, "univdm", worker))
+            return dg.MaterializeResult()
+
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = dg.materialize([univdm], instance=instance, raise_on_error=False)
+            events = instance.all_logs(result.run_id)
+        failures = [
+            e.dagster_event.step_failure_data.error.message
+            for e in events
+            if e.dagster_event and e.dagster_event.is_step_failure
+        ]
+        observed = [
+            e.dagster_event.event_specific_data.asset_observation
+            for e in events
+            if e.dagster_event and e.dagster_event.event_type_value == "ASSET_OBSERVATION"
+        ]
+        return reports[0] if reports else None, "".join(failures), observed
+
+    return run
+
+
+def test_the_report_comes_back(run_child):
+    report, failure, _ = run_child(
+        """
+        assert pipes.extras["preset"] == "smoke"
+        assert os.getsid(0) == os.getpid()
+        pipes.report_custom_message({"report": {"step": sys.argv[1], "kept": 3}})
+        """
+    )
+    assert failure == ""
+    assert (report.step, report.kept) == ("univdm", 3)
+
+
+def test_its_own_sentence_is_the_failure(run_child):
+    _, failure, _ = run_child(
+        """
+        pipes.report_custom_message({"error": "the shards are torn"})
+        os._exit(1) if time.sleep(0.3) is None else None
+        """
+    )
+    assert "the shards are torn" in failure
+
+
+def test_a_killed_child_names_memory(run_child):
+    _, failure, _ = run_child("os.kill(os.getpid(), signal.SIGKILL)")
+    assert "memory" in failure
+
+
+def test_an_interrupted_child_can_go_on(run_child):
+    _, failure, _ = run_child("os._exit(75)")
+    assert "goes on from its checkpoint" in failure
+
+
+def test_nothing_of_its_group_is_left(run_child, tmp_path):
+    started = time.monotonic()
+    run_child(
+        f"""
+        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        open({str(tmp_path / "pid")!r}, "w").write(str(sleeper.pid))
+        pipes.report_custom_message({{"report": {{"step": "univdm"}}}})
+        """
+    )
+    assert time.monotonic() - started < 25
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 5  # its new parent may take a moment to notice
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(pid)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_figures_are_seen_while_it_runs(run_child, monkeypatch):
+    monkeypatch.setattr(process, "OBSERVE_EVERY", 0.3)
+    _, _, observed = run_child(
+        """
+        pipes.report_custom_message({"figures": {"step": 10, "loss": 0.5}})
+        time.sleep(1.5)
+        pipes.report_custom_message({"report": {"step": "univdm"}})
+        """
+    )
+    assert observed
+    assert observed[0].metadata["loss"].value == 0.5

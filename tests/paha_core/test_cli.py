@@ -1,0 +1,86 @@
+"""`paha`: what it answers, in the words and exit codes of a shell."""
+
+import pytest
+from typer.testing import CliRunner
+
+from paha_core.cli import app
+
+
+@pytest.fixture
+def paha():
+    runner = CliRunner()
+    return lambda *arguments, **env: runner.invoke(app, list(arguments), env=env)
+
+
+def test_help_teaches(paha):
+    for command in ("run", "generate", "corpus", "train", "preset", "status"):
+        assert command in paha("--help").output
+    assert "paha run clips --preset study.yaml" in paha("run", "--help").output
+
+
+def test_presets_are_listed_shown_and_checked(paha):
+    assert {"demo", "smoke"} <= set(paha("preset", "list").output.split())
+    assert "region_weight:" in paha("preset", "show", "smoke").output
+    assert "good preset" in paha("preset", "check", "demo").output
+
+
+def test_a_bad_preset_is_one_sentence(paha, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: x\ncorpora: {cnas: {}, studio: {heigt: 3}}\n")
+    done = paha("run", "--preset", str(bad), "--store", str(tmp_path / "store"))
+    assert done.exit_code == 1
+    assert "corpora.studio.heigt" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_preset_names_those_there_are(paha):
+    done = paha("preset", "check", "nonsense")
+    assert done.exit_code == 1
+    assert "smoke" in done.output
+
+
+def test_status_of_an_empty_store(paha, tmp_path):
+    done = paha("status", "--preset", "smoke", "--store", str(tmp_path))
+    assert done.exit_code == 0
+    assert "not yet" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "no_such_step"), "no step"),
+        (("run", "keypoints"), "run `clips` first"),
+        (("results",), "no report"),
+    ],
+)
+def test_expected_failures_are_one_sentence(paha, tmp_path, arguments, words):
+    done = paha(*arguments, "--preset", "smoke", "--store", str(tmp_path))
+    assert done.exit_code == 1
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_generate_says_which_weights_are_missing(paha, tmp_path):
+    (tmp_path / "me.png").write_bytes(b"")
+    (tmp_path / "voice.wav").write_bytes(b"")
+    given = ("--image", str(tmp_path / "me.png"), "--audio", str(tmp_path / "voice.wav"))
+    done = paha(
+        *("generate", *given, "--out", str(tmp_path / "out.mp4")),
+        *("--preset", "smoke", "--store", str(tmp_path / "store")),
+    )
+    assert done.exit_code == 1
+    assert "latent_codec" in done.output
+    missing = paha("generate", *given[:2], "--audio", "no.wav", "--out", "x.mp4")
+    assert missing.exit_code == 1
+    assert "no file no.wav" in missing.output
+
+
+def test_corpus_studio_renders_what_was_asked(paha, tmp_path):
+    done = paha(
+        *("corpus", "studio", "--out", str(tmp_path), "--clips", "1"),
+        *("--seconds", "2", "--height", "128"),
+    )
+    assert done.exit_code == 0
+    assert (tmp_path / "pats" / "intervals.csv").is_file()
+    assert list(tmp_path.glob("cnas/*/*.mp4"))

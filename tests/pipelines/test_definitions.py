@@ -1,0 +1,73 @@
+"""What exists, and what loading it costs."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from paha_core.steps import STEPS
+from pipelines import jobs
+from pipelines.definitions import defs
+
+HEAVY = ("torch", "cv2", "mediapipe", "diffusers", "librosa", "transformers", "matplotlib", "numba")
+
+
+def test_definitions_load():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_step_is_an_asset_of_that_name():
+    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == set(STEPS)
+
+
+def test_loading_imports_nothing_heavy():
+    code = (
+        "import sys, pipelines.definitions; print(*[m for m in sys.argv[1:] if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_the_worker_and_the_command_line_import_no_dagster():
+    code = "import sys, assets.worker, paha_core.cli; print('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_asset_is_described_and_grouped():
+    for node in defs.resolve_asset_graph().asset_nodes:
+        assert node.description, node.key
+        assert node.group_name in {"data", "networks", "results"}
+        assert node.code_version
+
+
+@pytest.mark.parametrize("job", jobs.ALL)
+def test_jobs_resolve(job):
+    assert defs.resolve_job_def(job.name).asset_layer.selected_asset_keys
+
+
+def test_reevaluate_starts_at_the_generated_clips():
+    keys = defs.resolve_job_def("reevaluate").asset_layer.selected_asset_keys
+    assert {key.path[-1] for key in keys} == {"generated_clips", "benchmark", "report"}
+
+
+def test_device_steps_wait_for_the_gpu():
+    pools = {
+        node.key.path[-1]: defs.resolve_assets_def(node.key).op.pool
+        for node in defs.resolve_asset_graph().asset_nodes
+    }
+    assert {name for name, pool in pools.items() if pool == "gpu"} >= {"univdm", "generated_clips"}
+    assert pools["clips"] is None
+
+
+def test_weekly_schedule_asks_for_one_reevaluation():
+    schedule = defs.resolve_schedule_def("weekly_reevaluation")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance, repository_def=defs.get_repository_def())
+        requests = schedule.evaluate_tick(context).run_requests
+    assert requests is not None
+    assert len(requests) == 1
