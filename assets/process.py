@@ -79,7 +79,9 @@ def _run(context: dg.AssetExecutionContext, session: Any, command: list[str]) ->
 def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
     figures = [m["figures"] for m in session.get_custom_messages() if "figures" in m]
     if figures:
-        context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=figures[-1]))
+        last = figures[-1]
+        words = ", ".join(f"{name} {last[name]:.5g}" for name in ("step", "loss") if name in last)
+        context.log_event(dg.AssetObservation(context.asset_key, description=words, metadata=last))
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

@@ -87,7 +87,7 @@ def common(
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    for chatty in ("numba", "matplotlib", "PIL", "fsspec", "asyncio"):
+    for chatty in ("numba", "matplotlib", "PIL", "fsspec", "asyncio", "alembic", "dagster"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

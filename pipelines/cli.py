@@ -54,7 +54,7 @@ def resume(
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     """The instance of DAGSTER_HOME, or of the working directory's dagster.yaml."""
-    from dagster._cli.utils import get_instance_for_cli
+    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 
-    with get_instance_for_cli() as instance:
+    with get_possibly_temporary_instance_for_cli("paha") as instance:
         yield instance

@@ -1,0 +1,104 @@
+"""What is asked of a store after its stages; here of stores written by hand."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from paha_core import checks
+from paha_core.config import load_preset
+from paha_core.stages import manifest_path
+from paha_core.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def preset():
+    return load_preset("smoke")
+
+
+def write(store, stage, dataset, rows):
+    base = {"status": "kept", "reason": "", "speaker": "lin", "split": "train", "dataset": dataset}
+    table = pa.Table.from_pylist([base | {"clip_id": str(n)} | row for n, row in enumerate(rows)])
+    store.write_table(manifest_path(stage, dataset), table)
+
+
+def test_keypoint_coverage(store, preset):
+    assert not checks.keypoint_coverage(store, preset).passed
+    good = {"face_share": 0.9, "body_share": 1.0}
+    write(store, "keypoints", "cnas", [good, good])
+    assert checks.keypoint_coverage(store, preset).passed
+    write(store, "keypoints", "cnas", [good, good | {"face_share": 0.1}])
+    assert "face_share is only 50%" in checks.keypoint_coverage(store, preset).words
+    bad = good | {"status": "rejected"}
+    write(store, "keypoints", "cnas", [good, bad, bad])
+    assert "kept is only 33%" in checks.keypoint_coverage(store, preset).words
+
+
+def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
+    both = [{"programme": "a", "split": "train"}, {"programme": "a", "split": "test"}]
+    write(store, "clips", "pats", both)
+    found = checks.split_leakage(store, preset)
+    assert found.passed
+    assert found.figures["pats programmes on both sides"] == 1
+    write(store, "clips", "cnas", both)
+    found = checks.split_leakage(store, preset)
+    assert not found.passed
+    assert "lin/a" in found.words
+
+
+def test_a_changed_shard_is_found(store, preset):
+    sha256 = store.write_bytes("shards/cnas/train-0000.tar", b"x" * 512)
+    rows = [{"shard": "shards/cnas/train-0000.tar", "sha256": sha256, "split": "train"}]
+    write(store, "training_shards", "cnas", rows)
+    assert "no test clips" in checks.shard_integrity(store, preset).words
+    write(store, "training_shards", "cnas", [*rows, rows[0] | {"split": "test"}])
+    assert checks.shard_integrity(store, preset).passed
+    store.write_bytes("shards/cnas/train-0000.tar", b"x" * 511 + b"y")
+    assert "not what its manifest says" in checks.shard_integrity(store, preset).words
+
+
+@pytest.mark.parametrize(
+    ("lines", "passed"),
+    [
+        ([{"step": 1, "loss": 0.5}, {"step": 1, "validation_loss": 0.4}], True),
+        ([{"step": 1, "loss": 0.5}], False),
+        ([{"step": 1, "loss": float("nan")}, {"step": 1, "validation_loss": 0.4}], False),
+        ([], False),
+    ],
+)
+def test_losses_are_finite_and_held_out_loss_is_there(store, lines, passed):
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    store.write_bytes("checkpoints/univdm/log.jsonl", text.encode())
+    assert checks.finite_loss(store, "univdm").passed is passed
+
+
+def test_the_gate_is_read(store):
+    assert not checks.audio_swap(store, "face_classifier").passed
+    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40}
+    store.write_json("checkpoints/face_classifier/gate.json", gate)
+    found = checks.audio_swap(store, "face_classifier")
+    assert found.passed
+    assert "80% of 40" in found.words
+
+
+def test_videos_last_as_long_as_their_sound(store, preset):
+    np = pytest.importorskip("numpy")
+    from paha_core.media.video import write_video
+
+    assert not checks.generated_durations(store, preset).passed
+    frames = np.zeros((20, 32, 32, 3), np.uint8)
+    with store.writing("generated/a.unguided.mp4") as path:
+        write_video(path, frames, wave=np.zeros(20 * 640, np.float32))
+    row = {"path": "generated/a.unguided.mp4", "frames": 20}
+    write(store, "generated_clips", "unguided", [row])
+    assert checks.generated_durations(store, preset).passed
+    write(store, "generated_clips", "unguided", [row | {"frames": 25}])
+    assert not checks.generated_durations(store, preset).passed
+    with store.writing("generated/a.unguided.mp4") as path:
+        write_video(path, frames)
+    assert not checks.generated_durations(store, preset).passed
