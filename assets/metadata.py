@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from paha_core.processes import die_with_creator
 from paha_core.step_report import StepReport, is_expected
 from paha_core.steps import Workspace, run_step
 
@@ -19,8 +20,10 @@ def materialized(
     """
     from assets.process import run_in_process
 
+    die_with_creator()  # a run that is killed takes its steps along
     name = context.asset_key.path[-1]
-    datasets = list(context.partition_keys) if context.has_partition_key_range else None
+    partitioned = context.assets_def.partitions_def is not None
+    datasets = list(context.partition_keys) if partitioned else None
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
         if own_process:

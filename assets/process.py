@@ -5,7 +5,6 @@ the child in its own session and signals that whole group, on every way out.
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.processes import die_with_parent
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace
 
@@ -46,8 +44,6 @@ def run_in_process(
     with dg.open_pipes_session(
         context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), extras=extras
     ) as session:
-        if multiprocessing.parent_process() is not None:  # a step's process, not somebody's shell
-            die_with_parent()
         code = _run(context, session, [*worker, step, str(os.getpid())])
     messages = session.get_custom_messages()
     reports = [message["report"] for message in messages if "report" in message]

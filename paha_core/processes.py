@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
+from functools import cache
 
 _PR_SET_PDEATHSIG = 1
 
@@ -22,3 +26,21 @@ def die_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@cache
+def die_with_creator() -> None:
+    """End this process (SIGTERM) when the one that asked for it through `multiprocessing` is gone.
+
+    Not the same as the parent: a fork server is the parent of all it forks, and lives as long as
+    they do. No effect in a process that was not made by `multiprocessing`.
+    """
+    creator = multiprocessing.parent_process()
+    if creator is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([creator.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="creator", daemon=True).start()

@@ -1,0 +1,43 @@
+"""Jobs in this process: a part of the graph, narrowed to one corpus."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from pipelines.definitions import defs
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """One short programme for each presenter, Mandarin only."""
+    path = tmp_path / "tiny.yaml"
+    corpora = {
+        "studio": {"programmes": 1, "seconds": 2.5, "height": 128},
+        "clip": {"size": 128},
+        "cnas": {"clip_frames": 125, "region": [128, 224]},
+    }
+    path.write_text(json.dumps({"name": "tiny", "corpora": corpora}))
+    return str(path)
+
+
+def test_one_corpus_is_ingested_and_then_found_done(preset, tmp_path):
+    job = defs.resolve_job_def("full_rebuild")
+    config = {
+        "resources": {"workspace": {"config": {"preset": preset, "store": str(tmp_path / "store")}}}
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        counts = []
+        for _ in range(2):
+            done = job.execute_in_process(
+                run_config=config,
+                instance=instance,
+                partition_key="cnas",
+                asset_selection=[dg.AssetKey("programmes"), dg.AssetKey("clips")],
+            )
+            assert done.success
+            [event] = done.asset_materializations_for_node("clips")
+            counts.append({k: event.metadata[k].value for k in ("kept", "computed", "reused")})
+            assert "data:image/png" in event.metadata["Middle frames (cnas)"].value
+    assert counts[0]["computed"] == counts[0]["kept"] > 0
+    assert (counts[1]["computed"], counts[1]["reused"]) == (0, counts[0]["kept"])
