@@ -227,7 +227,8 @@ class TrainConfig(Section):
     decay: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, description="micro-batches of `batch` clips in a step")
+    replicas: int = Field(1, ge=1, description="micro-batches side by side, one CPU thread each")
     ema: float = Field(0.9999, ge=0, lt=1, description="0 turns the moving average off")
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(2, ge=1)
@@ -236,6 +237,14 @@ class TrainConfig(Section):
         20, ge=0, description="non-finite steps that are skipped before it stops"
     )
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _parts(self) -> TrainConfig:
+        if self.accumulate % self.replicas:
+            raise ValueError(
+                f"accumulate {self.accumulate} is no multiple of {self.replicas} replicas"
+            )
+        return self
 
 
 class UniVDMConfig(Section):

@@ -50,13 +50,13 @@ class ClassifierTask:
         del schedule["set_alpha_to_one"]  # only DDIM knows it
         self.scheduler = DDPMScheduler(**schedule)
 
-    def loss(self, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
         draw = step_generator(self.config.train.seed, step)
         real, fake = self.real.batch_at(step), self.generated.batch_at(step)
         batch, label = mixed(real, fake, self.config.mismatched_audio, draw)
         batch = masked(batch, self.part, self.config.mask_probability, draw)
         timestep = torch.randint(1000, (len(label),), generator=draw)
-        logit = self._logit(self.model, batch, timestep, draw)
+        logit = self._logit(model, batch, timestep, draw)
         label = label.to(self.device)
         loss = F.binary_cross_entropy_with_logits(logit, label)  # equation 7
         correct = ((logit.detach() > 0) == (label > 0.5)).float().mean()

@@ -47,12 +47,12 @@ class CodecTask:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: nn.Module = new_autoencoder(config)
 
-    def loss(self, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
         draw = step_generator(self.config.seed, step)
         picked = torch.randint(len(self.train.pixels), (self.config.batch,), generator=draw)
         pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
-        posterior = self.model.encode(pixels).latent_dist
-        decoded = self.model.decode(posterior.sample(generator=draw)).sample
+        posterior = model.encode(pixels).latent_dist
+        decoded = model.decode(posterior.sample(generator=draw)).sample
         loss = reconstruction_loss(decoded, pixels, weights)
         loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
         return loss, {"psnr": psnr(decoded.detach(), pixels)}

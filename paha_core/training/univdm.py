@@ -54,11 +54,11 @@ class UniVDMTask:
         del schedule["set_alpha_to_one"]  # only DDIM knows it
         self.scheduler = DDPMScheduler(**schedule)
 
-    def loss(self, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
         batch = self.batches.batch_at(step)
         draw = step_generator(self.config.train.seed, step)
         timestep = torch.randint(1000, (len(batch.keys),), generator=draw)
-        squared = self._squared_error(self.model, self._dropped(batch, draw), timestep, draw)
+        squared = self._squared_error(model, self._dropped(batch, draw), timestep, draw)
         weights = batch.par.to(self.device)
         plain = squared.mean()
         loss = par_loss(squared, weights) if self.config.par else plain

@@ -40,8 +40,9 @@ def wait_for_checkpoint(folder, after=0):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = sorted(folder.glob("checkpoints/tiny/steps/*/state.json"))
-        if found and int(found[-1].parent.name) > after:
-            return int(found[-1].parent.name)
+        steps = [int(f.parent.name) for f in found if f.parent.name.isdigit()]
+        if steps and max(steps) > after:
+            return max(steps)
         time.sleep(0.02)
     raise AssertionError("no checkpoint appeared")
 
@@ -113,3 +114,11 @@ def test_learning_rate_warms_up_then_falls():
     assert rates[0] == pytest.approx(1e-3)
     assert max(rates) == pytest.approx(1e-2)
     assert rates[-1] == pytest.approx(2e-4, rel=0.05)
+
+
+def test_micro_batches_side_by_side_give_the_same_weights(tmp_path):
+    one_by_one, together = tmp_path / "a", tmp_path / "b"
+    fit(TinyTask(), config(accumulate=4), run(one_by_one))
+    fit(TinyTask(), config(accumulate=4, replicas=2), run(together))
+    for name, weight in weights(one_by_one).items():
+        torch.testing.assert_close(weight, weights(together)[name], rtol=1e-4, atol=1e-6)

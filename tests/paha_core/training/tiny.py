@@ -14,17 +14,17 @@ from paha_core.training.loop import Run, fit, step_generator
 
 
 class TinyTask:
-    """A two-layer network learns a fixed linear map; `pause` seconds a step give a test time to kill it."""
+    """A small network learns a linear map; `pause` seconds a step leave time to kill it."""
 
     def __init__(self, pause=0.0, bad_step=None):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
         self.pause, self.bad_step, self.losses = pause, bad_step, {}
 
-    def loss(self, step):
+    def loss(self, model, step):
         time.sleep(self.pause)
         x = torch.randn(16, 6, generator=step_generator(1, step))
-        loss = (self.model(x) - x[:, :3]).square().mean()
+        loss = (model(x) - x[:, :3]).square().mean()
         if self.bad_step is not None and step >= self.bad_step:
             loss = loss * float("nan")
         self.losses[step] = loss.item()
