@@ -13,6 +13,7 @@ from paha_core.config import Preset, UniVDMConfig
 from paha_core.inference.sampling import noise_schedule
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.univdm import UniVDM, network_input
+from paha_core.models.weights import load_base_weights
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, WindowBatches
 from paha_core.stages import kept_rows
@@ -143,10 +144,10 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
 def new_univdm(
     preset: Preset, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder
 ) -> UniVDM:
-    """A fresh UniVDM of the preset's size for these encoders; seeded."""
+    """A UniVDM of the preset's size for these encoders: seeded, from the base weights if given."""
     network = preset.univdm.network
     torch.manual_seed(preset.univdm.train.seed)
-    return UniVDM(
+    model = UniVDM(
         latent_channels=codec.channels,
         block_out_channels=network.block_out_channels,
         attention_levels=network.attention_levels,
@@ -164,6 +165,9 @@ def new_univdm(
         audio_dim=network.audio_dim,
         audio_hidden=network.audio_hidden,
     )
+    if network.pretrained:
+        load_base_weights(model, network.pretrained)
+    return model
 
 
 def univdm_run(store: Store, preset: Preset) -> Run:
