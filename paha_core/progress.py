@@ -15,8 +15,8 @@ log = logging.getLogger("paha")
 class Progress:
     """Counts `total` units of work with their rate and the time left.
 
-    On a terminal it draws a bar (tqdm); elsewhere it logs at most one line every `every` seconds, because
-    bars flood logs.
+    On a terminal it draws a bar (tqdm); elsewhere it logs at most one line every `every` seconds,
+    because bars flood logs.
     """
 
     def __init__(self, total: int, what: str, unit: str = "clip", every: float = 15.0) -> None:

@@ -79,7 +79,7 @@ def generate_held_out(store: Store, preset: Preset, device: str = "cpu") -> dict
     again."""
     clips = choose(store, preset)
     pipeline: PahaPipeline | None = None
-    results = {}
+    results: dict[str, StageResult] = {}
     for mode in preset.generation.modes:
         print_ = {clip.clip_id: fingerprint(store, preset, mode, clip) for clip in clips}
         before = {row["clip_id"]: row for row in read_manifest(store, STAGE, mode)}

@@ -28,9 +28,7 @@ from paha_core.training.univdm import load_univdm
 
 CODE_VERSION = "1"
 STAGE = "negative_samples"
-TEST_SHARE = (
-    0.25  # negatives of held-out clips, for the classifiers' validation, per training negative
-)
+TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
 
 
 @dataclass(frozen=True)

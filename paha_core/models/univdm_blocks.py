@@ -75,6 +75,11 @@ class Layers(nn.Module):
         self.audio_attentions.append(make.audio_attention(channels))
         self.temp_attentions.append(make.temporal_attention(channels))
 
+    @property
+    def skips(self) -> int:
+        """How many skip connections the block takes: one a layer."""
+        return len(self.resnets)
+
     def convolve(self, i: int, hidden_states: torch.Tensor, given: Conditions) -> torch.Tensor:
         hidden_states = self.resnets[i](hidden_states, given.time)
         return self.temp_convs[i](hidden_states, num_frames=given.slots)

@@ -16,15 +16,13 @@ NEW_PARTS = ("reference_stem", "reference_projection", "audio_projection", "audi
 def load_base_weights(model: UniVDM, folder: str | Path) -> None:
     """Load a text-to-video `UNet3DConditionModel` folder; UniVDM's own parts keep their values.
 
-    The extra channels of `conv_in` (first frame, its mask) start at zero, so that the network begins
-    as the base network. Raises `FileNotFoundError` without weights, `ValueError` naming the keys
+    The extra channels of `conv_in` (first frame, its mask) start at zero: the network begins as the
+    base network. Raises `FileNotFoundError` without weights, `ValueError` naming the keys
     that do not fit.
     """
     path = Path(folder) / WEIGHTS
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no {path}: univdm.network.pretrained names a local diffusers folder"
-        )
+        raise FileNotFoundError(f"no {path}: set univdm.network.pretrained to a diffusers folder")
     state, own = load_file(path), model.state_dict()
     grown = torch.zeros_like(own["conv_in.weight"])
     base = state["conv_in.weight"]

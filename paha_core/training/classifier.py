@@ -50,7 +50,7 @@ class ClassifierTask:
         del schedule["set_alpha_to_one"]  # only DDIM knows it
         self.scheduler = DDPMScheduler(**schedule)
 
-    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         draw = step_generator(self.config.train.seed, step)
         real, fake = self.real.batch_at(step), self.generated.batch_at(step)
         batch, label = mixed(real, fake, self.config.mismatched_audio, draw)
@@ -63,7 +63,7 @@ class ClassifierTask:
         return loss, {"accuracy": float(correct)}
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> Figures:
+    def validate(self, model: Any) -> Figures:
         """Held-out real clips against held-out generated ones, at fixed timesteps with fixed
         noise."""
         losses, correct = [], []
@@ -81,11 +81,11 @@ class ClassifierTask:
             "validation_accuracy": float(np.mean(correct)),
         }
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
 
     def _logit(
-        self, model: nn.Module, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
+        self, model: Any, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
     ) -> torch.Tensor:
         noise = torch.randn(batch.latents.shape, generator=draw)
         noised = self.scheduler.add_noise(batch.latents, noise, timestep)
@@ -153,12 +153,8 @@ def train_classifier(
     model = SyncClassifier.from_univdm(
         load_univdm(store), width=config.width, layers=config.layers, heads=config.heads
     )
-    real, fake = (
-        _stream(store, preset, "train", stage) for stage in ("training_shards", NEGATIVES)
-    )
-    held_real, held_fake = (
-        _stream(store, preset, "test", stage) for stage in ("training_shards", NEGATIVES)
-    )
+    real, fake = _streams(store, preset, "train")
+    held_real, held_fake = _streams(store, preset, "test")
     steps = range(4)
     held_out = ([held_real.batch_at(i) for i in steps], [held_fake.batch_at(i) for i in steps])
     torch.manual_seed(config.train.seed)
@@ -168,13 +164,24 @@ def train_classifier(
     return done
 
 
-def _stream(store: Store, preset: Preset, split: str, stage: str) -> LengthBuckets:
-    reader = ShardReader(
-        store, preset.corpora.datasets, split, stage, on_bad_shard=preset.shards.on_bad_shard
-    )
+def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, LengthBuckets]:
+    """Real and generated batches of a split, of the same length at every step."""
+    readers = [
+        ShardReader(
+            store, preset.corpora.datasets, split, stage, on_bad_shard=preset.shards.on_bad_shard
+        )
+        for stage in ("training_shards", NEGATIVES)
+    ]
+    longest = min(max(reader.frames) for reader in readers)
+    lengths = [length for length in preset.negatives.lengths if length <= longest]
+    if not lengths:
+        raise ValueError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
     config = preset.classifiers.train
-    lengths = preset.negatives.lengths
-    return LengthBuckets(reader, config.batch, lengths, preset.audio.margin, config.seed)
+    real, fake = (
+        LengthBuckets(reader, config.batch, lengths, preset.audio.margin, config.seed)
+        for reader in readers
+    )
+    return real, fake
 
 
 def load_classifier(

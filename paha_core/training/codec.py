@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class CodecTask:
         self.config, self.train, self.held_out = config, train, held_out
         self.model: nn.Module = new_autoencoder(config)
 
-    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         draw = step_generator(self.config.seed, step)
         picked = torch.randint(len(self.train.pixels), (self.config.batch,), generator=draw)
         pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
@@ -58,7 +59,7 @@ class CodecTask:
         return loss, {"psnr": psnr(decoded.detach(), pixels)}
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> Figures:
+    def validate(self, model: Any) -> Figures:
         pixels, weights = self.held_out.batch(
             np.arange(len(self.held_out.pixels)), self.config.patch
         )
@@ -69,7 +70,7 @@ class CodecTask:
         }
 
     @torch.no_grad()
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Any, folder: Path) -> None:
         """Saved with the mean and deviation of each channel over the corpus, measured here."""
         parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
         encoded = [

@@ -48,15 +48,15 @@ class Task(Protocol):
 
     model: nn.Module
 
-    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         """The loss of `model` at step `step`, a pure function of both, and figures for the log."""
         ...
 
-    def validate(self, model: nn.Module) -> Figures:
+    def validate(self, model: Any) -> Figures:
         """Figures on held-out data with fixed noise; names start with `validation_`."""
         ...
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Any, folder: Path) -> None:
         """Save `model` as users load it."""
         ...
 
@@ -205,7 +205,7 @@ class _Gradient:
         self.pool = ThreadPoolExecutor(config.replicas) if config.replicas > 1 else None
 
     def at(self, step: int) -> tuple[torch.Tensor, Figures]:
-        """Leaves the gradient in the task's model; returns mean loss and the last part's figures."""
+        """Leaves the gradient in the task's model; returns mean loss and the last figures."""
         numbers = range(step * self.accumulate, (step + 1) * self.accumulate)
         if self.pool is None:
             results = [self._part(self.models[0], number) for number in numbers]
@@ -231,7 +231,7 @@ class _Gradient:
             for parameter, other in zip(
                 self.models[0].parameters(), replica.parameters(), strict=True
             ):
-                if other.grad is not None:
+                if parameter.grad is not None and other.grad is not None:
                     parameter.grad += other.grad
                     other.grad = None
 

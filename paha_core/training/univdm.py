@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -55,7 +56,7 @@ class UniVDMTask:
         del schedule["set_alpha_to_one"]  # only DDIM knows it
         self.scheduler = DDPMScheduler(**schedule)
 
-    def loss(self, model: nn.Module, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         batch = self.batches.batch_at(step)
         draw = step_generator(self.config.train.seed, step)
         timestep = torch.randint(1000, (len(batch.keys),), generator=draw)
@@ -67,7 +68,7 @@ class UniVDMTask:
         return loss, figures | region_errors(squared.detach(), batch.regions.to(self.device))
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> Figures:
+    def validate(self, model: Any) -> Figures:
         """Fixed held-out windows at fixed timesteps with fixed noise: comparable over a run and
         over runs."""
         sums: dict[str, list[float]] = {}
@@ -87,11 +88,11 @@ class UniVDMTask:
                     sums.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
 
     def _squared_error(
-        self, model: nn.Module, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
+        self, model: Any, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
     ) -> torch.Tensor:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
         batch, timestep = batch.to(self.device), timestep.to(self.device)

@@ -25,7 +25,7 @@ def make(mode="sequential", **settings):
     return Guidance(mode, linear_logit(1), linear_logit(2), mask, config)
 
 
-@pytest.fixture()
+@pytest.fixture
 def latents():
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
 

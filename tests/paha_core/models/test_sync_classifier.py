@@ -21,13 +21,13 @@ UNIVDM = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def univdm():
     torch.manual_seed(0)
     return UniVDM(**UNIVDM)
 
 
-@pytest.fixture()
+@pytest.fixture
 def classifier(univdm):
     return SyncClassifier.from_univdm(univdm, width=16, layers=2, heads=2)
 

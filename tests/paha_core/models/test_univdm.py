@@ -39,7 +39,7 @@ def get_dummy_inputs(batch=2, frames=5, size=8, first_frame=False):
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def model():
     torch.manual_seed(0)
     return UniVDM(**get_init_dict())
