@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from paha_core.processes import die_with_creator
+from paha_core.recall import recall, remember
 from paha_core.step_report import StepReport, is_expected
 from paha_core.steps import Workspace, run_step
 
@@ -27,7 +28,8 @@ def materialized(
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
         if own_process:
-            report = run_in_process(context, workspace, name)
+            report = recall(name, workspace) or run_in_process(context, workspace, name)
+            remember(name, workspace, report)
         else:
             report = run_step(name, workspace, datasets=datasets)
     except dg.Failure:

@@ -205,6 +205,7 @@ class UniVDM(ModelMixin, ConfigMixin):
 
         # 5. up
         for block in self.up_blocks:
+            assert isinstance(block, UpBlock)
             count = block.skips
             skips, residuals = residuals[-count:], residuals[:-count]
             size = residuals[-1].shape[-2:] if residuals else None

@@ -1,0 +1,40 @@
+import pyarrow as pa
+
+from paha_core.recall import recall, remember
+from paha_core.stages import BASE_SCHEMA
+from paha_core.step_report import StepReport
+from paha_core.steps import Workspace
+
+
+def workspace(tmp_path, name="smoke"):
+    made = Workspace(name, str(tmp_path))
+    row = dict.fromkeys(BASE_SCHEMA.names, "x") | {"status": "kept", "path": "generated/a.mp4"}
+    table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
+    made.store.write_table("manifests/generated_clips/unguided.parquet", table)
+    made.store.write_bytes("generated/a.mp4", b"video")
+    return made
+
+
+def test_an_unchanged_step_is_recalled_as_done(tmp_path):
+    made = workspace(tmp_path)
+    assert recall("generated_clips", made) is None
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    again = recall("generated_clips", made)
+    assert again is not None
+    assert (again.kept, again.computed, again.reused) == (1, 0, 1)
+
+
+def test_what_comes_in_or_went_missing_forgets(tmp_path):
+    made = workspace(tmp_path)
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    made.store.write_json("checkpoints/univdm/final/training.json", {"fingerprint": "new"})
+    assert recall("generated_clips", made) is None
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    made.store.remove("generated/a.mp4")
+    assert recall("generated_clips", made) is None
+
+
+def test_another_preset_forgets(tmp_path):
+    made = workspace(tmp_path)
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    assert recall("generated_clips", Workspace("demo", str(tmp_path))) is None
