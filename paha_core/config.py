@@ -152,8 +152,37 @@ class ShardConfig(Section):
 # --- networks -------------------------------------------------------------------------------------
 
 
+class TrainConfig(Section):
+    steps: int = Field(100_000, ge=1)
+    batch: int = Field(8, ge=1)
+    frames: int = Field(32, ge=2)
+    learning_rate: float = Field(5e-5, gt=0)
+    warmup: int = Field(0, ge=0)
+    decay: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = Field(1e-2, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    accumulate: int = Field(1, ge=1, description="micro-batches of `batch` clips in a step")
+    replicas: int = Field(1, ge=1, description="micro-batches side by side, one CPU thread each")
+    ema: float = Field(0.9999, ge=0, lt=1, description="0 turns the moving average off")
+    checkpoint_every: int = Field(1000, ge=1)
+    keep: int = Field(2, ge=1)
+    validate_every: int = Field(1000, ge=1)
+    max_bad_steps: int = Field(
+        20, ge=0, description="non-finite steps that are skipped before it stops"
+    )
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _parts(self) -> TrainConfig:
+        if self.accumulate % self.replicas:
+            raise ValueError(
+                f"accumulate {self.accumulate} is no multiple of {self.replicas} replicas"
+            )
+        return self
+
+
 class CodecConfig(Section):
-    """The latent codec: AutoencoderKL from `pretrained`, or a small one trained on the corpus."""
+    """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one of the corpus' own."""
 
     pretrained: str | None = None
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
@@ -162,13 +191,12 @@ class CodecConfig(Section):
     latent_channels: int = Field(4, ge=1)
     patch: int = Field(1, ge=1, description="pixels a side folded into channels before the network")
     norm_groups: int = Field(32, ge=1)
-    region_weight: float = Field(1.0, ge=1, description="weight of face and hand cells in its loss")
-    steps: int = Field(0, ge=0)
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    par_power: float = Field(0.5, ge=0, le=1, description="its loss is weighted by PAR's M to this")
     kl_weight: float = Field(1e-5, ge=0)
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
-    seed: int = 0
+    train: TrainConfig = TrainConfig(
+        steps=20_000, batch=16, frames=2, learning_rate=1e-3, warmup=20, decay="cosine"
+    )
 
     @property
     def factor(self) -> int:
@@ -216,35 +244,6 @@ class NetworkConfig(Section):
     audio_tokens: int = 32
     audio_dim: int = 768
     audio_hidden: int = 512
-
-
-class TrainConfig(Section):
-    steps: int = Field(100_000, ge=1)
-    batch: int = Field(8, ge=1)
-    frames: int = Field(32, ge=2)
-    learning_rate: float = Field(5e-5, gt=0)
-    warmup: int = Field(0, ge=0)
-    decay: Literal["constant", "cosine"] = "constant"
-    weight_decay: float = Field(1e-2, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    accumulate: int = Field(1, ge=1, description="micro-batches of `batch` clips in a step")
-    replicas: int = Field(1, ge=1, description="micro-batches side by side, one CPU thread each")
-    ema: float = Field(0.9999, ge=0, lt=1, description="0 turns the moving average off")
-    checkpoint_every: int = Field(1000, ge=1)
-    keep: int = Field(2, ge=1)
-    validate_every: int = Field(1000, ge=1)
-    max_bad_steps: int = Field(
-        20, ge=0, description="non-finite steps that are skipped before it stops"
-    )
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _parts(self) -> TrainConfig:
-        if self.accumulate % self.replicas:
-            raise ValueError(
-                f"accumulate {self.accumulate} is no multiple of {self.replicas} replicas"
-            )
-        return self
 
 
 class UniVDMConfig(Section):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from paha_core.config import CodecConfig, Preset, TrainConfig
+from paha_core.config import CodecConfig, Preset
 from paha_core.media.video import read_frames
 from paha_core.models.codec import WEIGHTS, Codec, fold, new_autoencoder, open_codec, to_pixels
 from paha_core.stages import kept_rows
@@ -21,7 +21,6 @@ from paha_core.training.loop import Figures, Run, fit, step_generator
 
 CODE_VERSION = "1"
 NAME = "latent_codec"
-FACE_OR_HANDS = 1 | 2  # bits of `regions`
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Frames:
     """Frames of the corpus with their loss weights on the latent grid."""
 
     pixels: np.ndarray  # uint8 [N, size, size, 3]
-    weights: np.ndarray  # float32 [N, grid, grid], 1 or `region_weight`
+    weights: np.ndarray  # float32 [N, grid, grid], powers of PAR's M
 
     def batch(self, index: np.ndarray, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Folded pixels [b, c, h, w] and weights [b, 1, h, w] of mean 1."""
@@ -40,17 +39,16 @@ class Frames:
 
 
 class CodecTask:
-    """Reconstruction of frames, face and hands weighted up, and a small KL term that keeps latents
-    smooth."""
+    """Reconstruction of frames, weighted by a power of PAR's mask; a KL term keeps it smooth."""
 
     def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.train.seed)
         self.config, self.train, self.held_out = config, train, held_out
         self.model: nn.Module = new_autoencoder(config)
 
     def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.seed, step)
-        picked = torch.randint(len(self.train.pixels), (self.config.batch,), generator=draw)
+        draw = step_generator(self.config.train.seed, step)
+        picked = torch.randint(len(self.train.pixels), (self.config.train.batch,), generator=draw)
         pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
         posterior = model.encode(pixels).latent_dist
         decoded = model.decode(posterior.sample(generator=draw)).sample
@@ -109,20 +107,7 @@ def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
     config = preset.codec
     train = load_frames(store, preset, "train", config.max_frames)
     held_out = load_frames(store, preset, "test", 64)
-    every = max(config.steps // 4, 1)
-    settings = TrainConfig(
-        steps=config.steps,
-        batch=config.batch,
-        learning_rate=config.learning_rate,
-        warmup=min(20, config.steps),
-        decay="cosine",
-        weight_decay=0.0,
-        ema=0.98,
-        checkpoint_every=every,
-        validate_every=every,
-        frames=2,
-    )
-    return fit(CodecTask(config, train, held_out), settings, run)
+    return fit(CodecTask(config, train, held_out), config.train, run)
 
 
 def codec_run(store: Store, preset: Preset) -> Run:
@@ -159,6 +144,5 @@ def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:
             store.reading(masks[row["clip_id"]]) as path,
             np.load(path, allow_pickle=False) as arrays,
         ):
-            marked = (arrays["regions"][::stride] & FACE_OR_HANDS) > 0
-        weights.append(np.where(marked, preset.codec.region_weight, 1.0).astype(np.float32))
+            weights.append(arrays["weights"][::stride].astype(np.float32) ** preset.codec.par_power)
     return Frames(np.concatenate(pixels)[:limit], np.concatenate(weights)[:limit])

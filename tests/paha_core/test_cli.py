@@ -20,7 +20,7 @@ def test_help_teaches(paha):
 
 def test_presets_are_listed_shown_and_checked(paha):
     assert {"demo", "smoke"} <= set(paha("preset", "list").output.split())
-    assert "region_weight:" in paha("preset", "show", "smoke").output
+    assert "par_power:" in paha("preset", "show", "smoke").output
     assert "good preset" in paha("preset", "check", "demo").output
 
 

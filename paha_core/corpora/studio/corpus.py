@@ -16,7 +16,7 @@ from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES
 from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import ENGINE
 
-CODE_VERSION = 4  # raise it when drawing, motion or speech change what is rendered
+CODE_VERSION = 5  # raise it when drawing, motion or speech change what is rendered
 
 PATS_COLUMNS = (
     "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn",

@@ -32,7 +32,7 @@ def preset() -> Preset:
     return Preset(
         name="synthetic",
         corpora={"studio": {}, "clip": {"size": SIZE}, "pats": {}, "cnas": {}},
-        codec={"size": SMALL, "steps": 10},
+        codec={"size": SMALL, "train": {"steps": 10}},
         audio={"encoder": "log_mel"},
         reference={"encoder": "pooled_pixels"},
         generation={"clips": 4, "max_frames": FRAMES},
