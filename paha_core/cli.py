@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
+from paha_core.progress import Progress
 from paha_core.step_report import StepError, StepReport, is_expected, is_interruption
 from paha_core.steps import STEPS, Workspace, prepare_torch, run_step
 
@@ -228,8 +230,9 @@ def generate(
     ] = "sequential",
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="DDIM steps [the preset's].")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Cut the voice there.")] = None,
 ) -> None:
-    """Make the person in a picture speak.
+    """Make the person in a picture speak. A json beside the video tells what made it.
 
     Example:
 
@@ -243,14 +246,27 @@ def generate(
             raise StepError(f"{out} is no .mp4")
         workspace = Workspace(preset, store)
         device = prepare_torch(workspace.preset)
-        from paha_core.inference.pipeline import PahaPipeline
+        from paha_core.inference.pipeline import PahaPipeline, describe, resize
         from paha_core.media.video import write_video
 
         pipeline = PahaPipeline.from_store(workspace.store, workspace.preset, device)
-        made, wave = pipeline(image, audio, mode=mode, seed=seed, steps=steps)
+        with Progress(0, "generate", "segment") as progress:
+            made, wave = pipeline(
+                image,
+                audio,
+                mode=mode,
+                seed=seed,
+                steps=steps,
+                max_seconds=max_seconds,
+                on_segment=progress.reach,
+            )
+        frames = resize(made.frames[0], workspace.preset.corpora.clip.size)
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_video(out, made.frames[0], wave=wave)
-        typer.echo(f"{out}: {len(made.frames[0]) / 25:.2f} s, made in {made.seconds:.1f} s")
+        write_video(out, frames, wave=wave)
+        about = describe(pipeline, made) | {"mode": mode, "seed": seed, "steps": steps}
+        about |= {"image": image.name, "audio": audio.name, "max_seconds": max_seconds}
+        out.with_suffix(".json").write_text(json.dumps(about, indent=2))
+        typer.echo(f"{out}: {len(frames) / 25:.2f} s, made in {made.seconds:.1f} s")
 
 
 # --- presets --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 log = logging.getLogger("paha")
@@ -23,11 +23,14 @@ class Progress:
         self.total, self.what, self.unit, self.every = total, what, unit, every
         self.done = 0
         self.started = self.last = time.monotonic()
-        self.bar = None
+        self.bar: Any = None
         if sys.stderr.isatty() and total:
-            from tqdm import tqdm
+            self.bar = self._bar()
 
-            self.bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+    def _bar(self) -> Any:
+        from tqdm import tqdm
+
+        return tqdm(total=self.total, desc=self.what, unit=self.unit, dynamic_ncols=True)
 
     def update(self, n: int = 1, note: str = "") -> None:
         self.done += n
@@ -45,6 +48,13 @@ class Progress:
                 "%s: %d of %d, %.3g %ss/s, %.0f s left%s",
                 *(self.what, self.done, self.total, rate, self.unit, left, tail),
             )
+
+    def reach(self, done: int, total: int) -> None:
+        """For callbacks that say how far they are, and only then how far it goes."""
+        self.total = total
+        if self.bar is None and sys.stderr.isatty():
+            self.bar = self._bar()
+        self.update(done - self.done)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -16,7 +16,6 @@ from paha_core.config import GuidanceConfig, Preset
 from paha_core.inference.guidance import Guidance, Logit, Mode
 from paha_core.inference.sampling import Conditions, GuidanceFor, Sampler, Trace
 from paha_core.media.audio import read_audio
-from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import (
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
@@ -34,6 +33,8 @@ from paha_core.store import Store
 from paha_core.training.classifier import NAMES, Part, load_classifier
 from paha_core.training.codec import load_codec
 from paha_core.training.univdm import load_univdm
+
+MAX_PICTURE_BYTES = 64 << 20
 
 
 class InputError(ValueError):
@@ -162,7 +163,7 @@ class PahaPipeline:
         The square is as large as the picture allows, centred on the face from left to right, with
         the face in its upper half.
         """
-        picture = read_frames(image)[:1]
+        picture = read_picture(image)[None]
         height, width = picture.shape[1:3]
         box = self._one_face(picture)
         side = min(height, width)
@@ -254,6 +255,18 @@ def read_voice(path: str | Path, max_seconds: float | None = None) -> np.ndarray
     if np.abs(wave).max() < 1e-3:
         raise InputError(f"{path}: the voice is silent")
     return fit_wave(wave, frames)
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of a picture file. Raises `InputError` when it is none, or absurdly big."""
+    import cv2
+
+    if Path(path).stat().st_size > MAX_PICTURE_BYTES:
+        raise InputError(f"{path} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError(f"{path} is not a picture that can be read")
+    return np.ascontiguousarray(picture[:, :, ::-1])
 
 
 def resize(frames: np.ndarray, size: int) -> np.ndarray:
