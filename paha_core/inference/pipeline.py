@@ -258,7 +258,7 @@ def read_voice(path: str | Path, max_seconds: float | None = None) -> np.ndarray
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a picture file. Raises `InputError` when it is none, or absurdly big."""
+    """uint8 RGB [H, W, 3] of a picture file. Raises `InputError` when it is none, or is too big."""
     import cv2
 
     if Path(path).stat().st_size > MAX_PICTURE_BYTES:
