@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
 log = logging.getLogger("paha")
 
 
@@ -65,11 +63,3 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def track(items: Iterable[T], total: int, what: str, unit: str = "clip") -> Iterator[T]:
-    """`items`, with progress."""
-    with Progress(total, what, unit) as progress:
-        for item in items:
-            yield item
-            progress.update()

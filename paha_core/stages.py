@@ -182,11 +182,9 @@ def _run(
         for job in jobs:
             yield job, _attempt(work, job.payload)
         return
-    suspects: list[Job] = []
     queue = list(jobs)
     while queue:
-        broken = yield from _run_pool(queue, work, workers)
-        suspects, queue = broken
+        suspects, queue = yield from _run_pool(queue, work, workers)
         # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is
         # rejected.
         for job in suspects:

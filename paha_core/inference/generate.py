@@ -14,7 +14,7 @@ from paha_core.inference.guidance import Mode
 from paha_core.inference.pipeline import PahaPipeline, describe, resize
 from paha_core.inference.sampling import Conditions
 from paha_core.media.audio import write_wav
-from paha_core.media.video import write_video
+from paha_core.media.video import read_frames, write_video
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, audio_windows
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
@@ -27,7 +27,7 @@ from paha_core.stages import (
     read_manifest,
     stage_schema,
 )
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store, sha256_file, sha256_json
 
 CODE_VERSION = "1"
 STAGE = "generated_clips"
@@ -202,9 +202,6 @@ def publish(store: Store, preset: Preset, clip: HeldOut, video: np.ndarray, path
 
     The video is enlarged to the clip's size first: at 64 pixels H.264 would keep colour at 32.
     """
-    from paha_core.media.video import read_frames
-    from paha_core.store import sha256_file
-
     size = preset.corpora.clip.size
     wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
     with store.writing(f"{clip.stem}.wav") as target:

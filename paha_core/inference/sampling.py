@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 
 from paha_core.config import UniVDMConfig
 from paha_core.inference.guidance import Guidance
@@ -31,9 +31,13 @@ def noise_schedule(config: UniVDMConfig) -> dict[str, object]:
         "rescale_betas_zero_snr": config.zero_terminal_snr,
         "timestep_spacing": "trailing" if config.zero_terminal_snr else "leading",
         "clip_sample": False,
-        "set_alpha_to_one": False,
         "steps_offset": 1,
     }
+
+
+def training_scheduler(config: UniVDMConfig) -> DDPMScheduler:
+    """DDPM with 1000 steps: what UniVDM and the classifiers are trained and tested with."""
+    return DDPMScheduler(**noise_schedule(config))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Sampler:
         self, model: UniVDM, config: UniVDMConfig, steps: int, cfg_scale: float = 1.0
     ) -> None:
         self.model = model.eval()
-        self.scheduler = DDIMScheduler(**noise_schedule(config))
+        self.scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
         self.scheduler.set_timesteps(steps)
         self.cfg_scale = cfg_scale
 

@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from torch import nn
 from torch.nn import functional as F
 
 from paha_core.config import Preset
-from paha_core.inference.sampling import noise_schedule
+from paha_core.inference.sampling import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, LengthBuckets, WindowBatches
@@ -46,9 +45,7 @@ class ClassifierTask:
         self.model: nn.Module = model.to(device)
         self.part, self.config, self.device = part, preset.classifiers, device
         self.real, self.generated, self.held_out = real, generated, held_out
-        schedule = noise_schedule(preset.univdm)
-        del schedule["set_alpha_to_one"]  # only DDIM knows it
-        self.scheduler = DDPMScheduler(**schedule)
+        self.scheduler = training_scheduler(preset.univdm)
 
     def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         draw = step_generator(self.config.train.seed, step)
@@ -209,9 +206,7 @@ def gate(store: Store, preset: Preset, part: Part, device: str = "cpu") -> dict[
     reader = ShardReader(store, preset.corpora.datasets, "test")
     fits = [length for length in preset.negatives.lengths if length <= max(reader.frames)]
     windows = WindowBatches(reader, 16, max(fits), preset.audio.margin, 7)
-    task_schedule = noise_schedule(preset.univdm)
-    del task_schedule["set_alpha_to_one"]
-    scheduler = DDPMScheduler(**task_schedule)
+    scheduler = training_scheduler(preset.univdm)
     falls = []
     for step in range(4):
         draw = step_generator(3, step)

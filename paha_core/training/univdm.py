@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import nn
 
 from paha_core.config import Preset, UniVDMConfig
-from paha_core.inference.sampling import noise_schedule
+from paha_core.inference.sampling import training_scheduler
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.weights import load_base_weights
+from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, WindowBatches
 from paha_core.stages import kept_rows
@@ -23,7 +23,6 @@ from paha_core.training.loop import Figures, Run, fit, step_generator
 
 CODE_VERSION = "1"
 NAME = "univdm"
-REGIONS = {"face": 1, "hands": 2, "body": 4}  # the bits of a sample's `regions`
 
 
 def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -52,9 +51,7 @@ class UniVDMTask:
         if config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         self.config, self.batches, self.held_out, self.device = config, batches, held_out, device
-        schedule = noise_schedule(config)
-        del schedule["set_alpha_to_one"]  # only DDIM knows it
-        self.scheduler = DDPMScheduler(**schedule)
+        self.scheduler = training_scheduler(config)
 
     def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
         batch = self.batches.batch_at(step)
@@ -132,9 +129,9 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
     """Mean squared error in face, hands, body (without those) and background; a region that is
     absent is left out."""
     masks = {
-        "face": regions & 1 > 0,
-        "hands": regions & 2 > 0,
-        "body": (regions & 4 > 0) & (regions & 3 == 0),
+        "face": regions & FACE_BIT > 0,
+        "hands": regions & HANDS_BIT > 0,
+        "body": (regions & BODY_BIT > 0) & (regions & (FACE_BIT | HANDS_BIT) == 0),
         "background": regions == 0,
     }
     return {
