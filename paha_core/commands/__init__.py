@@ -1,0 +1,1 @@
+"""The commands of `paha`, one module a subject. Heavy imports are inside: `--help` is quick."""

@@ -1,0 +1,72 @@
+"""What every command of `paha` shares: options, errors as one sentence, tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from paha_core.step_report import StepReport, is_expected, is_interruption
+from paha_core.steps import Workspace, run_step
+
+INTERRUPTED = 75  # asked to stop, saved: start again to go on
+
+PresetOption = Annotated[
+    str,
+    typer.Option("--preset", "-p", envvar="PAHA_PRESET", help="A preset's name, or a .yaml file."),
+]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", "-s", envvar="PAHA_STORE", help="Folder or URL of the artifacts [runs/PRESET]."
+    ),
+]
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Errors a user can act on become one sentence on stderr; `paha -v` shows their origin."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if is_interruption(error):
+            typer.echo(str(error), err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
+        if verbose or not (is_expected(error) or isinstance(error, ValueError)):
+            raise
+        typer.echo(f"paha: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def run_one(step: str, preset: str, store: str) -> None:
+    with one_sentence():
+        show(run_step(step, Workspace(preset, store)))
+
+
+def show(report: StepReport) -> None:
+    counts = ("kept", "rejected", "computed", "reused")
+    words = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
+    typer.echo(f"{report.step}: {words}")
+    for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1]):
+        typer.echo(f"    {count:>5} x {reason}")
+    for name, value in report.figures.items():
+        text = f"{value:.5g}" if isinstance(value, float) else value
+        typer.echo(f"    {name}: {text}")
+    for name, uri in report.artifacts.items():
+        typer.echo(f"    {name}: {uri}")
+
+
+def print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
