@@ -319,10 +319,26 @@ class GenerationConfig(Section):
     seed: int = 0
 
 
+class SuiteConfig(Section):
+    """The paper's tables (`paha benchmark`): what each of their rows is generated from."""
+
+    seeds: int = Field(3, ge=1, description="noises of each clip; the paper's tables need 3")
+    clips: int = Field(0, ge=0, description="held-out clips; 0: as many as generation.clips")
+
+
 class BenchmarkConfig(Section):
+    """Metrics. A metric whose weights are not given is a missing cell, never another's number."""
+
     pose_autoencoder_steps: int = Field(2000, ge=1)
     bootstrap: int = Field(1000, ge=10)
     seed: int = 0
+    syncnet: str | None = Field(None, description="path of SyncNet's weights: Sync-C, Sync-D")
+    i3d: str | None = Field(None, description="path of I3D's TorchScript file: FVD")
+    arcface: str | None = Field(None, description="path of an ArcFace ONNX file: identity")
+    min_track: int = Field(50, ge=7, description="frames of the shortest face track for Sync-C")
+    min_face: int = Field(48, ge=8, description="pixels of the smallest tracked face, clip size")
+    video_references: int = Field(512, ge=2, description="real training clips that FVD looks at")
+    suite: SuiteConfig = SuiteConfig()
 
 
 class Preset(Section):

@@ -64,3 +64,18 @@ def audio_beats(wave: np.ndarray, *, sample_rate: int = 16_000) -> np.ndarray:
         y=np.asarray(wave, np.float32), sr=sample_rate, hop_length=160, units="time"
     )
     return np.asarray(onsets, np.float64)
+
+
+def beat_error(seen: np.ndarray, truth: np.ndarray, *, cap: float = 0.5) -> float | None:
+    """Mean seconds between the beats of a video `[B]` and the true ones `[C]`, 0 to `cap`.
+
+    From each side to the nearest of the other, and the mean of both: many beats do not help. A
+    video without beats meets none: `cap`. None when there are no true beats.
+    """
+    seen, truth = np.asarray(seen, np.float64), np.asarray(truth, np.float64)
+    if not len(truth):
+        return None
+    if not len(seen):
+        return cap
+    gaps = np.minimum(np.abs(seen[:, None] - truth[None]), cap)
+    return float((gaps.min(0).mean() + gaps.min(1).mean()) / 2)

@@ -80,3 +80,34 @@ def paired_bootstrap(
     return PairedDifference(
         float(difference.mean()), float(low), float(high), min(1.0, 2 * (tail + 1) / (rounds + 1))
     )
+
+
+def paired_statistic(
+    a: Sequence[np.ndarray],
+    b: Sequence[np.ndarray],
+    statistic: Callable[[np.ndarray], float],
+    *,
+    rounds: int,
+    seed: int,
+) -> PairedDifference:
+    """statistic(a) - statistic(b) where `a[i]` and `b[i]` `[n_i, D]` belong to clip i.
+
+    Both are resampled by the same clips, and the spread is centred as in `bootstrap_statistic`.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"a paired bootstrap needs the same 2 or more clips, got {len(a)}, {len(b)}"
+        )
+    value = statistic(np.concatenate(list(a))) - statistic(np.concatenate(list(b)))
+    rng = np.random.default_rng(seed)
+    draws = np.empty(rounds)
+    for i in range(rounds):
+        picks = rng.integers(len(a), size=len(a))
+        draws[i] = statistic(np.concatenate([a[k] for k in picks]))
+        draws[i] -= statistic(np.concatenate([b[k] for k in picks]))
+    draws += value - draws.mean()
+    low, high = np.percentile(draws, [2.5, 97.5])
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return PairedDifference(
+        float(value), float(low), float(high), min(1.0, 2 * (tail + 1) / (rounds + 1))
+    )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paha_core.metrics.bootstrap import Interval, bootstrap_statistic
-from paha_core.metrics.frechet import frechet_distance, gaussian
+from paha_core.metrics.bootstrap import Interval
+from paha_core.metrics.frechet import FrechetReference, frechet_interval
 
 
 def fgd(
@@ -22,11 +22,4 @@ def fgd(
     training clips, the same for every system, real held-out clips among them. Raises `ValueError`
     when a clip or a window is too few. Yoon et al. 2020.
     """
-    if len(groups) < 2:
-        raise ValueError(f"FGD needs at least 2 clips, there are {len(groups)}")
-    mean, covariance = gaussian(reference)
-
-    def distance(features: np.ndarray) -> float:
-        return frechet_distance(*gaussian(features), mean, covariance)
-
-    return bootstrap_statistic(groups, distance, rounds=rounds, seed=seed)
+    return frechet_interval(groups, FrechetReference(reference), rounds=rounds, seed=seed)

@@ -42,15 +42,18 @@ def lip_correlation(
 ) -> float | None:
     """Pearson correlation of two mouth openness curves `[T]` over their common start, -1 to 1.
 
-    None where it does not exist: fewer than `min_frames` frames in common, or a mouth that never
-    moves.
+    A mouth that never moves while the true one does follows nothing: 0, not a gap in the mean that
+    would flatter a frozen video. None where the correlation does not exist: fewer than `min_frames`
+    frames in common, or a true mouth that never moves.
     """
     length = min(len(openness), len(truth))
     if length < min_frames:
         return None
     a, b = (np.asarray(x[:length], np.float64) - np.mean(x[:length]) for x in (openness, truth))
+    if b @ b < 1e-12:
+        return None
     scale = np.sqrt((a @ a) * (b @ b))
-    return float(np.clip(a @ b / scale, -1, 1)) if scale > 1e-12 else None
+    return float(np.clip(a @ b / scale, -1, 1)) if scale > 1e-12 else 0.0
 
 
 def resample_to_clip(

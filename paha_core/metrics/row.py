@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-PROTOCOL = "paha-metrics/1"
+PROTOCOL = "paha-metrics/2"
 """Goes into every row. It changes whenever a number could change for the same videos."""
 
 SCHEMA = pa.schema(
     [
         ("suite", pa.string()),
-        ("system", pa.string()),  # real | unguided | sequential | differential | a baseline's name
+        (
+            "system",
+            pa.string(),
+        ),  # real | a mode | a control | another system's name | a suite's row
         ("dataset", pa.string()),  # pats | cnas | all
         ("metric", pa.string()),
         ("value", pa.float64()),  # null: missing, see `reason`
@@ -47,15 +50,20 @@ class Metric:
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
-        Metric("fvd", "FVD", "", "down", "clips", 1),
+        Metric("fvd", "FVD", "", "down", "windows", 1),
+        Metric("fvd_random_r3d", "FVD[random-r3d]", "", "down", "windows", 3),
         Metric("fgd", "FGD", "", "down", "windows", 2),
         Metric("diversity", "Diversity", "", "up", "windows", 2),
         Metric("bas", "BAS", "", "up"),
         Metric("bas_aist", "BAS, AIST++ way", "", "up"),
+        Metric("beat_error", "Beat error, drawn truth", "s", "down"),
         Metric("sync_c", "Sync-C", "", "up", digits=2),
+        Metric("sync_d", "Sync-D", "", "down", digits=2),
         Metric("lip_correlation", "Lip correlation", "", "up"),
         Metric("lip_correlation_truth", "Lip correlation, drawn truth", "", "up"),
         Metric("lip_correlation_exchanged", "Lip correlation, audio exchanged", "", "down"),
+        Metric("identity", "Identity", "cosine", "up"),
+        Metric("identity_hog", "Identity[hog-colour]", "cosine", "up"),
         Metric("face_share", "Face found", "share of frames", "up"),
         Metric("background_psnr", "Background PSNR", "dB", "up", digits=1),
         Metric("sharpness_face", "Sharpness, face", "grey levels²", "up", digits=0),

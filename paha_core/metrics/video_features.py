@@ -1,0 +1,145 @@
+"""The feature spaces of video distances: I3D from a local file, and a named stand-in.
+
+Both turn windows of 16 frames into vectors; FVD is the Fréchet distance between them
+(Unterthiner et al. 2018). The stand-in is a small 3D residual network with fixed random weights
+(random features order image sets much as trained ones do: Naeem et al. 2020). It needs no training
+and is the same for every run; its distances are called FVD[random-r3d] and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WINDOW, STRIDE = 16, 8  # frames
+MIN_FRAMES = 10  # I3D's own limit
+
+
+class VideoFeatures(Protocol):
+    """A space: its name, its weights' hash, its picture size, and the network."""
+
+    name: str
+    sha256: str
+    side: int
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """`[B, 3, T, side, side]` in -1..1 to `[B, D]`."""
+        ...
+
+
+def preprocess(frames: np.ndarray, side: int) -> Tensor:
+    """uint8 RGB `[T, H, W, 3]` to float `[3, T, side, side]` in -1..1.
+
+    The shorter side is scaled to `side` (bilinear, pixel centres as in `align_corners=False`, no
+    antialiasing: the published recipe), then the middle is cut out.
+    """
+    video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    height, width = video.shape[-2:]
+    scale = side / min(height, width)
+    tall, wide = (math.ceil(n * scale) for n in (height, width))
+    size = (side, wide) if height < width else (tall, side)
+    video = F.interpolate(video, size=size, mode="bilinear", align_corners=False)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    video = video[:, :, top : top + side, left : left + side]
+    return video.permute(1, 0, 2, 3) * 2 - 1
+
+
+def windows_of(video: Tensor, window: int = WINDOW, stride: int = STRIDE) -> Tensor:
+    """`[3, T, s, s]` to its windows `[N, 3, window, s, s]`; N is 0 when the video is shorter."""
+    starts = range(0, video.shape[1] - window + 1, stride)
+    if not starts:
+        return video.new_zeros((0, 3, window, *video.shape[-2:]))
+    return torch.stack([video[:, s : s + window] for s in starts])
+
+
+@torch.no_grad()
+def video_features(space: VideoFeatures, frames: np.ndarray, batch: int = 8) -> np.ndarray:
+    """Features float32 `[N, D]` of a video's windows, uint8 `[T, H, W, 3]`; N may be 0."""
+    windows = windows_of(preprocess(frames, space.side))
+    encoded = [space.encode(part) for part in windows.split(batch) if len(part)]
+    return torch.cat(encoded).float().cpu().numpy() if encoded else np.zeros((0, 1), np.float32)
+
+
+class I3D:
+    """I3D, Kinetics-400, as the TorchScript file that published FVD code shares (400 logits)."""
+
+    side = 224
+    name = "I3D Kinetics-400 logits, 224 px, 16 frames"
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        """Raises `FileNotFoundError`, or `ValueError` for a file that is no TorchScript."""
+        from paha_core.store import sha256_file
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no I3D weights at {path}")
+        try:
+            self.network: Any = torch.jit.load(str(path), map_location=device).eval()
+        except RuntimeError as error:
+            first = str(error).splitlines()[0]
+            raise ValueError(f"{path} is no TorchScript file: {first}") from error
+        self.sha256, self.device = sha256_file(path), device
+
+    def encode(self, windows: Tensor) -> Tensor:
+        given = windows.to(self.device)
+        return self.network(given, rescale=False, resize=False, return_features=True)
+
+
+class _Block(nn.Module):
+    """Two 3D convolutions and a shortcut, stride 2 in space."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        steps = (stride, 2, 2)
+        self.first = nn.Conv3d(inputs, outputs, 3, steps, 1)
+        self.second = nn.Conv3d(outputs, outputs, 3, 1, 1)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1, steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.second(F.relu(self.first(x)))
+        return F.relu(inner + self.shortcut(x)) / 2**0.5
+
+
+class RandomR3D(nn.Module):
+    """A fixed random 3D residual network: means of 24 channels, and how they move over time.
+
+    The weights come from NumPy's generator with a fixed seed, so they are the same with any version
+    of PyTorch; `sha256` is theirs.
+    """
+
+    side = 64
+    name = "random-r3d (fixed random weights, not I3D)"
+    channels = (3, 12, 16, 24)
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        pairs = zip(self.channels[:-1], self.channels[1:], (1, 2, 2), strict=True)
+        self.blocks = nn.Sequential(*(_Block(a, b, stride) for a, b, stride in pairs))
+        rng, digest = np.random.default_rng(seed), hashlib.sha256()
+        for name, parameter in self.named_parameters():
+            fan_in = parameter[0].numel()
+            value = rng.standard_normal(parameter.shape) * (2 / fan_in) ** 0.5
+            value = (value if parameter.ndim > 1 else value * 0.05).astype(np.float32)
+            digest.update(name.encode() + value.tobytes())
+            parameter.data = torch.from_numpy(value)
+        self.sha256 = digest.hexdigest()
+        self.eval().requires_grad_(False)
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """`[B, 3, T, 64, 64]` to `[B, 48]`."""
+        pooled = self.blocks(windows.to(next(self.parameters()).device)).mean((-1, -2))  # [B, C, t]
+        motion = pooled.diff(dim=-1).abs().mean(-1)
+        return torch.cat([pooled.mean(-1), 4 * motion], 1)
+
+
+def concatenated(groups: Sequence[np.ndarray]) -> np.ndarray:
+    """The windows of all clips `[N, D]`; clips without one leave no trace."""
+    filled = [group for group in groups if len(group)]
+    return np.concatenate(filled) if filled else np.zeros((0, 1), np.float32)
