@@ -286,8 +286,8 @@ class ClassifierConfig(Section):
     mismatched_audio: float = Field(
         0.0,
         ge=0,
-        lt=1,
-        description="share of the negatives that are real video with another clip's audio",
+        le=1,
+        description="share of the negatives that are real video with the sound of another moment",
     )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)

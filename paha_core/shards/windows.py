@@ -26,6 +26,7 @@ log = logging.getLogger("paha")
 
 _SERIAL = 32_000  # elements that torch handles in one thread
 _ORDER, _WINDOW, _LENGTH = range(3)  # what a random draw is for
+LEAST_SHIFT = 4  # frames: sound 160 ms away from its picture is out of sync for anyone
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Batch:
     `[B, F, 2*margin+1, layers, width]`, frame f in the middle of its window; `reference_latents`
     `[B, C, h, w]`; `reference_embedding` `[B, width]`; `first_frame` `[B, C, h, w]`, the window's
     frame 0; `face_mask` `[B, h, w]`, 1 where a face box of the window touches the cell.
+    `mismatched_audio` as `audio`, from another moment of the clip: the same voice, out of sync.
     """
 
     latents: torch.Tensor
@@ -46,6 +48,7 @@ class Batch:
     reference_embedding: torch.Tensor
     first_frame: torch.Tensor
     face_mask: torch.Tensor
+    mismatched_audio: torch.Tensor
     keys: list[str]
 
     def to(self, device: str | torch.device) -> Batch:
@@ -60,12 +63,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Window:
-    """Frames `start` to `start + frames` of clip `clip` (a reader's index); `reference` a frame."""
+    """Frames `start` to `start + frames` of clip `clip` (a reader's index); `reference` a frame.
+
+    `shift`: how many frames later in the clip, and round its end, the mismatched audio starts.
+    """
 
     clip: int
     start: int
     frames: int
     reference: int
+    shift: int
 
 
 class Stream:
@@ -85,7 +92,10 @@ class Stream:
         rng = np.random.default_rng([self.seed, _WINDOW, self.frames, position])
         length = self.lengths[clip]
         start = int(rng.integers(length - self.frames + 1))
-        return Window(clip, start, self.frames, self._reference(rng, length, start))
+        reference = self._reference(rng, length, start)
+        least = min(LEAST_SHIFT, length // 2)
+        shift = int(rng.integers(least, length - least + 1))
+        return Window(clip, start, self.frames, reference, shift)
 
     def _order(self, epoch: int) -> np.ndarray:
         known, order = self._permutation
@@ -206,8 +216,16 @@ def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> 
     return mask
 
 
+def batch_of(reader: ShardReader, windows: Sequence[Window], margin: int) -> Batch:
+    """The batch of just these windows. Raises `ShardError` for a clip that can't be read."""
+    return _stacked([_cut(reader.read(window.clip), window, margin) for window in windows])
+
+
 def _gather(reader: ShardReader, stream: Stream, positions: range, margin: int) -> Batch:
-    parts = [_cut(*_readable(reader, stream, position), margin) for position in positions]
+    return _stacked([_cut(*_readable(reader, stream, p), margin) for p in positions])
+
+
+def _stacked(parts: list[dict[str, np.ndarray | str]]) -> Batch:
     stacked = {
         name: _widened(np.stack([part[name] for part in parts]))
         for name in parts[0]
@@ -246,6 +264,13 @@ def _readable(reader: ShardReader, stream: Stream, position: int) -> tuple[ClipS
     raise ShardError(shards, f"{len(stream.clips)} clips", "none of them can be read")
 
 
+def _mismatched(audio: np.ndarray, margin: int, window: Window) -> np.ndarray:
+    """The window's audio windows, `window.shift` frames later; the clip's end meets its start."""
+    frames = np.arange(-margin, window.frames + margin) + window.start + window.shift
+    around = audio[frames % len(audio)]
+    return audio_windows(around, margin, margin, margin + window.frames)
+
+
 def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarray | str]:
     """One clip's part of a batch, in the types it is stored in."""
     start, stop = window.start, window.start + window.frames
@@ -257,6 +282,7 @@ def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarra
         "par": sample.par[start:stop],
         "regions": sample.regions[start:stop],
         "audio": audio_windows(sample.audio, margin, start, stop),
+        "mismatched_audio": _mismatched(sample.audio, margin, window),
         "reference_latents": sample.latents[window.reference],
         "reference_embedding": sample.reference[nearest],
         "face_mask": face_mask(sample.faces[start:stop], found, *latents.shape[-2:]),

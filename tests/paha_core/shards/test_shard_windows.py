@@ -13,6 +13,7 @@ from paha_core.shards.windows import (
     Batch,
     LengthBuckets,
     WindowBatches,
+    batch_of,
     face_mask,
     prefetched,
 )
@@ -170,3 +171,20 @@ def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
     gone = WindowBatches(ShardReader(store, ["pats"], on_bad_shard="skip"), 4, 6, 1, seed=0)
     with pytest.raises(ShardError, match="none of them can be read"):
         gone.batch_at(0)
+
+
+def test_mismatched_audio_is_the_same_clip_at_least_four_frames_away(reader):
+    batches = WindowBatches(reader, 13, 6, 2, seed=0)
+    for step in range(4):
+        batch = batches.batch_at(step)
+        for row, window in enumerate(batches.windows_at(step)):
+            length = reader.frames[window.clip]
+            heard = batch.mismatched_audio[row, :, 2, 0, 0]
+            here = batch.audio[row, :, 2, 0, 0]
+            assert torch.equal(heard, (here + window.shift) % length)
+            assert 4 <= window.shift <= length - 4
+
+
+def test_given_windows_make_a_batch(reader):
+    batches = WindowBatches(reader, 3, 6, 2, seed=0)
+    assert_equal(batch_of(reader, batches.windows_at(4), 2), batches.batch_at(4))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from paha_core.shards.windows import Batch
-from paha_core.training.classifier import masked, mixed
 from paha_core.training.loop import step_generator
+from paha_core.training.pairs import accuracy, cross_entropy, masked, paired
 from paha_core.training.univdm import par_loss, region_errors
 
 
@@ -23,6 +23,7 @@ def batch(fill, size=4, frames=3):
         reference_embedding=torch.zeros(size, 3),
         first_frame=torch.full((size, 2, 4, 4), float(fill)),
         face_mask=face,
+        mismatched_audio=numbered.view(-1, 1, 1, 1, 1).expand(-1, frames, 5, 1, 2) - 100,
         keys=[f"{fill}-{i}" for i in range(size)],
     )
 
@@ -56,28 +57,38 @@ def test_region_errors_split_the_picture():
     }
 
 
-def test_a_mixed_batch_is_half_real_half_generated():
-    made, label = mixed(batch(1), batch(2), 0.0, step_generator(0, 0))
-    assert label.tolist() == [1, 1, 0, 0]
-    assert made.latents[:, 0, 0, 0, 0].tolist() == [1, 1, 2, 2]
-    assert made.keys == ["1-0", "1-1", "2-0", "2-1"]
+NONE, ALL = torch.zeros(4) > 0, torch.ones(4) > 0
 
 
-def test_mismatched_negatives_are_real_pictures_with_another_voice():
-    made, label = mixed(batch(1), batch(2), 1.0, step_generator(0, 0))
-    assert label.tolist() == [1, 1, 0, 0]
-    assert made.latents[:, 0, 0, 0, 0].tolist() == [1, 1, 1, 1]
-    assert made.audio[:, 0, 0, 0, 0].tolist() == [100, 101, 102, 103]
+def test_real_samples_come_first_then_their_generated_negatives():
+    pairs = paired(batch(1), batch(2), NONE)
+    assert pairs.latents[:, 0, 0, 0, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert pairs.audio[:, 0, 0, 0, 0].tolist() == [100, 101, 102, 103, 200, 201, 202, 203]
+
+
+def test_mismatched_negatives_are_the_same_picture_with_another_moments_sound():
+    pairs = paired(batch(1), batch(2), ALL)
+    assert pairs.latents.eq(1).all()
+    assert pairs.audio[:, 0, 0, 0, 0].tolist() == [100, 101, 102, 103, -100, -99, -98, -97]
+    torch.testing.assert_close(pairs.reference_latents.chunk(2)[0], batch(1).reference_latents)
+
+
+def test_equation_7_of_pairs_is_binary_cross_entropy():
+    logit, label = torch.randn(8), torch.cat([torch.ones(4), torch.zeros(4)])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logit, label)
+    torch.testing.assert_close(cross_entropy(logit), expected)
+    assert accuracy(torch.tensor([1.0, -1.0, -1.0, -1.0])) == 0.75
 
 
 @pytest.mark.parametrize(("part", "rows"), [("face", slice(0, 2)), ("non_face", slice(2, 4))])
-def test_a_masked_sample_keeps_its_own_region_in_all_frames(part, rows):
-    kept = masked(batch(1), part, 1.0, step_generator(0, 0)).latents
+def test_a_masked_pair_keeps_its_own_region_in_all_frames(part, rows):
+    kept = masked(paired(batch(1), batch(1), NONE), part, 1.0, step_generator(0, 0)).latents
     assert kept[:, :, :, rows].eq(1).all()
     assert kept.sum() == kept.numel() / 2
 
 
-def test_masks_come_with_their_probability():
-    many = batch(1, size=2000)
+def test_masks_come_with_their_probability_and_for_both_of_a_pair():
+    many = paired(batch(1, size=2000), batch(2, size=2000), torch.zeros(2000) > 0)
     hidden = masked(many, "face", 0.8, step_generator(0, 0)).latents[:, 0, 0, 3, 3].eq(0)
     assert hidden.float().mean().item() == pytest.approx(0.8, abs=0.03)
+    assert hidden[:2000].equal(hidden[2000:])

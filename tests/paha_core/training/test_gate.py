@@ -1,0 +1,93 @@
+"""The examination: passed by who hears, failed by who does not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paha_core.config import load_preset
+from paha_core.shards.reader import ShardReader
+from paha_core.shards.sample import ClipSample
+from paha_core.shards.windows import WindowBatches
+from paha_core.shards.writer import write_index, write_shards
+from paha_core.store import Store
+from paha_core.training.gate import SHIFTS, _share, examine
+
+PRESET = load_preset("smoke")
+
+
+class Listener(nn.Module):
+    """Scores how well the picture's brightness follows the sound; `deaf` likes what is bright."""
+
+    def __init__(self, deaf=False):
+        super().__init__()
+        self.deaf, self.anything = deaf, nn.Parameter(torch.zeros(1))
+
+    def forward(self, noised, timestep, reference, embedding, audio):
+        seen = noised[:, 0].mean(dim=(-2, -1))
+        heard = seen if self.deaf else audio[:, :, PRESET.audio.margin, 0, 0]
+        return nn.functional.cosine_similarity(seen, heard)
+
+
+def clip(dataset, number, frames=60):
+    """Brightness of every cell and level of the sound are one random walk."""
+    level = np.random.default_rng([number, len(dataset)]).normal(size=frames).astype(np.float16)
+    faces = np.tile(np.array([0, 0, 1, 0.5], np.float32), (frames, 1))
+    about = {"dataset": dataset, "speaker": "ada", "split": "test", "fps": 25, "frames": frames}
+    encoders = {"codec": "level", "audio_encoder": "level", "reference_encoder": "none"}
+    return ClipSample(
+        key=f"{dataset}__ada__{number}",
+        latents=np.broadcast_to(level[:, None, None, None], (frames, 4, 8, 8)).copy(),
+        par=np.ones((frames, 8, 8), np.float16),
+        regions=np.zeros((frames, 8, 8), np.uint8),
+        audio=np.broadcast_to(level[:, None, None], (frames, 2, 3)).copy(),
+        faces=faces,
+        face_found=np.ones(frames, bool),
+        reference=np.zeros((1, 5), np.float16),
+        reference_index=np.zeros(1, np.int32),
+        wave=np.zeros(frames * 640, np.int16),
+        meta=about | encoders | {"clip_id": f"{dataset}/ada/{number}", "sample_rate": 16000},
+    )
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    store = Store(str(tmp_path_factory.mktemp("gate")))
+    for dataset in PRESET.corpora.datasets:
+        samples = [clip(dataset, number) for number in range(4)]
+        rows = write_shards(store, f"shards/{dataset}/test", samples, clips_per_shard=4)
+        write_index(store, "training_shards", dataset, rows)
+    reader = ShardReader(store, PRESET.corpora.datasets, "test")
+    batches = WindowBatches(reader, 4, 12, PRESET.audio.margin, 0)
+    real = [batches.batch_at(step) for step in range(2)]
+    fake = [dataclasses.replace(b, audio=b.mismatched_audio) for b in real]
+    return store, (real, fake)
+
+
+def test_a_classifier_that_hears_passes_and_peaks_where_the_sound_belongs(given):
+    store, held_out = given
+    found = examine(Listener(), "face", store, PRESET, held_out)
+    assert found["passed"]
+    assert found["low"] > 0.8
+    assert found["moment"]["low"] > 0.8
+    assert found["shift"]["peak"] == 0
+    assert found["shift"]["shifts"] == list(SHIFTS)
+    assert len(found["shift"]["logits"]) == 31
+    assert found["bands"][0]["auc"] == 1
+    assert (found["n"], found["clips"]) == (64, 8)
+
+
+def test_a_deaf_classifier_fails(given):
+    store, held_out = given
+    found = examine(Listener(deaf=True), "non_face", store, PRESET, held_out)
+    assert not found["passed"]
+    assert found["share"] == 0
+    assert found["bands"][0]["auc"] == 0.5
+
+
+def test_the_interval_draws_whole_clips():
+    certain = _share([True] * 4 + [False] * 4, [0] * 4 + [1] * 4)
+    assert (certain["share"], certain["low"], certain["high"]) == (0.5, 0.0, 1.0)
+    assert _share([True] * 8, [0, 1] * 4) == {"share": 1.0, "low": 1.0, "high": 1.0}
