@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
 from paha_core.commands.generate import generate
@@ -92,7 +93,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
         )
 
 
-for command in (generate, evaluate, report, results):
+for command in (generate, evaluate, benchmark, report, results):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
 app.add_typer(train, name="train")

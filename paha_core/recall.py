@@ -22,7 +22,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "face_classifier": ("training_shards", "negative_samples", "univdm"),
     "non_face_classifier": ("training_shards", "negative_samples", "univdm"),
     "generated_clips": ("training_shards", "univdm", "face_classifier", "non_face_classifier"),
-    "benchmark": ("clips", "keypoints", "generated_clips"),
+    "pose_autoencoder": ("clips", "keypoints"),
+    "benchmark": ("clips", "keypoints", "generated_clips", "pose_autoencoder", "systems"),
 }
 
 

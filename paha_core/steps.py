@@ -279,13 +279,26 @@ def generate_clips(store: Store, preset: Preset) -> StepReport:
     return report_of(store, "generated_clips", results, {"Real, then generated": strip})
 
 
+def train_pose_autoencoder(
+    store: Store, preset: Preset, on_figures: OnFigures | None = None
+) -> StepReport:
+    """The space of FGD and Diversity, trained on the corpus' real poses."""
+    from paha_core.training import pose_autoencoder
+
+    prepare_torch(preset)
+    for dataset in preset.corpora.datasets:
+        require_manifest(store, "keypoints", dataset)
+    run = heard_by(pose_autoencoder.pose_run(store, preset), on_figures)
+    return trained(run, lambda: pose_autoencoder.train_pose_autoencoder(store, preset, run))
+
+
 def run_benchmark(store: Store, preset: Preset) -> StepReport:
     """Every metric of every system under one protocol."""
     from paha_core.benchmark import run
 
-    prepare_torch(preset)
+    device = prepare_torch(preset)
     before = run.load_results(store)
-    rows = run.run_benchmark(store, preset)
+    rows = run.run_benchmark(store, preset, workers=workers_of(preset), device=device)
     after = run.load_results(store)
     same = before is not None and after is not None and before[0] == after[0]
     missing: dict[str, int] = {}
@@ -338,7 +351,7 @@ class Step:
     run: Callable[..., StepReport]
     per_dataset: bool = False
     trains: bool = False
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str | int, ...] = ()
 
     @property
     def about(self) -> str:
@@ -358,8 +371,35 @@ STEPS: dict[str, Step] = {
     "face_classifier": Step(train_classifier, trains=True, arguments=("face",)),
     "non_face_classifier": Step(train_classifier, trains=True, arguments=("non_face",)),
     "generated_clips": Step(generate_clips),
+    "pose_autoencoder": Step(train_pose_autoencoder, trains=True),
     "benchmark": Step(run_benchmark),
     "report": Step(build_report),
+}
+
+
+def run_table(store: Store, preset: Preset, number: int) -> StepReport:
+    """One of the paper's tables: its rows generated, measured, and held against what it claims."""
+    from paha_core.benchmark.suite import run_suite
+
+    device = prepare_torch(preset)
+    result = run_suite(store, preset, number, workers=workers_of(preset), device=device)
+    verdicts = [cell.verdict for cell in result.comparisons]
+    counts = {f"cells {word}": verdicts.count(word) for word in dict.fromkeys(verdicts)}
+    return StepReport(
+        f"table{number}",
+        kept=sum(row.value is not None for row in result.rows),
+        rejected=sum(row.value is None for row in result.rows),
+        computed=int(result.computed),
+        reused=int(not result.computed),
+        figures={**counts, "table": result.markdown},
+        artifacts={"results": store.uri(result.path)},
+        data_version=result.fingerprint,
+    )
+
+
+# The tables that can be run; table 4 is the user study. On demand: no part of a whole run.
+TABLES: dict[str, Step] = {
+    f"table{number}": Step(run_table, arguments=(number,)) for number in (1, 2, 3, 5, 6, 7)
 }
 
 
@@ -376,12 +416,13 @@ def run_step(
     Raises `PresetError` for a bad preset and `StepError` for an unknown name, before anything is
     done.
     """
-    if name not in STEPS:
-        raise StepError(f"no step {name!r}: there are {', '.join(STEPS)}")
-    step, preset, store = STEPS[name], workspace.preset, workspace.store
+    known = STEPS | TABLES
+    if name not in known:
+        raise StepError(f"no step {name!r}: there are {', '.join(known)}")
+    step, preset, store = known[name], workspace.preset, workspace.store
     if step.per_dataset:
         names = preset.corpora.datasets if datasets is None else datasets
         return merged([step.run(store, preset, dataset) for dataset in names])
     if step.trains:
         return step.run(store, preset, *step.arguments, on_figures=on_figures)
-    return step.run(store, preset)
+    return step.run(store, preset, *step.arguments)

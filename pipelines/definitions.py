@@ -13,8 +13,10 @@ from assets import (
     latent_codec,
     negative_samples,
     par_masks,
+    pose_autoencoder,
     programmes,
     report,
+    tables,
     training_shards,
     univdm,
 )
@@ -33,12 +35,13 @@ STAGES = [
     negative_samples,
     classifiers,
     generated_clips,
+    pose_autoencoder,
     benchmark,
     report,
 ]
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules(STAGES),
+    assets=[*dg.load_assets_from_modules(STAGES), *tables.ALL],
     asset_checks=checks.ALL,
     jobs=jobs.ALL,
     schedules=schedules.ALL,

@@ -4,6 +4,7 @@ import socket
 
 import dagster as dg
 
+from paha_core.steps import TABLES as TABLE_STEPS
 from pipelines.partitions import whole_range
 from pipelines.resources import PRESET_TAG
 
@@ -20,9 +21,12 @@ EXECUTOR = dg.multiprocess_executor.configured(
 )
 
 
+TABLES = dg.AssetSelection.groups("tables")
+STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or by their own jobs
+
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
-    selection=dg.AssetSelection.all(),
+    selection=STAGES,
     description="From raw programmes to the report, with the preset of PAHA_PRESET (or demo).",
     tags=TAGS | whole_range(),
     executor_def=EXECUTOR,
@@ -30,7 +34,7 @@ full_rebuild = dg.define_asset_job(
 
 smoke_rebuild = dg.define_asset_job(
     "smoke_rebuild",
-    selection=dg.AssetSelection.all(),
+    selection=STAGES,
     description="The same graph in seconds, with the smoke preset and a store of its own.",
     tags=TAGS | whole_range() | {PRESET_TAG: "smoke"},
     executor_def=EXECUTOR,
@@ -38,10 +42,31 @@ smoke_rebuild = dg.define_asset_job(
 
 reevaluate = dg.define_asset_job(
     "reevaluate",
-    selection=dg.AssetSelection.assets("generated_clips").downstream(),
+    selection=dg.AssetSelection.assets(
+        "generated_clips", "pose_autoencoder", "benchmark", "report"
+    ),
     description="Generated clips, benchmark and report again, for the networks that are there.",
     tags=TAGS,
     executor_def=EXECUTOR,
 )
 
-ALL = [full_rebuild, smoke_rebuild, reevaluate]
+table_jobs = [
+    dg.define_asset_job(
+        f"{name}_suite",
+        selection=dg.AssetSelection.assets(name),
+        description=f"Table {name.removeprefix('table')} of the paper, on the networks there are.",
+        tags=TAGS,
+        executor_def=EXECUTOR,
+    )
+    for name in TABLE_STEPS
+]
+
+all_tables = dg.define_asset_job(
+    "all_tables",
+    selection=TABLES,
+    description="Every table of the paper that can be run; they share what they generate.",
+    tags=TAGS,
+    executor_def=EXECUTOR,
+)
+
+ALL = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables]

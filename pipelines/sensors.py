@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from paha_core.steps import Workspace
+from pipelines.jobs import reevaluate
 from pipelines.reaper import reap
 
 
@@ -15,4 +17,26 @@ def killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"ended {', '.join(reaped)}" if reaped else "every run has its process")
 
 
-ALL = [killed_runs]
+@dg.sensor(
+    job=reevaluate,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="A new checkpoint appeared: generate, measure and report again.",
+)
+def new_checkpoint(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.RunRequest | dg.SkipReason:
+    """One run for each set of networks; the cursor holds the last one that was seen."""
+    from paha_core.benchmark.history import NETWORKS, checkpoint_of
+
+    store = workspace.store
+    if not store.exists(f"checkpoints/{NETWORKS[-1]}/final/training.json"):
+        return dg.SkipReason(f"no trained networks in {store.url}")
+    found = checkpoint_of(store, workspace.preset)
+    if found == context.cursor:
+        return dg.SkipReason(f"checkpoint {found} has been seen")
+    context.update_cursor(found)
+    return dg.RunRequest(run_key=f"{store.url}#{found}", tags={"paha/checkpoint": found})
+
+
+ALL = [killed_runs, new_checkpoint]

@@ -6,7 +6,8 @@ video is never detected twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -27,23 +28,33 @@ NO_VIDEOS = "no generated clips: materialise `generated_clips` for this mode fir
 
 @dataclass(frozen=True)
 class Video:
-    """One held-out clip as one system shows it. Paths are relative to the store."""
+    """One clip as one system shows it. Paths are relative to the store."""
 
     system: str
-    clip_id: str  # dataset/speaker/interval
+    clip_id: str  # dataset/speaker/interval: whose voice is heard
     path: str
     sha256: str
     frames: int  # from the clip's start; the real video may be longer
     audio_path: str
     reference: str  # png; empty when unknown
     timing: Mapping[str, Any] | None = None  # the manifest's row, for TC
+    shows: str = ""  # the real clip that is seen, whose keypoints the stage has; else empty
+    seed: int = 0
 
     @property
     def dataset(self) -> str:
         return self.clip_id.split("/")[0]
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Of this video among all that are evaluated together."""
+        return self.system, self.clip_id, self.seed
 
-def collect_videos(store: Store, preset: Preset) -> dict[str, list[Video]]:
+
+Systems = dict[str, list[Video]]
+
+
+def collect_videos(store: Store, preset: Preset) -> Systems:
     """Videos by system: `real` first, then each mode of the preset (an empty list: not generated).
 
     `real` shows the clips that were generated, cut to the same length; before anything is
@@ -51,44 +62,51 @@ def collect_videos(store: Store, preset: Preset) -> dict[str, list[Video]]:
     """
     datasets = preset.corpora.datasets
     clips = {row["clip_id"]: row for row in kept_rows(store, "clips", datasets)}
-    systems: dict[str, list[Video]] = {"real": []}
+    systems: Systems = {"real": []}
     real: dict[str, Video] = {}
     for mode in preset.generation.modes:
         systems[mode] = []
         for row in kept_rows(store, "generated_clips", [mode]):
-            reference = row.get("reference") or ""
-            video = Video(
-                mode,
-                row["clip_id"],
-                row["path"],
-                row["sha256"],
-                int(row["frames"]),
-                row["audio_path"],
-                reference,
-                row,
-            )
+            video = generated_video(mode, row)
             systems[mode].append(video)
             clip = clips.get(row["clip_id"])
-            sha256 = clip["sha256"] if clip else sha256_json(row["real_path"])
-            real[row["clip_id"]] = Video(
-                "real",
-                row["clip_id"],
-                row["real_path"],
-                sha256,
-                int(row["frames"]),
-                row["audio_path"],
-                reference,
+            real[row["clip_id"]] = replace(
+                video,
+                system="real",
+                path=row["real_path"],
+                sha256=clip["sha256"] if clip else sha256_json(row["real_path"]),
+                timing=None,
+                shows=row["clip_id"],
             )
     if not real:
         held_out = [row for row in clips.values() if row["split"] == "test"]
         for row in held_out[: preset.generation.clips]:
-            frames = min(int(row.get("frames") or 10**9), preset.generation.max_frames)
-            audio = row.get("audio_path") or row["path"]
-            real[row["clip_id"]] = Video(
-                "real", row["clip_id"], row["path"], row["sha256"], frames, audio, ""
-            )
+            real[row["clip_id"]] = real_video(preset, row)
     systems["real"] = [real[clip_id] for clip_id in sorted(real)]
     return systems
+
+
+def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video:
+    """Of a row of the manifest `generated_clips`."""
+    return Video(
+        system,
+        row["clip_id"],
+        row["path"],
+        row["sha256"],
+        int(row["frames"]),
+        row["audio_path"],
+        row.get("reference") or "",
+        row,
+        seed=seed,
+    )
+
+
+def real_video(preset: Preset, row: Mapping[str, Any]) -> Video:
+    """Of a row of the manifest `clips`, as long as a generated video of it may be."""
+    frames = min(int(row.get("frames") or 10**9), preset.generation.max_frames)
+    audio = row.get("audio_path") or row["path"]
+    clip_id = row["clip_id"]
+    return Video("real", clip_id, row["path"], row["sha256"], frames, audio, "", shows=clip_id)
 
 
 class KeypointSource:
@@ -108,15 +126,23 @@ class KeypointSource:
 
     def of(self, video: Video) -> Keypoints | None:
         """Of a video, in pixels of the clip size."""
-        if video.system == "real":
-            return self.real(video.clip_id, video.frames)
-        rel = f"metrics/keypoints/{video.sha256}.parquet"
+        if video.shows:
+            return self.real(video.shows, video.frames)
+        return self._cached(video.sha256, lambda: load_frames(self.store, video))
+
+    def of_picture(self, rel: str) -> Keypoints:
+        """Of a picture in the store, one frame, in pixels of the clip size."""
+        data = self.store.read_bytes(rel)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return self._cached(sha256, lambda: load_picture(self.store, rel)[None])
+
+    def _cached(self, sha256: str, load: Callable[[], np.ndarray]) -> Keypoints:
+        rel = f"metrics/keypoints/{sha256}.parquet"
         if self.store.exists(rel):
             cached = self._load(rel)
             if self._same_detector(cached):
                 return cached
-        frames = at_clip_size(load_frames(self.store, video), self.preset.corpora.clip.size)
-        keypoints = self.detector.detect(frames)
+        keypoints = self.detector.detect(at_clip_size(load(), self.preset.corpora.clip.size))
         with self.store.writing(rel) as path:
             keypoints.save(path)
         return keypoints

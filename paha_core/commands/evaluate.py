@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, run_one
+from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, run_one, show
 from paha_core.step_report import StepError
-from paha_core.steps import Workspace
+from paha_core.steps import Workspace, run_step
 
 
-def evaluate(preset: PresetOption = "demo", store: StoreOption = "") -> None:
-    """Every metric of every system, for the clips that were generated."""
-    run_one("benchmark", preset, store)
+def evaluate(
+    preset: PresetOption = "demo",
+    store: StoreOption = "",
+    videos: Annotated[Path | None, typer.Option(help="Folder of another system's videos.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of their voices, same names.")] = None,
+    references: Annotated[Path | None, typer.Option(help="Folder of their portraits.")] = None,
+    name: Annotated[str, typer.Option(help="What that system is called.")] = "",
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Later runs are compared with this one.")
+    ] = False,
+) -> None:
+    """Every metric of every system, for the clips that were generated.
+
+    With --videos another system's outputs become a row of their own (docs/evaluate.md says how to
+    make them); a video named like a held-out clip is compared with that clip.
+
+    Examples:
+
+        paha evaluate
+
+        paha evaluate --videos s2g_out --audio voices --name S2G
+    """
+    with one_sentence():
+        workspace = Workspace(preset, store)
+        if videos is not None:
+            if audio is None or not name:
+                raise StepError("--videos needs --audio and --name")
+            _take_over(workspace, name, videos, audio, references)
+        elif audio is not None or references is not None or name:
+            raise StepError("--audio, --references and --name go with --videos")
+        show(run_step("pose_autoencoder", workspace))
+        run_step("benchmark", workspace)
+        from paha_core.benchmark import history
+        from paha_core.benchmark.run import load_results
+        from paha_core.commands.benchmark import show_table
+
+        stored = load_results(workspace.store)
+        if stored is not None:
+            show_table(0, stored[1])
+        if accept:
+            typer.echo(f"accepted {history.accept(workspace.store)}")
+        typer.echo(history.judge(workspace.store).words)
+
+
+def _take_over(
+    workspace: Workspace, name: str, videos: Path, audio: Path, references: Path | None
+) -> None:
+    from paha_core.benchmark.systems import ingest_system
+
+    rows = ingest_system(workspace.store, workspace.preset, name, videos, audio, references)
+    kept = [row for row in rows if row["status"] == "kept"]
+    known = sum(row["dataset"] != "external" for row in kept)
+    typer.echo(f"{name}: {len(kept)} of {len(rows)} videos, {known} of them of held-out clips")
+    for row in rows:
+        if row["status"] != "kept":
+            typer.echo(f"    {row['clip_id'].rsplit('/', 1)[1]}: {row['reason']}")
 
 
 def report(preset: PresetOption = "demo", store: StoreOption = "") -> None:

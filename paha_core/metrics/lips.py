@@ -11,6 +11,7 @@ FACE = slice(23, 91)
 _UPPER, _LOWER = [61, 62, 63], [67, 66, 65]  # inner lip, each above its partner
 _BRIDGE, _CHIN = 27, 8
 MIN_SHARE = 0.5
+STILL = 0.003  # face heights: what deviates less is a still mouth and the detector's jitter
 
 
 def mouth_openness(
@@ -52,8 +53,9 @@ def lip_correlation(
     a, b = (np.asarray(x[:length], np.float64) - np.mean(x[:length]) for x in (openness, truth))
     if b @ b < 1e-12:
         return None
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(np.clip(a @ b / scale, -1, 1)) if scale > 1e-12 else 0.0
+    if a.std() < STILL:
+        return 0.0
+    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 
 def resample_to_clip(

@@ -5,7 +5,7 @@ at 15 fps of the upper body and both hands, normalised by shoulder centre and wi
 setting, since a generated clip can be shorter than 34 frames at 15 fps (56 frames at 25 fps).
 
     windows = pose_windows(gesture_points(keypoints), window=34)
-    model = train_pose_autoencoder(windows, steps=2000, seed=0)
+    model, sha256 = load_autoencoder(data)  # trained by paha_core.training.pose_autoencoder
     features = pose_features(model, windows)
 """
 
@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paha_core.pose import layout
-from paha_core.progress import Progress
 
 if TYPE_CHECKING:
     from paha_core.pose.keypoints import Keypoints
@@ -167,46 +165,7 @@ def _conv(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1)
     return [conv, nn.GroupNorm(8, channels_out), nn.LeakyReLU(0.2)]
 
 
-# --- training and use -----------------------------------------------------------------------------
-
-
-def train_pose_autoencoder(
-    windows: np.ndarray, *, steps: int, seed: int = 0, batch: int = 64, learning_rate: float = 1e-3
-) -> PoseAutoencoder:
-    """Fit the autoencoder to real windows `[N, window, dim]`: L1 on the poses and on their
-    velocities (HA2G).
-
-    The same windows, settings and seed give the same weights on the same machine. Raises
-    `ValueError` below 2 windows.
-    """
-    if windows.ndim != 3 or len(windows) < 2:
-        raise ValueError(
-            f"the pose autoencoder needs at least 2 windows, got shape {windows.shape}"
-        )
-    data = torch.from_numpy(np.ascontiguousarray(windows, np.float32))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = PoseAutoencoder(window=data.shape[1], dim=data.shape[2])
-    model.mean.copy_(data.mean((0, 1)))
-    # A floor of 0.02 shoulder widths: a joint that never moves must not turn jitter into the main
-    # signal.
-    model.deviation.copy_(data.std((0, 1)).clamp_min(0.02))
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    picker = torch.Generator().manual_seed(seed)
-    model.train()
-    with Progress(steps, "pose_autoencoder", unit="step") as progress:
-        for _ in range(steps):
-            chosen = data[torch.randint(len(data), (min(batch, len(data)),), generator=picker)]
-            target = model.standardise(chosen)
-            output = model.decode(model.encode(chosen))
-            loss = F.l1_loss(output, target) + F.l1_loss(output.diff(dim=1), target.diff(dim=1))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.update()
-    return model.eval()
+# --- use -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -217,17 +176,8 @@ def pose_features(model: PoseAutoencoder, windows: np.ndarray) -> np.ndarray:
     return torch.cat(encoded).numpy() if encoded else np.zeros((0, FEATURES), np.float32)
 
 
-def autoencoder_bytes(model: PoseAutoencoder) -> tuple[bytes, str]:
-    """The weights as a safetensors file, and its sha256."""
-    from safetensors.torch import save
-
-    # No metadata: safetensors writes its entries in random order, and the hash would change.
-    data = save({k: v.contiguous() for k, v in model.state_dict().items()})
-    return data, hashlib.sha256(data).hexdigest()
-
-
 def load_autoencoder(data: bytes) -> tuple[PoseAutoencoder, str]:
-    """What `autoencoder_bytes` made: the model in eval mode and the file's sha256."""
+    """The model of a safetensors file, in eval mode, and the file's sha256."""
     from safetensors.torch import load
 
     state = load(data)

@@ -18,7 +18,7 @@ SCHEMA = pa.schema(
         (
             "system",
             pa.string(),
-        ),  # real | a mode | a control | another system's name | a suite's row
+        ),  # real | a mode | a control | any system's name
         ("dataset", pa.string()),  # pats | cnas | all
         ("metric", pa.string()),
         ("value", pa.float64()),  # null: missing, see `reason`

@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
-from paha_core.steps import STEPS
+from paha_core.steps import STEPS, TABLES
 from pipelines import jobs
 from pipelines.definitions import defs
 
@@ -18,7 +18,7 @@ def test_definitions_load():
 
 
 def test_every_step_is_an_asset_of_that_name():
-    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == set(STEPS)
+    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == {*STEPS, *TABLES}
 
 
 def test_loading_imports_nothing_heavy():
@@ -40,7 +40,7 @@ def test_the_worker_and_the_command_line_import_no_dagster():
 def test_every_asset_is_described_and_grouped():
     for node in defs.resolve_asset_graph().asset_nodes:
         assert node.description, node.key
-        assert node.group_name in {"data", "networks", "results"}
+        assert node.group_name in {"data", "networks", "results", "tables"}
         assert node.code_version
 
 
@@ -51,7 +51,18 @@ def test_jobs_resolve(job):
 
 def test_reevaluate_starts_at_the_generated_clips():
     keys = defs.resolve_job_def("reevaluate").asset_layer.selected_asset_keys
-    assert {key.path[-1] for key in keys} == {"generated_clips", "benchmark", "report"}
+    names = {"generated_clips", "pose_autoencoder", "benchmark", "report"}
+    assert {key.path[-1] for key in keys} == names
+
+
+def test_tables_run_on_demand_only():
+    whole = defs.resolve_job_def("full_rebuild").asset_layer.selected_asset_keys
+    assert {key.path[-1] for key in whole} == set(STEPS)
+    tables = defs.resolve_job_def("all_tables").asset_layer.selected_asset_keys
+    assert {key.path[-1] for key in tables} == set(TABLES)
+    for name in TABLES:
+        [only] = defs.resolve_job_def(f"{name}_suite").asset_layer.selected_asset_keys
+        assert only.path[-1] == name
 
 
 def test_device_steps_wait_for_the_gpu():

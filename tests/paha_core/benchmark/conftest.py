@@ -10,6 +10,7 @@ from synthetic import PixelDetector, make_store, make_truth, preset
 
 from paha_core.config import Preset
 from paha_core.store import Store
+from paha_core.training.pose_autoencoder import train_pose_autoencoder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +29,7 @@ def run_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A finished run with the studio's truth; tests only add to it."""
     store = make_store(tmp_path_factory.mktemp("run"))
     make_truth(store)
+    train_pose_autoencoder(store, preset())
     return store
 
 

@@ -31,6 +31,7 @@ CLIP_FRAMES = 75
 def preset() -> Preset:
     return Preset(
         name="synthetic",
+        workers=1,
         corpora={"studio": {}, "clip": {"size": SIZE}, "pats": {}, "cnas": {}},
         codec={"size": SMALL, "train": {"steps": 10}},
         audio={"encoder": "log_mel"},

@@ -4,6 +4,7 @@ import pytest
 from synthetic import PixelDetector
 
 from paha_core.benchmark.run import load_results, run_benchmark
+from paha_core.benchmark.systems import CONTROLS
 from paha_core.config import Preset
 from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow, table_to_rows
 from paha_core.store import Store
@@ -19,7 +20,8 @@ def rows(run_store: Store, run_preset: Preset) -> dict[tuple[str, str, str], Met
 
 
 def test_every_cell_is_there_with_a_value_or_a_reason(rows: dict) -> None:
-    systems, datasets = ("real", "unguided", "sequential", "differential"), ("all", "pats", "cnas")
+    systems = ("real", "unguided", "sequential", "differential", *CONTROLS)
+    datasets = ("all", "pats", "cnas")
     assert set(rows) == {(s, d, m) for s in systems for d in datasets for m in METRICS}
     for row in rows.values():
         assert row.protocol == PROTOCOL
@@ -32,7 +34,8 @@ def test_every_cell_is_there_with_a_value_or_a_reason(rows: dict) -> None:
 
 
 def test_missing_weights_are_a_missing_cell(rows: dict) -> None:
-    for metric, weights in (("sync_c", "SyncNet"), ("fvd", "I3D")):
+    expected = {"sync_c": "SyncNet", "sync_d": "SyncNet", "fvd": "I3D", "identity": "ArcFace"}
+    for metric, weights in expected.items():
         row = rows["sequential", "all", metric]
         assert row.value is None
         assert f"needs {weights}" in row.reason
@@ -53,9 +56,26 @@ def test_the_numbers_are_what_the_drawing_says(rows: dict) -> None:
     assert value("differential", "background_psnr") > 24
     assert value("real", "fgd") < value("unguided", "fgd")
     assert value("real", "sharpness_face") > value("unguided", "sharpness_face")
+    assert value("real", "identity_hog") > 0.8
+    assert value("differential", "fvd_random_r3d") > value("real", "fvd_random_r3d")
     assert rows["real", "all", "tc"].value is None
     assert value("unguided", "tc") == pytest.approx(4.9 / 4)
     assert value("differential", "tc_classifiers") == pytest.approx(1.5 / 4)
+
+
+def test_controls_say_what_a_number_is_worth(rows: dict) -> None:
+    def value(system: str, metric: str) -> float:
+        return rows[system, "all", metric].value
+
+    for metric in ("lip_correlation_truth", "lip_correlation"):
+        best = 1.0 if metric == "lip_correlation" else value("real", metric)
+        assert value("real_exchanged", metric) < best - 0.4
+        assert value("random_real", metric) < best - 0.4
+        assert value("frozen", metric) == 0
+    assert value("frozen", "bas") == 0
+    assert value("frozen", "beat_error") == 0.5
+    assert value("frozen", "diversity") < value("real", "diversity")
+    assert value("frozen", "background_psnr") > 24
 
 
 def test_extractors_are_named_with_their_hash(rows: dict) -> None:
@@ -69,7 +89,7 @@ def test_extractors_are_named_with_their_hash(rows: dict) -> None:
 def test_a_second_run_computes_nothing(
     rows: dict, run_store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paha_core.benchmark.run._evaluate", None)
+    monkeypatch.setattr("paha_core.benchmark.run.evaluate", None)
     assert run_benchmark(run_store, run_preset) == list(rows.values())
     assert table_to_rows(run_store.read_table("benchmark/results.parquet")) == list(rows.values())
 
@@ -85,14 +105,14 @@ def test_other_settings_reuse_detection_and_measurements(
     assert same == {key: row.value for key, row in rows.items()}
 
 
-def test_before_generation_only_real_has_numbers(data_store: Store, run_preset: Preset) -> None:
+def test_before_generation_only_real_videos_have_numbers(data_store: Store, run_preset: Preset) -> None:
     rows = run_benchmark(data_store, run_preset)
-    assert {row.system for row in rows if row.value is not None} == {"real"}
+    assert {row.system for row in rows if row.value is not None} == {"real", *CONTROLS}
     assert all(
         "no generated clips" in row.reason
         for row in rows
         if row.metric == "bas"
-        if row.system != "real"
+        if row.system in run_preset.generation.modes
     )
     truth = next(
         row for row in rows if row.metric == "lip_correlation_truth" and row.system == "real"

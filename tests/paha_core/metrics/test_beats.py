@@ -37,6 +37,12 @@ def test_a_frozen_video_has_no_motion_beats() -> None:
     assert len(motion_beats(np.ones((3, 5, 2)))) == 0
 
 
+def test_the_detectors_jitter_makes_no_beats() -> None:
+    jitter = np.random.default_rng(0).normal(0, 2e-4, (125, 49, 2))
+    assert len(motion_beats(jitter)) == 0
+    assert len(motion_beats(jitter, min_dip=0)) > 3
+
+
 def test_audio_beats_find_clicks() -> None:
     wave = np.zeros(32_000, np.float32)
     clicks = np.array([0.5, 1.0, 1.5])

@@ -44,9 +44,12 @@ def test_correlation_falls_with_the_shift() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_still_mouth_or_a_short_clip_has_no_correlation() -> None:
+def test_a_still_mouth_follows_nothing_and_a_short_clip_has_no_correlation() -> None:
     curve = np.random.default_rng(0).random(50)
-    assert lips.lip_correlation(np.ones(50), curve) is None
+    jitter = 1 + np.random.default_rng(1).normal(0, 0.001, 50)
+    assert lips.lip_correlation(np.ones(50), curve) == 0
+    assert lips.lip_correlation(jitter, curve) == 0
+    assert lips.lip_correlation(curve, np.ones(50)) is None
     assert lips.lip_correlation(curve[:10], curve) is None
 
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from paha_core.metrics import pose_features as pf
-from paha_core.metrics.frechet import frechet_of_features
 from paha_core.pose.keypoints import Keypoints
 
 
@@ -66,36 +65,3 @@ def test_the_longest_window_fits() -> None:
         assert len(pf.pose_windows(np.zeros((frames, 49, 2), np.float32), window=window)) >= 1
     assert pf.longest_window(64) == 34
     assert pf.longest_window(48) == 28
-
-
-@pytest.fixture(scope="module")
-def windows() -> np.ndarray:
-    poses = [pf.gesture_points(keypoints(75, seed)) for seed in range(40)]
-    return np.concatenate([pf.pose_windows(p, window=16) for p in poses])
-
-
-def test_training_is_seeded_and_saved_whole(windows: np.ndarray) -> None:
-    a, b = (pf.train_pose_autoencoder(windows, steps=5, seed=3) for _ in range(2))
-    (data, sha), (_, sha_b) = pf.autoencoder_bytes(a), pf.autoencoder_bytes(b)
-    assert sha == sha_b
-    loaded, loaded_sha = pf.load_autoencoder(data)
-    assert loaded_sha == sha
-    assert loaded.window == 16
-    features = pf.pose_features(a, windows)
-    assert features.shape == (len(windows), pf.FEATURES)
-    np.testing.assert_array_equal(pf.pose_features(loaded, windows), features)
-    assert pf.pose_features(a, windows[:0]).shape == (0, pf.FEATURES)
-
-
-def test_features_tell_gestures_from_noise(windows: np.ndarray) -> None:
-    model = pf.train_pose_autoencoder(windows, steps=60, seed=0)
-    half = len(windows) // 2
-    real, held_out = (
-        pf.pose_features(model, windows[:half]),
-        pf.pose_features(model, windows[half:]),
-    )
-    noise = windows[half:] + np.random.default_rng(0).normal(0, 0.2, windows[half:].shape)
-    frozen = np.repeat(windows[half:, :1], 16, axis=1)
-    floor = frechet_of_features(held_out, real)
-    assert frechet_of_features(pf.pose_features(model, noise), real) > floor
-    assert frechet_of_features(pf.pose_features(model, frozen), real) > floor

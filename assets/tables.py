@@ -1,0 +1,27 @@
+"""The paper's tables, one asset each: materialised on demand, no part of a whole run."""
+
+import dagster as dg
+
+from assets.metadata import materialized
+from paha_core.steps import TABLES, Workspace
+
+
+def _table(name: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        deps=["univdm", "face_classifier", "non_face_classifier", "pose_autoencoder", "clips"],
+        group_name="tables",
+        kinds={"pytorch", "parquet"},
+        code_version="1",
+        pool="gpu",
+        description=f"Table {name.removeprefix('table')} of the paper: its rows, and its claims.",
+    )
+    def table(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult:
+        return materialized(context, workspace, own_process=True)
+
+    return table
+
+
+ALL = [_table(name) for name in TABLES]

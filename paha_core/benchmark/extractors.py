@@ -1,0 +1,111 @@
+"""The networks that metrics look through, opened once, and why one is not there."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paha_core.benchmark.videos import Video, load_frames
+from paha_core.config import Preset
+from paha_core.store import Store
+
+if TYPE_CHECKING:
+    from paha_core.metrics.identity import FaceDescriptor
+    from paha_core.metrics.sync import SyncNet
+    from paha_core.metrics.video_features import VideoFeatures
+
+STAND_INS = {"fvd_random_r3d": "fvd", "identity_hog": "identity"}
+"""Metrics that stand in for another, under their own names."""
+
+
+class Extractors:
+    """What a preset's weights allow; each attribute is a network, or words for its absence."""
+
+    def __init__(self, preset: Preset, device: str = "cpu") -> None:
+        self.preset, self.device = preset, device
+
+    @cached_property
+    def syncnet(self) -> tuple[SyncNet, str] | str:
+        path = self.preset.benchmark.syncnet
+        if not path:
+            return "needs SyncNet weights: benchmark.syncnet names none"
+        from paha_core.metrics.sync import load_syncnet
+
+        return _or_reason(lambda: load_syncnet(path, self.device))
+
+    @cached_property
+    def faces(self) -> dict[str, FaceDescriptor | str]:
+        """Face descriptors by metric."""
+        from paha_core.metrics.identity import ArcFace, HogColour
+
+        path = self.preset.benchmark.arcface
+        missing = "needs ArcFace weights: benchmark.arcface names none"
+        real = _or_reason(lambda: ArcFace(path)) if path else missing
+        return {"identity": real, "identity_hog": HogColour()}
+
+    @cached_property
+    def spaces(self) -> dict[str, VideoFeatures | str]:
+        """Video feature spaces by metric."""
+        from paha_core.metrics.video_features import I3D, RandomR3D
+
+        path = self.preset.benchmark.i3d
+        missing = "needs I3D Kinetics-400 weights: benchmark.i3d names none"
+        real = _or_reason(lambda: I3D(path, self.device)) if path else missing
+        return {"fvd": real, "fvd_random_r3d": RandomR3D().to(self.device)}
+
+    @cached_property
+    def missing(self) -> dict[str, str]:
+        """Why a whole metric can't be had, by metric."""
+        found = {m: s for m, s in (self.faces | self.spaces).items() if isinstance(s, str)}
+        if isinstance(self.syncnet, str):
+            found |= dict.fromkeys(("sync_c", "sync_d"), self.syncnet)
+        return found
+
+    @cached_property
+    def named(self) -> dict[str, tuple[str, str]]:
+        """Name and weights' sha256 of each metric's network."""
+        there = (self.faces | self.spaces).items()
+        found = {m: (s.name, s.sha256) for m, s in there if not isinstance(s, str)}
+        if not isinstance(self.syncnet, str):
+            settings = self.preset.benchmark
+            track = f"tracks from {settings.min_track} frames, {settings.min_face} px"
+            name = f"SyncNet, mediapipe faces, {track}"
+            found |= dict.fromkeys(("sync_c", "sync_d"), (name, self.syncnet[1]))
+        return found
+
+    @cached_property
+    def per_video(self) -> dict[str, str]:
+        """What a single video's numbers depend on, for the key of their cache."""
+        names = {m: sha for m, (_, sha) in self.named.items() if m not in self.spaces}
+        settings = self.preset.benchmark
+        return names | {"track": f"{settings.min_track} {settings.min_face}"}
+
+    def features_path(self, metric: str, video: Video) -> str:
+        """Where the features of a video are kept, by its content and the network's weights."""
+        space = self.named[metric][1][:16]
+        return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
+
+    def video_features(self, store: Store, metric: str, video: Video) -> np.ndarray:
+        """Features `[N, D]` of a video's windows, kept by content; N may be 0."""
+        from paha_core.metrics.video_features import video_features
+
+        rel = self.features_path(metric, video)
+        if store.exists(rel):
+            with store.reading(rel) as path:
+                return np.asarray(np.load(path, allow_pickle=False))
+        space = self.spaces[metric]
+        assert not isinstance(space, str)
+        found = video_features(space, load_frames(store, video))
+        with store.writing(rel) as path, open(path, "wb") as file:
+            np.save(file, found)
+        return found
+
+
+def _or_reason(load: Any) -> Any:
+    """What `load` returns, or what it says when the file is not there or is another."""
+    try:
+        return load()
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
