@@ -109,7 +109,7 @@ def test_the_published_layout() -> None:
     assert sum(value.numel() for name, value in state.items() if "num_batches" not in name) > 13e6
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     assert shapes["netcnnlip.0.weight"] == (96, 3, 5, 7, 7)
-    assert shapes["netcnnlip.19.weight"] == (512, 256, 1, 6, 6)
+    assert shapes["netcnnlip.18.weight"] == (512, 256, 1, 6, 6)
     assert shapes["netcnnaud.18.weight"] == (512, 256, 5, 4)
     assert shapes["netfcaud.3.weight"] == shapes["netfclip.3.weight"] == (1024, 512)
 
