@@ -109,13 +109,21 @@ def finite_loss(store: Store, network: str) -> Outcome:
 
 
 def audio_swap(store: Store, classifier: str) -> Outcome:
-    """Putting in another clip's audio lowers the classifier's score. Else its guidance is noise."""
+    """Putting in other audio lowers the classifier's score. Else its guidance is noise."""
     rel = f"checkpoints/{classifier}/gate.json"
     if not store.exists(rel):
         return Outcome(False, f"no {rel}: {classifier} has not been tested")
     gate = store.read_json(rel)
+    moment = gate["moment"]
     figures = {name: gate[name] for name in ("share", "low", "high", "n")}
-    words = f"the score falls for {gate['share']:.0%} of {gate['n']} exchanged voices"
+    figures |= {f"moment {name}": moment[name] for name in ("share", "low", "high")}
+    if gate["shift"]:
+        figures["peak of the shift curve, frames"] = gate["shift"]["peak"]
+    words = (
+        f"of {gate['n']} windows the score falls for {gate['share']:.0%} with another clip's voice "
+        f"(95 % interval from {gate['low']:.0%}), for {moment['share']:.0%} with another moment's "
+        f"(from {moment['low']:.0%})"
+    )
     return Outcome(bool(gate["passed"]), words, figures)
 
 

@@ -111,6 +111,7 @@ def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> Ste
     if gate is not None and store.exists(gate):
         verdict = store.read_json(gate)
         figures |= {f"audio swap, {k}": verdict[k] for k in ("share", "low", "high", "n")}
+        figures |= {f"other moment, {k}": verdict["moment"][k] for k in ("share", "low", "high")}
         figures["audio swap, passed"] = str(verdict["passed"])
     curve = pictures.curve(store, run.name, fresh=done)
     return StepReport(

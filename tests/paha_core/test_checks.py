@@ -79,11 +79,14 @@ def test_losses_are_finite_and_held_out_loss_is_there(store, lines, passed):
 
 def test_the_gate_is_read(store):
     assert not checks.audio_swap(store, "face_classifier").passed
-    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40}
-    store.write_json("checkpoints/face_classifier/gate.json", gate)
+    moment = {"share": 0.7, "low": 0.6, "high": 0.8}
+    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40, "moment": moment}
+    store.write_json("checkpoints/face_classifier/gate.json", gate | {"shift": {"peak": 1}})
     found = checks.audio_swap(store, "face_classifier")
     assert found.passed
-    assert "80% of 40" in found.words
+    assert "of 40 windows the score falls for 80%" in found.words
+    assert found.figures["moment low"] == 0.6
+    assert found.figures["peak of the shift curve, frames"] == 1
 
 
 def test_videos_last_as_long_as_their_sound(store, preset):

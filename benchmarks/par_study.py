@@ -1,0 +1,190 @@
+"""Does PAR help, and does the voice matter? (paper 4.1.2, table 3's row "w/o PAR"; DESIGN 6)
+
+UniVDM is trained with the PAR loss and with the plain one, from the same seed on the same data for
+the same number of steps, several seeds each. Then held-out clips are denoised at fixed timesteps
+with fixed noise, and the plain squared error is compared region by region, with the right voice and
+with that of another moment. Training resumes and finished runs are kept, so the study can be
+stopped at any time.
+
+    paha run training_shards --preset study        # once: the corpus, its codec and its shards
+    python benchmarks/par_study.py --preset study --seeds 3 --out docs/results/par_study.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paha_core.config import Preset
+from paha_core.inference.sampling import training_scheduler
+from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.reference_encoder import open_reference_encoder
+from paha_core.models.univdm import UniVDM, network_input
+from paha_core.par import FACE_BIT, HANDS_BIT
+from paha_core.shards.reader import ShardReader
+from paha_core.shards.windows import Batch, WindowBatches
+from paha_core.stages import kept_rows
+from paha_core.steps import Workspace, prepare_torch
+from paha_core.store import Store, sha256_json
+from paha_core.training.codec import load_codec
+from paha_core.training.loop import Run, fit, step_generator
+from paha_core.training.univdm import UniVDMTask, new_univdm
+
+LEVELS = (100, 300, 500, 700, 900)
+REGIONS = ("face", "mouth", "hands", "rest")
+BATCHES, WINDOWS = 12, 16
+
+
+def variant(preset: Preset, par: bool, seed: int) -> Preset:
+    train = preset.univdm.train.model_copy(update={"seed": seed})
+    univdm = preset.univdm.model_copy(update={"par": par, "train": train})
+    return preset.model_copy(update={"univdm": univdm})
+
+
+def train(store: Store, preset: Preset, par: bool, seed: int) -> UniVDM:
+    """The variant's network, trained unless it is there already."""
+    config, margin = preset.univdm, preset.audio.margin
+    rows = kept_rows(store, "training_shards", preset.corpora.datasets)
+    settings = [config.settings(), [row["fingerprint"] for row in rows]]
+    name = f"studies/par-{'on' if par else 'off'}-{seed}"
+    run = Run(store, name, sha256_json(settings), log_every=50)
+    if not run.is_done():
+        encoders = (
+            load_codec(store, preset),
+            open_audio_encoder(preset.audio),
+            open_reference_encoder(preset.reference),
+        )
+        batches, held_out = (
+            WindowBatches(
+                ShardReader(store, preset.corpora.datasets, split),
+                *(config.train.batch, config.train.frames, margin, seed),
+            )
+            for split in ("train", "test")
+        )
+        model = new_univdm(preset, *encoders)
+        fit(UniVDMTask(model, config, batches, [held_out.batch_at(0)]), config.train, run)
+    with store.reading_folder(run.final) as folder:
+        return UniVDM.from_pretrained(folder, use_safetensors=True).eval()
+
+
+def regions_of(batch: Batch) -> dict[str, torch.Tensor]:
+    """Cells [b, f, h, w] of each region; the mouth is the lower half of the face box's face."""
+    face = batch.regions & FACE_BIT > 0
+    hands = batch.regions & HANDS_BIT > 0
+    box = batch.face_mask > 0
+    rows = torch.arange(box.shape[1])[None, :, None].expand_as(box)
+    top = torch.where(box, rows, box.shape[1]).amin(dim=(1, 2), keepdim=True)
+    bottom = torch.where(box, rows, -1).amax(dim=(1, 2), keepdim=True)
+    mouth = face & (box & (rows > (top + bottom) / 2))[:, None]
+    return {"face": face, "mouth": mouth, "hands": hands, "rest": ~(face | hands)}
+
+
+@torch.no_grad()
+def errors(model: UniVDM, preset: Preset, batches: list[Batch], exchanged: bool) -> np.ndarray:
+    """Plain squared error by window and region, mean over the levels, [windows, regions]."""
+    scheduler = training_scheduler(preset.univdm)
+    epsilon = preset.univdm.prediction == "epsilon"
+    found = []
+    for i, batch in enumerate(batches):
+        audio = batch.mismatched_audio if exchanged else batch.audio
+        masks = regions_of(batch)
+        by_level = []
+        for level in LEVELS:
+            noise = torch.randn(batch.latents.shape, generator=step_generator(9, 1000 * i + level))
+            timestep = torch.full((len(batch.keys),), level)
+            noisy = scheduler.add_noise(batch.latents, noise, timestep)
+            given = batch.reference_latents, batch.reference_embedding, audio
+            predicted = model(network_input(noisy, None), timestep, *given)
+            target = noise if epsilon else scheduler.get_velocity(batch.latents, noise, timestep)
+            squared = (predicted - target).square().mean(dim=1)
+            sums = [(squared * m).sum((1, 2, 3)) / m.sum((1, 2, 3)) for m in masks.values()]
+            by_level.append(torch.stack(sums, dim=1))
+        found.append(torch.stack(by_level).mean(dim=0))
+    return torch.cat(found).numpy()
+
+
+def report(results: dict[str, np.ndarray], seeds: int, preset: Preset, command: str) -> str:
+    """The two tables as Markdown; differences are paired by window."""
+    steps = preset.univdm.train.steps
+    lines = [
+        "# PAR, and the voice",
+        "",
+        f"Made by `{command}`. {steps} steps of {preset.univdm.train.frames}-frame windows a run, "
+        f"{BATCHES * WINDOWS} held-out windows, plain squared error of the prediction, mean over "
+        f"timesteps {', '.join(map(str, LEVELS))} without a first frame.",
+        "",
+        "## With the PAR loss against the plain one",
+        "",
+        "| seed | region | plain loss | PAR loss | change | standard error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for seed in range(seeds):
+        off, on = results[f"off-{seed}"], results[f"on-{seed}"]
+        for k, region in enumerate(REGIONS):
+            lines.append(f"| {seed} | {region} | {_compared(off[:, k], on[:, k])}")
+    for k, region in enumerate(REGIONS):
+        off = np.concatenate([results[f"off-{s}"][:, k] for s in range(seeds)])
+        on = np.concatenate([results[f"on-{s}"][:, k] for s in range(seeds)])
+        lines.append(f"| all | {region} | {_compared(off, on)}")
+    lines += [
+        "",
+        "## The right voice against another moment's (networks with PAR, all seeds)",
+        "",
+        "| region | other voice | right voice | change | standard error |",
+        "|---|---|---|---|---|",
+    ]
+    for k, region in enumerate(REGIONS):
+        wrong = np.concatenate([results[f"exchanged-{s}"][:, k] for s in range(seeds)])
+        right = np.concatenate([results[f"on-{s}"][:, k] for s in range(seeds)])
+        lines.append(f"| {region} | {_compared(wrong, right)}")
+    return "\n".join(lines) + "\n"
+
+
+def _compared(before: np.ndarray, after: np.ndarray) -> str:
+    good = np.isfinite(before) & np.isfinite(after)
+    before, after = before[good], after[good]
+    change = after - before
+    error = change.std(ddof=1) / np.sqrt(len(change))
+    share = change.mean() / before.mean()
+    return (
+        f"{before.mean():.4f} | {after.mean():.4f} | {change.mean():+.4f} ({share:+.1%}) "
+        f"| {error:.4f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="study")
+    parser.add_argument("--store", default="")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/par_study.md"))
+    given = parser.parse_args()
+    workspace = Workspace(given.preset, given.store)
+    store, preset = workspace.store, workspace.preset
+    prepare_torch(preset)
+    reader = ShardReader(store, preset.corpora.datasets, "test")
+    frames, margin = preset.univdm.train.frames, preset.audio.margin
+    windows = WindowBatches(reader, WINDOWS, frames, margin, 11)
+    held_out = [windows.batch_at(i) for i in range(BATCHES)]
+    results: dict[str, np.ndarray] = {}
+    for seed in range(given.seeds):
+        for par in (True, False):
+            chosen = variant(preset, par, seed)
+            model = train(store, chosen, par, seed)
+            results[f"{'on' if par else 'off'}-{seed}"] = errors(model, chosen, held_out, False)
+            if par:
+                results[f"exchanged-{seed}"] = errors(model, chosen, held_out, True)
+        command = f"python benchmarks/par_study.py --preset {preset.name} --seeds {seed + 1}"
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(report(results, seed + 1, preset, command))
+        raw = {name: value.mean(axis=0).tolist() for name, value in results.items()}
+        given.out.with_suffix(".json").write_text(json.dumps(raw, indent=1))
+        print(given.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
