@@ -88,6 +88,18 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
     return check
 
 
+@dg.asset_check(asset="benchmark")
+def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
+    """No metric is worse than at the last accepted checkpoint by more than both intervals."""
+    from paha_core.benchmark import history
+
+    verdict = history.judge(workspace.store)
+    figures = {"evaluations": verdict.evaluations, "against": verdict.against or "nothing"}
+    figures |= {f"{r.system} {r.metric}": f"{r.before:g} to {r.now:g}" for r in verdict.regressions}
+    outcome = Outcome(not verdict.regressions, verdict.words, dict(figures))
+    return _result(outcome, dg.AssetCheckSeverity.WARN)
+
+
 ALL = [
     split_leakage,
     keypoint_coverage,
