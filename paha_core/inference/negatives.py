@@ -22,7 +22,7 @@ from paha_core.progress import Progress
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
 from paha_core.shards.writer import write_index, write_shards
-from paha_core.stages import KEPT, StageResult, clip_key, read_manifest
+from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manifest
 from paha_core.store import Store, sha256_json
 from paha_core.training.univdm import load_univdm
 
@@ -67,7 +67,12 @@ def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[st
     datasets = preset.corpora.datasets
     results = {}
     for dataset in datasets:
-        readers = {split: ShardReader(store, [dataset], split) for split in ("train", "test")}
+        present = {row["split"] for row in kept_rows(store, "training_shards", [dataset])}
+        readers = {
+            split: ShardReader(store, [dataset], split)
+            for split in ("train", "test")
+            if split in present
+        }
         groups = [
             group
             for split, reader in readers.items()
