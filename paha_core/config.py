@@ -112,8 +112,8 @@ class PoseConfig(Section):
     """Whole-body keypoints and face boxes (DESIGN 5)."""
 
     detector: Literal["mediapipe", "dwpose"] = "mediapipe"
-    dwpose_pose: str | None = Field(None, description="path of the DWPose-l 384x288 ONNX file")
-    dwpose_person: str | None = Field(None, description="path of the YOLOX ONNX file")
+    dwpose_pose: str | None = Field(None, description="path or URL of the DWPose-l 384x288 ONNX")
+    dwpose_person: str | None = Field(None, description="path or URL of the YOLOX ONNX file")
     device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     batch: int = Field(16, ge=1, description="crops per network call (dwpose)")
     model_complexity: int = Field(
@@ -121,12 +121,22 @@ class PoseConfig(Section):
     )
     face_box_scale: float = Field(1.2, ge=1)
     max_face_gap: int = Field(5, ge=0, description="frames of a face dropout that are bridged")
+    face_source: Literal["auto", "mediapipe", "keypoints"] = Field(
+        "auto", description="what face boxes come from; auto: keypoints if they are DWPose's"
+    )
 
     @model_validator(mode="after")
     def _weights(self) -> PoseConfig:
         if self.detector == "dwpose" and not (self.dwpose_pose and self.dwpose_person):
             raise ValueError("pose.detector dwpose needs `dwpose_pose` and `dwpose_person`")
         return self
+
+    @property
+    def faces_from_keypoints(self) -> bool:
+        """Whether face boxes are the extent of the 68 face points, and not MediaPipe's own."""
+        if self.face_source == "auto":
+            return self.detector == "dwpose"
+        return self.face_source == "keypoints"
 
 
 class ParConfig(Section):
@@ -143,6 +153,9 @@ class ParConfig(Section):
 
 class ShardConfig(Section):
     clips_per_shard: int = Field(64, ge=1)
+    shard_bytes: int = Field(
+        256 << 20, ge=1, description="a shard that has this many is full; the last clip may exceed"
+    )
     reference_frames: int = Field(
         8, ge=1, description="frames of a clip with a stored image embedding"
     )
@@ -313,10 +326,22 @@ class GenerationConfig(Section):
         "sequential",
         "differential",
     )
+    force_guidance: bool = Field(
+        False, description="guide also by a classifier that failed its audio-swap gate"
+    )
+    long_video: Literal["chain", "sliding_window"] = Field(
+        "chain", description="sliding_window: earlier methods' average of overlaps, unguided only"
+    )
     cfg_scale: float = Field(1.0, ge=0)
     clips: int = Field(16, ge=1, description="held-out clips that are generated")
     max_frames: int = Field(375, ge=2)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _baseline(self) -> GenerationConfig:
+        if self.long_video == "sliding_window" and self.modes != ("unguided",):
+            raise ValueError("long_video sliding_window goes with modes: [unguided] alone")
+        return self
 
 
 class SuiteConfig(Section):
@@ -343,7 +368,6 @@ class BenchmarkConfig(Section):
 
 class Preset(Section):
     name: str
-    seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's choice")
     workers: int = Field(0, ge=0, description="processes for per-clip work; 0: one per core")

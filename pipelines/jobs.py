@@ -4,6 +4,7 @@ import socket
 
 import dagster as dg
 
+from assets.generate_video import generate_video
 from paha_core.steps import TABLES as TABLE_STEPS
 from pipelines.partitions import whole_range
 from pipelines.resources import PRESET_TAG
@@ -69,4 +70,14 @@ all_tables = dg.define_asset_job(
     executor_def=EXECUTOR,
 )
 
-ALL = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables]
+
+@dg.job(
+    description="A picture and a voice of your own to a video, by the networks of a run.",
+    tags=TAGS,
+    executor_def=EXECUTOR,
+)
+def generate() -> None:
+    generate_video()
+
+
+ALL = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables, generate]

@@ -11,7 +11,9 @@ import torch
 
 from paha_core.config import Preset
 from paha_core.inference.guidance import Mode
-from paha_core.inference.pipeline import PahaPipeline, describe, resize
+from paha_core.inference.guide import failed_gates
+from paha_core.inference.inputs import resize
+from paha_core.inference.pipeline import PahaPipeline, describe
 from paha_core.inference.sampling import Conditions
 from paha_core.media.audio import write_wav
 from paha_core.media.video import read_frames, write_video
@@ -29,12 +31,13 @@ from paha_core.stages import (
 )
 from paha_core.store import Store, sha256_file, sha256_json
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 STAGE = "generated_clips"
 GENERATED_SCHEMA = stage_schema(
     pa.schema(
         [
             ("mode", pa.string()),
+            ("gates_failed", pa.string()),  # classifiers that guided without having passed
             ("frames", pa.int32()),
             ("audio_path", pa.string()),  # what is heard, cut to the video's length
             ("real_path", pa.string()),  # the held-out clip
@@ -151,7 +154,8 @@ def generate_batch(
         mode=mode,
         seed=preset.generation.seed,
     )
-    described = describe(pipeline, made)
+    failed = [] if mode == "unguided" else failed_gates(pipeline.gates)
+    described = describe(pipeline, made.trace, made.seconds) | {"gates_failed": failed}
     rows = []
     for clip, video in zip(clips, made.frames, strict=True):
         path = f"{clip.stem}.{mode}.mp4"
@@ -167,6 +171,7 @@ def generate_batch(
                 "path": path,
                 "sha256": sha256,
                 "mode": mode,
+                "gates_failed": ", ".join(failed),
                 "frames": clip.frames,
                 "audio_path": f"{clip.stem}.wav",
                 "real_path": clip.real_path,

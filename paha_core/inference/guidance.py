@@ -29,13 +29,24 @@ class Guided:
     non_face: torch.Tensor  # equation 8
     face: torch.Tensor  # equation 9
     both: torch.Tensor  # equation 10
-    face_logit: float
-    non_face_logit: float
+    face_logit: torch.Tensor  # [b], before the step
+    non_face_logit: torch.Tensor  # [b]
 
-    def update_norm(self, latents: torch.Tensor) -> float:
-        """|update| / |z|: what every run logs, since the lambdas were tuned for the paper's
-        weights."""
-        return float((self.both - latents).norm() / latents.norm())
+    def figures(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What every run logs of a step, since the lambdas were tuned for the paper's weights:
+        logits, and |update| / |z| of each region and of both; means over the batch."""
+
+        def moved(state: torch.Tensor) -> torch.Tensor:
+            norms = (state - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
+            return norms.mean()
+
+        return {
+            "update": moved(self.both),
+            "face_update": moved(self.face),
+            "non_face_update": moved(self.non_face),
+            "face_logit": self.face_logit.mean(),
+            "non_face_logit": self.non_face_logit.mean(),
+        }
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class Guidance:
     def step(
         self, solver: Solver, latents: torch.Tensor, timestep: torch.Tensor, sigma: float
     ) -> tuple[torch.Tensor, Guided]:
-        """One guided solve: equation 11 (sequential) or 12 (differential).
+        """One guided solve, a pass through algorithm 1: equation 11 (sequential) or 12
+        (differential).
 
         Lines 3 and 8 of algorithm 1 are the same call one index apart; taken literally the guided
         state would be thrown away. So there is one solve a step, from the guided state.
@@ -96,7 +108,7 @@ class Guidance:
         classifier leaked into the other's region through the network.
         """
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
-        if self.config.form == "printed":
+        if self.config.form == "printed":  # equation 12 to the letter
             return both + self.config.differential * (non_face * face_mask + face * non_face_mask)
         leak = (face - both) * face_mask + (non_face - both) * non_face_mask
         return both + self.config.differential * leak
@@ -104,14 +116,17 @@ class Guidance:
 
 def energy_gradient(
     logit: Logit, latents: torch.Tensor, timestep: torch.Tensor
-) -> tuple[torch.Tensor, float]:
-    """The gradient of E = softplus(-logit) with respect to the latents, in float32, and the mean
-    logit."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of E = softplus(-logit) with respect to the latents, taken in float32, and the
+    logit [b].
+
+    Of the input only: `ClassifierLogit`'s weights ask for none.
+    """
     with torch.enable_grad():
         point = latents.detach().float().requires_grad_(True)
         value = logit(point, timestep)
         (gradient,) = torch.autograd.grad(F.softplus(-value.float()).sum(), point)
-    return gradient.to(latents.dtype), float(value.detach().mean())
+    return gradient.to(latents.dtype), value.detach().float()
 
 
 def solve_together(

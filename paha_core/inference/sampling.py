@@ -8,8 +8,7 @@ again, which would drift in colour. So every segment after the first adds `frame
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +16,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from paha_core.config import UniVDMConfig
 from paha_core.inference.guidance import Guidance
+from paha_core.inference.halves import halves, on_each
 from paha_core.models.univdm import UniVDM, network_input
 
 
@@ -64,6 +64,12 @@ class Conditions:
         index = torch.arange(start, start + frames).clamp(max=self.audio.shape[1] - 1)
         return replace(self, audio=self.audio[:, index])
 
+    def rows(self, rows: slice) -> Conditions:
+        """Those of some of the batch's videos."""
+        return Conditions(
+            self.reference_latents[rows], self.reference_embedding[rows], self.audio[rows]
+        )
+
     def repeated(self, times: int) -> Conditions:
         """The same for several states of every video, batched together."""
         if times == 1:
@@ -94,24 +100,44 @@ class Trace:
     segments: int = 0
     steps: list[dict[str, float]] = field(default_factory=list)
 
+    def add(self, parts: list[Trace], rows: list[int]) -> None:
+        """A segment that was made in `parts` of so many `rows` each, side by side.
 
-_HALVES = ThreadPoolExecutor(2, thread_name_prefix="half-batch")
+        Times are those of the slower part; figures of a step are means over the batch.
+        """
+        slowest = max(parts, key=lambda part: part.solver + part.classifiers)
+        self.solver += slowest.solver
+        self.classifiers += slowest.classifiers
+        self.segments += 1
+        shares = [n / sum(rows) for n in rows]
+        for step in zip(*(part.steps for part in parts), strict=True):
+            self.steps.append(
+                {
+                    name: sum(share * part[name] for share, part in zip(shares, step, strict=True))
+                    for name in step[0]
+                }
+            )
 
-GuidanceFor = Callable[[Conditions, torch.Tensor | None], Guidance | None]
-"""Makes a segment's guidance from its conditions and its first frame's latents (None: the
-reference)."""
+
+GuidanceFor = Callable[[Conditions, slice], Guidance]
+"""Makes the guidance of one segment from the conditions of the rows `slice` of the batch."""
 
 
 class Sampler:
-    """DDIM over a UniVDM."""
+    """DDIM over a UniVDM; `bf16` runs the network in bfloat16 and keeps the latents in float32."""
 
     def __init__(
-        self, model: UniVDM, config: UniVDMConfig, steps: int, cfg_scale: float = 1.0
+        self,
+        model: UniVDM,
+        config: UniVDMConfig,
+        steps: int,
+        cfg_scale: float = 1.0,
+        bf16: bool = False,
     ) -> None:
         self.model = model.eval()
         self.scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
         self.scheduler.set_timesteps(steps)
-        self.cfg_scale = cfg_scale
+        self.cfg_scale, self.bf16 = cfg_scale, bf16
 
     @torch.no_grad()
     def segment(
@@ -126,6 +152,7 @@ class Sampler:
         latents = noise
         steps = len(self.scheduler.timesteps)
         solver_time = 0.0
+        figures: list[dict[str, torch.Tensor]] = []
 
         def solve(state: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             nonlocal solver_time
@@ -140,21 +167,15 @@ class Sampler:
             if guidance is not None and guidance.acts_at(index, steps):
                 sigma = float((1 - self.scheduler.alphas_cumprod[int(t)]) ** 0.5)
                 moved, guided = guidance.step(solve, latents, timestep, sigma)
-                trace.steps.append(
-                    {
-                        "timestep": float(t),
-                        "update": guided.update_norm(latents),
-                        "face_logit": guided.face_logit,
-                        "non_face_logit": guided.non_face_logit,
-                    }
-                )
+                figures.append({"timestep": t} | guided.figures(latents))
                 latents = moved
             else:
                 latents = solve(latents, timestep)
             spent = time.perf_counter() - started
             trace.classifiers += spent - (solver_time - before)
         trace.solver += solver_time
-        trace.segments += 1
+        # Read at the end: a device would have to stop for each.
+        trace.steps += [{name: float(x) for name, x in step.items()} for step in figures]
         return latents
 
     def solve(
@@ -168,12 +189,31 @@ class Sampler:
         times = latents.shape[0] // conditions.audio.shape[0]
         given = conditions.repeated(times)
         first = first_frame if first_frame is None else first_frame.repeat(times, 1, 1, 1)
-        noise = self._predict(latents, timestep, given, first)
-        if self.cfg_scale != 1:
-            plain = self._predict(latents, timestep, given.dropped(), first)
-            noise = plain + self.cfg_scale * (noise - plain)
-        return self.scheduler.step(noise, int(timestep[0]), latents).prev_sample
+        said = self.output(latents, timestep, given, first)
+        return self.scheduler.step(said, int(timestep[0]), latents).prev_sample
 
+    def output(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        given: Conditions,
+        first: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """What the network says of noisy `latents` [b, C, f, h, w] (noise or v, as trained), with
+        classifier-free guidance; two threads share the states of a batch of one as well."""
+
+        def some(rows: slice) -> torch.Tensor:
+            part, state, at = given.rows(rows), latents[rows], timestep[rows]
+            start = None if first is None else first[rows]
+            said = self._predict(state, at, part, start)
+            if self.cfg_scale == 1:
+                return said
+            plain = self._predict(state, at, part.dropped(), start)
+            return plain + self.cfg_scale * (said - plain)
+
+        return torch.cat(on_each(some, halves(len(latents), latents.device)))
+
+    @torch.no_grad()
     def _predict(
         self,
         latents: torch.Tensor,
@@ -181,24 +221,62 @@ class Sampler:
         given: Conditions,
         first: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The network's output; on a CPU each half of the batch on a thread of its own, which small
-        networks use better than PyTorch's threads inside each operation."""
-        arguments = (
-            network_input(latents, first),
-            timestep,
-            given.reference_latents,
-            given.reference_embedding,
-            given.audio,
-        )
-        if latents.device.type != "cpu" or len(latents) < 2:
-            return self.model(*arguments)
-        halves = zip(*(argument.chunk(2) for argument in arguments), strict=True)
-        return torch.cat(list(_HALVES.map(lambda half: self._on_one_thread(*half), halves)))
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
+            said = self.model(
+                network_input(latents, first),
+                timestep,
+                given.reference_latents,
+                given.reference_embedding,
+                given.audio,
+            )
+        return said.float()
 
-    @torch.no_grad()
-    def _on_one_thread(self, *arguments: torch.Tensor) -> torch.Tensor:
-        torch.set_num_threads(1)
-        return self.model(*arguments)
+    def segments(
+        self,
+        conditions: Conditions,
+        segment_frames: int,
+        generator: torch.Generator,
+        *,
+        first_frame: torch.Tensor | None = None,
+        guidance_for: GuidanceFor | None = None,
+        trace: Trace | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """The latents [b, C, f, h, w] that each chained segment adds, together one for each audio
+        window.
+
+        `first_frame` [b, C, h, w] is the video's frame 0, if it is known; without it the video
+        starts from pure noise and the reference. The noise comes from `generator` on the CPU, so
+        that a seed means the same noise on any machine. On a CPU each half of the batch is made on
+        a thread of its own, solver and classifiers alike.
+        """
+        trace = trace if trace is not None else Trace()
+        left = conditions.audio.shape[1]
+        shape, device = conditions.reference_latents.shape, self.model.device
+        parts = halves(shape[0], device)
+        last = first_frame
+        for k in range(segment_count(left, segment_frames)):
+            given = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
+            drawn = torch.randn(shape[0], shape[1], segment_frames, *shape[2:], generator=generator)
+            noise = drawn.to(device)
+
+            def make(
+                rows: slice,
+                given: Conditions = given,
+                noise: torch.Tensor = noise,
+                last: torch.Tensor | None = last,
+            ) -> tuple[torch.Tensor, Trace]:
+                some, traced = given.rows(rows), Trace()
+                guidance = guidance_for(some, rows) if guidance_for else None
+                first = None if last is None else last[rows]
+                return self.segment(noise[rows], some, first, guidance, traced), traced
+
+            pieces = on_each(make, parts)
+            trace.add([traced for _, traced in pieces], [len(piece) for piece, _ in pieces])
+            made = torch.cat([piece for piece, _ in pieces])
+            last = made[:, :, -1]
+            new = (made if k == 0 else made[:, :, 1:])[:, :, :left]
+            left -= new.shape[2]
+            yield new
 
     def video(
         self,
@@ -208,30 +286,18 @@ class Sampler:
         *,
         first_frame: torch.Tensor | None = None,
         guidance_for: GuidanceFor | None = None,
-        on_segment: Callable[[int, int], None] = lambda done, total: None,
         trace: Trace | None = None,
     ) -> torch.Tensor:
-        """Latents [b, C, f, h, w] for all `f` audio windows, by chained segments.
-
-        `first_frame` [b, C, h, w] is the video's frame 0, if it is known; without it the video
-        starts from pure noise and the reference. The noise comes from `generator` on the CPU, so
-        that a seed means the same noise on any machine.
-        """
-        trace = trace if trace is not None else Trace()
-        frames = conditions.audio.shape[1]
-        total = segment_count(frames, segment_frames)
-        shape = conditions.reference_latents.shape
-        pieces: list[torch.Tensor] = []
-        last = first_frame
-        for k in range(total):
-            part = conditions.part(k * (segment_frames - 1), segment_frames)
-            noise = torch.randn(shape[0], shape[1], segment_frames, *shape[2:], generator=generator)
-            guidance = guidance_for(part, last) if guidance_for else None
-            made = self.segment(noise.to(conditions.audio.device), part, last, guidance, trace)
-            pieces.append(made if k == 0 else made[:, :, 1:])
-            last = made[:, :, -1]
-            on_segment(k + 1, total)
-        return torch.cat(pieces, dim=2)[:, :, :frames]
+        """Latents [b, C, f, h, w] for all `f` audio windows: the segments as one."""
+        pieces = self.segments(
+            conditions,
+            segment_frames,
+            generator,
+            first_frame=first_frame,
+            guidance_for=guidance_for,
+            trace=trace,
+        )
+        return torch.cat(list(pieces), dim=2)
 
 
 def segment_count(frames: int, segment_frames: int) -> int:

@@ -13,8 +13,11 @@ from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
 Wave = NDArray[np.float32]
 
 
-def read_audio(path: str | Path, sample_rate: int = 16000) -> Wave:
-    """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz.
+def read_audio(
+    path: str | Path, sample_rate: int = 16000, seconds: float | None = None
+) -> Wave:
+    """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz,
+    or its first `seconds`.
 
     Sample 0 is the file's time 0: a track that starts later gets silence in front, so that lips
     stay in sync. Raises `MediaError` when there is no audio or the file can't be read.
@@ -28,7 +31,8 @@ def read_audio(path: str | Path, sample_rate: int = 16000) -> Wave:
         "async": 1,
     }  # async: silence where the track has gaps
     stream = safe_input(path)["a:0"].filter("aresample", sample_rate, **options)
-    raw = run(stream.output("pipe:1", format="f32le", ac=1, acodec="pcm_f32le"))
+    limit = {} if seconds is None else {"t": seconds}
+    raw = run(stream.output("pipe:1", format="f32le", ac=1, acodec="pcm_f32le", **limit))
     wave = np.frombuffer(raw, dtype="<f4").astype(np.float32)
     if not wave.size:
         raise MediaError("the audio track is empty")

@@ -131,12 +131,14 @@ def write_video(
     wave: Wave | None = None,
     sample_rate: int = 16000,
     crf: int = 18,
+    count: int | None = None,
     timeout: float = 600.0,
 ) -> None:
     """Write H.264 (yuv420p) and AAC as an mp4 that browsers play; same input, same bytes.
 
     frames: uint8 RGB [T, H, W, 3], H and W even. wave: float32 mono [N] in [-1, 1], cut or padded
-    with silence to exactly T / fps seconds. Raises `ValueError` for other frames, `MediaError` when
+    with silence to exactly T / fps seconds. count: T, so that an iterator's frames need not all be
+    held to know it. Raises `ValueError` for other frames, `MediaError` when
     ffmpeg fails.
     """
     rate = Fraction(fps).limit_denominator(1001)
@@ -151,7 +153,7 @@ def write_video(
         count = len(frames)
     elif wave is None:
         count = 0
-    else:  # the audio's length is known only once the frames are counted
+    elif count is None:  # the audio's length is known only once the frames are counted
         rest = list(iterator)
         iterator, count = iter(rest), len(rest) + 1
 

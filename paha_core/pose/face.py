@@ -6,6 +6,7 @@ keypoint detector. Both scale the box about its centre and bridge dropouts of a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import check_frames, sha256_of_files
+from paha_core.pose.detect import check_frames, sha256_of_files, stream
 from paha_core.pose.keypoints import RELIABLE, Keypoints
 
 MEDIAPIPE, KEYPOINTS = "mediapipe_face_detection", "keypoints"
@@ -63,8 +65,8 @@ class FaceBoxes:
         boxes = self.boxes[self.found]
         return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
-    def save(self, path: str | Path) -> None:
-        """One Parquet file: a row a frame, size and source in the schema's metadata."""
+    def to_table(self) -> pa.Table:
+        """A row a frame, size and source in the schema's metadata."""
         metadata = {
             "height": str(self.size[0]),
             "width": str(self.size[1]),
@@ -72,16 +74,21 @@ class FaceBoxes:
         }
         boxes = pa.FixedSizeListArray.from_arrays(pa.array(self.boxes.reshape(-1)), 4)
         schema = _SCHEMA.with_metadata(metadata)
-        table = pa.Table.from_arrays([boxes, pa.array(self.found)], schema=schema)
-        pq.write_table(table, path, compression="zstd")
+        return pa.Table.from_arrays([boxes, pa.array(self.found)], schema=schema)
+
+    def save(self, path: str | Path) -> None:
+        """`to_table` as a Parquet file."""
+        pq.write_table(self.to_table(), path, compression="zstd")
 
     @classmethod
     def load(cls, path: str | Path) -> FaceBoxes:
-        """What `save` wrote. Raises `ValueError` for a Parquet file of another kind."""
-        table = pq.read_table(path, partitioning=None)
-        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        """What `save` wrote; further columns are left alone. Raises `ValueError` for a Parquet file
+        of another kind.
+        """
+        meta = {k.decode(): v.decode() for k, v in (pq.read_schema(path).metadata or {}).items()}
         if "face_source" not in meta:
             raise ValueError(f"{path} holds no face boxes")
+        table = pq.read_table(path, columns=_SCHEMA.names, partitioning=None)
         rows = table.column("box").to_pylist()
         return cls(
             boxes=np.array(rows, np.float32).reshape(-1, 4),
@@ -91,20 +98,32 @@ class FaceBoxes:
         )
 
 
-def detect_face_boxes(frames: np.ndarray, config: PoseConfig) -> FaceBoxes:
+def detect_face_boxes(frames: Iterable[np.ndarray], config: PoseConfig) -> FaceBoxes:
     """The largest face of each frame, by MediaPipe's face detection (each frame on its own).
 
     The full-range network is asked first: faces of half-body shots are small. It misses some faces
     that fill the frame, so a clip with misses is tried by the short-range one, and the network that
     finds more wins the whole clip.
-    frames: uint8 RGB [T, H, W, 3]; `ValueError` for another form.
+    frames: uint8 RGB [H, W, 3] of one size: an array, or anything that can be gone through twice.
+    Raises `ValueError` for another form, and for no frame at all.
     """
-    check_frames(frames)
-    boxes = _largest_faces(frames, _FULL_RANGE)
+    size, boxes = _largest_faces(frames, _FULL_RANGE)
     if np.isnan(boxes).any():
-        near = _largest_faces(frames, _SHORT_RANGE)
+        _, near = _largest_faces(frames, _SHORT_RANGE)
         boxes = min(boxes, near, key=lambda found: np.isnan(found).sum())
-    return _finish(boxes, (frames.shape[1], frames.shape[2]), config, MEDIAPIPE)
+    return _finish(boxes, size, config, MEDIAPIPE)
+
+
+def faces_of(picture: np.ndarray, config: PoseConfig) -> np.ndarray:
+    """Every face of one picture, uint8 RGB [H, W, 3]: float32 [n, 4] xyxy in pixels, largest first,
+    scaled and inside the picture as in `detect_face_boxes`."""
+    check_frames(picture[None])
+    faces = _faces(picture, _FULL_RANGE) or _faces(picture, _SHORT_RANGE)
+    faces.sort(key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
+    height, width = picture.shape[:2]
+    pixels = np.array(faces, np.float32).reshape(-1, 4) * (width, height, width, height)
+    found = _finish(pixels.astype(np.float32), (height, width), config, MEDIAPIPE)
+    return found.boxes[found.found]
 
 
 def face_boxes_from_keypoints(
@@ -161,20 +180,22 @@ def _finish(boxes: np.ndarray, size: tuple[int, int], config: PoseConfig, source
     return FaceBoxes(corners.astype(np.float32), found, size, source)
 
 
-def _largest_faces(frames: np.ndarray, reach: int) -> np.ndarray:
-    """float32 [T, 4] xyxy in pixels, NaN where no face was found."""
-    network = _open_face_detection(reach)
-    boxes = np.full((len(frames), 4), np.nan, np.float32)
-    for frame, box in zip(frames, boxes, strict=True):
-        largest = 0.0
-        for face in network.process(np.ascontiguousarray(frame)).detections or ():
-            shares = face.location_data.relative_bounding_box
-            if shares.width * shares.height > largest:
-                largest = shares.width * shares.height
-                x, y = shares.xmin, shares.ymin
-                box[:] = (x, y, x + shares.width, y + shares.height)
-    height, width = frames.shape[1:3]
-    return boxes * np.array((width, height, width, height), np.float32)
+def _largest_faces(frames: Iterable[np.ndarray], reach: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Height and width, and float32 [T, 4] xyxy in pixels, NaN where no face was found."""
+    (height, width), coming = stream(frames)
+    boxes = []
+    for frame in in_background(coming):
+        faces = _faces(frame, reach) or [(np.nan,) * 4]
+        boxes.append(max(faces, key=lambda face: (face[2] - face[0]) * (face[3] - face[1])))
+    shares = np.array(boxes, np.float32)
+    return (height, width), shares * np.array((width, height, width, height), np.float32)
+
+
+def _faces(frame: np.ndarray, reach: int) -> list[tuple[float, float, float, float]]:
+    """xyxy in shares of the frame of every face the network finds."""
+    found = _open_face_detection(reach).process(np.ascontiguousarray(frame)).detections or ()
+    shares = [face.location_data.relative_bounding_box for face in found]
+    return [(s.xmin, s.ymin, s.xmin + s.width, s.ymin + s.height) for s in shares]
 
 
 @lru_cache(maxsize=2)

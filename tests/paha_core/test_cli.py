@@ -76,6 +76,25 @@ def test_generate_says_which_weights_are_missing(paha, tmp_path):
     assert "no file no.wav" in missing.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--image, --audio and --out"),
+        (("--from", "no.json"), "no file no.json"),
+        (("--batch", "no.csv"), "no file no.csv"),
+        (("--folder", "nowhere"), "paha export"),
+    ],
+)
+def test_generate_says_what_it_needs(paha, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    image = ("--image", "a.png", "--audio", "a.wav", "--out", "a.mp4")
+    given = (*arguments, *(image if "--folder" in arguments else ()))
+    done = paha("generate", *given, "--preset", "smoke", "--store", str(tmp_path / "store"))
+    assert done.exit_code == 1
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
 def test_corpus_studio_renders_what_was_asked(paha, tmp_path):
     done = paha(
         *("corpus", "studio", "--out", str(tmp_path), "--clips", "1"),

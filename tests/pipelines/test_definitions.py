@@ -46,7 +46,7 @@ def test_every_asset_is_described_and_grouped():
 
 @pytest.mark.parametrize("job", jobs.ALL)
 def test_jobs_resolve(job):
-    assert defs.resolve_job_def(job.name).asset_layer.selected_asset_keys
+    assert defs.resolve_job_def(job.name).nodes
 
 
 def test_reevaluate_starts_at_the_generated_clips():

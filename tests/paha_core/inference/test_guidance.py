@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -105,3 +106,30 @@ def test_differential_guidance_solves_three_states_at_once(latents):
 
     make("differential").step(counting, latents, TIMESTEP, 0.8)
     assert sizes == [3 * SHAPE[0]]
+
+
+def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
+    """On the networks themselves: a small enough step along -grad E raises the score."""
+    from paha_core.inference.guide import Guide
+    from paha_core.inference.sampling import Conditions
+
+    draw = torch.Generator().manual_seed(0)
+    given = Conditions(
+        torch.randn(1, 4, 8, 8, generator=draw),
+        torch.randn(1, pipeline.reference.width, generator=draw),
+        torch.randn(1, 8, 5, pipeline.audio.layers, pipeline.audio.width, generator=draw),
+    )
+    box = np.array([[0.25, 0.1, 0.75, 0.5]])
+    config = GuidanceConfig(face=1, non_face=1)
+    guide = Guide("sequential", pipeline.classifiers, box, config, pipeline.preset.pose)
+    guidance = guide(given, slice(0, 1))
+    latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
+    timestep = torch.tensor([300])
+    guided = guidance.guide(latents, timestep, 0.5)
+    with torch.no_grad():
+        assert guidance.non_face(guided.non_face, timestep) > guided.non_face_logit
+        # equation 9 takes the face's gradient where equation 8 has arrived
+        start = guided.non_face
+        moved = start + (guided.face - latents)
+        assert guidance.face(moved, timestep) > guidance.face(start, timestep)
+    assert all(p.grad is None for c in pipeline.classifiers.values() for p in c.parameters())

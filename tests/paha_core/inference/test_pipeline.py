@@ -1,43 +1,151 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from paha_core.inference.pipeline import InputError, read_picture, read_voice, resize
-from paha_core.media.audio import write_wav
+from paha_core.inference.batch import make_batch, read_batch
+from paha_core.inference.guide import GateError
+from paha_core.inference.inputs import InputError
+from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
+from paha_core.inference.video_file import Request, make_video, read_sidecar
+from paha_core.media.video import probe, read_frames
+from paha_core.models.audio_encoder import audio_windows
+
+GUIDED = {"mode": "differential", "seed": 3, "steps": 2, "force": True}
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(InputError, match=r"a\.png is not a picture"):
-        read_picture(tmp_path / "a.png")
+def request(inputs, out, size=64, **settings):
+    return Request(*inputs, out, Settings(**(GUIDED | settings)), size)
 
 
-def test_a_picture_is_rgb(tmp_path):
-    import cv2
+def test_a_video_comes_again_from_its_sidecar_bit_for_bit(pipeline, inputs, tmp_path):
+    about = make_video(pipeline, request(inputs, tmp_path / "a.mp4"))
+    info = probe(tmp_path / "a.mp4")
+    assert (info.width, info.height, len(read_frames(tmp_path / "a.mp4"))) == (64, 64, 15)
+    assert info.has_audio
+    assert about["segments"] == 2
+    assert about["gates_failed"] == ["face_classifier", "non_face_classifier"]
+    assert len(about["guided_steps"]) == 2
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.json", "a.mp4"]
 
-    red = np.zeros((4, 6, 3), np.uint8)
-    red[..., 0] = 250
-    cv2.imwrite(str(tmp_path / "a.png"), red[:, :, ::-1])
-    assert np.array_equal(read_picture(tmp_path / "a.png"), red)
+    again = read_sidecar(tmp_path / "a.json", tmp_path / "b.mp4")
+    again.check_networks(pipeline)
+    assert again.preset == pipeline.preset
+    make_video(pipeline, again.request)
+    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "a.mp4").read_bytes()
+    other = make_video(pipeline, request(inputs, tmp_path / "c.mp4", seed=4))
+    assert other["video_sha256"] != about["video_sha256"]
+
+
+def test_a_sidecar_knows_its_inputs_and_networks(pipeline, inputs, tmp_path):
+    make_video(pipeline, request(inputs, tmp_path / "a.mp4", mode="unguided"))
+    with pytest.raises(InputError, match="is not the image"):
+        read_sidecar(tmp_path / "a.json", image=inputs[1])
+    about = json.loads((tmp_path / "a.json").read_text())
+    about["networks"]["univdm"]["sha256"] = "0"
+    (tmp_path / "a.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="univdm is not the one"):
+        read_sidecar(tmp_path / "a.json").check_networks(pipeline)
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(InputError, match="no sidecar"):
+        read_sidecar(tmp_path / "a.json")
+
+
+def test_a_classifier_that_failed_its_gate_guides_only_by_force(trained_store, pipeline, inputs):
+    strict = pipeline.preset.model_copy(
+        update={
+            "generation": pipeline.preset.generation.model_copy(update={"force_guidance": False})
+        }
+    )
+    opened = PahaPipeline.from_store(trained_store, strict)
+    assert opened.gates == {"face": True, "non_face": False}
+    with pytest.raises(GateError, match=r"^non_face_classifier did not pass .*--force"):
+        opened(*inputs, mode="sequential", steps=1)
+    opened(*inputs, mode="unguided", steps=1, max_seconds=0.2)
+    opened(*inputs, mode="sequential", steps=1, max_seconds=0.2, force=True)
+    opened.gates["non_face"] = True
+    opened(*inputs, mode="sequential", steps=1, max_seconds=0.2)
+
+
+def test_guidance_without_its_classifiers_says_which(pipeline, inputs):
+    alone = replace(pipeline, classifiers={"face": pipeline.classifiers["face"]})
+    with pytest.raises(FileNotFoundError, match="needs non_face_classifier"):
+        alone(*inputs, mode="sequential", steps=1)
+
+
+def test_a_saved_pipeline_makes_the_same_video(pipeline, inputs, tmp_path):
+    pipeline.save_pretrained(tmp_path / "saved")
+    opened = PahaPipeline.from_pretrained(tmp_path / "saved")
+    assert opened.preset == pipeline.preset
+    assert opened.networks == pipeline.networks
+    short = GUIDED | {"max_seconds": 0.2}
+    (one, wave), (other, _) = (p(*inputs, **short) for p in (pipeline, opened))
+    assert np.array_equal(one.frames, other.frames)
+    assert one.frames.shape == (1, 5, 32, 32, 3)
+    assert len(wave) == 5 * 640
+    pipeline.save_pretrained(tmp_path / "saved")  # replaces itself, and nothing else
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "diary.txt").write_text("dear")
+    with pytest.raises(InputError, match="something else"):
+        pipeline.save_pretrained(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="holds no pipeline"):
+        PahaPipeline.from_pretrained(tmp_path / "other")
+
+
+def test_a_batch_goes_on_where_it_stopped(pipeline, inputs, tmp_path):
+    image, voice = inputs
+    (tmp_path / "list.csv").write_text(
+        f"image,audio,out\n{image},{voice},one.mp4\n{voice},{voice},two.mp4\n"
+    )
+    how = Settings(mode="unguided", steps=1, max_seconds=0.2)
+    requests = read_batch(tmp_path / "list.csv", how, 64)
+    told = []
+    first = make_batch(pipeline, requests, lambda asked, outcome: told.append(outcome))
+    assert first.made == [tmp_path / "one.mp4"]
+    assert "not a picture" in first.failed[tmp_path / "two.mp4"]
+    assert len(told) == 2
+    again = make_batch(pipeline, requests)
+    assert again.reused == [tmp_path / "one.mp4"]
+    changed = read_batch(tmp_path / "list.csv", replace(how, seed=1), 64)
+    assert make_batch(pipeline, changed[:1]).made == [tmp_path / "one.mp4"]
 
 
 @pytest.mark.parametrize(
-    ("wave", "words"), [(np.zeros(16000), "silent"), (np.full(500, 0.5), "shorter than two frames")]
+    ("text", "words"),
+    [
+        ("image,out\na,b\n", "no column audio"),
+        ("image,audio,out\n", "no rows"),
+        ("image,audio,out\na,,b.mp4\n", "line 2: an empty cell"),
+        ("image,audio,out\na,b,c.mp4\nd,e,c.mp4\n", "twice"),
+    ],
 )
-def test_a_voice_that_says_nothing_is_refused(tmp_path, wave, words):
-    write_wav(tmp_path / "a.wav", wave.astype(np.float32), 16000)
+def test_a_bad_csv_is_one_sentence(tmp_path, text, words):
+    (tmp_path / "list.csv").write_text(text)
     with pytest.raises(InputError, match=words):
-        read_voice(tmp_path / "a.wav")
+        read_batch(tmp_path / "list.csv", Settings())
 
 
-def test_a_voice_is_cut_to_whole_frames(tmp_path):
-    draw = np.random.default_rng(0)
-    write_wav(tmp_path / "a.wav", draw.uniform(-0.5, 0.5, 48000).astype(np.float32), 48000)
-    assert len(read_voice(tmp_path / "a.wav")) == 25 * 640
-    assert len(read_voice(tmp_path / "a.wav", max_seconds=0.5)) in (12 * 640, 13 * 640)
+def test_bfloat16_makes_nearly_the_same_video(pipeline, inputs):
+    short = {"mode": "sequential", "force": True, "steps": 2, "max_seconds": 0.2}
+    full, _ = pipeline(*inputs, **short)
+    half, _ = pipeline(*inputs, **short, precision="bf16")
+    apart = np.abs(full.frames.astype(int) - half.frames.astype(int))
+    assert apart.max() > 0
+    assert apart.mean() < 3
 
 
-def test_resize_keeps_what_fits():
-    frames = np.zeros((2, 8, 8, 3), np.uint8)
-    assert resize(frames, 8) is frames
-    assert resize(frames, 16).shape == (2, 16, 16, 3)
-    assert resize(frames, 4).shape == (2, 4, 4, 3)
+def test_windows_as_a_view_are_the_windows():
+    features = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+    assert np.array_equal(window_view(features, 2), audio_windows(features, 2))
+    assert torch.from_numpy(window_view(features, 2)).stride(1) == 6
+
+
+def test_a_sliding_window_is_unguided(pipeline, inputs):
+    settings = pipeline.preset.generation.model_copy(update={"long_video": "sliding_window"})
+    baseline = replace(pipeline, preset=pipeline.preset.model_copy(update={"generation": settings}))
+    made, _ = baseline(*inputs, mode="unguided", steps=1)
+    assert made.frames.shape[1] == 15
+    with pytest.raises(InputError, match="unguided"):
+        baseline(*inputs, mode="sequential", steps=1)

@@ -1,8 +1,13 @@
+import itertools
+
 import pytest
 import torch
 
-from paha_core.config import UniVDMConfig
+from paha_core.config import GuidanceConfig, UniVDMConfig
+from paha_core.inference.guidance import Guidance
+from paha_core.inference.halves import halves, on_each
 from paha_core.inference.sampling import Conditions, Sampler, Trace, segment_count
+from paha_core.inference.sliding_window import sliding_window, window_starts
 from paha_core.models.univdm import UniVDM
 
 SIZES = {
@@ -95,3 +100,77 @@ def test_classifier_free_guidance_of_one_costs_nothing(sampler):
 def test_epsilon_with_zero_terminal_snr_is_refused():
     with pytest.raises(ValueError, match="divides by zero"):
         UniVDMConfig(zero_terminal_snr=True)
+
+
+# --- halves of a batch ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def guidance_for(given, rows):
+    def logit(latents, timestep):
+        return (latents * given.reference_latents[:, :, None]).flatten(1).mean(dim=1)
+
+    mask = torch.zeros(len(given.audio), 1, 1, 4, 4)
+    mask[..., :2, :] = 1
+    return Guidance("differential", logit, logit, mask, GuidanceConfig(face=5, non_face=5))
+
+
+def test_halves_of_a_batch_make_what_the_whole_makes(sampler, two_threads):
+    given = conditions(9, batch=3)
+    assert halves(3, "cpu") == [slice(0, 2), slice(2, 3)]
+    side_by_side, trace = Trace(), Trace()
+    split = sampler.video(given, 6, seeded(), guidance_for=guidance_for, trace=side_by_side)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert len(halves(3, "cpu")) == 1
+    whole = sampler.video(given, 6, seeded(), guidance_for=guidance_for, trace=trace)
+    torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-4)
+    assert side_by_side.segments == trace.segments == 2
+    for one, other in zip(side_by_side.steps, trace.steps, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def test_the_number_of_threads_comes_back_after_an_error(two_threads):
+    def fails(rows):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        on_each(fails, halves(2, "cpu"))
+    assert torch.get_num_threads() == 2
+
+
+def test_each_guided_step_is_logged(sampler):
+    trace = Trace()
+    sampler.video(conditions(6), 6, seeded(), guidance_for=guidance_for, trace=trace)
+    assert len(trace.steps) == 2  # half of 3, rounded
+    assert set(trace.steps[0]) == {
+        *("timestep", "update", "face_update", "non_face_update", "face_logit", "non_face_logit")
+    }
+    assert all(step["update"] > 0 for step in trace.steps)
+
+
+# --- long video, the earlier way ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [3, 8, 9, 20, 31])
+def test_windows_cover_every_frame_and_overlap(frames):
+    starts = window_starts(frames, 8)
+    covered = {i for start in starts for i in range(start, start + 8)}
+    assert covered >= set(range(frames))
+    assert max(starts) + 8 == max(frames, 8)
+    assert all(b - a <= 6 for a, b in itertools.pairwise(starts))
+
+
+def test_one_window_is_one_segment(sampler):
+    given, trace = conditions(6), Trace()
+    averaged = sliding_window(sampler, given, 6, seeded(), trace)
+    assert torch.equal(averaged, sampler.video(given, 6, seeded()))
+    assert sliding_window(sampler, conditions(15), 6, seeded(), trace).shape[2] == 15

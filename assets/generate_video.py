@@ -1,0 +1,70 @@
+"""One video of a user's own picture and voice, as an op: it belongs to no stage of the pipeline."""
+
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from paha_core.steps import Workspace, prepare_torch
+
+
+class GenerateConfig(dg.Config):
+    """What to make; the networks are those of the workspace's run."""
+
+    image: str = Field(description="picture of one person, face to the camera")
+    audio: str = Field(description="the voice: any audio or video file")
+    out: str = Field(description="the mp4 to write; a json beside it tells what made it")
+    mode: Literal["unguided", "sequential", "differential"] = "sequential"
+    seed: int = 0
+    steps: int | None = Field(None, ge=1, description="DDIM steps; null: the preset's")
+    max_seconds: float | None = Field(None, gt=0, description="cut the voice there")
+    letterbox: bool = Field(False, description="keep the whole picture instead of cropping it")
+    size: int | None = Field(None, description="side of the video in pixels; null: the clips'")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    force: bool = Field(False, description="guide also by classifiers that failed their gate")
+
+
+@dg.op(
+    out=dg.Out(dg.Nothing),
+    pool="gpu",
+    description="A portrait and a voice to a video and its sidecar.",
+)
+def generate_video(
+    context: dg.OpExecutionContext,
+    config: GenerateConfig,
+    workspace: dg.ResourceParam[Workspace],
+) -> None:
+    from paha_core.inference.pipeline import PahaPipeline, Settings
+    from paha_core.inference.video_file import Request, make_video
+    from paha_core.step_report import is_expected
+
+    how = config.model_dump(exclude={"image", "audio", "out", "size"})
+    request = Request(
+        Path(config.image), Path(config.audio), Path(config.out), Settings(**how), config.size
+    )
+    try:
+        request.check()
+        device = prepare_torch(workspace.preset)
+        pipeline = PahaPipeline.from_store(workspace.store, workspace.preset, device)
+        about = make_video(
+            pipeline, request, lambda k, total: context.log.info(f"segment {k} of {total}")
+        )
+    except Exception as error:
+        if is_expected(error):
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise
+    context.log_event(
+        dg.AssetMaterialization(
+            "generated_video",
+            description=f"{config.mode} guidance, seed {config.seed}",
+            metadata={
+                "video": dg.MetadataValue.path(str(request.out.absolute())),
+                "sidecar": dg.MetadataValue.path(str(request.sidecar.absolute())),
+                "frames": about["frames"],
+                "seconds to make it": about["seconds"]["total"],
+                "gates failed": ", ".join(about["gates_failed"]) or "none",
+                "sha256": about["video_sha256"],
+            },
+        )
+    )

@@ -1,0 +1,112 @@
+"""Where and by which classifiers a long video is guided: the guidance of each of its segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from paha_core.config import GuidanceConfig, PoseConfig
+from paha_core.inference.guidance import Guidance, Mode
+from paha_core.inference.inputs import InputError, resize
+from paha_core.inference.sampling import Conditions
+from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.pose.face import detect_face_boxes
+from paha_core.shards.windows import face_mask
+from paha_core.training.classifier import NAMES, Part
+
+DETECT_SIZE = 256  # pixels: smaller frames are enlarged for the detector
+
+
+class GateError(InputError):
+    """Guidance by a classifier that does not hear."""
+
+
+@dataclass
+class Guide:
+    """Makes each segment's `Guidance` (a `GuidanceFor`).
+
+    Attributes:
+        face_boxes: of the segment's condition image, float [b, 4] xyxy in units of the side.
+    """
+
+    mode: Mode
+    classifiers: Mapping[Part, SyncClassifier]
+    face_boxes: np.ndarray
+    config: GuidanceConfig
+    pose: PoseConfig
+    bf16: bool = False
+
+    def look(self, frames: np.ndarray) -> None:
+        """Take the face boxes of the next segment's condition images, uint8 [b, H, W, 3]; where no
+        face is found the one before stays."""
+        pictures = resize(frames, max(frames.shape[1], DETECT_SIZE))
+        self.face_boxes = self.face_boxes.copy()
+        for row, picture in enumerate(pictures):
+            faces = detect_face_boxes(picture[None], self.pose)
+            if faces.found[0]:
+                self.face_boxes[row] = faces.boxes[0] / len(picture)
+
+    def __call__(self, conditions: Conditions, rows: slice) -> Guidance:
+        """M_face is the face box of the condition image, static over the segment."""
+        grid = conditions.reference_latents.shape[-2:]
+        masks = [face_mask(box[None], np.array([True]), *grid) for box in self.face_boxes[rows]]
+        mask = torch.from_numpy(np.stack(masks))[:, None, None]  # [b, 1, 1, h, w]
+        return Guidance(
+            self.mode,
+            ClassifierLogit(self.classifiers["face"], conditions, self.bf16),
+            ClassifierLogit(self.classifiers["non_face"], conditions, self.bf16),
+            mask.to(conditions.reference_latents.device),
+            self.config,
+        )
+
+
+@dataclass(frozen=True)
+class ClassifierLogit:
+    """A classifier as a function of latents and timestep alone; its weights need no gradient."""
+
+    classifier: SyncClassifier
+    conditions: Conditions
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        self.classifier.eval().requires_grad_(False)
+
+    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """[b] for latents [b, C, f, h, w]."""
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.classifier(
+                latents,
+                timestep,
+                self.conditions.reference_latents,
+                self.conditions.reference_embedding,
+                self.conditions.audio,
+            )
+
+
+def require_classifiers(
+    mode: Mode,
+    classifiers: Mapping[Part, SyncClassifier],
+    gates: Mapping[Part, bool],
+    force: bool,
+) -> None:
+    """Raises `FileNotFoundError` where one of the two is missing, `GateError` where one has failed
+    its audio-swap gate (or was never put to it) and nobody forces it."""
+    missing = [NAMES[part] for part in NAMES if part not in classifiers]
+    if missing:
+        raise FileNotFoundError(
+            f"{mode} guidance needs {' and '.join(missing)}: materialise them first"
+        )
+    failed = failed_gates(gates)
+    if failed and not force:
+        raise GateError(
+            f"{' and '.join(failed)} did not pass the audio-swap gate, so {mode} guidance is "
+            "refused: force it (--force, or generation.force_guidance), or generate unguided"
+        )
+
+
+def failed_gates(gates: Mapping[Part, bool]) -> list[str]:
+    """Names of the classifiers that have not passed."""
+    return [NAMES[part] for part in NAMES if not gates.get(part, False)]

@@ -1,0 +1,136 @@
+"""A portrait and a voice of a user's own, checked and brought to the model's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from paha_core.config import PoseConfig
+from paha_core.media.audio import read_audio
+from paha_core.media.ffmpeg import MediaError
+from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_wave
+from paha_core.pose.face import faces_of
+
+MAX_PICTURE_BYTES = 64 << 20
+MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64 << 20, 8
+MAX_SECONDS = 3600.0
+SECOND_FACE = 0.1  # of the largest face's area: smaller ones are background, or no faces
+
+
+class InputError(ValueError):
+    """A picture or a voice that no video can be made of; one sentence says why."""
+
+
+def read_voice(path: str | Path, max_seconds: float | None = None) -> np.ndarray:
+    """float32 mono 16 kHz, cut or padded to whole frames, of any audio or video file.
+
+    Raises `InputError` for a voice that is empty, silent or longer than an hour, `MediaError` for a
+    file that holds no audio that can be read.
+    """
+    try:
+        wave = read_audio(path, SAMPLE_RATE, min(max_seconds or MAX_SECONDS + 1, MAX_SECONDS + 1))
+    except MediaError as error:
+        raise InputError(f"{path} is no voice: {error}") from error
+    if len(wave) > MAX_SECONDS * SAMPLE_RATE:
+        raise InputError(f"{path}: the voice is longer than an hour: cut it, or limit the seconds")
+    frames = round(len(wave) / SAMPLES_PER_FRAME)
+    if frames < 2:
+        raise InputError(f"{path}: the voice is shorter than two frames (0.08 s)")
+    if np.abs(wave).max() < 1e-3:
+        raise InputError(f"{path}: the voice is silent")
+    return fit_wave(wave, frames)
+
+
+def read_picture(path: str | Path) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of a picture file, upright. Raises `InputError` for one that can't be
+    read or whose size makes no sense."""
+    import cv2
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}")
+    if Path(path).stat().st_size > MAX_PICTURE_BYTES:
+        raise InputError(f"{path} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
+    check_size(path, *_announced_size(path))
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError(f"{path} is not a picture that can be read")
+    return np.ascontiguousarray(picture[:, :, ::-1])
+
+
+def _announced_size(path: str | Path) -> tuple[int, int]:
+    """Width and height as the header says, before a small file unpacks to gigabytes."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as header:
+            return header.size
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a picture that can be read") from error
+
+
+def check_size(path: str | Path, width: int, height: int) -> None:
+    """Raises `InputError` for a picture that is too small, too large or too narrow."""
+    words = f"{path} has {width} x {height} pixels"
+    if min(width, height) < MIN_SIDE:
+        raise InputError(f"{words}: a portrait needs at least {MIN_SIDE} on each side")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{words}: more than {MAX_PIXELS >> 20} million are refused")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(f"{words}: too narrow for a portrait")
+
+
+def frame_portrait(
+    picture: np.ndarray, size: int, pose: PoseConfig, letterbox: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture, uint8 [H, W, 3], as training clips are framed: uint8 [1, size, size, 3], and its
+    face box, float [4] xyxy in 0..1.
+
+    The square is as large as the picture allows, centred on the face from left to right, with the
+    face in its upper half. `letterbox` keeps the whole picture instead and repeats its edges to
+    make it square. Raises `InputError` unless there is exactly one face.
+    """
+    box = one_face(picture, pose)
+    height, width = picture.shape[:2]
+    if letterbox:
+        square, left, top = _letterboxed(picture)
+    else:
+        side = min(height, width)
+        left = int(np.clip((box[0] + box[2]) / 2 - side / 2, 0, width - side))
+        top = int(np.clip((box[1] + box[3]) / 2 - 0.35 * side, 0, height - side))
+        square = picture[top : top + side, left : left + side]
+    return resize(square[None], size), (box - [left, top, left, top]) / len(square)
+
+
+def _letterboxed(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """The picture in the middle of a square, and the square's corner in the picture's pixels."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    down, right = (max(height, width) - n for n in (height, width))
+    edges = (down // 2, down - down // 2, right // 2, right - right // 2)
+    return cv2.copyMakeBorder(picture, *edges, cv2.BORDER_REPLICATE), -(right // 2), -(down // 2)
+
+
+def one_face(picture: np.ndarray, pose: PoseConfig) -> np.ndarray:
+    """float32 [4] xyxy in pixels of the only face. Raises `InputError` for none, or several."""
+    faces = faces_of(picture, pose)
+    if not len(faces):
+        raise InputError(
+            "no face was found in the portrait: use a picture of one person, face to the camera"
+        )
+    areas = (faces[:, 2] - faces[:, 0]) * (faces[:, 3] - faces[:, 1])
+    count = int((areas > SECOND_FACE * areas[0]).sum())
+    if count > 1:
+        raise InputError(f"{count} faces were found in the portrait: crop it to one person")
+    return faces[0]
+
+
+def resize(frames: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [T, H, W, 3] to [T, size, size, 3]: area mean down, cubic up."""
+    import cv2
+
+    how = cv2.INTER_AREA if size < frames.shape[1] else cv2.INTER_CUBIC
+    if frames.shape[1:3] == (size, size):
+        return frames
+    return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames])

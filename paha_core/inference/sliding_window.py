@@ -1,0 +1,55 @@
+"""Long video as earlier methods make it: one long piece of noise, denoised in overlapping windows
+whose predictions are averaged. The baseline for chained segments (paper B.4.1)."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from paha_core.inference.sampling import Conditions, Sampler, Trace
+
+OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
+
+
+@torch.no_grad()
+def sliding_window(
+    sampler: Sampler,
+    conditions: Conditions,
+    window: int,
+    generator: torch.Generator,
+    trace: Trace,
+) -> torch.Tensor:
+    """Latents [b, C, f, h, w] for all `f` audio windows, unguided.
+
+    At every step each window of `window` frames is predicted on its own, and a frame takes the mean
+    of the windows that hold it. All frames of the video are in memory from the first step on.
+    """
+    started = time.perf_counter()
+    frames, shape = conditions.audio.shape[1], conditions.reference_latents.shape
+    device = sampler.model.device
+    starts = window_starts(frames, window)
+    size = max(frames, window)
+    latents = torch.randn(shape[0], shape[1], size, *shape[2:], generator=generator).to(device)
+    counts = torch.zeros(size, device=device)
+    for start in starts:
+        counts[start : start + window] += 1
+    for t in sampler.scheduler.timesteps.to(device):
+        timestep = t.expand(shape[0])
+        total = torch.zeros_like(latents)
+        for start in starts:
+            part = conditions.part(start, window).to(device)
+            state = latents[:, :, start : start + window]
+            total[:, :, start : start + window] += sampler.output(state, timestep, part, None)
+        mean = total / counts[:, None, None]
+        latents = sampler.scheduler.step(mean, int(t), latents).prev_sample
+    trace.solver += time.perf_counter() - started
+    trace.segments += len(starts)
+    return latents[:, :, :frames]
+
+
+def window_starts(frames: int, window: int) -> list[int]:
+    """First frames of the windows that cover `frames`; the last one ends with the video."""
+    stride = max(1, window - round(window * OVERLAP))
+    last = max(0, frames - window)
+    return [*range(0, last, stride), last]

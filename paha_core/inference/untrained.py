@@ -1,0 +1,34 @@
+"""A pipeline of a preset's sizes with random weights: for measurements and trials of the parts."""
+
+from __future__ import annotations
+
+import torch
+
+from paha_core.config import Preset
+from paha_core.inference.pipeline import PahaPipeline
+from paha_core.models.audio_encoder import open_audio_encoder, weights_sha256
+from paha_core.models.codec import Codec, new_autoencoder
+from paha_core.models.reference_encoder import open_reference_encoder
+from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.training.classifier import NAMES
+from paha_core.training.univdm import new_univdm
+
+
+def untrained_pipeline(preset: Preset, device: str = "cpu") -> PahaPipeline:
+    """Same preset, same weights. Its classifiers have passed no gate."""
+    torch.manual_seed(0)
+    autoencoder = new_autoencoder(preset.codec)
+    codec = Codec(autoencoder.to(device), "untrained", weights_sha256(autoencoder))
+    audio = open_audio_encoder(preset.audio, device)
+    reference = open_reference_encoder(preset.reference, device)
+    univdm = new_univdm(preset, codec, audio, reference)
+    sizes = preset.classifiers
+    classifiers = {
+        part: SyncClassifier.from_univdm(
+            univdm, width=sizes.width, layers=sizes.layers, heads=sizes.heads
+        ).to(device)
+        for part in NAMES
+    }
+    return PahaPipeline(
+        preset, codec, univdm.to(device), audio, reference, classifiers, device=device
+    )

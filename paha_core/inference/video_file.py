@@ -1,0 +1,189 @@
+"""A video and its sidecar: what `paha generate`, its batch mode and the Dagster job write.
+
+The sidecar is a json beside the video that holds everything that made it: settings, hashes of the
+inputs and of every network, the whole preset. `replay` makes the same video from it again, bit for
+bit on the same device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paha_core.config import GuidanceConfig, Preset
+from paha_core.inference.guide import failed_gates
+from paha_core.inference.inputs import InputError, resize
+from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
+from paha_core.inference.sampling import Trace
+from paha_core.media.video import write_video
+from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
+from paha_core.store import sha256_file
+
+FORM = 1  # of the sidecar
+LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One video to make. `size`: side of the mp4 in pixels, null for the preset's clips'."""
+
+    image: Path
+    audio: Path
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    size: int | None = None
+
+    @property
+    def sidecar(self) -> Path:
+        return self.out.with_suffix(".json")
+
+    def check(self) -> None:
+        """Raises `FileNotFoundError` or `InputError` before anything heavy is loaded."""
+        for path in (self.image, self.audio):
+            if not path.is_file():
+                raise FileNotFoundError(f"no file {path}")
+        if self.out.suffix != ".mp4":
+            raise InputError(f"{self.out} is no .mp4")
+        if self.size is not None and (self.size % 2 or not 64 <= self.size <= 4096):
+            raise InputError(f"a side of {self.size} pixels: H.264 needs an even one, 64 to 4096")
+
+
+def make_video(
+    pipeline: PahaPipeline,
+    request: Request,
+    on_segment: OnSegment = lambda done, total: None,
+) -> dict[str, Any]:
+    """Write `request.out` and the sidecar beside it, whole or not at all; returns the sidecar.
+
+    Frames go to the encoder as each segment adds them. Raises what `Request.check` and
+    `PahaPipeline.__call__` raise.
+    """
+    request.check()
+    how, trace, started = request.settings, Trace(), time.perf_counter()
+    conditions, box, wave = pipeline.conditions(request.image, request.audio, how)
+    stream = pipeline.stream(conditions, box[None], how, trace, on_segment)
+    frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
+    pictures = (picture for piece in stream for picture in resize(piece[0], size))
+    with _appearing(request.out) as path:
+        write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
+        sha256 = sha256_file(path)
+    about = describe(pipeline, trace, time.perf_counter() - started)
+    about |= {
+        "form": FORM,
+        "request": request_json(replace(request, size=size)),
+        "gates_failed": [] if how.mode == "unguided" else failed_gates(pipeline.gates),
+        "face_box": box.tolist(),
+        "frames": frames,
+        "video_sha256": sha256,
+        "machine": machine(pipeline.device),
+    }
+    with _appearing(request.sidecar) as path:
+        path.write_text(json.dumps(about, indent=2))
+    return about
+
+
+def request_json(request: Request) -> dict[str, Any]:
+    """The request as the sidecar holds it, inputs by hash."""
+    guidance = request.settings.guidance
+    return {
+        **{
+            name: {"path": str(path.absolute()), "sha256": sha256_file(path)}
+            for name, path in (("image", request.image), ("audio", request.audio))
+        },
+        "settings": asdict(replace(request.settings, guidance=None))
+        | {"guidance": guidance.model_dump() if guidance else None},
+        "size": request.size,
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a bit-for-bit repetition depends on beside the inputs."""
+    return {
+        "device": device,
+        "name": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a sidecar asks for: its request, the preset, and what must come out."""
+
+    request: Request
+    preset: Preset
+    about: dict[str, Any]
+
+    @property
+    def device(self) -> str:
+        return str(self.about["machine"]["device"])
+
+    def check_networks(self, pipeline: PahaPipeline) -> None:
+        """Raises `InputError` when a network is not the one that made the video."""
+        for role, made in self.about["networks"].items():
+            found = pipeline.networks.get(role)
+            if found is None or found["sha256"] != made["sha256"]:
+                raise InputError(
+                    f"{role} is not the one that made the video: give its store or folder"
+                )
+
+
+def read_sidecar(
+    path: Path,
+    out: Path | None = None,
+    image: Path | None = None,
+    audio: Path | None = None,
+) -> Replay:
+    """The request of a sidecar; `image` and `audio` stand in for files that have moved.
+
+    Raises `InputError` for a file that is no sidecar, or inputs that are not those of then.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        about = json.loads(path.read_text())
+        asked, form = about["request"], about["form"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no sidecar of a generated video") from error
+    if form != FORM:
+        raise InputError(f"{path} is a sidecar of form {form}; this version reads form {FORM}")
+    files = {}
+    for name, given in (("image", image), ("audio", audio)):
+        files[name] = file = given or Path(asked[name]["path"])
+        if not file.is_file():
+            raise FileNotFoundError(f"no file {file}: give it with --{name}")
+        if sha256_file(file) != asked[name]["sha256"]:
+            raise InputError(f"{file} is not the {name} that the video was made from")
+    guidance = asked["settings"]["guidance"]
+    settings = asked["settings"] | {"guidance": GuidanceConfig(**guidance) if guidance else None}
+    request = Request(
+        files["image"],
+        files["audio"],
+        out or path.with_suffix(".mp4"),
+        Settings(**settings),
+        asked["size"],
+    )
+    return Replay(request, Preset(**about["preset"]), about)
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A path to write that becomes `target` when the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

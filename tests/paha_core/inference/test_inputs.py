@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from paha_core.config import PoseConfig
+from paha_core.inference.inputs import (
+    InputError,
+    check_size,
+    frame_portrait,
+    read_picture,
+    read_voice,
+    resize,
+)
+from paha_core.media.audio import write_wav
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"a\.png is not a picture"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_a_picture_is_rgb(tmp_path):
+    import cv2
+
+    red = np.zeros((64, 66, 3), np.uint8)
+    red[..., 0] = 250
+    cv2.imwrite(str(tmp_path / "a.png"), red[:, :, ::-1])
+    assert np.array_equal(read_picture(tmp_path / "a.png"), red)
+
+
+@pytest.mark.parametrize(
+    ("wave", "words"), [(np.zeros(16000), "silent"), (np.full(500, 0.5), "shorter than two frames")]
+)
+def test_a_voice_that_says_nothing_is_refused(tmp_path, wave, words):
+    write_wav(tmp_path / "a.wav", wave.astype(np.float32), 16000)
+    with pytest.raises(InputError, match=words):
+        read_voice(tmp_path / "a.wav")
+
+
+def test_a_voice_is_cut_to_whole_frames(tmp_path):
+    draw = np.random.default_rng(0)
+    write_wav(tmp_path / "a.wav", draw.uniform(-0.5, 0.5, 48000).astype(np.float32), 48000)
+    assert len(read_voice(tmp_path / "a.wav")) == 25 * 640
+    assert len(read_voice(tmp_path / "a.wav", max_seconds=0.5)) in (12 * 640, 13 * 640)
+
+
+def test_a_file_without_sound_is_no_voice(inputs):
+    with pytest.raises(InputError, match=r"me\.png is no voice"):
+        read_voice(inputs[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [((40, 300), "at least 64"), ((90_000, 900), "million"), ((2000, 100), "too narrow")],
+)
+def test_absurd_sizes_are_refused(size, words):
+    with pytest.raises(InputError, match=words):
+        check_size("a.png", *size)
+
+
+def test_a_portrait_needs_exactly_one_face(picture):
+    blank = np.full((128, 128, 3), 90, np.uint8)
+    with pytest.raises(InputError, match="no face"):
+        frame_portrait(blank, 64, PoseConfig())
+    both = np.concatenate([picture, picture], axis=1)
+    with pytest.raises(InputError, match="2 faces"):
+        frame_portrait(both, 64, PoseConfig())
+
+
+def test_a_wide_picture_is_cropped_around_the_face_or_letterboxed(picture):
+    wide = np.pad(picture, ((0, 0), (200, 100), (0, 0)), mode="edge")
+    plain, box = frame_portrait(picture, 128, PoseConfig())
+    cropped, cropped_box = frame_portrait(wide, 128, PoseConfig())
+    whole, whole_box = frame_portrait(wide, 128, PoseConfig(), letterbox=True)
+    assert plain.shape == cropped.shape == whole.shape == (1, 128, 128, 3)
+    sides = [b[2] - b[0] for b in (box, cropped_box, whole_box)]
+    assert sides[1] == pytest.approx(sides[0], rel=0.1)
+    assert sides[2] == pytest.approx(sides[0] * 256 / 556, rel=0.1)
+    for found in (box, cropped_box, whole_box):
+        assert (found >= 0).all()
+        assert (found <= 1).all()
+
+
+def test_resize_keeps_what_fits():
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    assert resize(frames, 8) is frames
+    assert resize(frames, 16).shape == (2, 16, 16, 3)
+    assert resize(frames, 4).shape == (2, 4, 4, 3)
