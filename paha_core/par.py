@@ -48,6 +48,8 @@ PAR_SCHEMA = pa.schema(
     ]
 )
 
+Grid = int | tuple[int, int]
+
 _REFERENCE = 512.0  # the side at which ParConfig's pixel numbers hold
 
 
@@ -57,7 +59,7 @@ def par_weights(
     scores: np.ndarray,
     size: tuple[int, int],
     config: ParConfig,
-    grid: int,
+    grid: Grid,
 ) -> np.ndarray: ...
 
 
@@ -67,18 +69,18 @@ def par_weights(
     scores: torch.Tensor,
     size: tuple[int, int],
     config: ParConfig,
-    grid: int,
+    grid: Grid,
 ) -> torch.Tensor: ...
 
 
 def par_weights(
-    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: int
+    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: Grid
 ) -> Any:
-    """The weight M of each latent cell: float32 [T, grid, grid], never below 1.
+    """The weight M of each latent cell: float32 [T, rows, columns], never below 1.
 
     points: [T, 133, 2], x and y in pixels of frames of `size` (height, width).
     scores: [T, 133] in [0, 1]. Both numpy or both torch; the answer is of the same kind and device.
-    grid: cells a side; must divide height and width.
+    grid: cells a side, or (rows, columns); must divide height and width.
     Raises `ValueError` for other shapes, and for a reliable point whose coordinates are not finite.
     """
     if _is_torch(points):
@@ -87,7 +89,7 @@ def par_weights(
 
     pixels, usable = _checked(points, scores, size, config, grid)
     disc, stamp = disc_and_stamp(radius_at(size, config))
-    out = np.empty((len(pixels), grid, grid), np.float32)
+    out = np.empty((len(pixels), *_rows_columns(grid)), np.float32)
     weights_kernel(
         pixels,
         np.where(usable, scores, 0).astype(np.float32),
@@ -104,9 +106,9 @@ def par_weights(
 
 
 def region_masks(
-    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: int
+    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: Grid
 ) -> Any:
-    """Equation 2 at the cells: uint8 [T, grid, grid], bits 1 face, 2 hands, 4 body rectangle.
+    """Equation 2 at the cells: uint8 [T, rows, columns], bits 1 face, 2 hands, 4 body rectangle.
 
     A cell counts where at least a quarter of its pixels are covered. Arguments and errors as in
     `par_weights`.
@@ -117,9 +119,10 @@ def region_masks(
 
     pixels, usable = _checked(points, scores, size, config, grid)
     disc, _ = disc_and_stamp(radius_at(size, config))
-    out = np.empty((len(pixels), grid, grid), np.uint8)
+    rows, columns = _rows_columns(grid)
+    out = np.empty((len(pixels), rows, columns), np.uint8)
     rectangles = body_rectangles(pixels, usable, size)
-    cell_pixels = size[0] // grid * (size[1] // grid)
+    cell_pixels = size[0] // rows * (size[1] // columns)
     enough = int(np.ceil(COVERED * cell_pixels))
     regions_kernel(pixels, usable, rectangles, disc, *size, enough, out)
     return out
@@ -167,7 +170,7 @@ def body_rectangles(pixels: np.ndarray, usable: np.ndarray, size: tuple[int, int
 
 
 def _checked(
-    points: np.ndarray, scores: np.ndarray, size: tuple[int, int], config: ParConfig, grid: int
+    points: np.ndarray, scores: np.ndarray, size: tuple[int, int], config: ParConfig, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of the points, int32 [T, 133, 2], and which are reliable, bool [T, 133]."""
     frames = len(points)
@@ -176,8 +179,11 @@ def _checked(
             "points and scores must be [T, 133, 2] and [T, 133],"
             f" not {points.shape} and {scores.shape}"
         )
-    if grid < 1 or size[0] % grid or size[1] % grid:
-        raise ValueError(f"a grid of {grid} cells does not divide frames of {size[0]}x{size[1]}")
+    rows, columns = _rows_columns(grid)
+    if min(rows, columns) < 1 or size[0] % rows or size[1] % columns:
+        raise ValueError(
+            f"a grid of {rows}x{columns} cells does not divide frames of {size[0]}x{size[1]}"
+        )
     usable = scores > config.threshold  # c_p > tau
     if not np.isfinite(points[usable]).all():
         raise ValueError("a point above the threshold has coordinates that are not finite")
@@ -185,6 +191,10 @@ def _checked(
     bound = 4 * max(size)
     pixels = np.floor(np.where(usable[..., None], points, 0)).clip(-bound, bound)
     return pixels.astype(np.int32), usable
+
+
+def _rows_columns(grid: Grid) -> tuple[int, int]:
+    return (grid, grid) if isinstance(grid, int) else grid
 
 
 def _is_torch(value: Any) -> bool:

@@ -21,21 +21,21 @@ _FIRST, _LAST = _FACE[0], _HANDS[1]  # the points of hands and face stand side b
 def weights_kernel(
     pixels, scores, rectangles, half, stamp, height, width, omega_1, omega_2, cap, out
 ):
-    """Equation 3 and its area mean: fills out, float32 [T, g, g]. Score 0: unreliable."""
-    frames, grid = out.shape[0], out.shape[1]
-    cell_h, cell_w = height // grid, width // grid
+    """Equation 3 and its area mean: fills out, float32 [T, rows, columns]. Score 0: unreliable."""
+    frames, grid_h, grid_w = out.shape
+    cell_h, cell_w = height // grid_h, width // grid_w
     base = np.float32(min(1.0, cap))
     body = np.float32(min(omega_2, cap))
     a, b = len(half) // 2, len(stamp) // 2
     smooth = np.zeros((height, width), np.float32)  # T(sum of c_p)
     area = np.zeros((height, width), np.bool_)  # S_a of hands and face
-    sums = np.empty((grid, grid), np.float64)
+    sums = np.empty((grid_h, grid_w), np.float64)
     for t in range(frames):
         x0, y0, x1, y1 = rectangles[t]
         # 1. the base: omega_2 inside the rectangle, 1 elsewhere
-        for i in range(grid):
+        for i in range(grid_h):
             rows = max(0, min(y1, (i + 1) * cell_h) - max(y0, i * cell_h))
-            for j in range(grid):
+            for j in range(grid_w):
                 columns = max(0, min(x1, (j + 1) * cell_w) - max(x0, j * cell_w))
                 inside = rows * columns
                 sums[i, j] = inside * body + (cell_h * cell_w - inside) * base
@@ -73,24 +73,27 @@ def weights_kernel(
             smooth[row, left:right] = 0
             area[row, left:right] = False
         # 4. area mean
-        for i in range(grid):
-            for j in range(grid):
+        for i in range(grid_h):
+            for j in range(grid_w):
                 out[t, i, j] = sums[i, j] / (cell_h * cell_w)
 
 
 @numba.njit(cache=True, nogil=True)
 def regions_kernel(pixels, usable, rectangles, half, height, width, enough, out):
-    """Equation 2 at the grid: fills out, uint8 [T, g, g], a bit where `enough` pixels are."""
-    frames, grid = out.shape[0], out.shape[1]
-    cell_h, cell_w = height // grid, width // grid
+    """Equation 2 at the grid: fills out, uint8 [T, rows, columns].
+
+    A bit stands where its region has `enough` pixels of the cell.
+    """
+    frames, grid_h, grid_w = out.shape
+    cell_h, cell_w = height // grid_h, width // grid_w
     a = len(half) // 2
     area = np.zeros((height, width), np.bool_)
-    counts = np.empty((grid, grid), np.int64)
+    counts = np.empty((grid_h, grid_w), np.int64)
     for t in range(frames):
         x0, y0, x1, y1 = rectangles[t]
-        for i in range(grid):
+        for i in range(grid_h):
             rows = max(0, min(y1, (i + 1) * cell_h) - max(y0, i * cell_h))
-            for j in range(grid):
+            for j in range(grid_w):
                 columns = max(0, min(x1, (j + 1) * cell_w) - max(x0, j * cell_w))
                 out[t, i, j] = 4 if rows * columns >= enough else 0
         for bit, (first, last) in ((1, _FACE), (2, _HANDS)):
@@ -111,7 +114,7 @@ def regions_kernel(pixels, usable, rectangles, half, height, width, enough, out)
                     for row in range(max(0, y - a), min(height, y + a + 1)):
                         reach = half[row - y + a]
                         area[row, max(0, x - reach) : max(0, min(width, x + reach + 1))] = False
-            for i in range(grid):
-                for j in range(grid):
+            for i in range(grid_h):
+                for j in range(grid_w):
                     if counts[i, j] >= enough:
                         out[t, i, j] |= bit

@@ -29,12 +29,15 @@ def draw_pose(
     """A copy of the frame, uint8 RGB [H, W, 3], with what the data stages found drawn on it.
 
     points [133, 2] in pixels and scores [133]: bones and dots of points above the threshold.
-    face_box: xyxy [4]; an empty box is not drawn. weights: PAR weights [g, g], at least 1; the more
-    a cell weighs (on a logarithmic scale up to the frame's largest), the more it glows.
+    face_box: xyxy [4]; an empty box is not drawn. weights: PAR weights [rows, columns], at least 1;
+    the more a cell weighs (on a logarithmic scale up to the frame's largest), the more it glows.
+    Pixels at the right and the bottom that fill no cell stay as they are.
     """
     picture = np.array(frame, dtype=np.uint8)  # a copy
     if weights is not None:
-        picture = _glow(picture, weights)
+        rows, columns = weights.shape
+        height, width = picture.shape[0] // rows * rows, picture.shape[1] // columns * columns
+        picture[:height, :width] = _glow(picture[:height, :width], weights)
     thickness = max(1, round(min(picture.shape[:2]) / 256))
     reliable = scores > threshold
     for part, edges in layout.EDGES.items():

@@ -5,26 +5,37 @@ What differs from rtmlib's own `Wholebody`, and why (DESIGN 5):
   threshold belongs to; rtmlib takes their mean;
 - where nobody is detected the scores are 0; rtmlib takes the whole image for a person;
 - only boxes of the class person count; rtmlib takes any class of a COCO detector;
-- the crops of many frames go through the network at once.
+- the crops of many frames go through the network at once, and the next ones are decoded, searched
+  and cut in a thread meanwhile.
 
 The person is searched for in every 25th frame; between two finds that overlap, the box moves in a
 straight line. Where they don't (a cut, somebody who leaves), every frame is searched.
+
+The weights are the paths `pose.dwpose_pose` and `pose.dwpose_person`. A URL of an .onnx file (or
+of a .zip with one in it) in their place is a request to download it, once, by rtmlib.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import onnxruntime as ort
 from rtmlib import YOLOX
+from rtmlib.tools.file import download_checkpoint
 from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, top_down_affine
 
+from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import check_frames, sha256_of_files
+from paha_core.pose.detect import sha256_of_files, stream
 from paha_core.pose.keypoints import Keypoints
 
 DETECT_EVERY = 25  # frames between two searches for the person: one second
@@ -37,21 +48,40 @@ _MEAN = np.array((123.675, 116.28, 103.53), np.float32)  # RGB
 _STD = np.array((58.395, 57.12, 57.375), np.float32)
 
 
+class DeviceError(RuntimeError):
+    """A device that onnxruntime can't use here; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A batch for the pose network: persons cut out of their frames.
+
+    present: bool [F], which of F frames running show somebody: B of them. pixels: float32
+    [B, 3, h, w], normalised. centres, scales: [B, 2], the crops' middles and sides in pixels of the
+    frame.
+    """
+
+    present: np.ndarray
+    pixels: np.ndarray
+    centres: np.ndarray
+    scales: np.ndarray
+
+
 class DWPose:
     """The detector behind `pose.detector: dwpose`.
 
-    Raises `FileNotFoundError` for missing weights, `RuntimeError` when `config.device` can't be
+    Raises `FileNotFoundError` for missing weights, `DeviceError` when `config.device` can't be
     used, and `ValueError` for a network of another form.
     """
 
     name = "dwpose"
 
-    def __init__(self, config: PoseConfig) -> None:
+    def __init__(self, config: PoseConfig, threads: int = 0) -> None:
         person, pose = weight_files(config)
         self.version = f"rtmlib {version('rtmlib')}, onnxruntime {ort.__version__}"
         self.weights_sha256 = sha256_of_files([person, pose])
-        self._person = _PersonSearch(open_session(person, config.device))
-        self._session = open_session(pose, config.device)
+        self._person = PersonSearch(open_session(person, config.device, threads))
+        self._session = open_session(pose, config.device, threads)
         self._input = self._session.get_inputs()[0]
         fixed, _, height, width = self._input.shape
         if not (isinstance(height, int) and isinstance(width, int)):
@@ -62,42 +92,61 @@ class DWPose:
         self._fixed_batch = fixed if isinstance(fixed, int) else None
         self._batch = self._fixed_batch or config.batch
 
-    def detect(self, frames: np.ndarray) -> Keypoints:
-        check_frames(frames)
-        boxes = track_person(frames, self._person)
-        points = np.zeros((len(frames), layout.POINTS, 2), np.float32)
-        scores = np.zeros((len(frames), layout.POINTS), np.float32)
-        present = np.flatnonzero(np.isfinite(boxes).all(axis=1))
-        for start in range(0, len(present), self._batch):
-            chosen = present[start : start + self._batch]
-            points[chosen], scores[chosen] = self._points(frames[chosen], boxes[chosen])
-        size = (frames.shape[1], frames.shape[2])
+    def detect(self, frames: Iterable[np.ndarray]) -> Keypoints:
+        size, coming = stream(frames)
+        found = [self._points(crops) for crops in in_background(self.crops(coming))]
+        points, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return Keypoints(points, scores, size, self.name, self.version, self.weights_sha256)
 
-    def _points(self, frames: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points [B, 133, 2] and scores [B, 133] of the persons in boxes [B, 4]."""
-        crops = np.empty((len(frames), self._crop_size[1], self._crop_size[0], 3), np.float32)
+    def crops(self, frames: Iterator[np.ndarray]) -> Iterator[Crops]:
+        """Batches of the person in each frame, all frames in order."""
+        tracked = track_person(frames, self._person)
+        while batch := list(islice(tracked, self._batch)):
+            boxes = np.stack([box for _, box in batch])
+            present = np.isfinite(boxes).all(axis=1)
+            shown = [frame for (frame, _), there in zip(batch, present, strict=True) if there]
+            yield Crops(present, *self._cut(shown, boxes[present]))
+
+    def _cut(
+        self, frames: list[np.ndarray], boxes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        width, height = self._crop_size
+        pixels = np.empty((len(frames), height, width, 3), np.float32)
         centres, scales = bbox_xyxy2cs(boxes, padding=PADDING)
         for i, frame in enumerate(frames):
-            crops[i], scales[i] = top_down_affine(self._crop_size, scales[i], centres[i], frame)
-        crops -= _MEAN
-        crops /= _STD
-        batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2))
-        if self._fixed_batch and len(batch) < self._fixed_batch:
-            batch = np.concatenate([batch, batch[-1:].repeat(self._fixed_batch - len(batch), 0)])
-        simcc_x, simcc_y = self._session.run(None, {self._input.name: batch})
+            pixels[i], scales[i] = top_down_affine(self._crop_size, scales[i], centres[i], frame)
+        pixels -= _MEAN
+        pixels /= _STD
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), centres, scales
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pose network alone: simcc_x and simcc_y of crops [B, 3, h, w]."""
+        count = len(pixels)
+        if self._fixed_batch and count < self._fixed_batch:
+            pixels = np.concatenate([pixels, pixels[-1:].repeat(self._fixed_batch - count, 0)])
+        simcc_x, simcc_y = self._session.run(None, {self._input.name: pixels})
+        return simcc_x[:count], simcc_y[:count]
+
+    def _points(self, crops: Crops) -> tuple[np.ndarray, np.ndarray]:
+        """Points [F, 133, 2] and scores [F, 133] of a batch of F frames."""
+        points = np.zeros((len(crops.present), layout.POINTS, 2), np.float32)
+        scores = np.zeros((len(crops.present), layout.POINTS), np.float32)
+        if not crops.present.any():
+            return points, scores
+        simcc_x, simcc_y = self.run(crops.pixels)
         width, height = self._crop_size
         if simcc_x.shape[1:] != (layout.POINTS, SPLIT * width) or simcc_y.shape[1:] != (
             layout.POINTS,
             SPLIT * height,
         ):
             raise ValueError(f"no DWPose outputs: {simcc_x.shape} and {simcc_y.shape}")
-        bins, scores = decode_simcc(simcc_x[: len(frames)], simcc_y[: len(frames)])
+        bins, peaks = decode_simcc(simcc_x, simcc_y)
         shares = bins / SPLIT / np.array(self._crop_size)
-        points = centres[:, None] + (shares - 0.5) * scales[:, None]
+        places = crops.centres[:, None] + (shares - 0.5) * crops.scales[:, None]
         # OpenCV's crop counts from the centres of pixels, Keypoints from their edges.
-        points = np.where(scores[..., None] > 0, points + 0.5, 0)
-        return points.astype(np.float32), scores
+        points[crops.present] = np.where(peaks[..., None] > 0, places + 0.5, 0)
+        scores[crops.present] = peaks
+        return points, scores
 
 
 def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,33 +159,37 @@ def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, 
     return bins, peaks.clip(0, 1).astype(np.float32)
 
 
-def track_person(frames: np.ndarray, search: _PersonSearch) -> np.ndarray:
-    """The box of one person in each frame: float64 [T, 4] xyxy, NaN where nobody is."""
-    last = len(frames) - 1
-    boxes = np.full((len(frames), 4), np.nan)
-    if last < 0:
-        return boxes
-    boxes[0] = search(frames[0], boxes[0])
-    for start in range(0, last, DETECT_EVERY):
-        stop = min(start + DETECT_EVERY, last)
-        boxes[stop] = search(frames[stop], boxes[start])
-        if overlap(boxes[start : start + 1], boxes[stop])[0] >= SAME_PERSON:
-            way = np.linspace(0, 1, stop - start + 1)[:, None]
-            boxes[start : stop + 1] = (1 - way) * boxes[start] + way * boxes[stop]
+def track_person(
+    frames: Iterable[np.ndarray], search: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame with the box of one person in it: float64 [4] xyxy, NaN where nobody is.
+
+    search(frame, previous box) finds the box. Holds the frames of one second.
+    """
+    iterator = iter(frames)
+    for first in islice(iterator, 1):
+        before = search(first, np.full(4, np.nan))
+        yield first, before
+    while span := list(islice(iterator, DETECT_EVERY)):
+        last = search(span[-1], before)
+        if overlap(before[None], last)[0] >= SAME_PERSON:
+            way = np.linspace(0, 1, len(span) + 1)[1:, None]
+            yield from zip(span, (1 - way) * before + way * last, strict=True)
         else:
-            for t in range(start + 1, stop):
-                boxes[t] = search(frames[t], boxes[t - 1])
-    return boxes
+            for frame in span[:-1]:
+                before = search(frame, before)
+                yield frame, before
+            yield span[-1], last
+        before = last
 
 
-class _PersonSearch:
+class PersonSearch:
     """YOLOX's persons in one frame; rtmlib's way in and out, but with a session of our own."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         height, width = session.get_inputs()[0].shape[2:]
-        self._yolox: Any = object.__new__(
-            YOLOX
-        )  # its __init__ opens a session with one provider only
+        # YOLOX's own __init__ opens a session with one provider only.
+        self._yolox: Any = object.__new__(YOLOX)
         self._yolox.session = session
         self._yolox.backend = "onnxruntime"
         fixed = isinstance(height, int) and isinstance(width, int)
@@ -174,37 +227,66 @@ def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def weight_files(config: PoseConfig) -> tuple[Path, Path]:
-    """The person's and the pose network's file. Raises `FileNotFoundError` naming a missing one."""
-    paths = Path(config.dwpose_person or ""), Path(config.dwpose_pose or "")
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"no DWPose weights at {path}")
-    return paths
+    """The person's and the pose network's file; one given as a URL is downloaded first, once.
 
-
-def open_session(path: Path, device: str) -> ort.InferenceSession:
-    """An onnxruntime session on `device` (cpu, cuda or tensorrt).
-
-    Raises `RuntimeError` when onnxruntime can't use that device: it would quietly take the CPU.
+    Raises `FileNotFoundError` naming a missing one, or a URL that gave none.
     """
-    cache = {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(path.parent)}
-    wanted: dict[str, list[Any]] = {
-        "cpu": ["CPUExecutionProvider"],
-        "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        "tensorrt": [
-            ("TensorrtExecutionProvider", cache | {"trt_fp16_enable": True}),
-            "CUDAExecutionProvider",
-            "CPUExecutionProvider",
-        ],
-    }
-    providers = wanted[device]
+    person, pose = (_weights(given or "") for given in (config.dwpose_person, config.dwpose_pose))
+    return person, pose
+
+
+def _weights(given: str) -> Path:
+    path = Path(given)
+    if given.startswith(("https://", "http://", "file://")):
+        try:
+            # rtmlib caches by the file's name alone, and many files are called model.onnx.
+            name = f"{hashlib.sha256(given.encode()).hexdigest()[:12]}-{given.rsplit('/', 1)[-1]}"
+            path = Path(download_checkpoint(given, filename=name))
+        except (OSError, ValueError, BadZipFile) as error:
+            raise FileNotFoundError(f"no DWPose weights from {given}: {error}") from error
+        except UnboundLocalError:  # so rtmlib ends where a zip holds no end2end.onnx
+            raise FileNotFoundError(f"no end2end.onnx in {given}") from None
+    if not path.is_file():
+        raise FileNotFoundError(f"no DWPose weights at {path}")
+    return path
+
+
+def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSession:
+    """An onnxruntime session on `device` (cpu, cuda or tensorrt); `threads` 0: one a core.
+
+    Raises `DeviceError` when onnxruntime can't use that device: it would quietly take the CPU.
+    """
+    providers = providers_of(path, device)
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if first not in ort.get_available_providers():
-        raise RuntimeError(
+        raise DeviceError(
             f"pose.device {device}: this onnxruntime has no {first} (it has"
             f" {', '.join(ort.get_available_providers())}); install onnxruntime-gpu"
         )
-    session = ort.InferenceSession(str(path), providers=providers)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(str(path), options, providers=providers)
     if session.get_providers()[0] != first:
-        raise RuntimeError(f"pose.device {device}: {first} could not be started")
+        raise DeviceError(f"pose.device {device}: {first} could not be started")
     return session
+
+
+def providers_of(path: Path, device: str) -> list[Any]:
+    """onnxruntime's execution providers for a device, the wanted one first.
+
+    TensorRT builds its engine once, in half precision, and keeps it beside the weights.
+    """
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device == "cuda":
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    engine = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(path.parent),
+        "trt_fp16_enable": True,
+    }
+    return [
+        ("TensorrtExecutionProvider", engine),
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]

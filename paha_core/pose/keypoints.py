@@ -96,8 +96,8 @@ class Keypoints:
         second = self.points[:-2] - 2 * self.points[1:-1] + self.points[2:]
         return float(np.median(np.linalg.norm(second[usable], axis=-1)) / min(self.size))
 
-    def save(self, path: str | Path) -> None:
-        """One Parquet file: a row a frame, the rest in the schema's metadata."""
+    def to_table(self) -> pa.Table:
+        """A row a frame, the rest in the schema's metadata."""
         metadata = {
             "height": str(self.size[0]),
             "width": str(self.size[1]),
@@ -109,19 +109,29 @@ class Keypoints:
             pa.FixedSizeListArray.from_arrays(pa.array(self.points.reshape(-1)), layout.POINTS * 2),
             pa.FixedSizeListArray.from_arrays(pa.array(self.scores.reshape(-1)), layout.POINTS),
         ]
-        table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
+        return pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
+
+    def save(self, path: str | Path) -> None:
+        """`to_table` as a Parquet file."""
         # Floats hardly repeat: byte_stream_split packs them better than a dictionary.
         pq.write_table(
-            table, path, compression="zstd", use_dictionary=False, use_byte_stream_split=True
+            self.to_table(),
+            path,
+            compression="zstd",
+            use_dictionary=False,
+            use_byte_stream_split=True,
         )
 
     @classmethod
     def load(cls, path: str | Path) -> Keypoints:
-        """What `save` wrote. Raises `ValueError` for a Parquet file of another kind."""
-        table = pq.read_table(path, partitioning=None)
-        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-        if "weights_sha256" not in meta or table.schema.names != _SCHEMA.names:
+        """What `save` wrote; further columns are left alone. Raises `ValueError` for a Parquet file
+        of another kind.
+        """
+        schema = pq.read_schema(path)
+        meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        if "weights_sha256" not in meta or not set(_SCHEMA.names) <= set(schema.names):
             raise ValueError(f"{path} holds no keypoints")
+        table = pq.read_table(path, columns=_SCHEMA.names, partitioning=None)
         return cls(
             points=_matrix(table.column("points")).reshape(-1, layout.POINTS, 2),
             scores=_matrix(table.column("scores")).reshape(-1, layout.POINTS),

@@ -20,15 +20,17 @@ pose network's distance from labels or less); their scores stay the pose's.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import check_frames, sha256_of_files
+from paha_core.pose.detect import sha256_of_files, stream
 from paha_core.pose.keypoints import Keypoints
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it builds
@@ -88,20 +90,20 @@ class MediaPipe:
         )
         self._fresh = True
 
-    def detect(self, frames: np.ndarray) -> Keypoints:
-        check_frames(frames)
+    def detect(self, frames: Iterable[np.ndarray]) -> Keypoints:
+        size, coming = stream(frames)
         if not self._fresh:
             self._graph.reset()  # or the last clip's person would guide the search in this one
         self._fresh = False
-        points = np.zeros((len(frames), layout.POINTS, 2), np.float32)
-        scores = np.zeros((len(frames), layout.POINTS), np.float32)
-        for frame, xy, score in zip(frames, points, scores, strict=True):
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for frame in in_background(coming):
+            xy = np.zeros((layout.POINTS, 2), np.float32)
+            score = np.zeros(layout.POINTS, np.float32)
             _to_layout(self._graph.process(np.ascontiguousarray(frame)), xy, score)
-        height, width = frames.shape[1:3]
-        points *= np.array((width, height), np.float32)
-        return Keypoints(
-            points, scores, (height, width), self.name, self.version, self.weights_sha256
-        )
+            found.append((xy, score))
+        points, scores = (np.stack(arrays) for arrays in zip(*found, strict=True))
+        points *= np.array(size[::-1], np.float32)
+        return Keypoints(points, scores, size, self.name, self.version, self.weights_sha256)
 
 
 def _to_layout(found: Any, points: np.ndarray, scores: np.ndarray) -> None:

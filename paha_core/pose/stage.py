@@ -1,25 +1,30 @@
 """The stages `keypoints` and `face_boxes`: a Parquet file a clip, and a manifest of their quality.
 
-Both read the kept rows of the stage `clips`. A clip without any body or any face is rejected, and
-so is one that can't be decoded. One where a part is missing now and then is kept: its shares tell.
+Both read the kept rows of the stage `clips`; face boxes may also be made of the keypoints. A clip
+without any body or any face is rejected, and so is one that can't be decoded. One where a part is
+missing now and then is kept: its shares tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
 
 from paha_core.config import PoseConfig
-from paha_core.pose.detect import Detector, detector_sha256, open_detector
+from paha_core.pose.detect import Detector, VideoFrames, detector_sha256, open_detector
+from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import Job, Rejection, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
-CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 1}  # raise one when its stage's results change
+CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 2}  # raise one when its stage's results change
 
 KEYPOINT_SCHEMA = pa.schema(
     [
@@ -41,7 +46,8 @@ FACE_SCHEMA = pa.schema(
         ("frames", pa.int32()),
         ("height", pa.int32()),
         ("width", pa.int32()),
-        ("detector", pa.string()),
+        ("detector", pa.string()),  # or `keypoints:` and theirs
+        ("detector_version", pa.string()),
         ("detector_sha256", pa.string()),
         ("face_share", pa.float32()),  # share of frames with a box, detected or bridged
         ("union_box", pa.list_(pa.float32())),  # xyxy in pixels
@@ -54,17 +60,15 @@ def keypoints_stage(store: Store, dataset: str, config: PoseConfig, *, workers: 
 
     Raises `FileNotFoundError` when the detector's weights are missing.
     """
-    settings = config.settings()
-    for other in (
-        "face_box_scale",
-        "max_face_gap",
-        "batch",
-        "device",
-        "dwpose_pose",
-        "dwpose_person",
-    ):
-        settings.pop(other)  # they change no keypoint; the weights count by their hash
-    jobs = _jobs(store, KEYPOINTS, dataset, config, settings, detector_sha256(config))
+    # The weights count by their hash; nothing else of the section changes a keypoint.
+    settings = {"detector": config.detector, "model_complexity": config.model_complexity}
+    weights, threads = detector_sha256(config), _threads(workers)
+    jobs = []
+    for row in kept_rows(store, "clips", [dataset]):
+        target = f"{KEYPOINTS}/{clip_key(row['clip_id'])}.parquet"
+        task = KeypointTask(store, row["path"], target, config, threads)
+        parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
+        jobs.append(_job(row, parts, task))
     return run_stage(
         *(store, KEYPOINTS, dataset, jobs, find_keypoints),
         extra_schema=KEYPOINT_SCHEMA,
@@ -75,11 +79,25 @@ def keypoints_stage(store: Store, dataset: str, config: PoseConfig, *, workers: 
 def face_boxes_stage(
     store: Store, dataset: str, config: PoseConfig, *, workers: int
 ) -> StageResult:
-    """Face boxes of every kept clip by MediaPipe, as `face_boxes/<clip key>.parquet`."""
+    """Face boxes of every kept clip, as `face_boxes/<clip key>.parquet`.
+
+    By MediaPipe's face detection from the clip, or from the stage `keypoints`, whose kept clips
+    then are this stage's (`PoseConfig.face_source`).
+    """
     from paha_core.pose.face import face_detector_sha256
 
-    settings = {"scale": config.face_box_scale, "max_gap": config.max_face_gap}
-    jobs = _jobs(store, FACE_BOXES, dataset, config, settings, face_detector_sha256())
+    settings: dict[str, Any] = {"scale": config.face_box_scale, "max_gap": config.max_face_gap}
+    weights = ""  # the keypoints' own, which their sha256 covers
+    if config.faces_from_keypoints:
+        settings["source"] = "keypoints"
+    else:
+        weights = face_detector_sha256()
+    jobs = []
+    for row in kept_rows(store, "keypoints" if config.faces_from_keypoints else "clips", [dataset]):
+        target = f"{FACE_BOXES}/{clip_key(row['clip_id'])}.parquet"
+        task = FaceTask(store, row["path"], target, config, weights)
+        parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
+        jobs.append(_job(row, parts, task))
     return run_stage(
         *(store, FACE_BOXES, dataset, jobs, find_face_boxes),
         extra_schema=FACE_SCHEMA,
@@ -88,19 +106,32 @@ def face_boxes_stage(
 
 
 @dataclass(frozen=True)
-class ClipTask:
-    """What a worker needs: the clip to read, the file to write."""
+class KeypointTask:
+    """What a worker needs: the clip to read, the file to write, its share of the cores."""
 
     store: Store
     clip: str
     target: str
     config: PoseConfig
+    threads: int
+
+
+@dataclass(frozen=True)
+class FaceTask:
+    """What a worker needs: the clip or its keypoints to read, the file to write."""
+
+    store: Store
+    source: str
+    target: str
+    config: PoseConfig
     detector_sha256: str
 
 
-def find_keypoints(task: ClipTask) -> dict[str, Any]:
+def find_keypoints(task: KeypointTask) -> dict[str, Any]:
     """One clip's work; the returned dict is its row's own columns."""
-    keypoints = _detector(task.config).detect(_frames(task))
+    detector = _detector(task.config, task.threads)
+    with _video(task.store, task.clip) as frames:
+        keypoints = detector.detect(frames)
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")
@@ -117,11 +148,19 @@ def find_keypoints(task: ClipTask) -> dict[str, Any]:
     }
 
 
-def find_face_boxes(task: ClipTask) -> dict[str, Any]:
+def find_face_boxes(task: FaceTask) -> dict[str, Any]:
     """One clip's work; the returned dict is its row's own columns."""
-    from paha_core.pose.face import detect_face_boxes
+    from paha_core.pose.face import detect_face_boxes, face_boxes_from_keypoints
 
-    faces = detect_face_boxes(_frames(task), task.config)
+    if task.config.faces_from_keypoints:
+        with task.store.reading(task.source) as path:
+            keypoints = Keypoints.load(path)
+        faces = face_boxes_from_keypoints(keypoints, task.config)
+        made_by = keypoints.version, keypoints.weights_sha256
+    else:
+        with _video(task.store, task.source) as frames:
+            faces = detect_face_boxes(frames, task.config)
+        made_by = version("mediapipe"), task.detector_sha256
     if not faces.found.any():
         raise Rejection("no face in any frame")
     return _publish(task, faces.save) | {
@@ -129,43 +168,36 @@ def find_face_boxes(task: ClipTask) -> dict[str, Any]:
         "height": faces.size[0],
         "width": faces.size[1],
         "detector": faces.source,
-        "detector_sha256": task.detector_sha256,
+        "detector_version": made_by[0],
+        "detector_sha256": made_by[1],
         "face_share": float(faces.found.mean()),
         "union_box": faces.union.tolist(),
     }
 
 
-def _jobs(
-    store: Store,
-    stage: str,
-    dataset: str,
-    config: PoseConfig,
-    settings: dict[str, Any],
-    weights: str,
-) -> list[Job]:
-    jobs = []
-    for row in kept_rows(store, "clips", [dataset]):
-        clip_id = row["clip_id"]
-        target = f"{stage}/{clip_key(clip_id)}.parquet"
-        parts = [stage, CODE_VERSION[stage], settings, weights, row["sha256"]]
-        columns = {"speaker": row["speaker"], "split": row["split"]}
-        task = ClipTask(store, row["path"], target, config, weights)
-        jobs.append(Job(clip_id, sha256_json(parts), task, columns))
-    return jobs
+def _job(row: dict[str, Any], parts: list[Any], task: Any) -> Job:
+    columns = {"speaker": row["speaker"], "split": row["split"]}
+    return Job(row["clip_id"], sha256_json(parts), task, columns)
 
 
-def _frames(task: ClipTask) -> Any:
+@contextmanager
+def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
+    """The clip's frames, decoded as they are asked for; a file that can't be is rejected."""
     from paha_core.media.ffmpeg import MediaError
-    from paha_core.media.video import read_frames
 
-    with task.store.reading(task.clip) as path:
+    with store.reading(clip) as path:
         try:
-            return read_frames(path)
+            yield VideoFrames(path)
         except MediaError as error:
             raise Rejection(f"the clip can't be decoded: {error}") from error
 
 
-def _publish(task: ClipTask, save: Callable[[Any], None]) -> dict[str, str]:
+def _threads(workers: int) -> int:
+    """Cores for each worker's network: together they have what there is."""
+    return max(1, (os.cpu_count() or 1) // max(1, workers))
+
+
+def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> dict[str, str]:
     with task.store.writing(task.target) as path:
         save(path)
         sha256 = sha256_file(path)
@@ -173,6 +205,6 @@ def _publish(task: ClipTask, save: Callable[[Any], None]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _detector(config: PoseConfig) -> Detector:
+def _detector(config: PoseConfig, threads: int) -> Detector:
     """The detector of this worker process, opened once."""
-    return open_detector(config)
+    return open_detector(config, threads)

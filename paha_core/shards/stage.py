@@ -10,15 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
+from paha_core.ahead import ahead
 from paha_core.config import ShardConfig
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.progress import Progress
-from paha_core.shards.ahead import ahead
 from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
 from paha_core.shards.writer import (
     INDEX_SCHEMA,
@@ -54,19 +53,21 @@ def training_shards_stage(
     costs the shard in work. Shards that no row names any more are removed at the end.
     """
     encoders = Encoders(codec, audio, reference, size, shards.reference_frames)
-    return {
-        dataset: _Run(store, dataset, encoders, shards.clips_per_shard).run()
-        for dataset in datasets
-    }
+    limits = shards.clips_per_shard, shards.shard_bytes
+    return {dataset: _Run(store, dataset, encoders, *limits).run() for dataset in datasets}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One shard to write: each clip with its row in an older shard, if that still holds it."""
+    """Shards to write: each clip with its row in an older shard, if that still holds it.
+
+    Either one shard (`whole`), to replace an older one, or new ones, numbered from `number` on.
+    """
 
     split: str
     number: int
     clips: list[tuple[ClipJob, Row | None]]
+    whole: bool
 
 
 @dataclass
@@ -77,6 +78,7 @@ class _Run:
     dataset: str
     encoders: Encoders
     clips_per_shard: int
+    shard_bytes: int
     rows: dict[str, Row] = field(default_factory=dict)
     computed: int = 0
 
@@ -95,9 +97,14 @@ class _Run:
             for task in tasks:
                 packed = self._packed(task, loaded, progress)
                 stem = f"shards/{self.dataset}/{task.split}"
-                for rows in write_packed(self.store, stem, packed, len(task.clips), task.number):
+                most_clips = len(task.clips) if task.whole else self.clips_per_shard
+                most_bytes = None if task.whole else self.shard_bytes
+                for rows in write_packed(
+                    self.store, stem, packed, most_clips, most_bytes, task.number
+                ):
                     self.rows |= {row["clip_id"]: row for row in rows}
-                self._publish(order)
+                    self._publish(order)
+                self._publish(order)  # what was rejected after the last shard
         if self.rows != before or not before:
             self._publish(order)
         self._remove_unused()
@@ -147,7 +154,7 @@ class _Run:
                 stay = [r for r in members if _stays(r, jobs)]
                 kept = [(jobs[r["clip_id"]], r if r in same else None) for r in stay]
                 if kept:
-                    tasks.append(Task(kept[0][0].clip["split"], _number(shard), kept))
+                    tasks.append(Task(kept[0][0].clip["split"], _number(shard), kept, whole=True))
             placed |= {r["clip_id"] for r in members if _stays(r, jobs)}
         new = [job for clip_id, job in jobs.items() if clip_id not in placed]
         return tasks + self._new_shards(new, old_shards)
@@ -157,10 +164,9 @@ class _Run:
         for split in sorted({job.clip["split"] for job in new}):
             taken = [_number(s) for s in old_shards if s.split("/")[-1].startswith(f"{split}-")]
             number = max(taken, default=-1) + 1
-            clips = iter([(job, None) for job in new if job.clip["split"] == split])
-            while group := list(islice(clips, self.clips_per_shard)):
-                tasks.append(Task(split, number, list(group)))
-                number += 1
+            clips: list[tuple[ClipJob, Row | None]]
+            clips = [(job, None) for job in new if job.clip["split"] == split]
+            tasks.append(Task(split, number, clips, whole=False))
         return tasks
 
     def _packed(

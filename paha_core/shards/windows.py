@@ -8,9 +8,8 @@ resuming at a step needs nothing but the step.
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 
 from paha_core.models.audio_encoder import audio_windows
-from paha_core.shards.ahead import ahead
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ClipSample
 
@@ -144,6 +142,23 @@ class WindowBatches:
         if self.too_short:
             log.info("%d clips are shorter than %d frames", self.too_short, frames)
 
+    def place_of(self, step: int) -> tuple[int, int]:
+        """The epoch in which the step begins, and how many of its samples came before."""
+        return divmod(step * self.world * self.batch, len(self.stream.clips))
+
+    def step_of(self, epoch: int, sample: int) -> int:
+        """The step that begins at a place of the stream, also if another world size got there.
+
+        Raises `ValueError` where no step of this batch and world begins.
+        """
+        step, rest = divmod(epoch * len(self.stream.clips) + sample, self.world * self.batch)
+        if rest:
+            raise ValueError(
+                f"no step of {self.world} x {self.batch} clips begins at sample {sample} of epoch"
+                f" {epoch}"
+            )
+        return step
+
     def windows_at(self, step: int) -> list[Window]:
         """What `batch_at` reads, without reading it."""
         first = (step * self.world + self.rank) * self.batch
@@ -195,11 +210,6 @@ class LengthBuckets:
         turn, place = divmod(step, len(self.streams))
         rng = np.random.default_rng([self.seed, _LENGTH, turn])
         return self.streams[int(rng.permutation(len(self.streams))[place])], turn
-
-
-def prefetched(batches: Batches, start_step: int = 0, depth: int = 2) -> Iterator[Batch]:
-    """The batches from `start_step` on, made ahead in a background thread."""
-    return ahead(batches.batch_at, itertools.count(start_step), depth)
 
 
 def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,27 +59,52 @@ def pack(sample: ClipSample) -> Packed:
 
 
 def write_shards(
-    store: Store, prefix: str, samples: Iterable[ClipSample], *, clips_per_shard: int
+    store: Store,
+    prefix: str,
+    samples: Iterable[ClipSample],
+    *,
+    clips_per_shard: int,
+    shard_bytes: int | None = None,
 ) -> list[Row]:
     """Write `samples`, in their order, as `<prefix>-<nnnn>-<hash8>.tar`; one index row a clip.
 
     `meta` should hold clip_id, dataset, speaker, split, codec, audio_encoder and reference_encoder
-    (and `fingerprint`, where the caller has one). Holds one sample in memory at a time. Raises
-    `ValueError` for two samples of one key. `write_index` makes the rows a manifest.
+    (and `fingerprint`, where the caller has one). A shard is full with that many clips or bytes,
+    whichever comes first; its last clip may go past the bytes. Holds one sample in memory at a
+    time. Raises `ValueError` for two samples of one key. `write_index` makes the rows a manifest.
     """
     packed = (pack(sample) for sample in samples)
-    return [row for shard in write_packed(store, prefix, packed, clips_per_shard) for row in shard]
+    shards = write_packed(store, prefix, packed, clips_per_shard, shard_bytes)
+    return [row for shard in shards for row in shard]
 
 
 def write_packed(
-    store: Store, prefix: str, packed: Iterable[Packed], clips_per_shard: int, start: int = 0
+    store: Store,
+    prefix: str,
+    packed: Iterable[Packed],
+    clips_per_shard: int,
+    shard_bytes: int | None = None,
+    start: int = 0,
 ) -> Iterator[list[Row]]:
     """Shards numbered from `start`; yields each shard's rows once it is published."""
     clips, number = iter(packed), start
     while first := next(clips, None):
-        rest = islice(clips, clips_per_shard - 1)
+        rest = _until_full(first, clips, clips_per_shard, shard_bytes)
         yield _write_shard(store, f"{prefix}-{number:04d}", first, rest)
         number += 1
+
+
+def _until_full(
+    first: Packed, clips: Iterator[Packed], most_clips: int, most_bytes: int | None
+) -> Iterator[Packed]:
+    """What else goes into the shard that `first` begins; takes no clip that it does not yield."""
+    count, size = 1, len(first.data)
+    while count < most_clips and (most_bytes is None or size < most_bytes):
+        clip = next(clips, None)
+        if clip is None:
+            return
+        count, size = count + 1, size + len(clip.data)
+        yield clip
 
 
 def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.Table:

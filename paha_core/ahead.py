@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
+from itertools import islice, repeat
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -28,3 +29,18 @@ def ahead(work: Callable[[A], B], items: Iterable[A], depth: int = 1) -> Generat
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_background(items: Iterable[A], depth: int = 2) -> Generator[A]:
+    """The items, made in a thread of their own while the caller works on earlier ones.
+
+    At most `depth` of them wait. An exception of `items` surfaces after the items before it.
+    """
+    source = iter(items)
+    end = object()
+    # One thread asks, so the source is never entered twice.
+    with closing(ahead(lambda _: next(source, end), repeat(None), depth)) as made:
+        for item in made:
+            if item is end:
+                return
+            yield item  # type: ignore[misc]

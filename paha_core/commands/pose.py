@@ -1,0 +1,110 @@
+"""`paha pose`: what the data stages find in a video, as a table and drawn on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from paha_core.commands.shared import PresetOption, one_sentence, print_table
+
+if TYPE_CHECKING:
+    from paha_core.config import PoseConfig
+    from paha_core.video_pose import VideoPose
+
+
+def pose(
+    video: Annotated[Path, typer.Argument(help="Any video; its most prominent person counts.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write, a row a frame.")],
+    draw: Annotated[
+        Path | None, typer.Option(help="An mp4 of the video with all of it drawn on.")
+    ] = None,
+    detector: Annotated[
+        Literal["mediapipe", "dwpose"] | None, typer.Option(help="[the preset's]")
+    ] = None,
+    dwpose_pose: Annotated[
+        str | None, typer.Option(help="DWPose-l 384x288 as ONNX: a path, or a URL to download.")
+    ] = None,
+    dwpose_person: Annotated[str | None, typer.Option(help="YOLOX as ONNX, likewise.")] = None,
+    device: Annotated[
+        Literal["cpu", "cuda", "tensorrt"] | None, typer.Option(help="For dwpose [the preset's].")
+    ] = None,
+    preset: PresetOption = "demo",
+) -> None:
+    """Find keypoints, face boxes and the PAR mask of a video, and look at them.
+
+    A check of footage before it is trained on: the drawn video shows the skeleton, the face box and
+    how much each latent cell would count in the loss.
+
+    Examples:
+
+        paha pose talk.mp4 --out talk.parquet --draw drawn.mp4
+
+        paha pose talk.mp4 --out talk.parquet --detector dwpose \\
+            --dwpose-pose dw-ll_ucoco_384.onnx --dwpose-person yolox_l.onnx --device cuda
+    """
+    with one_sentence():
+        from paha_core.config import load_preset
+
+        settings = load_preset(preset)
+        changes = {
+            "detector": detector,
+            "dwpose_pose": dwpose_pose,
+            "dwpose_person": dwpose_person,
+            "device": device,
+        }
+        config = _changed(settings.pose, {k: v for k, v in changes.items() if v is not None})
+        for path in (out, draw):
+            _check_target(path, video)
+        from paha_core.video_pose import find_pose
+
+        found = find_pose(video, config)
+        found.save(out, settings.par)
+        _show(found, out)
+        if draw is not None:
+            found.draw(draw, settings.par)
+            typer.echo(f"drawn: {draw}")
+
+
+def _changed(config: PoseConfig, changes: dict[str, str]) -> PoseConfig:
+    """Raises `ValueError` when the detector lacks its weights."""
+    config = config.model_copy(update=changes)
+    if config.detector == "dwpose" and not (config.dwpose_pose and config.dwpose_person):
+        raise ValueError(
+            "the detector dwpose needs --dwpose-pose and --dwpose-person, or both in the preset"
+        )
+    return config
+
+
+def _check_target(path: Path | None, video: Path) -> None:
+    """Before the work, not after it. Raises `ValueError` for a path that can't be written."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a file to write")
+    if path.resolve() == video.resolve():
+        raise ValueError(f"{path} is the video itself and would be overwritten")
+    path.resolve().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _show(found: VideoPose, out: Path) -> None:
+    keypoints, faces = found.keypoints, found.faces
+    quality = keypoints.quality()
+    rows, columns, cell = found.grid()
+    height, width = keypoints.size
+    union = ", ".join(f"{side:.0f}" for side in faces.union)
+    lines = [
+        ("frames", f"{len(keypoints)} of {width}x{height} at {found.info.fps:.4g} fps"),
+        ("detector", f"{keypoints.detector}, {keypoints.version}"),
+        ("weights", keypoints.weights_sha256[:16]),
+        ("frames with a body", f"{quality.body:.1%}"),
+        ("with a face", f"{quality.face:.1%} ({faces.found.mean():.1%} with a box)"),
+        ("with a left hand", f"{quality.left_hand:.1%}"),
+        ("with a right hand", f"{quality.right_hand:.1%}"),
+        ("jitter", f"{quality.jitter:.2%} of the shorter side"),
+        ("face in all frames", f"{union} ({faces.source})"),
+        ("PAR mask", f"{rows}x{columns} cells of {cell} pixels"),
+        ("written", str(out)),
+    ]
+    print_table(str(found.path), ("", "value"), lines)
