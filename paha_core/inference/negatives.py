@@ -26,7 +26,7 @@ from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manife
 from paha_core.store import Store, sha256_json
 from paha_core.training.univdm import load_univdm
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 STAGE = "negative_samples"
 TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
 
@@ -195,8 +195,9 @@ def _sample(
     """The generated latents with the voice they were made for and the face they were made from."""
     frames = plan.frames
     clip_id = negative_id(group, plan)
-    # The face moves little: the box of the frame it started from stands for all frames.
-    start = int(np.argmax(face.face_found))
+    # The boxes of the face's own frames stand for those made from it: masks of one shape for real
+    # and generated, else the shape would give them away. So would a generated reference.
+    at = np.minimum(np.arange(frames), face.frames - 1)
     nearest = int(np.abs(face.reference_index - plan.reference).argmin())
     meta = voice.meta | {
         "clip_id": clip_id,
@@ -216,12 +217,13 @@ def _sample(
         par=np.ones((frames, *grid), np.float16),
         regions=np.zeros((frames, *grid), np.uint8),
         audio=voice.audio[:frames],
-        faces=np.repeat(face.faces[start : start + 1], frames, axis=0),
-        face_found=np.full(frames, bool(face.face_found[start])),
+        faces=face.faces[at],
+        face_found=face.face_found[at],
         reference=face.reference[nearest : nearest + 1],
         reference_index=np.zeros(1, np.int32),
         wave=voice.wave[: frames * SAMPLES_PER_FRAME],
         meta=meta,
+        reference_latents=face.latents[plan.reference][None],
     )
 
 

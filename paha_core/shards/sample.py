@@ -30,6 +30,7 @@ ARRAYS = (
     ("reference", "reference.npy", "float16", "Re"),
     ("reference_index", "refindex.npy", "int32", "R"),
 )
+OPTIONAL = ("reference_latents", "reflatents.npy", "float16", "RChw")
 WAVE, META = "wav", "json"
 
 
@@ -47,7 +48,8 @@ class ClipSample:
     bool `[T]`. `reference` float16 `[R, width]`, image embeddings of the frames `reference_index`
     int32 `[R]`. `wave` int16 `[T * 640]`, 16 kHz mono. `meta`: clip_id, dataset, speaker, split,
     fps, sample_rate, frames, names and hashes of the encoders; for generated samples also where
-    they come from.
+    they come from. `reference_latents` float16 `[R, C, h, w]`: a generated sample's, which is a
+    real frame; a real clip has its own frames for that (None).
     """
 
     key: str
@@ -61,12 +63,13 @@ class ClipSample:
     reference_index: np.ndarray
     wave: np.ndarray
     meta: dict[str, Any]
+    reference_latents: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.key or set("./ ") & set(self.key):
             raise SampleError(f"a sample's key has no dot, slash or space: {self.key!r}")
         sizes: dict[str, int] = {"4": 4}
-        for name, _, dtype, axes in ARRAYS:
+        for name, _, dtype, axes in self.arrays():
             value = getattr(self, name)
             if value.dtype != np.dtype(dtype) or value.ndim != len(axes):
                 want = f"{dtype} with {len(axes)} axes"
@@ -77,6 +80,10 @@ class ClipSample:
                         f"{self.key}: {name} has {size} along {axis} where {sizes[axis]} is right"
                     )
         self._check_times()
+
+    def arrays(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Which of its fields are arrays, as `ARRAYS`."""
+        return ARRAYS if self.reference_latents is None else (*ARRAYS, OPTIONAL)
 
     def _check_times(self) -> None:
         rates = (self.meta.get("fps"), self.meta.get("sample_rate"), self.meta.get("frames"))
@@ -99,12 +106,12 @@ class ClipSample:
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays in memory."""
-        return self.wave.nbytes + sum(getattr(self, name).nbytes for name, *_ in ARRAYS)
+        return self.wave.nbytes + sum(getattr(self, name).nbytes for name, *_ in self.arrays())
 
 
 def to_tar(sample: ClipSample) -> bytes:
     """The sample's files as tar entries (no end of archive); same sample, same bytes."""
-    files = {file: _npy(getattr(sample, name)) for name, file, *_ in ARRAYS}
+    files = {file: _npy(getattr(sample, name)) for name, file, *_ in sample.arrays()}
     files[WAVE] = _wav(sample.wave)
     files[META] = json.dumps(sample.meta, sort_keys=True, ensure_ascii=False).encode()
     parts: list[bytes] = []
@@ -126,7 +133,8 @@ def from_tar(data: bytes) -> ClipSample:
         raise SampleError(f"the entries of {len(keys)} clips where one is right")
     key = keys.pop()
     try:
-        arrays = {name: _array(files[f"{key}.{file}"]) for name, file, *_ in ARRAYS}
+        there = (*ARRAYS, OPTIONAL) if f"{key}.{OPTIONAL[1]}" in files else ARRAYS
+        arrays = {name: _array(files[f"{key}.{file}"]) for name, file, *_ in there}
         sound = _samples(files[f"{key}.{WAVE}"])
         meta = json.loads(bytes(files[f"{key}.{META}"]))
     except KeyError as error:

@@ -286,6 +286,9 @@ def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarra
     start, stop = window.start, window.start + window.frames
     nearest = np.abs(sample.reference_index - window.reference).argmin()
     latents = sample.latents[start:stop]
+    reference = sample.latents[window.reference]
+    if sample.reference_latents is not None:
+        reference = sample.reference_latents[nearest]
     found = sample.face_found[start:stop]
     return {
         "latents": latents.swapaxes(0, 1),  # T C h w -> C T h w
@@ -293,7 +296,7 @@ def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarra
         "regions": sample.regions[start:stop],
         "audio": audio_windows(sample.audio, margin, start, stop),
         "mismatched_audio": _mismatched(sample.audio, margin, window),
-        "reference_latents": sample.latents[window.reference],
+        "reference_latents": reference,
         "reference_embedding": sample.reference[nearest],
         "face_mask": face_mask(sample.faces[start:stop], found, *latents.shape[-2:]),
         "key": sample.key,
