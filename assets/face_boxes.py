@@ -8,7 +8,7 @@ from paha_core.steps import Workspace
 
 
 @dg.asset(
-    deps=["clips"],
+    deps=["clips", "keypoints"],
     group_name="data",
     kinds={"tensorflow", "parquet"},
     code_version="1",
@@ -18,7 +18,8 @@ from paha_core.steps import Workspace
 def face_boxes(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:
-    """The face's box in every frame (MediaPipe, widened by the preset's scale).
+    """The face's box in every frame, widened by the preset's scale: by MediaPipe's face detection,
+    or from the keypoints where they are DWPose's.
 
     The classifiers are masked by it in training.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from paha_core.config import Preset
 from paha_core.pictures import read_log
 from paha_core.stages import kept_rows, read_manifest
-from paha_core.store import Store, sha256_file
+from paha_core.store import Store
 
 # A corpus below these can't teach what the paper is about; single bad clips are the stages'
 # business.
@@ -72,20 +72,15 @@ def split_leakage(store: Store, preset: Preset) -> Outcome:
 
 def shard_integrity(store: Store, preset: Preset) -> Outcome:
     """Every shard is byte for byte what its manifest says, and both sides have clips."""
-    problems, shards = [], {}
+    from paha_core.shards.verify import verify_shards
+
     splits = {"train": 0, "test": 0}
     for row in kept_rows(store, "training_shards", preset.corpora.datasets):
-        shards[row["shard"]] = row["sha256"]
         splits[row["split"]] += 1
-    for rel, expected in shards.items():
-        if not store.exists(rel):
-            problems.append(f"{rel} is missing")
-            continue
-        with store.reading(rel) as path:
-            if sha256_file(path) != expected:
-                problems.append(f"{rel} is not what its manifest says")
+    found = verify_shards(store, preset.corpora.datasets)
+    problems = [f"{shard}: {why}" for shard, why in found.problems.items()]
     problems += [f"no {side} clips" for side, count in splits.items() if not count]
-    figures: dict[str, float | str] = {"shards": len(shards)}
+    figures: dict[str, float | str] = {"shards": found.shards, "bytes": found.bytes}
     figures |= {f"{side} clips": count for side, count in splits.items()}
     return Outcome(not problems, "; ".join(problems[:3]) or "every shard is whole", figures)
 

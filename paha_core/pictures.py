@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from paha_core.config import Preset
 
 SIDE = 144  # pixels of a tile
-TILES = 6
+TILES = 6  # in a row
+STRIPS = 4  # clips that are shown as a row of frames
 Row = dict[str, Any]
 
 
@@ -34,25 +35,19 @@ def clips(store: Store, dataset: str, *, fresh: bool) -> str | None:
 
 
 def poses(store: Store, dataset: str, *, fresh: bool) -> str | None:
-    """The same, with the keypoints drawn on."""
-    rows = _spread(_with_clips(store, "keypoints", dataset))
-    return _picture(
-        *(store, f"pictures/keypoints-{dataset}.png", fresh),
-        lambda: [_drawn(store, clip, row["path"]) for clip, row in rows],
-    )
+    """A strip of each of a few clips, with the keypoints drawn on: a row of frames a clip."""
+    return _strips(store, "keypoints", dataset, fresh, ("keypoints",))
+
+
+def faces(store: Store, dataset: str, *, fresh: bool) -> str | None:
+    """The same, with the face boxes."""
+    return _strips(store, "face_boxes", dataset, fresh, ("face_boxes",))
 
 
 def masks(store: Store, dataset: str, *, fresh: bool) -> str | None:
-    """The same, with the loss weights glowing."""
-    keypoints = {r["clip_id"]: r["path"] for r in kept_rows(store, "keypoints", [dataset])}
-    rows = _spread(_with_clips(store, "par_masks", dataset))
-    return _picture(
-        *(store, f"pictures/par_masks-{dataset}.png", fresh),
-        lambda: [
-            _drawn(store, clip, keypoints[row["clip_id"]], row["path"])
-            for clip, row in rows
-            if row["clip_id"] in keypoints
-        ],
+    """The same, with keypoints, face boxes (if they are made already) and glowing loss weights."""
+    return _strips(
+        store, "par_masks", dataset, fresh, ("par_masks", "keypoints"), optional=("face_boxes",)
     )
 
 
@@ -152,24 +147,25 @@ def _picture(
     return rel
 
 
-def _spread(rows: list[Any]) -> list[Any]:
-    """At most `TILES` of the rows, evenly spread."""
-    count = min(TILES, len(rows))
+def _spread(rows: list[Any], most: int = TILES) -> list[Any]:
+    """At most `most` of the rows, evenly spread."""
+    count = min(most, len(rows))
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _with_clips(store: Store, stage: str, dataset: str) -> list[tuple[Row, Row]]:
-    clips = {row["clip_id"]: row for row in kept_rows(store, "clips", [dataset])}
-    rows = kept_rows(store, stage, [dataset])
-    return [(clips[row["clip_id"]], row) for row in rows if row["clip_id"] in clips]
-
-
 def _frame(store: Store, clip: Row) -> np.ndarray:
+    return _frames(store, clip, [clip["frames"] // 2])[0]
+
+
+def _frames(store: Store, clip: Row, indices: list[int]) -> list[np.ndarray]:
+    """The frames of those indices, which ascend; the clip is decoded once."""
+    from itertools import islice
+
     from paha_core.media.video import iter_frames
 
     with store.reading(clip["path"]) as path:
-        start = (clip["frames"] // 2 + 0.5) / clip["fps"]
-        return next(iter_frames(path, start=start))
+        frames = enumerate(islice(iter_frames(path), indices[-1] + 1))
+        return [frame for i, frame in frames for _ in range(indices.count(i))]
 
 
 def _tile(picture: np.ndarray) -> np.ndarray:
@@ -183,18 +179,66 @@ def _middle(store: Store, clip: Row) -> np.ndarray:
     return _tile(_frame(store, clip))
 
 
-def _drawn(store: Store, clip: Row, keypoints_path: str, mask_path: str = "") -> np.ndarray:
+def _strips(
+    store: Store,
+    stage: str,
+    dataset: str,
+    fresh: bool,
+    needed: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+) -> str | None:
+    """`STRIPS` clips that all `needed` stages kept, with what those and the others made of them."""
+    made = {
+        name: {row["clip_id"]: row["path"] for row in kept_rows(store, name, [dataset])}
+        for name in (*needed, *optional)
+    }
+    clips = [
+        clip
+        for clip in kept_rows(store, "clips", [dataset])
+        if all(clip["clip_id"] in made[name] for name in needed)
+    ]
+
+    def draw() -> list[np.ndarray]:
+        return [
+            _strip(store, clip, {name: paths.get(clip["clip_id"]) for name, paths in made.items()})
+            for clip in _spread(clips, STRIPS)
+        ]
+
+    return _picture(store, f"pictures/{stage}-{dataset}.png", fresh, draw, upright=True)
+
+
+def _strip(store: Store, clip: Row, made: dict[str, str | None]) -> np.ndarray:
+    """`TILES` frames of a clip side by side, with what the stages in `made` found drawn on."""
     import numpy as np
 
     from paha_core.pose.draw import draw_pose
+    from paha_core.pose.face import FaceBoxes
     from paha_core.pose.keypoints import Keypoints
+    from paha_core.pose.layout import POINTS
 
-    with store.reading(keypoints_path) as path:
-        keypoints = Keypoints.load(path)
-    weights = None
-    at = len(keypoints) // 2
-    if mask_path:
-        with store.reading(mask_path) as path, np.load(path, allow_pickle=False) as arrays:
-            weights = arrays["weights"][at].astype(np.float32)
-    frame = _frame(store, clip)
-    return _tile(draw_pose(frame, keypoints.points[at], keypoints.scores[at], weights=weights))
+    count = clip["frames"]
+    points = np.zeros((count, POINTS, 2), np.float32)
+    scores = np.zeros((count, POINTS), np.float32)
+    boxes, weights = np.zeros((count, 4), np.float32), None
+    if rel := made.get("keypoints"):
+        with store.reading(rel) as path:
+            keypoints = Keypoints.load(path)
+        points, scores = keypoints.points, keypoints.scores
+    if rel := made.get("face_boxes"):
+        with store.reading(rel) as path:
+            boxes = FaceBoxes.load(path).boxes
+    if rel := made.get("par_masks"):
+        with store.reading(rel) as path, np.load(path, allow_pickle=False) as arrays:
+            weights = arrays["weights"].astype(np.float32)
+    chosen = [round(i * (count - 1) / (TILES - 1)) for i in range(TILES)]
+    tiles = [
+        _tile(
+            draw_pose(
+                *(frame, points[i], scores[i]),
+                face_box=boxes[i],
+                weights=None if weights is None else weights[i],
+            )
+        )
+        for i, frame in zip(chosen, _frames(store, clip, chosen), strict=True)
+    ]
+    return np.concatenate(tiles, axis=1)

@@ -155,13 +155,17 @@ def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
 
 def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
     """The face box of every frame of every kept clip."""
+    from paha_core import pictures
     from paha_core.pose.stage import face_boxes_stage
 
     if dataset not in preset.corpora.datasets:
         return not_in_preset("face_boxes", dataset)
-    require_manifest(store, "clips", dataset)
+    source = "keypoints" if preset.pose.faces_from_keypoints else "clips"
+    require_manifest(store, source, dataset)
     result = face_boxes_stage(store, dataset, preset.pose, workers=workers_of(preset))
-    return report_of(store, "face_boxes", {dataset: result}, {}, means(result, "face_share"))
+    strip = pictures.faces(store, dataset, fresh=result.computed > 0)
+    share = means(result, "face_share")
+    return report_of(store, "face_boxes", {dataset: result}, {"Face boxes": strip}, share)
 
 
 def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:

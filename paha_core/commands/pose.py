@@ -94,7 +94,7 @@ def _show(found: VideoPose, out: Path) -> None:
     rows, columns, cell = found.grid()
     height, width = keypoints.size
     union = ", ".join(f"{side:.0f}" for side in faces.union)
-    lines = [
+    lines: list[tuple[str, ...]] = [
         ("frames", f"{len(keypoints)} of {width}x{height} at {found.info.fps:.4g} fps"),
         ("detector", f"{keypoints.detector}, {keypoints.version}"),
         ("weights", keypoints.weights_sha256[:16]),

@@ -64,16 +64,17 @@ def draw_pose(
 def _glow(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     largest = max(float(weights.max()), 1.0 + 1e-6)
-    strength = np.log(np.maximum(weights, 1)) / np.log(largest)
+    strength = (np.log(np.maximum(weights, 1)) / np.log(largest)).astype(np.float32)
     levels = (strength * 255).round().astype(np.uint8)
     glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = strength[..., None].repeat(3, axis=2) * _MASK_STRENGTH
     # whole cells, so that the picture shows what the loss sees
-    glow = cv2.resize(glow, (width, height), interpolation=cv2.INTER_NEAREST)
-    share = cv2.resize(
-        strength.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    kept, added = (
+        cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
+        for cells in (1 - share, glow * share)
     )
-    share = share[..., None] * _MASK_STRENGTH
-    return (picture * (1 - share) + glow * share).round().astype(np.uint8)
+    blended = cv2.multiply(picture, kept, dtype=cv2.CV_32F)
+    return np.asarray(cv2.add(blended, added, dtype=cv2.CV_8U), np.uint8)
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:

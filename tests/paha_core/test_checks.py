@@ -53,13 +53,14 @@ def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
 
 def test_a_changed_shard_is_found(store, preset):
     sha256 = store.write_bytes("shards/cnas/train-0000.tar", b"x" * 512)
-    rows = [{"shard": "shards/cnas/train-0000.tar", "sha256": sha256, "split": "train"}]
+    row = {"shard": "shards/cnas/train-0000.tar", "sha256": sha256, "split": "train"}
+    rows = [row | {"offset": 0, "bytes": 512, "checksum": "", "key": "cnas__lin__1"}]
     write(store, "training_shards", "cnas", rows)
     assert "no test clips" in checks.shard_integrity(store, preset).words
     write(store, "training_shards", "cnas", [*rows, rows[0] | {"split": "test"}])
     assert checks.shard_integrity(store, preset).passed
     store.write_bytes("shards/cnas/train-0000.tar", b"x" * 511 + b"y")
-    assert "not what its manifest says" in checks.shard_integrity(store, preset).words
+    assert "not the bytes that were written" in checks.shard_integrity(store, preset).words
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """PAR against a version that draws what equations 2 and 3 say, pixel by pixel."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from scipy.ndimage import correlate1d
 
-from paha_core.config import ParConfig
+from paha_core.config import ParConfig, PoseConfig
+from paha_core.corpora.studio import programme
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
+from paha_core.pose import open_detector
 
 FACE, HANDS, BODY = range(23, 91), range(91, 133), range(17)
 TAU = 0.8
@@ -61,6 +65,44 @@ def test_equals_the_literal_version(side, grid, cap):
     weights = par_weights(points, scores, (side, side), config, grid)
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [512, 256])
+def test_equals_the_literal_version_on_detected_keypoints(side):
+    """Keypoints as the embedded detector finds them on a drawn presenter."""
+    pytest.importorskip("mediapipe")
+    torch = pytest.importorskip("torch")
+    drawn = programme.prepare("lin", 0, seconds=1, height=side, seed=1)
+    left, top, width = drawn.crop
+    window = (slice(top, top + width), slice(left, left + width))
+    frames = [frame[window] for frame in islice(programme.draw_frames(drawn), 2)]
+    found = open_detector(PoseConfig()).detect(frames)
+    assert (found.scores > TAU).sum(axis=1).min() > 100
+    grid = side // 8
+    scene = (found.size, ParConfig(), grid)
+    expected = [
+        literal_par(p, s, side, ParConfig(), grid) for p, s in zip(found.points, found.scores)
+    ]
+    weights = par_weights(found.points, found.scores, *scene)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-5)
+    tensors = torch.from_numpy(found.points), torch.from_numpy(found.scores)
+    torch.testing.assert_close(
+        par_weights(*tensors, *scene), torch.tensor(np.float32(expected)), rtol=1e-5, atol=1e-5
+    )
+    assert weights.max() > 20  # a dense face
+
+
+def test_rows_and_columns_may_differ():
+    points, scores = random_clip(2, 256, seed=8)
+    square = par_weights(points, scores, (256, 256), ParConfig(), (32, 32))
+    np.testing.assert_array_equal(square, par_weights(points, scores, (256, 256), ParConfig(), 32))
+    flat = par_weights(points, scores, (256, 256), ParConfig(), (32, 8))
+    np.testing.assert_allclose(flat, square.reshape(2, 32, 8, 4).mean(axis=3), rtol=1e-5)
+    regions = region_masks(points, scores, (256, 512), ParConfig(), (32, 64))
+    assert regions.shape == (2, 32, 64)
+    narrow = region_masks(points, scores, (256, 256), ParConfig(), 32)
+    bits = FACE_BIT | HANDS_BIT
+    np.testing.assert_array_equal(regions[:, :, :32] & bits, narrow & bits)
 
 
 def test_points_not_above_the_threshold_change_nothing():

@@ -4,6 +4,9 @@ The "pose network" marks the brightest spot of its crop; the "person network" al
 it was built with, or says them only for bright frames.
 """
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,7 +18,16 @@ ort = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from paha_core.pose.dwpose import DETECT_EVERY, DWPose, decode_simcc, open_session  # noqa: E402
+from paha_core.pose.dwpose import (  # noqa: E402
+    DETECT_EVERY,
+    DeviceError,
+    DWPose,
+    decode_simcc,
+    open_session,
+    providers_of,
+    track_person,
+    weight_files,
+)
 
 CROP_W, CROP_H = 288, 384
 
@@ -202,9 +214,81 @@ def test_what_can_not_be_used_is_named(networks, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.onnx"):
         open_detector(config(networks[0], str(tmp_path / "nowhere.onnx")))
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        from pathlib import Path
-
-        with pytest.raises(RuntimeError, match="onnxruntime-gpu"):
+        with pytest.raises(DeviceError, match="onnxruntime-gpu"):
             open_session(Path(networks[0]), "cuda")
     with pytest.raises(ValueError, match="uint8"):
         open_detector(config(*networks)).detect(np.zeros((1, 8, 8, 3), np.float32))
+
+
+class Searched:
+    """A search that notes the frames it was asked for; frame t is filled with t."""
+
+    def __init__(self, box_of):
+        self.box_of, self.asked = box_of, []
+
+    def __call__(self, frame, previous):
+        self.asked.append(int(frame[0, 0, 0]))
+        return np.asarray(self.box_of(self.asked[-1]), float)
+
+
+def numbered(count):
+    return np.arange(count, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2)
+
+
+def test_a_person_who_moves_on_is_searched_for_once_a_second():
+    search = Searched(lambda t: (t, 2 * t, t + 100, 2 * t + 200))
+    tracked = list(track_person(iter(numbered(61)), search))
+    assert search.asked == [0, 25, 50, 60]
+    assert [int(frame[0, 0, 0]) for frame, _ in tracked] == list(range(61))
+    expected = [(t, 2 * t, t + 100, 2 * t + 200) for t in range(61)]
+    np.testing.assert_allclose([box for _, box in tracked], expected)
+
+
+def test_after_a_cut_the_person_is_searched_for_in_every_frame():
+    search = Searched(lambda t: (0, 0, 50, 50) if t < 40 else (200, 200, 250, 250))
+    boxes = [box[0] for _, box in track_person(numbered(76), search)]
+    assert boxes == [0] * 40 + [200] * 36
+    assert search.asked == [0, 25, 50, *range(26, 50), 75]
+    assert list(track_person(numbered(0), search)) == []
+
+
+def test_frames_may_come_one_after_another(networks):
+    detector = open_detector(config(*networks, batch=2))
+    whole = detector.detect(spots(PLACES))
+    streamed = detector.detect(frame for frame in spots(PLACES))
+    np.testing.assert_array_equal(whole.points, streamed.points)
+    with pytest.raises(ValueError, match="no frames"):
+        detector.detect(iter(()))
+    odd = [*spots(PLACES[:3]), np.zeros((8, 8, 3), np.uint8)]
+    with pytest.raises(ValueError, match="of one size"):
+        detector.detect(odd)
+
+
+def test_weights_are_downloaded_on_request_and_once(networks, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    url = Path(networks[0]).as_uri()
+    person, pose = weight_files(config(url, networks[1]))
+    assert (str(person), pose.read_bytes()) == (networks[1], Path(networks[0]).read_bytes())
+    assert pose.is_relative_to(tmp_path / "cache")
+    other = Path(networks[1]).with_name("elsewhere") / "pose.onnx"  # another file of that name
+    other.parent.mkdir()
+    other.write_bytes(Path(networks[1]).read_bytes())
+    assert weight_files(config(other.as_uri(), networks[1]))[1].read_bytes() == other.read_bytes()
+    other.unlink()  # it is not asked for again
+    assert weight_files(config(other.as_uri(), networks[1]))[1].is_file()
+    with pytest.raises(FileNotFoundError, match=r"no DWPose weights from file://.*absent\.onnx"):
+        weight_files(config((tmp_path / "absent.onnx").as_uri(), networks[1]))
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with pytest.raises(FileNotFoundError, match=r"no end2end\.onnx"):
+        weight_files(config((tmp_path / "empty.zip").as_uri(), networks[1]))
+
+
+def test_each_device_has_its_providers_with_the_cpu_last():
+    path = Path("weights/pose.onnx")
+    assert providers_of(path, "cpu") == ["CPUExecutionProvider"]
+    assert providers_of(path, "cuda") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    (first, options), *others = providers_of(path, "tensorrt")
+    assert first == "TensorrtExecutionProvider"
+    assert options["trt_engine_cache_path"] == "weights"
+    assert others == ["CUDAExecutionProvider", "CPUExecutionProvider"]

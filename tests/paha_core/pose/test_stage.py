@@ -1,16 +1,22 @@
 """The stages over a store: files, manifests, rejections, and not doing work twice."""
 
+from importlib.metadata import version
+from io import BytesIO
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+from paha_core import pictures
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.media.video import write_video
 from paha_core.par import PAR_SCHEMA, par_masks_stage, par_weights
 from paha_core.pose import Keypoints
-from paha_core.pose.face import FaceBoxes
+from paha_core.pose.detect import detector_sha256
+from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
 from paha_core.pose.stage import FACE_SCHEMA, KEYPOINT_SCHEMA, face_boxes_stage, keypoints_stage
-from paha_core.stages import BASE_SCHEMA, manifest_path
+from paha_core.stages import BASE_SCHEMA, manifest_path, stage_schema
 from paha_core.store import Store, sha256_file
 
 PRESENTER, EMPTY, BROKEN = "pats/lin/one", "pats/lin/empty", "pats/lin/broken"
@@ -29,8 +35,9 @@ def store(tmp_path, presenter):
         store.write_bytes(path, file.read_bytes())
         row = {"clip_id": clip_id, "dataset": "pats", "speaker": "lin", "split": "train"}
         row |= {"status": "kept", "reason": "", "fingerprint": "x", "path": path}
-        rows.append(row | {"sha256": sha256_file(file)})
-    table = pa.Table.from_pylist(rows, schema=BASE_SCHEMA)
+        rows.append(row | {"sha256": sha256_file(file), "frames": 8, "fps": 25.0})
+    extra = pa.schema([("frames", pa.int32()), ("fps", pa.float64())])
+    table = pa.Table.from_pylist(rows, schema=stage_schema(extra))
     store.write_table(manifest_path("clips", "pats"), table)
     return store
 
@@ -39,7 +46,7 @@ def row_of(result, clip_id):
     return next(row for row in result.table.to_pylist() if row["clip_id"] == clip_id)
 
 
-def test_from_clips_to_masks(store):
+def test_from_clips_to_masks(store, presenter):
     config = PoseConfig()
     keypoints = keypoints_stage(store, "pats", config, workers=0)
     assert keypoints.table.schema.names == [*BASE_SCHEMA.names, *KEYPOINT_SCHEMA.names]
@@ -47,6 +54,9 @@ def test_from_clips_to_masks(store):
     row = row_of(keypoints, PRESENTER)
     assert (row["speaker"], row["split"], row["detector"]) == ("lin", "train", "mediapipe")
     assert (row["frames"], row["face_share"], row["body_share"]) == (8, 1, 1)
+    assert row["detector_version"] == version("mediapipe")
+    assert row["detector_sha256"] == detector_sha256(config)
+    assert 0 < row["jitter"] < 0.01
     assert row["path"] == "keypoints/pats__lin__one.parquet"
     assert row_of(keypoints, EMPTY)["reason"] == "no body in any frame"
     assert "can't be decoded" in row_of(keypoints, BROKEN)["reason"]
@@ -71,6 +81,14 @@ def test_from_clips_to_masks(store):
     assert row["max_weight"] > 2
     assert row["face_share"] > 0
 
+    # a strip of six frames for the one clip
+    for draw in (pictures.poses, pictures.faces, pictures.masks):
+        png = store.read_bytes(draw(store, "pats", fresh=True))
+        shown = np.asarray(Image.open(BytesIO(png)))
+        assert shown.shape == (pictures.SIDE, 6 * pictures.SIDE, 3)
+        plain = pictures._tile(presenter[0][0]).astype(int)
+        assert np.abs(shown[:, : pictures.SIDE] - plain).max() > 60  # something is drawn on it
+
     # nothing is done twice, and only what a changed setting touches is done again
     assert keypoints_stage(store, "pats", config, workers=0).computed == 0
     assert par_masks_stage(store, "pats", ParConfig(), 8, workers=0).computed == 0
@@ -81,3 +99,27 @@ def test_from_clips_to_masks(store):
     assert par_masks_stage(store, "pats", ParConfig(cap=20.0), 8, workers=0).computed == 1
     again = par_masks_stage(store, "pats", ParConfig(), 8, workers=0)
     assert row_of(again, PRESENTER)["sha256"] == before  # same input, same bytes
+
+
+def test_face_boxes_of_the_keypoints(store):
+    """The second source: chosen by setting, and by itself where the keypoints are DWPose's."""
+    config = PoseConfig(face_source="keypoints")
+    assert keypoints_stage(store, "pats", config, workers=0).kept == 1
+    faces = face_boxes_stage(store, "pats", config, workers=0)
+    assert [row["clip_id"] for row in faces.table.to_pylist()] == [PRESENTER]
+    row = row_of(faces, PRESENTER)
+    assert row["detector"] == "keypoints:mediapipe"
+    assert row["detector_sha256"] == detector_sha256(config)
+    with store.reading("keypoints/pats__lin__one.parquet") as path:
+        keypoints = Keypoints.load(path)
+    with store.reading(row["path"]) as path:
+        boxes = FaceBoxes.load(path).boxes
+    np.testing.assert_array_equal(boxes, face_boxes_from_keypoints(keypoints, config).boxes)
+    assert face_boxes_stage(store, "pats", config, workers=0).computed == 0
+    other = face_boxes_stage(store, "pats", PoseConfig(), workers=0)
+    assert (other.computed, other.kept) == (3, 1)
+
+    assert not PoseConfig().faces_from_keypoints
+    dwpose = {"detector": "dwpose", "dwpose_pose": "a.onnx", "dwpose_person": "b.onnx"}
+    assert PoseConfig(**dwpose).faces_from_keypoints
+    assert not PoseConfig(**dwpose, face_source="mediapipe").faces_from_keypoints

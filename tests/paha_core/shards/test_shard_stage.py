@@ -19,6 +19,7 @@ from paha_core.stages import manifest_path, read_manifest, stage_schema
 from paha_core.store import sha256_file
 
 SIZE, GRID = 32, 4
+TRAIN = [f"train-{n:04d}" for n in range(4)]
 
 
 class AreaMean:
@@ -80,11 +81,11 @@ class Corpus:
             table = pa.Table.from_pylist([rows[k] for k in sorted(rows)], schema=schema)
             self.store.write_table(manifest_path(stage, "pats"), table)
 
-    def run(self, codec=None):
+    def run(self, codec=None, **limits):
         self.publish()
         return training_shards_stage(
             self.store,
-            ShardConfig(clips_per_shard=3, reference_frames=4),
+            ShardConfig(**{"clips_per_shard": 3, "reference_frames": 4} | limits),
             SIZE,
             codec or AreaMean(),
             open_audio_encoder(AudioConfig(encoder="log_mel")),
@@ -167,6 +168,22 @@ def test_new_clips_go_to_new_shards(corpus):
         "/e",
         "/z",
     ]
+
+
+def test_shards_keep_to_their_bytes_and_numbers(corpus):
+    size = corpus.run().table.column("bytes")[0].as_py()
+    corpus.store.remove("manifests/training_shards/pats.parquet")
+    corpus.run(shard_bytes=size + 1)
+    assert [s.split("/")[-1][:-13] for s in corpus.shards()] == ["test-0000", *TRAIN[:2]]
+    before = corpus.shards()
+    corpus.add("e").add("f").add("g").run(shard_bytes=size + 1)
+    after = corpus.shards()
+    assert before.items() <= after.items()
+    assert [s.split("/")[-1][:-13] for s in after] == ["test-0000", *TRAIN]
+    codec = AreaMean()  # a shard that changes stays one shard
+    corpus.add("b", frames=12).run(codec, shard_bytes=size + 1)
+    assert codec.encoded == 12
+    assert [s.split("/")[-1][:-13] for s in corpus.shards()] == ["test-0000", *TRAIN]
 
 
 def test_a_changed_clip_rebuilds_only_its_shard(corpus):

@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import torch
 from shard_samples import make_sample, publish
 
+from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.windows import (
     Batch,
@@ -15,7 +17,6 @@ from paha_core.shards.windows import (
     WindowBatches,
     batch_of,
     face_mask,
-    prefetched,
 )
 
 
@@ -56,8 +57,6 @@ def test_batch_at_is_pure_and_resumes_exactly(store, reader):
     fresh = WindowBatches(ShardReader(store, ["pats"]), 3, 6, 2, seed=5)
     assert_equal(fresh.batch_at(11), batches[11])
     assert_equal(fresh.batch_at(2), batches[2])
-    for step, batch in zip(range(7, 12), prefetched(fresh, 7)):
-        assert_equal(batch, batches[step])
     other = WindowBatches(reader, 3, 6, 2, seed=6)
     assert [b.keys for b in batches] != [other.batch_at(step).keys for step in range(12)]
 
@@ -76,6 +75,56 @@ def test_ranks_partition_each_epoch_exactly(reader, batch, world):
     assert len(epochs) >= 4
     assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
     assert epochs[0] != epochs[1]
+
+
+class Counting:
+    """Batches that note who made which step."""
+
+    def __init__(self, batches):
+        self.batches, self.made = batches, []
+
+    def batch_at(self, step):
+        self.made.append((step, threading.current_thread().name))
+        return self.batches.batch_at(step)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_share_the_steps_without_overlap_or_loss(reader, workers):
+    """Ranks and workers split one stream: each step of each rank is made once, and exactly."""
+    for rank in (0, 1):
+        plain = WindowBatches(reader, 3, 6, 2, seed=5, rank=rank, world=2)
+        counting = Counting(plain)
+        with Prefetched(counting, workers=workers) as ahead:
+            for step in range(7, 19):  # as a run that resumes at step 7
+                assert_equal(ahead.batch_at(step), plain.batch_at(step))
+        steps = sorted(step for step, _ in counting.made)
+        assert steps[:12] == list(range(7, 19))
+        assert len(steps) == len(set(steps)) <= 14
+        assert len({name for _, name in counting.made}) <= workers
+
+
+def test_prefetching_survives_leaps(reader):
+    plain = WindowBatches(reader, 3, 6, 2, seed=5)
+    with Prefetched(plain, depth=1) as ahead:
+        for step in (0, 1, 50, 51, 2, 2, 3):
+            assert_equal(ahead.batch_at(step), plain.batch_at(step))
+            assert len(ahead._coming) <= 6
+
+
+def test_a_place_in_an_epoch_is_a_step(reader):
+    run = WindowBatches(reader, 3, 8, 1, seed=1)  # 13 clips
+    assert run.place_of(0) == (0, 0)
+    assert run.place_of(4) == (0, 12)
+    assert run.place_of(5) == (1, 2)
+    assert [run.step_of(*run.place_of(step)) for step in range(9)] == list(range(9))
+    with pytest.raises(ValueError, match="sample 4 of epoch 0"):
+        run.step_of(0, 4)
+    # another world goes on at the same sample, and sees the same clips from there on
+    wider = WindowBatches(reader, 2, 8, 1, seed=1, rank=1, world=3)
+    step = wider.step_of(*run.place_of(4))
+    assert step == 2
+    late = [w for s in range(4, 8) for w in run.windows_at(s)]
+    assert wider.windows_at(step) == late[2:4]
 
 
 def test_windows_stay_inside_and_reach_everything(reader):
@@ -156,9 +205,9 @@ def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
     bad = reader.rows[0]["shard"]
     lost = {row["key"] for row in reader.rows if row["shard"] == bad}
     store.remove(bad)
-    with pytest.raises(ShardError, match=bad):
-        for _ in zip(range(5), prefetched(WindowBatches(reader, 4, 6, 1, seed=0))):
-            pass
+    with Prefetched(WindowBatches(reader, 4, 6, 1, seed=0)) as ahead:
+        with pytest.raises(ShardError, match=bad):
+            [ahead.batch_at(step) for step in range(5)]
     run = WindowBatches(ShardReader(store, ["pats"], on_bad_shard="skip"), 4, 6, 1, seed=0)
     keys = [key for step in range(8) for key in run.batch_at(step).keys]
     assert len(keys) == 32
@@ -188,3 +237,17 @@ def test_mismatched_audio_is_the_same_clip_at_least_four_frames_away(reader):
 def test_given_windows_make_a_batch(reader):
     batches = WindowBatches(reader, 3, 6, 2, seed=0)
     assert_equal(batch_of(reader, batches.windows_at(4), 2), batches.batch_at(4))
+
+
+def test_a_generated_sample_keeps_the_real_reference_it_was_made_from(store):
+    real = np.full((1, 4, 8, 8), -3, np.float16)
+    made = dataclasses.replace(
+        make_sample(1),
+        reference_latents=real,
+        reference=np.ones((1, 5), np.float16),
+        reference_index=np.zeros(1, np.int32),
+    )
+    publish(store, [made])
+    batch = WindowBatches(ShardReader(store, ["pats"]), 2, 6, 2, seed=0).batch_at(0)
+    assert batch.reference_latents.eq(-3).all()
+    assert batch.latents[:, 0].eq(1).all()

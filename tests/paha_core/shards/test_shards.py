@@ -11,6 +11,7 @@ from shard_samples import make_sample, publish
 
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
+from paha_core.shards.verify import verify_shards
 from paha_core.shards.writer import checksum, write_shards
 from paha_core.store import Store, sha256_file
 
@@ -53,6 +54,62 @@ def test_webdataset_itself_reads_our_shards(store):
     assert [s["__key__"] for s in found] == [row["key"] for row in rows]
     np.testing.assert_array_equal(found[1]["latents.npy"], make_sample(1).latents)
     assert found[2]["json"]["clip_id"] == "pats/oliver/002"
+
+
+def test_a_shard_is_full_with_its_clips_or_its_bytes(store):
+    samples = [make_sample(n, frames=10) for n in range(7)]
+    size = len(to_tar(samples[0]))
+    for most, bytes_, expected in (
+        (4, None, [4, 3]),
+        (4, 3 * size, [3, 3, 1]),
+        (4, 3 * size - 1, [3, 3, 1]),  # the clip that goes past it is still in
+        (4, 2 * size + 1, [3, 3, 1]),
+        (2, 9 * size, [2, 2, 2, 1]),
+        (4, 1, [1] * 7),
+    ):
+        prefix = f"shards/{most}-{bytes_}"
+        rows = write_shards(store, prefix, samples, clips_per_shard=most, shard_bytes=bytes_)
+        assert [row["key"] for row in rows] == [sample.key for sample in samples]
+        shards = [row["shard"] for row in rows]
+        assert [shards.count(s) for s in dict.fromkeys(shards)] == expected
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_verification_names_shards_and_clips(tmp_path, kind):
+    store = Store(str(tmp_path) if kind == "local" else f"memory://{uuid.uuid4().hex}")
+    rows = publish(store, [make_sample(n) for n in range(12)])
+    whole = verify_shards(store, ["pats"])
+    assert whole.ok
+    assert (whole.shards, whole.clips) == (3, 12)
+    first, second, third = dict.fromkeys(row["shard"] for row in rows)
+    assert whole.bytes == sum(len(store.read_bytes(s)) for s in (first, second, third))
+    store.remove(first)
+    data = bytearray(store.read_bytes(second))
+    data[rows[5]["offset"] + 3000] ^= 1
+    store.write_bytes(second, bytes(data))
+    data = bytearray(store.read_bytes(third))
+    data[-1] ^= 1  # in the empty blocks at the end: no clip's
+    store.write_bytes(third, bytes(data))
+    found = verify_shards(store, ["pats"])
+    assert found.problems == {
+        first: "missing, with 4 clips",
+        second: "not the bytes that were written: 1 of 4 clips are harmed (pats/oliver/005)",
+        third: "not the bytes that were written, though every clip in it is intact",
+    }
+
+
+def test_nothing_is_published_when_writing_breaks_off(tmp_path):
+    """Neither local nor on an object store is there ever half a shard."""
+
+    def broken():
+        yield make_sample(0)
+        raise RuntimeError("power cut")
+
+    for url in (str(tmp_path), f"memory://{uuid.uuid4().hex}"):
+        store = Store(url)
+        with pytest.raises(RuntimeError, match="power cut"):
+            write_shards(store, "shards/pats/train", broken(), clips_per_shard=4)
+        assert store.fs.find(store.full("shards")) == []
 
 
 def test_long_and_foreign_keys_survive():

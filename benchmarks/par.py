@@ -1,0 +1,82 @@
+"""PAR against the version that draws every disc, and on its own: frames per second of one core.
+
+    python benchmarks/par.py
+
+The rival is the literal version to which the tests hold PAR equal. The scene is the studio's true
+keypoints with every point reliable: 68 of a dense face, two hands, the body. Medians of rounds that
+take turns. Targets: 50 times the literal version, and 2000 frames a second at 512 -> 64.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from paha_core.config import ParConfig
+from paha_core.corpora.studio import programme
+from paha_core.par import par_weights, region_masks
+
+ROUNDS, FRAMES, LITERAL_FRAMES = 7, 250, 4
+
+
+def literal() -> Callable[..., np.ndarray]:
+    path = Path(__file__).parents[1] / "tests/paha_core/test_par.py"
+    spec = importlib.util.spec_from_file_location("literal_version", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.literal_par
+
+
+def scene(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """FRAMES frames of a speaking presenter: points [T, 133, 2] and scores [T, 133]."""
+    drawn = programme.prepare("lin", 0, seconds=FRAMES / 25, height=side, seed=3)
+    truth = programme.ground_truth(drawn)
+    points = truth["keypoints"][:FRAMES] - np.float32(drawn.crop[:2])
+    return points, np.where(truth["visible"][:FRAMES], 0.95, 0).astype(np.float32)
+
+
+def main() -> None:
+    draw = literal()
+    config = ParConfig()
+    for side, grid in ((512, 64), (256, 32)):
+        points, scores = scene(side)
+        size = (side, side)
+
+        def ours(p=points, s=scores, z=size, g=grid) -> None:
+            par_weights(p, s, z, config, g)
+
+        def regions(p=points, s=scores, z=size, g=grid) -> None:
+            region_masks(p, s, z, config, g)
+
+        def rival(p=points, s=scores, z=side, g=grid) -> None:
+            for t in range(LITERAL_FRAMES):
+                draw(p[t], s[t], z, config, g)
+
+        works = {"par_weights": ours, "region_masks": regions, "literal": rival}
+        counts = {"par_weights": len(points), "region_masks": len(points)}
+        times: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(ROUNDS + 1):
+            for name, work in works.items():
+                started = time.perf_counter()
+                work()
+                if turn:  # the first round compiles
+                    took = time.perf_counter() - started
+                    times[name].append(took / counts.get(name, LITERAL_FRAMES))
+        slow = statistics.median(times["literal"])
+        for name, values in times.items():
+            middle = statistics.median(values)
+            print(
+                f"{side} -> {grid}  {name:13} {1 / middle:9.0f} frames/s   {slow / middle:7.0f} x"
+                " the literal version"
+            )
+
+
+if __name__ == "__main__":
+    main()
