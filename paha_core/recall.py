@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from paha_core.stages import KEPT
+from paha_core.stages import KEPT, manifest_files
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace
 from paha_core.store import Store, sha256_json
@@ -56,7 +56,7 @@ def _key(step: str, workspace: Workspace) -> str:
 
 def _content(store: Store, name: str) -> dict[str, str]:
     """The sha256 of a stage's manifests, and of the description of a network."""
-    found = store.glob(f"manifests/{name}/*.parquet")
+    found = manifest_files(store, name)
     found += store.glob(f"checkpoints/{name}/*/training.json")
     found += store.glob(f"checkpoints/{name}/gate.json") + store.glob(f"{name}/results.json")
     return {rel: hashlib.sha256(store.read_bytes(rel)).hexdigest() for rel in found}
@@ -64,7 +64,7 @@ def _content(store: Store, name: str) -> dict[str, str]:
 
 def _is_there(store: Store, step: str) -> bool:
     """Whether the files that the step's manifests name are still in the store."""
-    for rel in store.glob(f"manifests/{step}/*.parquet"):
+    for rel in manifest_files(store, step):
         rows = store.read_table(rel).select(["status", "path"]).to_pylist()
         paths = {row["path"] for row in rows if row["status"] == KEPT}
         if not all(store.exists(path) for path in paths):

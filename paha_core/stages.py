@@ -1,17 +1,20 @@
 """The engine under every per-clip stage: skip what is done, spread the rest, lose nothing.
 
-A stage turns `Job`s into rows of its manifest (`manifests/<stage>/<dataset>.parquet`). A job whose
-fingerprint (content, settings, code version) already stands in the manifest is not computed again.
-A `Rejection` becomes a rejected row with its reason; so does a job that kills its worker process.
-Any other exception is a bug and surfaces, after the finished rows were written. Rows in = rows kept
-+ rows rejected.
+A stage turns `Job`s into rows of its manifest, one Parquet file a speaker
+(`manifests/<stage>/<dataset>/<speaker>.parquet`). A job whose fingerprint (content, settings, code
+version) already stands in the manifest is not computed again. A `Rejection` becomes a rejected row
+with its reason; so does a job that kills its worker process or takes too long. Any other exception
+is a bug and surfaces, after the finished rows were written. Rows in = rows kept + rows rejected.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import re
+import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -88,7 +91,20 @@ def clip_key(clip_id: str) -> str:
 
 
 def manifest_path(stage: str, dataset: str) -> str:
+    """The manifest of a stage that keeps it in one file. To read any, use `read_manifest`."""
     return f"manifests/{stage}/{dataset}.parquet"
+
+
+def manifest_files(store: Store, stage: str, dataset: str = "*") -> list[str]:
+    """The files of a stage's manifest, of one dataset or (`*`) of all; none if it never ran."""
+    whole = store.glob(manifest_path(stage, dataset))
+    return whole + store.glob(f"manifests/{stage}/{dataset}/*.parquet")
+
+
+def manifest_place(store: Store, stage: str, dataset: str) -> str:
+    """The file or folder that holds a manifest, for a user to look into."""
+    whole = manifest_path(stage, dataset)
+    return whole if store.exists(whole) else whole.removesuffix(".parquet")
 
 
 def stage_schema(extra: pa.Schema) -> pa.Schema:
@@ -97,8 +113,8 @@ def stage_schema(extra: pa.Schema) -> pa.Schema:
 
 def read_manifest(store: Store, stage: str, dataset: str) -> list[dict[str, Any]]:
     """All rows of a stage's manifest; an absent manifest is an empty one."""
-    rel = manifest_path(stage, dataset)
-    return store.read_table(rel).to_pylist() if store.exists(rel) else []
+    files = manifest_files(store, stage, dataset)
+    return [row for rel in files for row in store.read_table(rel).to_pylist()]
 
 
 def kept_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[dict[str, Any]]:
@@ -117,45 +133,91 @@ def run_stage(
     extra_schema: pa.Schema,
     workers: int = 1,
     flush_every: float = 20.0,
+    retry_rejected: bool = False,
+    limit_seconds: float | None = None,
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
 
     `work(payload)` runs in a worker process (in this one for `workers=0`) and returns the row's
-    further columns, `path` and `sha256` among them. Rows of clips that are no longer among the jobs
-    leave the manifest; finished rows are flushed every `flush_every` seconds, so that a kill costs
-    no more than that.
+    further columns, `path` and `sha256` among them. A payload that is a `Rejection` is a rejected
+    row at once. Rows of clips that are no longer among the jobs leave the manifest; finished rows
+    are flushed every `flush_every` seconds, so that a kill costs no more than that.
+    `retry_rejected`: rejected rows are computed again. `limit_seconds`: a job that takes longer
+    loses its worker process and is rejected.
     """
-    schema = stage_schema(extra_schema)
+    manifest = _Manifest(store, stage, dataset, stage_schema(extra_schema))
     before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
     rows: dict[str, dict[str, Any]] = {}
     todo: list[Job] = []
+    computed = 0
     for job in jobs:
         old = before.get(job.clip_id)
-        if old is not None and _stands(store, old, job):
+        again = retry_rejected and old is not None and old["status"] == REJECTED
+        if old is not None and not again and _stands(store, old, job):
             rows[job.clip_id] = old | job.columns  # a changed split moves along
+        elif isinstance(job.payload, Rejection):
+            rows[job.clip_id] = _row(job, job.payload, dataset)
+            computed += 1
         else:
             todo.append(job)
-    reused = len(rows)
+    computed += len(todo)
 
-    def flush() -> pa.Table:
-        ordered = [_fill(rows[job.clip_id], schema) for job in jobs if job.clip_id in rows]
-        table = pa.Table.from_pylist(ordered, schema=schema)
-        store.write_table(manifest_path(stage, dataset), table)
-        return table
-
-    last_flush = time.monotonic()
+    last_flush, cost = time.monotonic(), 0.0
     try:
         with Progress(len(todo), f"{stage} {dataset}") as progress:
-            for job, outcome in _run(todo, work, workers):
+            for job, outcome in _run(todo, work, workers, limit_seconds):
                 rows[job.clip_id] = _row(job, outcome, dataset)
                 progress.update()
-                if time.monotonic() - last_flush > flush_every:
-                    flush()
+                # A large manifest takes its time to write: never more than 2 % of the run's.
+                if time.monotonic() - last_flush > max(flush_every, 50 * cost):
+                    started = time.monotonic()
+                    manifest.write(rows[job.clip_id] for job in jobs if job.clip_id in rows)
                     last_flush = time.monotonic()
+                    cost = last_flush - started
     finally:
-        unchanged = not todo and set(before) == set(rows)
-        table = store.read_table(manifest_path(stage, dataset)) if unchanged and before else flush()
-    return StageResult(table, computed=len(todo), reused=reused)
+        table = manifest.write(rows[job.clip_id] for job in jobs if job.clip_id in rows)
+        manifest.drop_others()
+    return StageResult(table, computed=computed, reused=len(jobs) - computed)
+
+
+class _Manifest:
+    """The files of one manifest; a file is written only when its rows changed."""
+
+    def __init__(self, store: Store, stage: str, dataset: str, schema: pa.Schema) -> None:
+        self.store, self.schema = store, schema
+        self.stage, self.dataset = stage, dataset
+        self.written: dict[str, list[dict[str, Any]]] = {}
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> pa.Table:
+        """Publish each speaker's rows; returns all of them as one table, in their order."""
+        filled = [_fill(row, self.schema) for row in rows]
+        parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in filled:
+            parts[self._file(row["speaker"])].append(row)
+        if not parts:  # a stage that ran over nothing has a manifest too
+            parts[self._file("none")] = []
+        for rel, part in parts.items():
+            if self.written.get(rel) != part:
+                table = pa.Table.from_pylist(part, schema=self.schema)
+                if not self.store.exists(rel) or not self._same(rel, table):
+                    self.store.write_table(rel, table)
+        if not self.written:  # what an earlier version kept in one file is in these now
+            self.store.remove(manifest_path(self.stage, self.dataset))
+        self.written = parts
+        return pa.Table.from_pylist(filled, schema=self.schema)
+
+    def _same(self, rel: str, table: pa.Table) -> bool:
+        return rel not in self.written and bool(self.store.read_table(rel).equals(table))
+
+    def _file(self, speaker: str | None) -> str:
+        name = re.sub(r"[^\w-]", "_", speaker or "") or "unnamed"
+        return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
+
+    def drop_others(self) -> None:
+        """Remove files of speakers that are gone."""
+        for rel in manifest_files(self.store, self.stage, self.dataset):
+            if rel not in self.written:
+                self.store.remove(rel)
 
 
 def _stands(store: Store, row: dict[str, Any], job: Job) -> bool:
@@ -176,40 +238,47 @@ def _row(job: Job, outcome: dict[str, Any] | Rejection, dataset: str) -> dict[st
 
 
 def _run(
-    jobs: Sequence[Job], work: Callable[[Any], dict[str, Any]], workers: int
+    jobs: Sequence[Job],
+    work: Callable[[Any], dict[str, Any]],
+    workers: int,
+    limit: float | None = None,
 ) -> Iterator[tuple[Job, dict[str, Any] | Rejection]]:
-    if workers == 0 or (len(jobs) <= 1 and workers <= 1):
+    if workers == 0:
         for job in jobs:
             yield job, _attempt(work, job.payload)
         return
     queue = list(jobs)
     while queue:
-        suspects, queue = yield from _run_pool(queue, work, workers)
+        suspects, queue = yield from _run_pool(queue, work, workers, limit)
         # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is
         # rejected.
         for job in suspects:
-            yield job, _alone(work, job)
+            yield job, _alone(work, job, limit)
 
 
 def _run_pool(
-    queue: list[Job], work: Callable[[Any], dict[str, Any]], workers: int
+    queue: list[Job], work: Callable[[Any], dict[str, Any]], workers: int, limit: float | None
 ) -> Generator[tuple[Job, dict[str, Any] | Rejection], None, tuple[list[Job], list[Job]]]:
     """Yields outcomes; returns (jobs in flight when the pool broke, jobs not started)."""
     waiting = list(reversed(queue))
     running: dict[Future[Any], Job] = {}
-    with _pool(workers) as pool:
+    with _pool(min(workers, len(queue))) as pool:
         while waiting or running:
             while waiting and len(running) < 2 * workers:
                 job = waiting.pop()
                 try:
-                    running[pool.submit(_attempt, work, job.payload)] = job
+                    running[pool.submit(_attempt, work, job.payload, limit)] = job
                 except BrokenProcessPool:
                     return [*running.values(), job], list(reversed(waiting))
             done, _ = wait(running, return_when=FIRST_COMPLETED)
+            broken = False
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):
-                    return list(running.values()), list(reversed(waiting))
-                yield running.pop(future), future.result()
+                    broken = True
+                else:
+                    yield running.pop(future), future.result()
+            if broken:
+                return list(running.values()), list(reversed(waiting))
     return [], []
 
 
@@ -218,16 +287,34 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
 
 
-def _alone(work: Callable[[Any], dict[str, Any]], job: Job) -> dict[str, Any] | Rejection:
+def _alone(
+    work: Callable[[Any], dict[str, Any]], job: Job, limit: float | None
+) -> dict[str, Any] | Rejection:
     with _pool(1) as pool:
+        pool.submit(_ready).result()  # the limit counts from when the process stands
+        started = time.monotonic()
         try:
-            return pool.submit(_attempt, work, job.payload).result()
+            return pool.submit(_attempt, work, job.payload, limit).result()
         except BrokenProcessPool:
+            if limit is not None and time.monotonic() - started >= limit:
+                return Rejection(f"processing this clip took longer than {limit:g} s")
             return Rejection("processing this clip killed its worker process")
 
 
-def _attempt(work: Callable[[Any], dict[str, Any]], payload: Any) -> dict[str, Any] | Rejection:
+def _ready() -> None:
+    """A worker process that answers."""
+
+
+def _attempt(
+    work: Callable[[Any], dict[str, Any]], payload: Any, limit: float | None = None
+) -> dict[str, Any] | Rejection:
+    if limit is not None:
+        # The default action of SIGALRM ends the process, also when it hangs in a library's code.
+        signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         return work(payload)
     except Rejection as rejection:
         return rejection
+    finally:
+        if limit is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paha_core.config import Preset
-from paha_core.stages import KEPT, manifest_path, read_manifest
+from paha_core.stages import KEPT, manifest_files, read_manifest
 from paha_core.store import Store
 
 DATA = ("clips", "keypoints", "face_boxes", "par_masks", "training_shards", "negative_samples")
@@ -21,7 +21,7 @@ def rows(store: Store, preset: Preset) -> list[tuple[str, ...]]:
 
 
 def _manifest(store: Store, stage: str, part: str) -> tuple[str, ...]:
-    if not store.exists(manifest_path(stage, part)):
+    if not manifest_files(store, stage, part):
         return stage, part, "", "", "not yet"
     statuses = [row["status"] for row in read_manifest(store, stage, part)]
     kept = statuses.count(KEPT)

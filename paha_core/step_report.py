@@ -68,7 +68,7 @@ def report_of(
     figures: Mapping[str, float] | None = None,
 ) -> StepReport:
     """A report of manifests by name (a dataset or a mode)."""
-    from paha_core.stages import manifest_path
+    from paha_core.stages import manifest_place
     from paha_core.store import sha256_json
 
     named = dict(results) if isinstance(results, Mapping) else {"": results}
@@ -77,7 +77,7 @@ def report_of(
     for name, result in named.items():
         rows = result.table.select(["clip_id", "status", "split", "sha256"]).to_pylist()
         label = f" ({name})" if name else ""
-        manifest = store.uri(manifest_path(step, name) if name else f"manifests/{step}")
+        manifest = store.uri(manifest_place(store, step, name) if name else f"manifests/{step}")
         reports.append(
             StepReport(
                 step,
@@ -137,10 +137,10 @@ def not_in_preset(step: str, dataset: str) -> StepReport:
 
 
 def require_manifest(store: Store, stage: str, dataset: str) -> None:
-    from paha_core.stages import manifest_path
+    from paha_core.stages import manifest_files
 
-    if not store.exists(manifest_path(stage, dataset)):
-        raise StepError(f"no {store.uri(manifest_path(stage, dataset))}: run `{stage}` first")
+    if not manifest_files(store, stage, dataset):
+        raise StepError(f"no {store.uri(f'manifests/{stage}/{dataset}')}: run `{stage}` first")
 
 
 def require_path(path: Path, step: str) -> None:
