@@ -92,6 +92,15 @@ def stand_ins(preset: Preset) -> list[StandIn]:
     return found
 
 
+def forced_guidance(store: Store, preset: Preset) -> list[str]:
+    """Classifiers that guided this run's videos without having passed their audio-swap gate."""
+    named: set[str] = set()
+    for mode in preset.generation.modes:
+        for row in read_manifest(store, "generated_clips", mode):
+            named |= set(filter(None, (row.get("gates_failed") or "").split(", ")))
+    return sorted(named)
+
+
 def training_curves(store: Store) -> dict[str, Curve]:
     """By network name; one without a log is absent. A line cut off by a kill is skipped."""
     curves = {}

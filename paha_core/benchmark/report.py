@@ -80,6 +80,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "fingerprint": results[0] if results else "",
         "headline": headline(rows),
         "stand_ins": facts.stand_ins(preset),
+        "forced": facts.forced_guidance(store, preset),
         "tables": [result_table(rows, dataset) for dataset in export.datasets_of(rows)],
         "players": players,
         "embedded": embedded,

@@ -108,7 +108,8 @@ def generate(
             return
         from paha_core.inference.video_file import Request
 
-        assert image is not None and audio is not None
+        assert image is not None
+        assert audio is not None
         assert out is not None
         request = Request(image, audio, out, settings, size)
         request.check()

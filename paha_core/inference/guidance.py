@@ -74,10 +74,12 @@ class Guidance:
     def guide(self, latents: torch.Tensor, timestep: torch.Tensor, sigma: float) -> Guided:
         """Equations 8 to 10 at noise level `sigma` = sqrt(1 - alpha_bar_t)."""
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
-        gradient, non_face_logit = energy_gradient(self.non_face, latents, timestep)
-        non_face = latents - self.config.non_face * sigma * gradient * non_face_mask  # equation 8
-        gradient, face_logit = energy_gradient(self.face, non_face, timestep)
-        face = latents - self.config.face * sigma * gradient * face_mask  # equation 9
+        strength = self.config.non_face  # lambda_non-face
+        gradient, non_face_logit = energy_gradient(self.non_face, latents, timestep, strength != 0)
+        non_face = latents - strength * sigma * gradient * non_face_mask  # equation 8
+        strength = self.config.face  # lambda_face
+        gradient, face_logit = energy_gradient(self.face, non_face, timestep, strength != 0)
+        face = latents - strength * sigma * gradient * face_mask  # equation 9
         both = face + non_face - latents  # equation 10
         return Guided(non_face, face, both, face_logit, non_face_logit)
 
@@ -115,13 +117,17 @@ class Guidance:
 
 
 def energy_gradient(
-    logit: Logit, latents: torch.Tensor, timestep: torch.Tensor
+    logit: Logit, latents: torch.Tensor, timestep: torch.Tensor, wanted: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of E = softplus(-logit) with respect to the latents, taken in float32, and the
     logit [b].
 
-    Of the input only: `ClassifierLogit`'s weights ask for none.
+    Of the input only: `ClassifierLogit`'s weights ask for none. One that is not `wanted`, because
+    its strength is zero, is zeros, and costs no backward pass.
     """
+    if not wanted:
+        with torch.no_grad():
+            return torch.zeros_like(latents), logit(latents.float(), timestep).float()
     with torch.enable_grad():
         point = latents.detach().float().requires_grad_(True)
         value = logit(point, timestep)

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from synthetic import PixelDetector
 
@@ -175,3 +176,17 @@ def test_a_log_cut_off_by_a_kill_still_plots(tmp_path: Path) -> None:
     assert [step for step, _ in curve.loss] == [1, 2, 3]
     svg = figures.curve_svg(curve)
     assert "nan" not in svg.lower()
+
+
+def test_guidance_that_was_forced_is_named(tmp_path: Path, run_preset: Preset) -> None:
+    from paha_core.inference.generate import GENERATED_SCHEMA
+    from paha_core.stages import manifest_path
+
+    store = Store(str(tmp_path))
+    assert facts.forced_guidance(store, run_preset) == []
+    row = dict.fromkeys(GENERATED_SCHEMA.names) | {"gates_failed": "face_classifier"}
+    table = pa.Table.from_pylist([row], schema=GENERATED_SCHEMA)
+    store.write_table(manifest_path("generated_clips", "sequential"), table)
+    assert facts.forced_guidance(store, run_preset) == ["face_classifier"]
+    build_report(store, run_preset)
+    assert "did not pass the audio-swap gate" in store.read_bytes(INDEX).decode()

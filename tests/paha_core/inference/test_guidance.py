@@ -40,6 +40,15 @@ def test_zero_strength_is_unguided_bit_for_bit(latents):
     assert torch.equal(moved, solver(latents, TIMESTEP))
 
 
+def test_a_classifier_without_strength_is_asked_but_not_followed(latents):
+    alone, both = make(face=0), make()
+    guided, reference = (g.guide(latents, TIMESTEP, 0.8) for g in (alone, both))
+    assert torch.equal(guided.face, latents)
+    torch.testing.assert_close(guided.both, guided.non_face)
+    assert torch.equal(guided.non_face, reference.non_face)
+    torch.testing.assert_close(guided.face_logit, reference.face_logit)
+
+
 def test_differential_without_strength_is_sequential_bit_for_bit(latents):
     sequential, _ = make("sequential").step(solver, latents, TIMESTEP, 0.8)
     differential, _ = make("differential", differential=0).step(solver, latents, TIMESTEP, 0.8)

@@ -1,0 +1,141 @@
+"""What guidance costs: SG and DG over unguided at each rate beside the paper's ratios, and the
+classifiers' pooled tokens against dense ones.
+
+    python benchmarks/guidance.py [--rounds 3] [--sizes demo mid] [--clips 4]
+
+A run is one whole segment, codec included, as generation makes it. Random weights: only the sizes
+count. Runs of all settings take turns, and the fastest of each is told, so that a busy machine
+disturbs all alike.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from paha_core.config import GuidanceConfig, Preset, load_preset
+from paha_core.inference.pipeline import PahaPipeline
+from paha_core.inference.sampling import Conditions
+from paha_core.inference.untrained import untrained_pipeline
+
+RATES = (0.25, 0.5, 0.75, 1.0)
+PAPER = {"sequential": (1.07, 1.15, 1.26, 1.34), "differential": (1.13, 1.32, 1.52, 1.66)}
+STEPS = {"demo": 20, "mid": 4}  # whole numbers of guided steps at each rate
+
+
+def preset_of(size: str) -> Preset:
+    """The demo's sizes, or about ten times its weights on four times its cells and frames."""
+    demo = load_preset("demo")
+    if size == "demo":
+        return demo
+    network = demo.univdm.network.model_copy(
+        update={
+            "block_out_channels": (64, 128, 256),
+            "attention_levels": (True, True, True),
+            "cross_attention_dim": 128,
+        }
+    )
+    codec = demo.codec.model_copy(update={"size": 128, "block_out_channels": (32, 64, 128)})
+    return demo.model_copy(
+        update={
+            "codec": codec,
+            "univdm": demo.univdm.model_copy(update={"network": network}),
+            "generation": demo.generation.model_copy(update={"segment_frames": 16}),
+        }
+    )
+
+
+def conditions_for(pipeline: PahaPipeline, clips: int) -> Conditions:
+    draw = torch.Generator().manual_seed(0)
+    side, frames = pipeline.preset.codec.latent_size, pipeline.preset.generation.segment_frames
+    margin, audio = pipeline.preset.audio.margin, pipeline.audio
+    return Conditions(
+        torch.randn(clips, pipeline.codec.channels, side, side, generator=draw),
+        torch.randn(clips, pipeline.reference.width, generator=draw),
+        torch.randn(clips, frames, 2 * margin + 1, audio.layers, audio.width, generator=draw),
+    )
+
+
+def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
+    preset = preset_of(size)
+    pipeline = untrained_pipeline(preset)
+    given, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
+    cases = [("unguided", 0.0)] + [(mode, rate) for mode in PAPER for rate in RATES]
+    times: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
+    for turn in range(rounds + 1):
+        for mode, rate in cases:
+            started = time.perf_counter()
+            pipeline.generate(
+                given,
+                boxes,
+                mode=mode,
+                steps=STEPS[size],
+                guidance=GuidanceConfig(rate=rate),
+                force=True,
+            )
+            if turn:  # the first round warms up
+                times[mode, rate].append(time.perf_counter() - started)
+    weights = sum(p.numel() for p in pipeline.univdm.parameters()) / 1e6
+    base = min(times["unguided", 0.0])
+    print(f"\n{size}: {weights:.1f} M parameters, {clips} clips, {STEPS[size]} steps, ", end="")
+    print(f"{preset.generation.segment_frames} frames; unguided {base:.2f} s a segment")
+    print(f"{'':14}" + "".join(f"{rate:>16.0%}" for rate in RATES))
+    for mode, paper in PAPER.items():
+        ours = [min(times[mode, rate]) / base for rate in RATES]
+        cells = (f"{a:.2f} (paper {b:.2f})" for a, b in zip(ours, paper, strict=True))
+        print(f"{mode:14}" + "".join(f"{cell:>19}" for cell in cells))
+
+
+def tokens(kind: str, side: int, frames: int, width: int = 64) -> None:
+    """One guided pass through the classifier's transformer alone; prints its time and memory."""
+    count = (2 if kind == "pooled" else side * side + 1) * frames + 1
+    layer = nn.TransformerEncoderLayer(
+        width, 4, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).requires_grad_(False)
+    inputs, before = torch.randn(1, count, width), peak()
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        point = inputs.clone().requires_grad_(True)
+        energy = F.softplus(-transformer(point)[:, 0].mean())
+        torch.autograd.grad(energy, point)
+        times.append(time.perf_counter() - started)
+    milliseconds, mebibytes = 1000 * min(times), peak() - before
+    print(f"{kind:7} {side:3} x {side} cells, {frames} frames: {count:6} tokens", end="")
+    print(f" {milliseconds:9.1f} ms {mebibytes:8.1f} MiB")
+
+
+def peak() -> float:
+    """MiB this process has needed at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--sizes", nargs="*", choices=list(STEPS), default=list(STEPS))
+    parser.add_argument("--tokens", nargs=3, help=argparse.SUPPRESS)  # one case, a process its own
+    given = parser.parse_args()
+    if given.tokens:
+        tokens(given.tokens[0], int(given.tokens[1]), int(given.tokens[2]))
+        return
+    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
+    for size in given.sizes:
+        cost_of_guidance(size, given.clips, given.rounds)
+    print("\nTokens of a classifier's transformer: t_v + t_a + 1 pooled, h w t_v + t_a + 1 dense")
+    for side, frames in ((4, 8), (8, 16), (16, 16)):
+        for kind in ("pooled", "dense"):
+            case = [sys.executable, __file__, "--tokens", kind, str(side), str(frames)]
+            subprocess.run(case, check=True)
+
+
+if __name__ == "__main__":
+    main()

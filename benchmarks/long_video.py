@@ -1,0 +1,154 @@
+"""Long video from a trained run: colour drift, seams and memory, for chained segments (unguided,
+SG, DG) and for earlier methods' average of overlapping windows.
+
+    python benchmarks/long_video.py --store runs/demo --preset demo [--seconds 60]
+
+Without a picture and a voice of your own, a held-out clip's picture speaks the held-out clips'
+sound, one after the other and again from the start. Seams: optical-flow magnitude where one segment
+(or window) takes over, beside the flow everywhere else. Each case runs in a process of its own, for
+its memory.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from paha_core.config import load_preset
+from paha_core.inference.generate import choose, conditions_of
+from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
+from paha_core.inference.sampling import Conditions, Trace
+from paha_core.inference.sliding_window import window_starts
+from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
+from paha_core.store import Store
+
+CASES = ("chain unguided", "chain sequential", "chain differential", "sliding_window unguided")
+FLOW_SIZE = 256
+SECOND = 25  # frames
+
+
+def conditions_for(
+    pipeline: PahaPipeline, given: argparse.Namespace
+) -> tuple[Conditions, np.ndarray]:
+    """A batch of one of `seconds`, and the reference's face box."""
+    frames = round(given.seconds * SECOND)
+    if given.image:
+        how = Settings(max_seconds=given.seconds)
+        conditions, box, _ = pipeline.conditions(given.image, given.audio, how)
+        return conditions, box[None]
+    clips = choose(Store(given.store), pipeline.preset)
+    clip = clips[0]
+    voices = [c.sample.wave for c in clips if c.row["dataset"] == clip.row["dataset"]]
+    need, pieces = frames * SAMPLES_PER_FRAME, itertools.cycle(voices)
+    wave = np.concatenate([next(pieces) for _ in range(1 + need // min(map(len, voices)))])[:need]
+    features = pipeline.audio.encode(wave.astype(np.float32) / 32768, frames).astype(np.float32)
+    first = conditions_of([clip], clip.frames, pipeline.preset.audio.margin)
+    windows = torch.from_numpy(window_view(features, pipeline.preset.audio.margin))[None]
+    box = clip.sample.faces[clip.reference_frame]
+    return Conditions(first.reference_latents, first.reference_embedding, windows), box[None]
+
+
+def seams(kind: str, frames: int, segment: int) -> np.ndarray:
+    """The frames at which another segment or window takes over."""
+    if kind == "chain":
+        return np.arange(segment, frames, segment - 1)
+    starts = np.array(window_starts(frames, segment))
+    both = np.concatenate([starts, starts + segment])
+    return np.unique(both[(both > 0) & (both < frames)])
+
+
+def follow(pieces: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colours [T, 3] and flow magnitudes into each frame [T] (pixels at 256; 0 at frame 0)."""
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    colours, moved, before = [], [], None
+    for frame in (frame for piece in pieces for frame in piece[0]):
+        colours.append(frame.reshape(-1, 3).mean(axis=0))
+        grey = cv2.cvtColor(cv2.resize(frame, (FLOW_SIZE, FLOW_SIZE)), cv2.COLOR_RGB2GRAY)
+        step = np.zeros(1) if before is None else flow.calc(before, grey, None)
+        moved.append(np.linalg.norm(step, axis=-1).mean())
+        before = grey
+    return np.array(colours), np.array(moved)
+
+
+def measure(case: str, given: argparse.Namespace) -> dict[str, float | str]:
+    kind, mode = case.split()
+    preset = load_preset(given.preset)
+    update = {"long_video": kind, "modes": (mode,)}
+    generation = preset.generation.model_copy(update=update)
+    preset = preset.model_copy(update={"generation": generation})
+    pipeline = PahaPipeline.from_store(Store(given.store), preset, given.device)
+    conditions, boxes = conditions_for(pipeline, given)
+    how, started = Settings(mode=mode, seed=given.seed, steps=given.steps, force=True), time.time()
+    colours, moved = follow(pipeline.stream(conditions, boxes, how, Trace()))
+    at = seams(kind, len(colours), generation.segment_frames)
+    else_ = np.delete(moved, np.concatenate([[0], at]))
+    start = colours[:SECOND].mean(axis=0)
+    whole_seconds = len(colours) // SECOND * SECOND
+    by_second = colours[:whole_seconds].reshape(-1, SECOND, 3).mean(axis=1)
+    return {
+        "case": case,
+        "seconds": len(colours) / SECOND,
+        "drift, worst second": float(np.abs(by_second - start).max()),
+        "drift, last second": float(np.abs(by_second[-1] - start).max()),
+        "seams": len(at),
+        "flow at seams": float(moved[at].mean()),
+        "flow elsewhere": float(else_.mean()),
+        "ratio": float(moved[at].mean() / else_.mean()),
+        "seams above p99": float((moved[at] > np.quantile(else_, 0.99)).mean()),
+        "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "time": time.time() - started,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", default="runs/demo")
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--short", type=float, default=10, help="a second length, for memory")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--image")
+    parser.add_argument("--audio")
+    parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES)
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a case, and where to write it
+    given = parser.parse_args()
+    if bool(given.image) != bool(given.audio):
+        parser.error("give --image and --audio together")
+    if given.one:
+        Path(given.one[1]).write_text(json.dumps(measure(given.one[0], given)))
+        return
+    if not Store(given.store).exists("checkpoints/univdm/final/config.json"):
+        print(f"no trained run in {given.store}: `make demo` makes one, or give --store")
+        return
+    rows = []
+    for case in given.cases:
+        for seconds in (given.short, given.seconds):
+            rows.append(_in_a_process(case, seconds))
+            print(", ".join(f"{k} {v:.3g}" if k != "case" else v for k, v in rows[-1].items()))
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=2))
+
+
+def _in_a_process(case: str, seconds: float) -> dict[str, float | str]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "row.json"
+        command = [sys.executable, *sys.argv, "--seconds", str(seconds), "--one", case, str(out)]
+        subprocess.run(command, check=True)
+        return json.loads(out.read_text())
+
+
+if __name__ == "__main__":
+    main()
