@@ -26,7 +26,7 @@ from paha_core.inference.pipeline import PahaPipeline
 from paha_core.stages import KEPT, clip_key
 from paha_core.store import Store, sha256_json
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NETWORKS = {"unguided": ("univdm",)}
 GUIDED = ("univdm", "face_classifier", "non_face_classifier")
 # What of the guidance's settings a mode reads: the rest must not make it generate anew.

@@ -163,6 +163,11 @@ class Sampler:
 
         for index, t in enumerate(self.scheduler.timesteps.to(noise.device)):
             timestep = t.expand(noise.shape[0])
+            if first_frame is not None:
+                # What training shows: frame 0 is the given one at this noise level. Left to itself
+                # it drifts from it, and the next frames with it: a jump at the seam.
+                known = self.scheduler.add_noise(first_frame, noise[:, :, 0], timestep)
+                latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
             started, before = time.perf_counter(), solver_time
             if guidance is not None and guidance.acts_at(index, steps):
                 sigma = float((1 - self.scheduler.alphas_cumprod[int(t)]) ** 0.5)

@@ -160,7 +160,16 @@ def test_before_generation_it_shows_the_data(data_store: Store, run_preset: Pres
 def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
     from paha_core.benchmark.report import render
 
-    lists = ("stand_ins", "tables", "strips", "overlays", "curves", "published", "extractors")
+    lists = (
+        "stand_ins",
+        "forced",
+        "tables",
+        "strips",
+        "overlays",
+        "curves",
+        "published",
+        "extractors",
+    )
     page: dict = {name: [] for name in lists}
     page |= dict.fromkeys(("preset_sha256", "preset_yaml", "protocol", "fingerprint"), "")
     page |= {"preset": run_preset, "headline": None, "embedded": True, "weights": [], "cards": []}

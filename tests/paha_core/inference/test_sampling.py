@@ -174,3 +174,22 @@ def test_one_window_is_one_segment(sampler):
     averaged = sliding_window(sampler, given, 6, seeded(), trace)
     assert torch.equal(averaged, sampler.video(given, 6, seeded()))
     assert sliding_window(sampler, conditions(15), 6, seeded(), trace).shape[2] == 15
+
+
+def test_a_segment_keeps_close_to_the_frame_it_starts_from(sampler):
+    """Frame 0 enters every step as the given frame at that step's noise, whatever the network
+    says of it: the others are made beside the frame that is shown before them."""
+    given, seen = conditions(6), []
+
+    class Spy(Sampler):
+        def solve(self, latents, timestep, *rest):
+            seen.append((int(timestep[0]), latents[:, :, 0].clone()))
+            return super().solve(latents, timestep, *rest)
+
+    first, noise = torch.randn(2, 4, 4, 4, generator=seeded()), torch.randn(2, 4, 6, 4, 4)
+    Spy(sampler.model, UniVDMConfig(), steps=3).segment(noise, given, first, None, Trace())
+    assert len(seen) == 3
+    for t, state in seen:
+        share = sampler.scheduler.alphas_cumprod[t]
+        expected = share**0.5 * first + (1 - share) ** 0.5 * noise[:, :, 0]
+        torch.testing.assert_close(state, expected)
