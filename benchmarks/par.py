@@ -38,7 +38,7 @@ def scene(side: int) -> tuple[np.ndarray, np.ndarray]:
     """FRAMES frames of a speaking presenter: points [T, 133, 2] and scores [T, 133]."""
     drawn = programme.prepare("lin", 0, seconds=FRAMES / 25, height=side, seed=3)
     truth = programme.ground_truth(drawn)
-    points = truth["keypoints"][:FRAMES] - np.float32(drawn.crop[:2])
+    points: np.ndarray = truth["keypoints"][:FRAMES] - np.array(drawn.crop[:2], np.float32)
     return points, np.where(truth["visible"][:FRAMES], 0.95, 0).astype(np.float32)
 
 

@@ -49,7 +49,8 @@ def studio_scenes(seconds: float, height: int) -> Iterator[Scene]:
         pictures = zip(programme.draw_frames(drawn), range(count))
         frames = np.stack([frame[window] for frame, _ in pictures])
         truth = programme.ground_truth(drawn)
-        points = truth["keypoints"][: len(frames)] - np.array([left, top], np.float32)
+        corner = np.array([left, top], np.float32)
+        points: np.ndarray = truth["keypoints"][: len(frames)] - corner
         inside = ((points >= 0) & (points < side)).all(axis=-1)
         yield frames, points, truth["visible"][: len(frames)] & inside
 

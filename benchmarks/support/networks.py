@@ -9,6 +9,7 @@ is gained by searching less often is understated.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def add(self, kind: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
@@ -82,7 +83,7 @@ def person_network(path: Path, box: tuple[float, float, float, float]) -> int:
     graph = _Graph()
     pooled = graph.body("input", [SIDE, SIDE], [32, 64, 128], 8)
     seen = graph.add("ReduceMean", [pooled], keepdims=0)
-    nothing = graph.add("Mul", [seen, graph.constant(np.float32(0))])
+    nothing = graph.add("Mul", [seen, graph.constant(np.array(0, np.float32))])
     row = np.array([[[*box, 0.9]]], np.float32)
     found = graph.add("Add", [graph.constant(row), nothing])
     graph.save(path, [1, 3, SIDE, SIDE], {"dets": (found, [1, 1, 5])})

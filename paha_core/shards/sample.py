@@ -122,7 +122,7 @@ def to_tar(sample: ClipSample) -> bytes:
     return b"".join(parts)
 
 
-def from_tar(data: bytes) -> ClipSample:
+def from_tar(data: bytes | memoryview) -> ClipSample:
     """The sample whose tar entries `data` is. Its arrays are read-only views of `data`.
 
     Raises `SampleError` when the bytes are no whole sample.
@@ -144,11 +144,11 @@ def from_tar(data: bytes) -> ClipSample:
     return ClipSample(key=key, wave=sound, meta=meta, **arrays)
 
 
-def _entries(data: bytes) -> dict[str, memoryview]:
+def _entries(data: bytes | memoryview) -> dict[str, memoryview]:
     """The files of a tar by name, without copies; `tarfile` reads names it had to spell out."""
-    view, files, place = memoryview(data), dict[str, memoryview](), 0
+    view, files, place = memoryview(data).toreadonly(), dict[str, memoryview](), 0
     while place < len(data):
-        head = data[place : place + tarfile.BLOCKSIZE]
+        head = bytes(view[place : place + tarfile.BLOCKSIZE])
         if head[257:262] != b"ustar":
             raise SampleError(f"no tar entry at byte {place}")
         if head[156:157] != tarfile.REGTYPE:
@@ -160,8 +160,8 @@ def _entries(data: bytes) -> dict[str, memoryview]:
     return files
 
 
-def _entries_by_tarfile(data: bytes) -> dict[str, memoryview]:
-    view = memoryview(data)
+def _entries_by_tarfile(data: bytes | memoryview) -> dict[str, memoryview]:
+    view = memoryview(data).toreadonly()
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             return {m.name: view[m.offset_data : m.offset_data + m.size] for m in tar}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from paha_core.shards.sample import SampleError, from_tar
-from paha_core.shards.writer import Row, is_intact, read_packed
+from paha_core.shards.writer import Row, read_verified
 from paha_core.stages import kept_rows
 from paha_core.store import Store
 
@@ -75,7 +75,6 @@ def _harm(store: Store, members: list[Row]) -> str:
 
 def _readable(store: Store, row: Row) -> bool:
     try:
-        data = read_packed(store, row)
-        return is_intact(data, row) and from_tar(data).key == row["key"]
-    except (OSError, SampleError, ValueError):
+        return from_tar(read_verified(store, row)).key == row["key"]
+    except (OSError, SampleError):
         return False

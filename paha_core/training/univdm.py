@@ -15,8 +15,9 @@ from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncod
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.weights import load_base_weights
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT
+from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
-from paha_core.shards.windows import Batch, WindowBatches
+from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
 from paha_core.training.loop import Figures, Run, fit, step_generator
@@ -43,7 +44,7 @@ class UniVDMTask:
         self,
         model: UniVDM,
         config: UniVDMConfig,
-        batches: WindowBatches,
+        batches: Batches,
         held_out: list[Batch],
         device: str = "cpu",
     ) -> None:
@@ -205,8 +206,9 @@ def train_univdm(
         *(config.train.batch, config.train.frames, margin, 1),
     )
     model = new_univdm(preset, codec, audio, reference)
-    task = UniVDMTask(model, config, train, [held_out.batch_at(i) for i in range(2)], device)
-    return fit(task, config.train, run)
+    fixed = [held_out.batch_at(i) for i in range(2)]
+    with Prefetched(train) as batches:
+        return fit(UniVDMTask(model, config, batches, fixed, device), config.train, run)
 
 
 def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:

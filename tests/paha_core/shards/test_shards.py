@@ -12,7 +12,7 @@ from shard_samples import make_sample, publish
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
 from paha_core.shards.verify import verify_shards
-from paha_core.shards.writer import checksum, write_shards
+from paha_core.shards.writer import Checksum, checksum, write_shards
 from paha_core.store import Store, sha256_file
 
 
@@ -203,3 +203,12 @@ def test_the_checksum_sees_flips_zeros_and_exchanged_blocks():
     del harmed[3][-512:]
     sums = {checksum(bytes(h)) for h in harmed} | {checksum(data)}
     assert len(sums) == 5
+
+
+def test_the_checksum_does_not_depend_on_pieces():
+    for size in (512, 65536, 3 * 65536, 20 * 65536 + 1536):
+        data = np.random.default_rng(size).bytes(size)
+        total = Checksum()
+        for start in range(0, size, 4 * 65536):
+            total.update(data[start : start + 4 * 65536])
+        assert total.hexdigest() == checksum(data)
