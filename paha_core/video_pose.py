@@ -67,7 +67,8 @@ class VideoPose:
     def save(self, out: Path, par: ParConfig) -> None:
         """A Parquet file, a row a frame; `Keypoints.load` and `FaceBoxes.load` read it too.
 
-        Columns: time (seconds), points, scores, box, found, weights (rows x columns, row by row).
+        Columns: time (seconds, at the average frame rate), points, scores, box, found, weights
+        (rows x columns, row by row).
         """
         rows, columns, cell = self.grid()
         points, boxes = self.keypoints.to_table(), self.faces.to_table()
