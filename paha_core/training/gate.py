@@ -28,6 +28,7 @@ TIMESTEPS = (50, 200, 400)
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))
 SHIFTS = range(-15, 16)  # frames, as SyncNet's protocol
 WINDOWS, AT_ONCE = 64, 16
+SHIFTED = 24  # windows whose whole curve is taken
 
 
 def examine(
@@ -126,11 +127,12 @@ class _Examination:
         long = [i for i, frames in enumerate(self.reader.frames) if frames >= least]
         if not long:
             return None
-        rows = [
-            self._shifted(Window(clip, start, self.frames, reference=0, shift=0))
-            for clip in long[:WINDOWS]
+        windows = [
+            Window(clip, start, self.frames, reference=0, shift=0)
+            for clip in long
             for start in self._starts(clip)
         ]
+        rows = [self._shifted(window) for window in windows[:: -(-len(windows) // SHIFTED)]]
         curve = np.mean(rows, axis=0)
         return {
             "shifts": list(SHIFTS),
