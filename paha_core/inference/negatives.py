@@ -33,11 +33,12 @@ TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clip
 
 @dataclass(frozen=True)
 class Plan:
-    """One negative: frames 0 to `frames` of clip `voice` spoken by clip `face` (a reader's
-    indices)."""
+    """One negative: frames `start` to `start + frames` of clip `voice` spoken by clip `face` (a
+    reader's indices)."""
 
     number: int
     voice: int
+    start: int  # anywhere, as real windows: clips begin with silence, which would tell
     face: int
     reference: int  # frame of `face` that is the reference
     frames: int
@@ -127,7 +128,8 @@ def plan(
             same = [j for j, row in enumerate(reader.rows) if row["speaker"] == speaker]
             face = int(rng.choice(same)) if config.augment else voice
             reference = int(rng.integers(reader.frames[face])) if config.augment else 0
-            plans.append(Plan(number * config.batch + i, voice, face, reference, frames))
+            start = int(rng.integers(reader.frames[voice] - frames + 1))
+            plans.append(Plan(number * config.batch + i, voice, start, face, reference, frames))
         groups.append(Group(dataset, split, number, plans))
     return groups
 
@@ -142,6 +144,7 @@ def fingerprint(group: Group, reader: ShardReader, checkpoint: str, config: Nega
         [
             reader.rows[p.voice]["fingerprint"],
             reader.rows[p.face]["fingerprint"],
+            p.start,
             p.reference,
             p.frames,
         ]
@@ -171,7 +174,8 @@ def generate(
             for face, p in zip(faces, group.plans)
         ),
         audio=_stack(
-            audio_windows(voice.audio, preset.audio.margin, 0, frames) for voice in voices
+            audio_windows(voice.audio, preset.audio.margin, p.start, p.start + frames)
+            for voice, p in zip(voices, group.plans)
         ),
     ).to(device)
     first_frame = _stack(face.latents[0] for face in faces).to(device)
@@ -206,6 +210,7 @@ def _sample(
         "status": KEPT,
         "generated": True,
         "voice": voice.meta["clip_id"],
+        "voice_start": plan.start,
         "face": face.meta["clip_id"],
         "reference_frame": plan.reference,
         **provenance,
@@ -216,12 +221,12 @@ def _sample(
         latents=latents,
         par=np.ones((frames, *grid), np.float16),
         regions=np.zeros((frames, *grid), np.uint8),
-        audio=voice.audio[:frames],
+        audio=voice.audio[plan.start : plan.start + frames],
         faces=face.faces[at],
         face_found=face.face_found[at],
         reference=face.reference[nearest : nearest + 1],
         reference_index=np.zeros(1, np.int32),
-        wave=voice.wave[: frames * SAMPLES_PER_FRAME],
+        wave=voice.wave[plan.start * SAMPLES_PER_FRAME :][: frames * SAMPLES_PER_FRAME],
         meta=meta,
         reference_latents=face.latents[plan.reference][None],
     )

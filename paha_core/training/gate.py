@@ -22,7 +22,7 @@ from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Window, WindowBatches, batch_of
 from paha_core.store import Store
 from paha_core.training.loop import step_generator
-from paha_core.training.pairs import Part, logits, masked, paired, region
+from paha_core.training.pairs import Part, logits, masked, paired, region, within
 
 TIMESTEPS = (50, 200, 400)
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))
@@ -159,7 +159,7 @@ class _Examination:
         audio = [audio_windows(voice, self.margin, s, s + self.frames) for s in starts]
         same = (noised, timestep, batch.reference_latents, batch.reference_embedding)
         given = [x.repeat(len(audio), *[1] * (x.ndim - 1)).to(device) for x in same]
-        heard = torch.from_numpy(np.stack(audio)).float().to(device)
+        heard = within(torch.from_numpy(np.stack(audio)).float()).to(device)
         return self.model(*given, heard).cpu().numpy()
 
 
