@@ -47,6 +47,9 @@ class ClipConfig(Section):
     )
     max_source_seconds: float = Field(7200.0, gt=0)
     max_source_bytes: int = Field(8 << 30, gt=0)
+    cache_bytes: int = Field(
+        20 << 30, gt=0, description="local copies of sources that lie in an object store"
+    )
     timeout_seconds: float = Field(600.0, gt=0, description="limit for one ffmpeg call")
     crf: int = Field(
         12, ge=0, le=30, description="x264 quality of stored clips; 12 is visually lossless"
@@ -64,6 +67,9 @@ class PatsConfig(Section):
     split: Literal["paper", "by_video"] = "paper"
     min_seconds: float = Field(4.0, gt=0)
     max_seconds: float = Field(15.0, gt=0)
+    too_long: Literal["cut", "reject"] = Field(
+        "cut", description="cut: the first `max_seconds` of a longer interval, as S2G takes them"
+    )
     min_face_share: float = Field(
         0.5, ge=0, le=1, description="share of probed frames with a whole face"
     )

@@ -14,7 +14,7 @@ import re
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -64,6 +64,7 @@ class StageResult:
     table: pa.Table
     computed: int
     reused: int
+    figures: Mapping[str, float] = field(default_factory=dict)  # of the stage's own
 
     @property
     def kept(self) -> int:

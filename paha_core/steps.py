@@ -126,7 +126,7 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     sources = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
     if dataset == "pats" and corpora.pats is not None:
         csv = Path(corpora.pats.csv or sources / "pats" / "intervals.csv")
-        videos = Path(corpora.pats.videos or sources / "pats" / "videos")
+        videos = corpora.pats.videos or sources / "pats" / "videos"
         require_path(csv, "programmes")
         result = ingest_pats(store, corpora, csv, videos, workers=workers)
     elif dataset == "cnas" and corpora.cnas is not None:
@@ -136,7 +136,7 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     else:
         return not_in_preset("clips", dataset)
     strip = pictures.clips(store, dataset, fresh=result.computed > 0)
-    return report_of(store, "clips", {dataset: result}, {"Middle frames": strip})
+    return report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
 
 
 def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:

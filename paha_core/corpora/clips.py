@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.filters import PROBES, Filter, Look
+from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
 from paha_core.media.audio import write_wav
 from paha_core.media.ffmpeg import MediaError, file_url, run, safe_input
@@ -30,7 +31,7 @@ from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
 FPS = 25
-CODE_VERSION = "clips-1"
+CODE_VERSION = "clips-2"
 LEAD = 2.0  # seconds decoded before a span, so that the picture on show at its start is known
 
 CLIP_SCHEMA = pa.schema(
@@ -40,10 +41,12 @@ CLIP_SCHEMA = pa.schema(
         ("interval", pa.string()),
         ("start", pa.float64()),  # seconds in the source
         ("end", pa.float64()),
+        ("interval_seconds", pa.float64()),  # in the corpus' list; more: the clip is its start
         ("frames", pa.int32()),
         ("fps", pa.float64()),
         ("size", pa.int32()),  # side in pixels
         ("audio_path", pa.string()),
+        ("audio_sha256", pa.string()),
         ("audio_rate", pa.int32()),  # Hz, the source's own
         ("audio_seconds", pa.float64()),
         ("source_fps", pa.float64()),
@@ -74,6 +77,7 @@ class Span:
     start: float  # seconds
     frames: int  # at 25 fps
     crop: Crop
+    interval_seconds: float | None = None  # where it differs from the clip's
 
     @property
     def clip_id(self) -> str:
@@ -129,10 +133,11 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
     stem = f"clips/{span.clip_id}"
     try:
         with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
-            _cut(span, task.config, video, audio)
+            with local_file(span.source.path, task.config.cache_bytes) as source:
+                _cut(source, span, task.config, video, audio)
             look = _look(span, video, audio)
             scores = {f.name: round(f.check(look), 4) for f in task.filters}
-            sha256 = sha256_file(video)
+            sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
     except (MediaError, Rejection) as reason:
         for suffix in (".mp4", ".wav"):  # of an earlier run with other settings
             store.remove(stem + suffix)
@@ -144,6 +149,7 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
         "fps": float(FPS),
         "size": task.config.size,
         "audio_path": f"{stem}.wav",
+        "audio_sha256": audio_sha256,
         "audio_rate": span.source.audio_rate,
         "audio_seconds": len(look.wave) / span.source.audio_rate,
         "scores": json.dumps(scores, sort_keys=True),
@@ -159,18 +165,19 @@ def _columns(span: Span) -> dict[str, Any]:
         "interval": span.interval,
         "start": span.start,
         "end": span.start + span.seconds,
+        "interval_seconds": span.interval_seconds or span.seconds,
         "source_fps": span.source.fps,
     }
 
 
-def _cut(span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
+def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
     """Decode the span once, write the picture to `video` and the sound to `audio`."""
     end = span.start + span.seconds
     if end > span.source.seconds + 1 / FPS:
         raise Rejection(f"ends at {end:.2f} s, but its source at {span.source.seconds:.2f} s")
     lead = min(span.start, LEAD)
     source = safe_input(
-        span.source.path,
+        path,
         ss=f"{span.start - lead:.6f}",
         t=f"{lead + span.seconds + 1:.6f}",
         threads=1,

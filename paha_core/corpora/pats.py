@@ -1,21 +1,19 @@
-"""PATS: clips from its interval csv and a folder of source videos.
+"""PATS: clips from its interval csv and source videos, a row of the manifest for each interval.
 
-The csv comes in several forms: times as `H:MM:SS[.f]`, `date H:MM:SS`, `0 days 00:06:56` or plain
-seconds; ids as digits or `cmu0000…`; more columns than needed. Every row of it becomes one row of
-the manifest.
+Beside the clips it keeps a summary (`manifests/summaries/pats.json`) and, where a split file says
+which ids are wanted, a row for each of them (`manifests/split_ids/pats.parquet`): what became of
+it, or that the csv doesn't have it.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from paha_core.config import CorporaConfig, PatsConfig
 from paha_core.corpora.clips import (
@@ -29,13 +27,34 @@ from paha_core.corpora.clips import (
     rejected_job,
 )
 from paha_core.corpora.filters import Audible, Filter, WholeFace
-from paha_core.corpora.names import require_plain_name, slug, unique
+from paha_core.corpora.intervals import (
+    Interval,
+    interval_number,
+    join_pieces,
+    read_intervals,
+    read_split,
+    shared_videos,
+    split_intervals,
+)
+from paha_core.corpora.names import slug, unique
+from paha_core.corpora.source_files import SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, look_at_sources
-from paha_core.stages import Job, Rejection, StageResult, run_stage
+from paha_core.stages import KEPT, REJECTED, Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
 
 DATASET = "pats"
-COLUMNS = ("speaker", "video_fn", "interval_id", "start_time", "end_time")
+SPLIT_IDS = "manifests/split_ids/pats.parquet"
+SUMMARY = "manifests/summaries/pats.json"
+
+SPLIT_ID_SCHEMA = pa.schema(
+    [
+        ("interval_id", pa.string()),
+        ("split", pa.string()),  # train | test, as the split file says
+        ("status", pa.string()),  # kept | rejected | not listed (in the csv)
+        ("reason", pa.string()),
+        ("clip_id", pa.string()),
+    ]
+)
 
 # The square crop has the height's side. Its left edge as a fraction of the width; None: at the
 # right edge.
@@ -46,46 +65,42 @@ CROP_LEFT: dict[str, float | None] = {
     "jon": None,
 }
 
-_DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
-
-
-class CsvError(ValueError):
-    """An interval csv that can't be used as a whole."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A row of PATS's csv. `problem` is the reason why it can't become a clip, empty if it may."""
-
-    speaker: str
-    video: str
-    id: str
-    start: float  # seconds
-    end: float
-    dataset: str  # train | dev | test, or empty
-    problem: str = ""
-
 
 def ingest_pats(
-    store: Store, config: CorporaConfig, csv: Path, videos: Path, *, workers: int = 1
+    store: Store,
+    config: CorporaConfig,
+    csv: Path,
+    videos: str | Path,
+    *,
+    workers: int = 1,
+    retry_rejected: bool = False,
 ) -> StageResult:
-    """Bring the clips of PATS in `store` up to date: one row for each row of `csv`.
+    """Bring the clips of PATS in `store` up to date: one row for each interval of `csv`.
 
-    `videos` is the folder (with subfolders) of the source videos. Raises `CsvError` when the csv
-    lacks a column, `FileNotFoundError` without csv or folder.
+    `videos` is the folder or fsspec URL (with subfolders) of the source videos. Raises `CsvError`
+    when the csv lacks a column, `FileNotFoundError` without csv or folder.
     """
     settings = config.pats
     if settings is None:
         raise ValueError("the corpora have no section `pats`")
-    if not Path(videos).is_dir():
-        raise FileNotFoundError(f"no folder of source videos at {videos}")
-    intervals = read_intervals(csv, need_dataset=settings.split_file is None)
-    intervals = [_checked(i, settings) for i in intervals]
+    files = list_sources(videos)
+    rows = read_intervals(csv, need_dataset=settings.split_file is None)
+    intervals = join_pieces(rows)
     splits = split_intervals(intervals, settings)
+    intervals = [
+        _checked(i, settings) if split or i.problem else _not_wanted(i)
+        for i, split in zip(intervals, splits, strict=True)
+    ]
 
-    found = find_sources({i.video for i in intervals if not i.problem}, Path(videos))
-    speakers = {found[i.video]: i.speaker for i in intervals if not i.problem and i.video in found}
-    sources = look_at_sources(store, DATASET, speakers, config.clip, workers=workers)
+    found = find_sources({(i.video, i.link) for i in intervals if not i.problem}, files)
+    speakers = {
+        found[i.video, i.link]: i.speaker
+        for i in intervals
+        if not i.problem and (i.video, i.link) in found
+    }
+    sources = look_at_sources(
+        store, DATASET, speakers, config.clip, workers=workers, retry_rejected=retry_rejected
+    )
 
     filters: tuple[Filter, ...] = (
         Audible(),
@@ -98,72 +113,32 @@ def ingest_pats(
         speaker, name = name.split("/")
         try:
             _not_twice(interval, seen)
-            if not split:
-                raise Rejection("not among the ids of the split file")
-            span = _span(interval, speaker, name, split, _source_of(interval, found, sources))
+            source = _source_of(interval, found, sources)
+            span = _span(interval, speaker, name, split, source, settings)
             jobs.append(clip_job(store, span, config.clip, filters))
         except Rejection as reason:
-            jobs.append(
-                rejected_job(
-                    f"{DATASET}/{speaker}/{name}",
-                    reason,
-                    speaker=speaker,
-                    split=split or "train",
-                    source=interval.video,
-                    programme=slug(Path(interval.video).stem),
-                    interval=name,
-                    start=interval.start,
-                    end=interval.end,
-                )
-            )
-    return run_stage(
-        store, STAGE, DATASET, jobs, cut_clip, extra_schema=CLIP_SCHEMA, workers=workers
+            jobs.append(_rejected(interval, reason, speaker, name, split or "train"))
+    # Intervals of one source next to each other: it is read, or fetched, once.
+    by_source = sorted(jobs, key=lambda job: (job.columns["source"], job.columns["start"]))
+    result = run_stage(
+        store,
+        STAGE,
+        DATASET,
+        by_source,
+        cut_clip,
+        extra_schema=CLIP_SCHEMA,
+        workers=workers,
+        retry_rejected=retry_rejected,
+        limit_seconds=2 * config.clip.timeout_seconds,
     )
-
-
-# --- the csv -------------------------------------------------------------------------------------
-
-
-def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Interval]:
-    """The rows of PATS's csv, in order. Raises `CsvError` naming the columns that are missing."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        names = set(reader.fieldnames or [])
-        missing = [c for c in (*COLUMNS, *(["dataset"] if need_dataset else [])) if c not in names]
-        if missing:
-            raise CsvError(f"{Path(path).name} has no column {', '.join(missing)}")
-        return [_interval(row) for row in reader]
-
-
-def _interval(row: dict[str, str | None]) -> Interval:
-    value = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-    interval = Interval(
-        speaker=value["speaker"],
-        video=value["video_fn"],
-        id=value["interval_id"],
-        start=0.0,
-        end=0.0,
-        dataset=value.get("dataset", "").lower(),
-    )
-    try:
-        require_plain_name(interval.speaker, "speaker")
-        require_plain_name(interval.id, "interval id")
-        require_plain_name(interval.video, "video's file name")
-        times = {t: parse_seconds(value[f"{t}_time"]) for t in ("start", "end")}
-        return replace(interval, **times)  # type: ignore[arg-type]
-    except Rejection as reason:
-        return replace(interval, problem=str(reason))
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds of a clock time (`0:06:56.5`, a date or `0 days` may lead) or of a plain number."""
-    clock = re.fullmatch(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", text)
-    if clock:
-        hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return hours * 3600 + minutes * 60 + seconds
-    if re.fullmatch(r"\d+(\.\d*)?", text):
-        return float(text)
-    raise Rejection(f"a time that can't be read: {text!r}")
+    made = {row["clip_id"]: row for row in result.table.to_pylist()}
+    ordered = [made[job.clip_id] for job in jobs]
+    figures = _figures(rows, intervals, splits, ordered)
+    if settings.split_file is not None:
+        figures |= _write_split_ids(store, read_split(settings.split_file), intervals, ordered)
+    store.write_json(SUMMARY, figures)
+    table = pa.Table.from_pylist(ordered, schema=result.table.schema)
+    return replace(result, table=table, figures=figures)
 
 
 def _checked(interval: Interval, settings: PatsConfig) -> Interval:
@@ -174,10 +149,11 @@ def _checked(interval: Interval, settings: PatsConfig) -> Interval:
     low, high = settings.min_seconds, settings.max_seconds
     if seconds <= 0:
         return replace(interval, problem="ends where it starts, or before")
-    if not low - 1e-6 <= seconds <= high + 1e-6:
-        # Without its own number a reason can be counted; start and end stand in the row.
-        problem = f"shorter than {low:g} s" if seconds < low else f"longer than {high:g} s"
-        return replace(interval, problem=problem)
+    # Without its own number a reason can be counted; start and end stand in the row.
+    if seconds < low - 1e-6:
+        return replace(interval, problem=f"shorter than {low:g} s")
+    if seconds > high + 1e-6 and settings.too_long == "reject":
+        return replace(interval, problem=f"longer than {high:g} s")
     if interval.speaker not in crop_table():
         problem = (
             f"no crop is known for speaker {interval.speaker!r}: "
@@ -187,6 +163,10 @@ def _checked(interval: Interval, settings: PatsConfig) -> Interval:
     return interval
 
 
+def _not_wanted(interval: Interval) -> Interval:
+    return replace(interval, problem="not among the ids of the split file")
+
+
 def _not_twice(interval: Interval, seen: set[tuple[Any, ...]]) -> None:
     key = (interval.speaker, interval.id, interval.video, interval.start, interval.end)
     if key in seen:
@@ -194,71 +174,77 @@ def _not_twice(interval: Interval, seen: set[tuple[Any, ...]]) -> None:
     seen.add(key)
 
 
-# --- splits --------------------------------------------------------------------------------------
+def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str, split: str) -> Job:
+    return rejected_job(
+        f"{DATASET}/{speaker}/{name}",
+        reason,
+        speaker=speaker,
+        split=split,
+        source=interval.video,
+        programme=slug(Path(interval.video).stem),
+        interval=name,
+        start=interval.start,
+        end=interval.end,
+        interval_seconds=interval.end - interval.start,
+    )
 
 
-def split_intervals(intervals: Sequence[Interval], settings: PatsConfig) -> list[str]:
-    """`train`, `test` or (not in the split file) an empty string for each interval."""
-    if settings.split_file is None:
-        splits = ["test" if i.dataset == "test" else "train" for i in intervals]
-    else:
-        ids = read_split(settings.split_file)
-        splits = [ids.get(_number(i.id), "") for i in intervals]
-    return _by_video(intervals, splits) if settings.split == "by_video" else splits
+# --- what became of it ---------------------------------------------------------------------------
 
 
-def read_split(path: str | Path) -> dict[str, str]:
-    """S2G's json `{"train": [ids], "test": [ids]}` as id -> split."""
-    value = json.loads(Path(path).read_text())
-    if not isinstance(value, dict) or not {"train", "test"} <= set(value):
-        raise CsvError(f"{Path(path).name} is no split file: it needs the lists `train` and `test`")
-    return {_number(str(i)): split for split in ("train", "test") for i in value[split]}
+def _figures(
+    rows: Sequence[Interval],
+    intervals: Sequence[Interval],
+    splits: Sequence[str],
+    made: Sequence[dict[str, Any]],
+) -> dict[str, float]:
+    kept = [n for n, row in enumerate(made) if row["status"] == KEPT]
+    sides = [splits[n] for n in kept]
+    shared = shared_videos([intervals[n] for n in kept], sides)
+    return {
+        "csv rows": len(rows),
+        "rows joined to the interval they are a piece of": len(rows) - len(intervals),
+        "train clips": sides.count("train"),
+        "test clips": sides.count("test"),
+        "clips cut at the longest length": sum(
+            made[n]["interval_seconds"] > made[n]["end"] - made[n]["start"] + 1 / FPS for n in kept
+        ),
+        "test videos": len({intervals[n].video for n in kept if splits[n] == "test"}),
+        "test videos that are also in train": len(shared),
+    }
 
 
-def _number(interval_id: str) -> str:
-    """`cmu0000067583`, `67583.0` and `67583` are one id."""
-    match = re.fullmatch(r"(?:cmu)?0*(\d+)(?:\.0)?", interval_id)
-    return match[1] if match else interval_id
-
-
-def _by_video(intervals: Sequence[Interval], splits: Sequence[str]) -> list[str]:
-    """Whole videos on one side: test ones in the order of a hash until test has its old size."""
-    wanted = Counter(i.speaker for i, s in zip(intervals, splits, strict=True) if s == "test")
-    videos: dict[str, Counter[str]] = defaultdict(Counter)
-    with_test = set()
-    for interval, split in zip(intervals, splits, strict=True):
-        if split:
-            videos[interval.speaker][interval.video] += 1
-        if split == "test":
-            with_test.add(interval.video)
-    test: set[str] = set()
-    for speaker, counts in videos.items():
-        order = sorted(with_test & set(counts), key=lambda v: hashlib.sha256(v.encode()).digest())
-        taken = 0
-        for video in order[: len(counts) - 1]:  # one is left for training
-            if taken >= wanted[speaker]:
-                break
-            test.add(video)
-            taken += counts[video]
-    return [
-        ("test" if i.video in test else "train") if s else ""
-        for i, s in zip(intervals, splits, strict=True)
+def _write_split_ids(
+    store: Store,
+    ids: dict[str, str],
+    intervals: Sequence[Interval],
+    made: Sequence[dict[str, Any]],
+) -> dict[str, float]:
+    """A row for each wanted id; returns how many there are of each kind."""
+    best: dict[str, dict[str, Any]] = {}
+    for interval, row in zip(intervals, made, strict=True):
+        number = interval_number(interval.id)
+        if best.get(number, {}).get("status") != KEPT:
+            best[number] = row
+    listed = [
+        {"interval_id": number, "split": split}
+        | {name: best[number][name] for name in ("status", "reason", "clip_id")}
+        if number in best
+        else {"interval_id": number, "split": split, "status": "not listed"}
+        | {"reason": "the csv has no such interval", "clip_id": ""}
+        for number, split in ids.items()
     ]
+    store.write_table(SPLIT_IDS, pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
+    counts = Counter(str(row["status"]) for row in listed)
+    return {
+        "wanted ids": len(listed),
+        "wanted ids kept": counts[KEPT],
+        "wanted ids rejected": counts[REJECTED],
+        "wanted ids that the csv lacks": counts["not listed"],
+    }
 
 
 # --- sources and crops ---------------------------------------------------------------------------
-
-
-def find_sources(names: Iterable[str], folder: Path) -> dict[str, Path]:
-    """File name -> path of each name found in `folder`, by full name or else by stem.
-
-    Names are looked up in a list of the folder's files and never joined to a path.
-    """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    by_name = {p.name: p for p in reversed(files)}
-    by_stem = {p.stem: p for p in reversed(files)}
-    found = {name: by_name.get(name) or by_stem.get(Path(name).stem) for name in names}
-    return {name: path for name, path in found.items() if path}
 
 
 def crop_table() -> dict[str, float | None]:
@@ -278,19 +264,32 @@ def crop_of(speaker: str, width: int, height: int) -> Crop:
 
 
 def _source_of(
-    interval: Interval, found: dict[str, Path], sources: dict[Path, Source | Rejection]
+    interval: Interval,
+    found: dict[tuple[str, str], SourceFile],
+    sources: dict[SourceFile, Source | Rejection],
 ) -> Source:
     if interval.problem:
         raise Rejection(interval.problem)
-    if interval.video not in found:
+    file = found.get((interval.video, interval.link))
+    if file is None:
         raise Rejection("its source is not in the folder of videos")
-    source = sources[found[interval.video]]
+    source = sources[file]
     if isinstance(source, Rejection):
         raise source
     return source
 
 
-def _span(interval: Interval, speaker: str, name: str, split: str, source: Source) -> Span:
+def _span(
+    interval: Interval,
+    speaker: str,
+    name: str,
+    split: str,
+    source: Source,
+    settings: PatsConfig,
+) -> Span:
+    seconds = interval.end - interval.start
+    # S2G's list has intervals of up to 113 s; its preparation keeps the first 375 frames of each.
+    frames = round(min(seconds, settings.max_seconds) * FPS)
     return Span(
         dataset=DATASET,
         speaker=speaker,
@@ -299,6 +298,7 @@ def _span(interval: Interval, speaker: str, name: str, split: str, source: Sourc
         split=split,
         source=source,
         start=interval.start,
-        frames=round((interval.end - interval.start) * FPS),
+        frames=frames,
         crop=crop_of(interval.speaker, source.width, source.height),
+        interval_seconds=seconds,
     )

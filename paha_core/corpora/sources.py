@@ -6,17 +6,19 @@ reason is what every clip that would come from it is rejected with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.names import slug, unique
+from paha_core.corpora.source_files import RemoteFile, SourceFile
 from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import probe
+from paha_core.media.video import MediaInfo, probe
 from paha_core.stages import KEPT, Job, Rejection, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
 
@@ -27,7 +29,7 @@ CODE_VERSION = "sources-1"
 SOURCE_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
-        ("source_sha256", pa.string()),
+        ("source_sha256", pa.string()),  # of one in an object store: a hash of its listing
         ("width", pa.int32()),  # as displayed
         ("height", pa.int32()),
         ("fps", pa.float64()),  # average
@@ -44,7 +46,7 @@ SOURCE_SCHEMA = pa.schema(
 class Source:
     """A source video that can be cut."""
 
-    path: Path
+    path: SourceFile
     sha256: str
     width: int
     height: int
@@ -59,19 +61,26 @@ class Source:
 class SourceTask:
     """What a look at one source needs."""
 
-    path: Path
+    file: SourceFile
     sha256: str
     limits: ClipConfig
     settings: Any = None  # of a corpus' own look
 
+    @property
+    def path(self) -> Path:
+        """The local file, for looks that need one."""
+        if isinstance(self.file, RemoteFile):
+            raise TypeError(f"{self.file.url} is not local")
+        return self.file
+
 
 def look_at_source(task: SourceTask) -> dict[str, Any]:
     """The columns of `SOURCE_SCHEMA`. Raises `Rejection` for what can't be used at all."""
-    size = task.path.stat().st_size
+    size = task.file.size if isinstance(task.file, RemoteFile) else task.file.stat().st_size
     if size > task.limits.max_source_bytes:
         raise Rejection(f"the source is larger than {task.limits.max_source_bytes} bytes")
     try:
-        info = probe(task.path)
+        info = _probe(task.file)
     except MediaError as error:
         raise Rejection(f"source: {error}") from None
     if info.duration > task.limits.max_source_seconds:
@@ -81,7 +90,7 @@ def look_at_source(task: SourceTask) -> dict[str, Any]:
     return {
         "path": "",
         "sha256": "",
-        "name": task.path.name,
+        "name": task.file.name,
         "source_sha256": task.sha256,
         "width": info.width,
         "height": info.height,
@@ -94,18 +103,29 @@ def look_at_source(task: SourceTask) -> dict[str, Any]:
     }
 
 
+def _probe(file: SourceFile) -> MediaInfo:
+    if isinstance(file, Path):
+        return probe(file)
+    try:
+        with fsspec.open(file.url, "rb") as opened:  # reads the index and a picture, not all of it
+            return probe(opened)
+    except OSError as error:
+        raise Rejection(f"the source can't be fetched: {error.strerror or error}") from None
+
+
 def look_at_sources(
     store: Store,
     dataset: str,
-    files: Mapping[Path, str],
+    files: Mapping[SourceFile, str],
     limits: ClipConfig,
     *,
     workers: int,
     look: Callable[[SourceTask], dict[str, Any]] = look_at_source,
     settings: Any = None,
-) -> dict[Path, Source | Rejection]:
+    retry_rejected: bool = False,
+) -> dict[SourceFile, Source | Rejection]:
     """Every file of `files` (path -> speaker) as a `Source`, or as the reason why it is none."""
-    paths = sorted(files)
+    paths = sorted(files, key=str)
     hashes = content_hashes(store, dataset, paths)
     ids = unique(f"{dataset}/{slug(files[p])}/{slug(p.name)}" for p in paths)
     print_of = {"limits": limits.settings(), "settings": settings, "code": CODE_VERSION}
@@ -119,19 +139,36 @@ def look_at_sources(
         for path, clip_id in zip(paths, ids, strict=True)
     ]
     result = run_stage(
-        store, STAGE, dataset, jobs, look, extra_schema=SOURCE_SCHEMA, workers=workers
+        store,
+        STAGE,
+        dataset,
+        jobs,
+        look,
+        extra_schema=SOURCE_SCHEMA,
+        workers=workers,
+        retry_rejected=retry_rejected,
+        limit_seconds=limits.timeout_seconds,
     )
     rows = result.table.to_pylist()
     return {path: _source(path, row) for path, row in zip(paths, rows, strict=True)}
 
 
-def content_hashes(store: Store, dataset: str, paths: list[Path]) -> dict[Path, str]:
-    """sha256 of each file. Remembered by path, size and time, so that gigabytes are read once."""
+def content_hashes(
+    store: Store, dataset: str, paths: Sequence[SourceFile]
+) -> dict[SourceFile, str]:
+    """sha256 of each file. Remembered by path, size and time, so that gigabytes are read once.
+
+    Of a file in an object store it is the hash of its listing (ETag, size, time): nothing is
+    fetched for it.
+    """
     rel = HASHES.format(dataset=dataset)
     known: dict[str, list[Any]] = store.read_json(rel) if store.exists(rel) else {}
-    hashes: dict[Path, str] = {}
+    hashes: dict[SourceFile, str] = {}
     changed = False
     for path in paths:
+        if isinstance(path, RemoteFile):
+            hashes[path] = path.stamp
+            continue
         stat = path.stat()
         key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
         if known.get(key, [])[:2] != stamp:
@@ -143,7 +180,7 @@ def content_hashes(store: Store, dataset: str, paths: list[Path]) -> dict[Path, 
     return hashes
 
 
-def _source(path: Path, row: dict[str, Any]) -> Source | Rejection:
+def _source(path: SourceFile, row: dict[str, Any]) -> Source | Rejection:
     if row["status"] != KEPT:
         return Rejection(row["reason"])
     return Source(

@@ -13,9 +13,7 @@ from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
 Wave = NDArray[np.float32]
 
 
-def read_audio(
-    path: str | Path, sample_rate: int = 16000, seconds: float | None = None
-) -> Wave:
+def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None = None) -> Wave:
     """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz,
     or its first `seconds`.
 

@@ -10,14 +10,16 @@ can't make ffmpeg read anything else.
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import ffmpeg
@@ -37,6 +39,12 @@ _ECHOES = (
     "Conversion failed",
     "Nothing was written",
 )
+
+
+Media = str | Path | IO[bytes]  # a local file, or an open one that can seek
+
+MEMORY = 8 << 30  # bytes of address space that one ffmpeg may take
+CORES = 8  # processor seconds it may take for each second of its time limit
 
 
 class MediaError(Exception):
@@ -59,19 +67,29 @@ def safe_input(path: str | Path, **options: Any) -> Any:
     return ffmpeg.input(file_url(path), **INPUT_OPTIONS, **options)
 
 
+def size_of(media: Media) -> int:
+    """Bytes of a file, or of an open one, which is at its start afterwards."""
+    if isinstance(media, str | Path):
+        return Path(media).stat().st_size
+    size = media.seek(0, os.SEEK_END)
+    media.seek(0)
+    return size
+
+
 @contextmanager
-def open_media(path: str | Path) -> Iterator[Any]:
+def open_media(media: Media) -> Iterator[Any]:
     """A PyAV container of a stranger's file, through the same gate as `safe_input`.
 
     Raises `MediaError` for an absent, empty or unreadable file, also when reading fails inside the
     block.
     """
-    if not Path(path).is_file():
-        raise MediaError(f"no file {Path(path).name}")
-    if not Path(path).stat().st_size:
+    if isinstance(media, str | Path) and not Path(media).is_file():
+        raise MediaError(f"no file {Path(media).name}")
+    if not size_of(media):
         raise MediaError("the file is empty")
     try:
-        with av.open(file_url(path), options=INPUT_OPTIONS) as container:
+        opened = file_url(media) if isinstance(media, str | Path) else media
+        with av.open(opened, options=INPUT_OPTIONS) as container:
             yield container
     except av.error.FFmpegError as error:
         raise MediaError(f"not a readable media file, or cut off ({error.strerror})") from error
@@ -94,6 +112,7 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+        _limit(process.pid, timeout)
         late = threading.Event()
 
         def stop() -> None:
@@ -120,6 +139,19 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
             errors.seek(0)
             raise MediaError(_last_line(errors.read()) or f"ffmpeg ended with code {code}")
         return output
+
+
+def _limit(pid: int, timeout: float) -> None:
+    """What a file may cost: a picture of absurd size ends ffmpeg, not the machine. Linux only.
+
+    The limit of processor time holds also when the process that would stop ffmpeg is gone.
+    """
+    if not hasattr(resource, "prlimit"):
+        return
+    with suppress(ProcessLookupError):  # it may have ended already
+        resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+        seconds = int(timeout * CORES) + 1
+        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.media.audio import Wave, write_wav
-from paha_core.media.ffmpeg import MediaError, file_url, open_media, run
+from paha_core.media.ffmpeg import Media, MediaError, file_url, open_media, run
 
 Frames = NDArray[np.uint8]
 
@@ -41,15 +41,15 @@ class MediaInfo:
     square_pixels: bool
 
 
-def probe(path: str | Path) -> MediaInfo:
-    """Open the file, decode its first picture and say what is in it.
+def probe(path: Media) -> MediaInfo:
+    """Open the file (or one that is open), decode its first picture and say what is in it.
 
     Raises `MediaError` in plain words for an empty, truncated or unreadable file, one without a
     picture, and one with an absurd duration or size.
     """
     with open_media(path) as container:
         stream = _video_stream(container)
-        _check_complete(stream, Path(path).stat().st_size)
+        _check_complete(stream, container.size)
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             raise MediaError("the picture is absurdly large")
         duration = _duration(container, stream)

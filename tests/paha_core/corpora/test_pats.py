@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from paha_core.config import PatsConfig
-from paha_core.corpora.pats import (
-    CsvError,
-    Interval,
-    crop_of,
-    find_sources,
-    ingest_pats,
-    parse_seconds,
-    read_intervals,
-    split_intervals,
-)
+from paha_core.corpora.pats import SPLIT_IDS, SUMMARY, crop_of, ingest_pats
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.stages import Rejection, read_manifest
-from paha_core.store import Store
+from paha_core.store import Store, sha256_file
 
 HEAD = ["", "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn"]
 
@@ -66,7 +58,7 @@ def test_every_row_has_its_verdict(store, config, videos, tmp_path, counter):
         (row("1"), "twice"),
         (row("1", "0:00:02", "0:00:04"), ""),
         (row("4", end="0:00:01"), "ends where it starts"),
-        (row("5", end="0:01:00"), "longer than 15 s"),
+        (row("5", end="0:01:00"), "but its source at"),
         (row("6", end="0:00:01.2"), "shorter than 1 s"),
         (row("7", end="soon"), "can't be read: 'soon'"),
         (row("8", "0:01:00", "0:01:02"), "but its source at"),
@@ -96,7 +88,10 @@ def test_every_row_has_its_verdict(store, config, videos, tmp_path, counter):
     assert [r["clip_id"] for r in kept] == [
         f"pats/ada/{n}" for n in ("1", "cmu0000000002", "3", "1_3")
     ]
-    assert {(r["frames"], r["size"], r["source_fps"]) for r in kept} == {(50, 128, 30.0)}
+    assert [r["frames"] for r in kept] == [50, 50, 50, 50]
+    assert {(r["size"], r["source_fps"]) for r in kept} == {(128, 30.0)}
+    assert [r["interval_seconds"] for r in kept] == [2, 2, 2, 2]
+    assert all(r["audio_sha256"] == sha256_file(store.full(r["audio_path"])) for r in kept)
     files = store.glob("clips/**/*.*")
     assert files == sorted(f"clips/{r['clip_id']}{s}" for r in kept for s in (".mp4", ".wav"))
     assert not any(tmp_path.glob("*.wav"))
@@ -117,84 +112,12 @@ def test_only_what_changed_is_done_again(store, config, videos, tmp_path):
     assert (result.computed, result.kept) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0:06:56", 416),
-        ("00:06:56.25", 416.25),
-        ("06:56", 416),
-        ("1:00:00", 3600),
-        ("2017-08-07 0:06:56.5", 416.5),
-        ("8/7/2017 0:06:56", 416),
-        ("0 days 00:06:56.500000", 416.5),
-        ("416.5", 416.5),
-        ("76", 76),
-    ],
-)
-def test_times(text, seconds):
-    assert parse_seconds(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "nan", "-1 days 0:06:56", "1:2:3:4", "-3", "x 0:06:56"])
-def test_times_that_are_none(text):
-    with pytest.raises(Rejection, match="can't be read"):
-        parse_seconds(text)
-
-
-def test_a_csv_without_its_columns(tmp_path):
-    (tmp_path / "i.csv").write_text("speaker,video_fn,start,end_time,dataset\n")
-    with pytest.raises(CsvError, match="interval_id, start_time"):
-        read_intervals(tmp_path / "i.csv")
-
-
-def interval(id: str, video: str, dataset: str = "train") -> Interval:
-    return Interval("oliver", video, id, 0.0, 5.0, dataset)
-
-
-def test_splits(tmp_path):
-    plain = [interval("1", "a", "train"), interval("2", "a", "dev"), interval("3", "b", "test")]
-    assert split_intervals(plain, PatsConfig()) == ["train", "train", "test"]
-    (tmp_path / "s.json").write_text(json.dumps({"train": [1], "test": [67583]}))
-    named = [interval("1", "a"), interval("cmu0000067583", "a"), interval("9", "b")]
-    settings = PatsConfig(split_file=str(tmp_path / "s.json"))
-    assert split_intervals(named, settings) == ["train", "test", ""]
-    (tmp_path / "s.json").write_text("[]")
-    with pytest.raises(CsvError, match="no split file"):
-        split_intervals(named, settings)
-
-
-def test_split_by_video_leaves_no_video_on_both_sides():
-    intervals = [
-        interval(f"{v}{n}", f"video{v}", "test" if n == 0 else "train")
-        for v in range(10)
-        for n in range(5)
-    ]
-    splits = split_intervals(intervals, PatsConfig(split="by_video"))
-    sides = {}
-    for i, split in zip(intervals, splits, strict=True):
-        sides.setdefault(i.video, set()).add(split)
-    assert all(len(side) == 1 for side in sides.values())
-    assert splits.count("test") == 10  # as many as the paper's form had
-
-
 def test_crops_of_the_four_speakers():
     assert crop_of("oliver", 1280, 720) == crop_of("oliver", 1280, 720)
     lefts = {s: crop_of(s, 1280, 720).left for s in ("oliver", "seth", "chemistry", "jon")}
     assert lefts == {"oliver": 486, "seth": 506, "chemistry": 40, "jon": 560}
     with pytest.raises(Rejection, match="no square"):
         crop_of("oliver", 720, 1280)
-
-
-def test_sources_are_found_by_name_then_stem(tmp_path):
-    (tmp_path / "sub").mkdir()
-    for name in ("a b #1.mp4", "sub/c.mkv", "sub/d.mp4"):
-        (tmp_path / name).touch()
-    found = find_sources(["a b #1.mp4", "c.webm", "d.mp4", "e.mp4", "../x"], tmp_path)
-    assert {k: v.name for k, v in found.items()} == {
-        "a b #1.mp4": "a b #1.mp4",
-        "c.webm": "c.mkv",
-        "d.mp4": "d.mp4",
-    }
 
 
 def test_an_object_store_does_as_well(config, videos, tmp_path):
@@ -205,3 +128,88 @@ def test_an_object_store_does_as_well(config, videos, tmp_path):
     assert ingest_pats(store, config, file, videos, workers=0).computed == 0
     sources = read_manifest(store, "sources", "pats")
     assert [(s["name"], s["status"]) for s in sources] == [("ada_000.mp4", "kept")]
+
+
+def test_sources_in_an_object_store(store, config, videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAHA_CACHE", str(tmp_path / "cache"))
+    fs = fsspec.filesystem("memory")
+    bucket = f"/{tmp_path.name}-videos"
+    fs.pipe(f"{bucket}/deep/ada_000.mp4", (videos / "ada_000.mp4").read_bytes())
+    fs.pipe(f"{bucket}/bad.mp4", b"hello" * 100)
+    rows = [row("1"), row("2", "0:00:02", "0:00:04"), row("3", video_fn="bad.mp4")]
+    file = write_csv(tmp_path / "i.csv", rows)
+    result = ingest_pats(store, config, file, f"memory:/{bucket}", workers=0)
+    assert [r["status"] for r in result.table.to_pylist()] == ["kept", "kept", "rejected"]
+    assert "not a readable" in result.table.to_pylist()[2]["reason"]
+    shutil.rmtree(tmp_path / "cache")
+    again = ingest_pats(store, config, file, f"memory:/{bucket}", workers=0)
+    assert (again.computed, (tmp_path / "cache").exists()) == (0, False)
+    local = ingest_pats(Store(str(tmp_path / "b")), config, file, videos, workers=0)
+    shas = [r["sha256"] for r in local.table.to_pylist()]
+    assert [r["sha256"] for r in result.table.to_pylist()][:2] == shas[:2]
+
+
+def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
+    rows = [
+        row("cmu0000000001"),
+        row("2", end="0:00:02"),  # two pieces
+        row("2", "0:00:02", "0:00:04"),
+        row("3", video_fn="gone.mp4"),
+        row("4"),
+        row("5", video_fn="ben_000.mp4", speaker="ben"),
+    ]
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": [1, 3, 5], "test": [2, 9]}))
+    settings = config.pats.model_copy(update={"split_file": str(split)})
+    config = config.model_copy(update={"pats": settings})
+    file = write_csv(tmp_path / "i.csv", rows)
+    result = ingest_pats(store, config, file, videos, workers=0)
+    ids = {r["interval_id"]: (r["split"], r["status"], r["reason"], r["clip_id"])
+           for r in store.read_table(SPLIT_IDS).to_pylist()}  # fmt: skip
+    assert ids == {
+        "1": ("train", "kept", "", "pats/ada/cmu0000000001"),
+        "2": ("test", "kept", "", "pats/ada/2"),
+        "3": ("train", "rejected", "its source is not in the folder of videos", "pats/ada/3"),
+        "5": ("train", "kept", "", "pats/ben/5"),
+        "9": ("test", "not listed", "the csv has no such interval", ""),
+    }
+    assert result.reasons["not among the ids of the split file"] == 1
+    assert result.figures == store.read_json(SUMMARY)
+    assert result.figures == {
+        "csv rows": 6,
+        "rows joined to the interval they are a piece of": 1,
+        "train clips": 2,
+        "test clips": 1,
+        "clips cut at the longest length": 0,
+        "test videos": 1,
+        "test videos that are also in train": 1,
+        "wanted ids": 5,
+        "wanted ids kept": 3,
+        "wanted ids rejected": 1,
+        "wanted ids that the csv lacks": 1,
+    }
+
+    alone = config.model_copy(update={"pats": settings.model_copy(update={"split": "by_video"})})
+    by_video = ingest_pats(store, alone, file, videos, workers=0)
+    assert by_video.figures["test videos that are also in train"] == 0
+
+
+def test_too_long_is_cut_or_rejected(store, config, videos, tmp_path):
+    settings = config.pats.model_copy(update={"max_seconds": 2.0})
+    file = write_csv(tmp_path / "i.csv", [row("1", end="0:00:05")])
+    cut = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    assert cut.table.to_pylist()[0]["frames"] == 50
+    assert cut.figures["clips cut at the longest length"] == 1
+    settings = settings.model_copy(update={"too_long": "reject"})
+    no = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    assert no.reasons == {"longer than 2 s": 1}
+
+
+def test_a_rejected_source_is_looked_at_again_when_asked(store, config, videos, tmp_path):
+    config = config.model_copy(update={"clip": config.clip.model_copy(update={"crf": 20})})
+    file = write_csv(tmp_path / "i.csv", [row("1"), row("2", video_fn="no.mp4")])
+    (videos / "no.mp4").write_bytes(b"no")
+    ingest_pats(store, config, file, videos, workers=0)
+    assert ingest_pats(store, config, file, videos, workers=0).computed == 0
+    again = ingest_pats(store, config, file, videos, workers=0, retry_rejected=True)
+    assert again.computed == 1

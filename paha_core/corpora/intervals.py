@@ -1,0 +1,186 @@
+"""The intervals of PATS: its csv in the forms found in the wild, and the split of S2G.
+
+Times are `H:MM:SS[.f]`, `date H:MM:SS`, `0 days 00:06:56` or plain seconds; ids digits or
+`cmu0000…`; there may be more columns than needed. In some copies an interval longer than 10 s is
+several rows, one a piece.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paha_core.config import PatsConfig
+from paha_core.corpora.names import require_plain_name
+from paha_core.corpora.source_files import video_id
+from paha_core.stages import Rejection
+
+COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
+SAME = 1e-3  # seconds: a piece goes on where another ended
+
+_DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
+
+
+class CsvError(ValueError):
+    """An interval csv or split file that can't be used as a whole."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of PATS. `problem` is the reason why it can't become a clip, empty if it may."""
+
+    speaker: str
+    video: str  # file name of its source
+    id: str
+    start: float  # seconds
+    end: float
+    dataset: str  # train | dev | test, or empty
+    problem: str = ""
+    link: str = ""
+    pieces: int = 1  # rows of the csv
+
+
+def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Interval]:
+    """The rows of PATS's csv, in order. Raises `CsvError` naming the columns that are missing.
+
+    Columns that are not needed are ignored. The source is named by `video_fn`, or where that is
+    absent by the id in `video_link`.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.DictReader(file)
+            reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or []]
+            names = set(reader.fieldnames)
+            missing = [c for c in COLUMNS if c not in names]
+            if not names & {"video_fn", "video_link"}:
+                missing.append("video_fn (or video_link)")
+            if need_dataset and "dataset" not in names:
+                missing.append("dataset (or give the split file)")
+            if missing:
+                raise CsvError(f"{Path(path).name} has no column {', '.join(missing)}")
+            return [_interval(row) for row in reader]
+    except csv.Error as error:
+        raise CsvError(f"{Path(path).name} is no csv: {error}") from None
+
+
+def _interval(row: dict[str, str | None]) -> Interval:
+    value = {k: v.strip() for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+    link = value.get("video_link", "")
+    interval = Interval(
+        speaker=value.get("speaker", ""),
+        video=value.get("video_fn") or video_id(link),
+        id=value.get("interval_id", ""),
+        start=0.0,
+        end=0.0,
+        dataset=value.get("dataset", "").lower(),
+        link=link,
+    )
+    try:
+        require_plain_name(interval.speaker, "speaker")
+        require_plain_name(interval.id, "interval id")
+        require_plain_name(interval.video, "video's file name")
+        start, end = (parse_seconds(value.get(f"{t}_time", "")) for t in ("start", "end"))
+        return replace(interval, start=start, end=end)
+    except Rejection as reason:
+        return replace(interval, problem=str(reason))
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a clock time (`0:06:56.5`, a date or `0 days` may lead) or of a plain number."""
+    clock = re.fullmatch(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", text)
+    if clock:
+        hours, minutes, seconds = (float(part or 0) for part in clock.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    if re.fullmatch(r"\d+(\.\d*)?", text):
+        return float(text)
+    raise Rejection(f"a time that can't be read: {text!r}")
+
+
+def join_pieces(intervals: Sequence[Interval]) -> list[Interval]:
+    """Rows of one id that follow each other without a gap become one interval, at the first's
+    place; all others stay as they are.
+    """
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for n, i in enumerate(intervals):
+        if not i.problem:
+            groups[i.speaker, interval_number(i.id), i.video].append(n)
+    joined: dict[int, Interval] = dict(enumerate(intervals))
+    for numbers in groups.values():
+        first, *others = sorted(numbers, key=lambda n: (intervals[n].start, n))
+        for n in others:
+            whole, piece = joined[first], joined[n]
+            if abs(piece.start - whole.end) < SAME and piece.end > piece.start:
+                joined[first] = replace(whole, end=piece.end, pieces=whole.pieces + 1)
+                del joined[n]
+            else:
+                first = n
+    return [joined[n] for n in sorted(joined)]
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def split_intervals(intervals: Sequence[Interval], settings: PatsConfig) -> list[str]:
+    """`train`, `test` or (not in the split file) an empty string for each interval."""
+    if settings.split_file is None:
+        splits = ["test" if i.dataset == "test" else "train" for i in intervals]
+    else:
+        ids = read_split(settings.split_file)
+        splits = [ids.get(interval_number(i.id), "") for i in intervals]
+    return _by_video(intervals, splits) if settings.split == "by_video" else splits
+
+
+def read_split(path: str | Path) -> dict[str, str]:
+    """S2G's json `{"train": [ids], "test": [ids]}` as id -> split."""
+    try:
+        value = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise CsvError(f"{Path(path).name} is no json: {error}") from None
+    if not isinstance(value, dict) or not {"train", "test"} <= set(value):
+        raise CsvError(f"{Path(path).name} is no split file: it needs the lists `train` and `test`")
+    return {interval_number(str(i)): split for split in ("train", "test") for i in value[split]}
+
+
+def interval_number(interval_id: str) -> str:
+    """`cmu0000067583`, `67583.0` and `67583` are one id."""
+    match = re.fullmatch(r"(?:cmu)?0*(\d+)(?:\.0)?", interval_id)
+    return match[1] if match else interval_id
+
+
+def shared_videos(intervals: Sequence[Interval], splits: Sequence[str]) -> set[str]:
+    """The source videos that have intervals on both sides of the split: its leak."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    for interval, split in zip(intervals, splits, strict=True):
+        sides[split].add(interval.video)
+    return sides["train"] & sides["test"]
+
+
+def _by_video(intervals: Sequence[Interval], splits: Sequence[str]) -> list[str]:
+    """Whole videos on one side: test ones in the order of a hash until test has its old size."""
+    wanted = Counter(i.speaker for i, s in zip(intervals, splits, strict=True) if s == "test")
+    videos: dict[str, Counter[str]] = defaultdict(Counter)
+    with_test = set()
+    for interval, split in zip(intervals, splits, strict=True):
+        if split:
+            videos[interval.speaker][interval.video] += 1
+        if split == "test":
+            with_test.add(interval.video)
+    test: set[str] = set()
+    for speaker, counts in videos.items():
+        order = sorted(with_test & set(counts), key=lambda v: hashlib.sha256(v.encode()).digest())
+        taken = 0
+        for video in order[: len(counts) - 1]:  # one is left for training
+            if taken >= wanted[speaker]:
+                break
+            test.add(video)
+            taken += counts[video]
+    return [
+        ("test" if i.video in test else "train") if s else ""
+        for i, s in zip(intervals, splits, strict=True)
+    ]

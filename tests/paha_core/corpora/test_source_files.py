@@ -1,0 +1,115 @@
+"""Finding source videos, and the bounded copies of remote ones."""
+
+from __future__ import annotations
+
+import fsspec
+import pytest
+
+from paha_core.corpora import source_files
+from paha_core.corpora.source_files import (
+    cache_folder,
+    find_sources,
+    list_sources,
+    local_file,
+    video_id,
+)
+from paha_core.stages import Rejection
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAHA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def bucket(tmp_path) -> str:
+    fs = fsspec.filesystem("memory")
+    for n in range(4):
+        fs.pipe(f"/{tmp_path.name}/sub/video {n}.mp4", bytes([n]) * 1000)
+    fs.pipe(f"/{tmp_path.name}/.parts/x.mp4", b"x")
+    return f"memory://{tmp_path.name}"
+
+
+def test_by_name_then_stem_then_id(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".parts").mkdir()
+    names = ("a b #1.mp4", "sub/c.mkv", "sub/d.mp4", ".parts/h.mp4", ".i.mp4")
+    ids = ("qsNst-6SB0c.mp4", "Another [cyBPoiRNpYY].webm", "Old-abcdefghijk.mp4")
+    for name in (*names, *ids):
+        (tmp_path / name).touch()
+    watch = "https://www.youtube.com/watch?v="
+    wanted = {
+        ("a b #1.mp4", ""): "a b #1.mp4",
+        ("c.webm", ""): "c.mkv",
+        ("d.mp4", watch + "qsNst-6SB0c"): "d.mp4",  # the name counts before the link
+        ("gone.mp4", watch + "qsNst-6SB0c"): "qsNst-6SB0c.mp4",
+        ("gone too.mp4", "https://youtu.be/cyBPoiRNpYY?t=3"): "Another [cyBPoiRNpYY].webm",
+        ("Title as PATS has it-abcdefghijk.webm", ""): "Old-abcdefghijk.mp4",
+        ("e.mp4", ""): None,
+        ("../x", ""): None,
+        ("h.mp4", ""): None,
+        ("i.mp4", watch): None,
+    }
+    found = find_sources(wanted, list_sources(tmp_path))
+    assert {key: file.name for key, file in found.items()} == {k: v for k, v in wanted.items() if v}
+
+
+@pytest.mark.parametrize(
+    ("link", "id"),
+    [
+        ("https://www.youtube.com/watch?v=qsNst-6SB0c&t=3", "qsNst-6SB0c"),
+        ("http://youtube.com/embed/qsNst-6SB0c", "qsNst-6SB0c"),
+        ("https://youtu.be/qsNst-6SB0c", "qsNst-6SB0c"),
+        ("https://www.youtube.com/user/x", ""),
+        ("http://media.example.com/embed/mgid:arc:video:a.com:94bd6b0b-6571", "94bd6b0b-6571"),
+        ("http://127.0.0.1:80/films/talk.mp4?x=1", "talk"),
+        ("not a link", ""),
+        ("", ""),
+    ],
+)
+def test_video_ids(link, id):
+    assert video_id(link) == id
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    for folder in (tmp_path / "none", "memory://none-at-all"):
+        with pytest.raises(FileNotFoundError, match="no folder of source videos"):
+            list_sources(folder)
+
+
+def test_remote_files_are_copied_once_and_the_oldest_copy_goes(bucket, cache, monkeypatch):
+    files = list_sources(bucket)
+    assert [f.name for f in files] == [f"video {n}.mp4" for n in range(4)]
+    for n in (0, 1, 0):
+        with local_file(files[n], 2500) as path:
+            assert path.read_bytes() == bytes([n]) * 1000
+    fetched = []
+    fetch = source_files._fetch
+    monkeypatch.setattr(
+        source_files, "_fetch", lambda file, path: (fetched.append(file.name), fetch(file, path))
+    )
+    with local_file(files[0], 2500) as used:  # in use, so 1 makes room although it is younger
+        for n in (2, 3):
+            with local_file(files[n], 2500) as path:
+                assert path.read_bytes() == bytes([n]) * 1000
+        assert used.read_bytes() == bytes(1000)
+    assert fetched == ["video 2.mp4", "video 3.mp4"]
+    copies = list(cache.glob("*.mp4"))
+    assert sum(p.stat().st_size for p in copies) <= 2500
+    assert not list(cache.glob("*.part"))
+    assert cache_folder().stat().st_mode & 0o077 == 0
+
+
+def test_remote_files_that_can_not_be_had(bucket):
+    file = list_sources(bucket)[0]
+    with pytest.raises(Rejection, match="larger than the cache"), local_file(file, 100):
+        pass
+    fsspec.filesystem("memory").rm(file.url.removeprefix("memory://"))
+    with pytest.raises(Rejection, match="can't be fetched"), local_file(file, 5000):
+        pass
+
+
+def test_local_files_are_themselves(tmp_path):
+    with local_file(tmp_path / "a.mp4", 1) as path:
+        assert path == tmp_path / "a.mp4"
