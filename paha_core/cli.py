@@ -15,6 +15,7 @@ from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
 from paha_core.commands.generate import export, generate
+from paha_core.commands.ingest import ingest
 from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table, show
@@ -97,6 +98,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
 for command in (pose, generate, export, evaluate, benchmark, report, results):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
+app.add_typer(ingest, name="ingest")
 app.add_typer(train, name="train")
 app.add_typer(presets, name="preset")
 

@@ -47,7 +47,12 @@ class Programme:
 
 
 def ingest_cnas(
-    store: Store, config: CorporaConfig, programmes: Path, *, workers: int = 1
+    store: Store,
+    config: CorporaConfig,
+    programmes: Path,
+    *,
+    workers: int = 1,
+    retry_rejected: bool = False,
 ) -> StageResult:
     """Bring the clips of CNAS in `store` up to date with the folder `programmes`.
 
@@ -65,6 +70,7 @@ def ingest_cnas(
         workers=workers,
         look=look_at_programme,
         settings={"clip_frames": settings.clip_frames},
+        retry_rejected=retry_rejected,
     )
     usable = [p for p in listed if isinstance(sources[p.path], Source)]
     test = choose_test(((p.speaker, p.name) for p in usable), settings.test_share)
@@ -84,7 +90,15 @@ def ingest_cnas(
         spans = programme_spans(programme, source, settings, split)
         jobs += [clip_job(store, span, config.clip, filters) for span in spans]
     return run_stage(
-        store, STAGE, DATASET, jobs, cut_clip, extra_schema=CLIP_SCHEMA, workers=workers
+        store,
+        STAGE,
+        DATASET,
+        jobs,
+        cut_clip,
+        extra_schema=CLIP_SCHEMA,
+        workers=workers,
+        retry_rejected=retry_rejected,
+        limit_seconds=2 * config.clip.timeout_seconds,
     )
 
 

@@ -1,0 +1,183 @@
+"""`paha ingest`: clips from footage of one's own, by the functions behind the asset `clips`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from paha_core.commands.shared import one_sentence, print_table
+
+if TYPE_CHECKING:
+    from paha_core.config import CorporaConfig
+    from paha_core.stages import StageResult
+    from paha_core.store import Store
+
+ingest = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="""Clips from footage: 25 fps, square, with their audio beside them.
+
+    What can't be used is a row with its reason in the manifest (`manifests/clips/` below `--out`).
+    A second run touches only what is new or changed.
+    """,
+)
+
+OutOption = Annotated[
+    str, typer.Option(help="Folder or URL (`s3://bucket/run`) that clips and manifests go to.")
+]
+PresetOption = Annotated[
+    str, typer.Option("--preset", "-p", help="Take all other settings from this preset.")
+]
+SizeOption = Annotated[
+    int | None, typer.Option(min=64, help="Side of the clips in pixels [512, or the preset's].")
+]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-rejected", help="Try once more what was rejected before.")
+]
+CsvOption = Annotated[Path, typer.Option(help="PATS's interval csv, in any of its forms.")]
+
+
+@ingest.command()
+def pats(
+    csv: CsvOption,
+    videos: Annotated[str, typer.Option(help="Folder or URL of the source videos.")],
+    out: OutOption,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(help="S2G's json of ids; else the csv's own column `dataset` says the split."),
+    ] = None,
+    split: Annotated[
+        Literal["paper", "by_video"] | None,
+        typer.Option(help="by_video: no source video on both sides [paper]."),
+    ] = None,
+    too_long: Annotated[
+        Literal["cut", "reject"] | None,
+        typer.Option(help="What becomes of intervals over 15 s [cut, as S2G does]."),
+    ] = None,
+    size: SizeOption = None,
+    preset: PresetOption = "",
+    workers: WorkersOption = 0,
+    retry_rejected: RetryOption = False,
+) -> None:
+    """Clips of PATS from its interval csv and the source videos.
+
+    Sources are found by file name or by the video id of their link, and cropped to the square of
+    their speaker. With `--split-file` only its ids are cut, and
+    `manifests/split_ids/pats.parquet` says what became of each of them.
+
+    Examples:
+
+        paha ingest pats --csv cmu_intervals_df.csv --videos videos --out runs/pats
+
+        paha ingest pats --csv cmu_intervals_df.csv --videos s3://bucket/videos \\
+            --out s3://bucket/pats --split-file filtered_intervals.json --split by_video
+    """
+    with one_sentence():
+        from paha_core.config import PatsConfig
+        from paha_core.corpora.pats import SPLIT_IDS, SUMMARY, ingest_pats
+        from paha_core.store import Store
+
+        given = {
+            "csv": str(csv),
+            "videos": videos,
+            "split_file": None if split_file is None else str(split_file),
+            "split": split,
+            "too_long": too_long,
+        }
+        config = _corpora(preset, size, pats=(PatsConfig(), given))
+        store = Store(out)
+        result = ingest_pats(
+            store, config, csv, videos, workers=_cores(workers), retry_rejected=retry_rejected
+        )
+        _show(store, "pats", result)
+        typer.echo(f"summary: {store.uri(SUMMARY)}")
+        if config.pats and config.pats.split_file:
+            typer.echo(f"wanted ids: {store.uri(SPLIT_IDS)}")
+
+
+@ingest.command()
+def cnas(
+    programmes: Annotated[
+        Path, typer.Option(help="Folder with one folder a speaker, its videos within.")
+    ],
+    out: OutOption,
+    size: SizeOption = None,
+    preset: PresetOption = "",
+    workers: WorkersOption = 0,
+    retry_rejected: RetryOption = False,
+) -> None:
+    """A data set of CNAS's form from raw programmes: clips of 125 frames of one anchor.
+
+    Example:
+
+        paha ingest cnas --programmes anchors --out runs/cnas
+
+    where `anchors/li_mei/evening_news.mp4` is a programme of the speaker `li_mei`.
+    """
+    with one_sentence():
+        from paha_core.config import CnasConfig
+        from paha_core.corpora.cnas import ingest_cnas
+        from paha_core.store import Store
+
+        given = {"programmes": str(programmes)}
+        config = _corpora(preset, size, cnas=(CnasConfig(), given))
+        store = Store(out)
+        result = ingest_cnas(
+            store, config, programmes, workers=_cores(workers), retry_rejected=retry_rejected
+        )
+        _show(store, "cnas", result)
+
+
+def _corpora(
+    preset: str, size: int | None, **sections: tuple[Any, dict[str, Any]]
+) -> CorporaConfig:
+    """The preset's section `corpora`, or defaults, with what the command line says put in."""
+    from paha_core.config import ClipConfig, CorporaConfig, load_preset
+
+    base = load_preset(preset).corpora if preset else None
+    clip = base.clip if base else ClipConfig()
+    if size is not None:
+        clip = clip.model_copy(update={"size": size})
+    made = {}
+    for name, (default, given) in sections.items():
+        section = (getattr(base, name) if base else None) or default
+        made[name] = section.model_copy(update={k: v for k, v in given.items() if v is not None})
+    return CorporaConfig(clip=clip, **made)
+
+
+def _cores(workers: int) -> int:
+    return workers or os.cpu_count() or 1
+
+
+def _show(store: Store, dataset: str, result: StageResult) -> None:
+    """What was kept of each speaker, why the rest was rejected, and the stage's own figures."""
+    rows = result.table.to_pylist()
+    speakers = sorted({str(row["speaker"]) for row in rows})
+    table = [_speaker(name, [r for r in rows if r["speaker"] == name]) for name in speakers]
+    if len(table) > 1:
+        table.append(_speaker("all", rows))
+    columns = ("speaker", "rows", "kept", "train", "test", "minutes", "rejected")
+    print_table(f"{dataset}: clips", columns, table)
+    if result.reasons:
+        reasons = sorted(result.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+        print_table(
+            f"{dataset}: rejected", ("rows", "reason"), [(str(n), words) for words, n in reasons]
+        )
+    if result.figures:
+        counts = [(name, f"{value:g}") for name, value in result.figures.items()]
+        print_table(f"{dataset}: summary", ("what", "count"), counts)
+    typer.echo(f"{result.computed} computed, {result.reused} reused")
+    typer.echo(f"manifest: {store.uri(f'manifests/clips/{dataset}')}")
+
+
+def _speaker(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    kept = [row for row in rows if row["status"] == "kept"]
+    sides = Counter(row["split"] for row in kept)
+    minutes = sum(row["frames"] / row["fps"] for row in kept) / 60
+    counts = (len(rows), len(kept), sides["train"], sides["test"])
+    return (name, *map(str, counts), f"{minutes:.1f}", str(len(rows) - len(kept)))
