@@ -308,6 +308,9 @@ class ClassifierConfig(Section):
         le=1,
         description="share of the negatives that are real video with the sound of another moment",
     )
+    mismatched_below: int = Field(
+        1000, ge=1, le=1000, description="and the timesteps they are noised at are below this"
+    )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)
     heads: int = Field(8, ge=1)

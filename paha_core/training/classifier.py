@@ -52,6 +52,7 @@ class ClassifierTask:
         pairs = paired(real, fake, mismatched)
         pairs = masked(pairs, self.part, self.config.mask_probability, draw)
         timestep = torch.randint(1000, (len(real.keys),), generator=draw)
+        timestep = torch.where(mismatched, self._audible(timestep), timestep)
         logit = logits(model, self.scheduler, pairs, timestep, draw)
         loss = cross_entropy(logit)
         return loss, {"accuracy": accuracy(logit.detach())}
@@ -69,6 +70,7 @@ class ClassifierTask:
                     pairs = paired(real, fake, torch.full((count,), mismatched))
                     pairs = masked(pairs, self.part, 1.0, draw)
                     timestep = torch.full((count,), level)
+                    timestep = self._audible(timestep) if mismatched else timestep
                     logit = logits(model, self.scheduler, pairs, timestep, draw)
                     correct.append(accuracy(logit))
                     losses.append(float(cross_entropy(logit)))
@@ -77,6 +79,11 @@ class ClassifierTask:
             "validation_accuracy_generated": float(np.mean(told)),
             "validation_accuracy_mismatched": float(np.mean(heard)),
         }
+
+    def _audible(self, timestep: torch.Tensor) -> torch.Tensor:
+        """Timesteps of mismatched pairs: in more noise than this nothing of the lips is left that
+        sound could contradict, and a label is only noise in the gradient."""
+        return timestep * self.config.mismatched_below // 1000
 
     def export(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
