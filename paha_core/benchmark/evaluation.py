@@ -6,6 +6,7 @@ system's clip is a number (most metrics) or its windows' features (the distribut
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -339,6 +340,7 @@ def _measure_in_processes(
         for video in videos
         if not store.exists(measured_path(source, extractors, video))
     }
+    workers = min(workers, len(os.sched_getaffinity(0)))  # not the cores that belong to others
     if workers < 2 or len(todo) < WORTH_A_POOL or extractors.device != "cpu":
         return
     settings = (store, source.preset)

@@ -105,7 +105,7 @@ def test_other_settings_reuse_detection_and_measurements(
     assert same == {key: row.value for key, row in rows.items()}
 
 
-def test_before_generation_only_real_videos_have_numbers(data_store: Store, run_preset: Preset) -> None:
+def test_before_generation_only_real_has_numbers(data_store: Store, run_preset: Preset) -> None:
     rows = run_benchmark(data_store, run_preset)
     assert {row.system for row in rows if row.value is not None} == {"real", *CONTROLS}
     assert all(

@@ -1,0 +1,77 @@
+"""History by checkpoint, what counts as a regression, and what is accepted."""
+
+from pathlib import Path
+
+import pytest
+
+from paha_core.benchmark import history
+from paha_core.config import Preset
+from paha_core.metrics.row import MetricRow
+from paha_core.store import Store
+
+
+def row(value: float | None, metric: str = "fgd", direction: str = "down", **more) -> MetricRow:
+    spread = None if value is None else 0.5
+    low, high = (None, None) if value is None else (value - spread, value + spread)
+    base = {"suite": "main", "system": "sequential", "dataset": "all", "metric": metric}
+    base |= {"value": value, "low": low, "high": high, "n": 5, "unit": "", "direction": direction}
+    base |= {"extractor": "x", "extractor_sha256": "1", "reason": "" if value is not None else "-"}
+    return MetricRow(**base | more)
+
+
+def checkpoint(store: Store, name: str) -> None:
+    store.write_json("checkpoints/univdm/final/training.json", {"fingerprint": name})
+
+
+def test_history_is_kept_by_checkpoint(tmp_path: Path, run_preset: Preset) -> None:
+    store = Store(str(tmp_path))
+    assert history.judge(store).words == "nothing has been evaluated yet"
+    checkpoint(store, "a")
+    history.append(store, run_preset, [row(2.0)])
+    assert "first evaluation" in history.judge(store).words
+    history.append(store, run_preset, [row(2.1)])  # the same networks again: in its place
+    assert len(history.read(store)) == 1
+    checkpoint(store, "b")
+    history.append(store, run_preset, [row(2.2)])
+    assert len(history.read(store)) == 2
+    assert history.judge(store).regressions == []
+    assert all(one["accepted"] for one in history.read(store))
+
+
+def test_a_regression_beyond_the_interval_is_not_accepted_by_itself(
+    tmp_path: Path, run_preset: Preset
+) -> None:
+    store = Store(str(tmp_path))
+    for name, value in (("a", 2.0), ("b", 4.0), ("c", 4.1)):
+        checkpoint(store, name)
+        history.append(store, run_preset, [row(value)])
+        found = history.judge(store)
+        assert len(found.regressions) == (name != "a")
+    assert "sequential: FGD from 2.00 to 4.10" in found.words
+    assert found.evaluations == 3
+    history.accept(store)  # a person says it is fine
+    checkpoint(store, "d")
+    history.append(store, run_preset, [row(4.2)])
+    assert history.judge(store).regressions == []
+
+
+def test_what_does_not_count() -> None:
+    def judged(new: MetricRow, old: MetricRow) -> int:
+        from paha_core.metrics.row import rows_to_table
+
+        tables = (rows_to_table([one]).to_pylist() for one in (new, old))
+        return len(history.regressions(*tables))
+
+    assert judged(row(4.0), row(2.0)) == 1
+    assert judged(row(2.4), row(2.0)) == 0  # within the interval
+    assert judged(row(1.0), row(2.0)) == 0  # better
+    assert judged(row(1.0, direction="up"), row(2.0, direction="up")) == 1
+    assert judged(row(None), row(2.0)) == 0
+    assert judged(row(4.0, extractor="y"), row(2.0)) == 0
+    assert judged(row(9.0, metric="tc"), row(1.0, metric="tc")) == 0
+    assert judged(row(9.0, dataset="pats"), row(1.0, dataset="pats")) == 1  # the only data set
+
+
+def test_accepting_nothing_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing has been evaluated"):
+        history.accept(Store(str(tmp_path)))

@@ -1,0 +1,131 @@
+"""The paper's tables: their data, their verdicts, stores laid over stores, and a whole tiny run."""
+
+from pathlib import Path
+
+import pytest
+
+from paha_core.benchmark.suite import Comparison, compare, verdict
+from paha_core.benchmark.suites import SUITES
+from paha_core.benchmark.tables import PUBLISHED
+from paha_core.benchmark.variants import OverlayStore, derived, variant_name
+from paha_core.config import Preset, PresetError
+from paha_core.metrics.bootstrap import PairedDifference, paired_statistic
+from paha_core.store import Store
+
+
+def test_rows_are_the_papers_and_table_4_has_its_place() -> None:
+    assert list(SUITES) == [1, 2, 3, 5, 6, 7]
+    for number, suite in SUITES.items():
+        names = [*suite.others, *(row.name for row in suite.rows)]
+        assert sorted(names) == sorted(PUBLISHED[number].systems)
+        assert suite.baseline in names
+
+
+def test_a_row_changes_what_its_name_says() -> None:
+    two = {row.name: row for row in SUITES[2].rows}
+    assert two["SG 0 %"].mode == two["DG 0 %"].mode == "unguided"
+    assert two["SG 75 %"].guidance == {"rate": 0.75}
+    assert two["DG 25 %"].mode == "differential"
+    five = {row.name: row.guidance for row in SUITES[5].rows}
+    assert five["0.8"] == {"non_face": 0.8}
+    three = {row.name: row for row in SUITES[3].rows}
+    assert three["w/o PAR"].training == three["w/o PAR + two classifiers"].training
+    assert three["w/o PAR + two classifiers"].mode == "unguided"
+    assert three["Ours"].training == {}
+
+
+@pytest.mark.parametrize(
+    ("claimed", "low", "high", "expected"),
+    [
+        (-3, -2, -1, "reproduced"),
+        (3, 1, 2, "reproduced"),
+        (3, -2, -1, "not reproduced"),
+        (-3, 1, 2, "not reproduced"),
+        (3, -1, 2, "undecided"),
+        (0, 1, 2, "undecided"),
+    ],
+)
+def test_a_verdict_needs_the_sign_and_the_interval(
+    claimed: float, low: float, high: float, expected: str
+) -> None:
+    assert verdict(claimed, PairedDifference((low + high) / 2, low, high, 0.01)) == expected
+
+
+def test_without_a_number_there_is_no_verdict() -> None:
+    assert verdict(1, None) == "missing"
+    cell = Comparison(2, "a", "all", "bas", "bas", "b", 2.0, 1.0, *[None] * 5, "missing")
+    assert cell.claimed == "up"
+
+
+def test_a_paired_statistic_sees_through_the_spread_between_clips() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(scale=10, size=(3, 1)) for _ in range(12)]
+    better = [clip + 1 for clip in clips]
+    found = paired_statistic(better, clips, lambda x: float(x.mean()), rounds=200, seed=0)
+    assert found.difference == pytest.approx(1)
+    assert found.low == pytest.approx(1)
+    none = paired_statistic(clips, clips, lambda x: float(x.mean()), rounds=50, seed=0)
+    assert (none.difference, none.p) == (0, 1)
+    with pytest.raises(ValueError, match="same 2 or more clips"):
+        paired_statistic(clips, clips[:3], np.mean, rounds=5, seed=0)
+
+
+def test_an_overlay_reads_through_and_writes_on_top(tmp_path: Path) -> None:
+    below = Store(str(tmp_path / "base"))
+    below.write_json("checkpoints/univdm/final/training.json", {"fingerprint": "ours"})
+    below.write_bytes("clips/a.mp4", b"a")
+    over = OverlayStore(str(tmp_path / "base/variants/x"), below.url)
+    assert over.read_bytes("clips/a.mp4") == b"a"
+    assert over.exists("clips/a.mp4")
+    over.write_json("checkpoints/univdm/final/training.json", {"fingerprint": "its own"})
+    assert over.read_json("checkpoints/univdm/final/training.json")["fingerprint"] == "its own"
+    assert below.read_json("checkpoints/univdm/final/training.json")["fingerprint"] == "ours"
+    over.write_bytes("clips/b.mp4", b"b")
+    assert over.glob("clips/*.mp4") == ["clips/a.mp4", "clips/b.mp4"]
+    over.remove("clips/a.mp4")
+    assert below.exists("clips/a.mp4")
+    with over.reading("clips/a.mp4") as path:
+        assert path.read_bytes() == b"a"
+    import pickle
+
+    assert pickle.loads(pickle.dumps(over)).read_bytes("clips/a.mp4") == b"a"
+
+
+def test_derived_presets_are_checked_and_named(run_preset: Preset) -> None:
+    changed = derived(run_preset, {"univdm": {"par": False}})
+    assert not changed.univdm.par
+    assert changed.codec == run_preset.codec
+    assert variant_name({"univdm": {"par": False}}) == "univdm.par-False"
+    with pytest.raises((PresetError, ValueError), match="parr"):
+        derived(run_preset, {"univdm": {"parr": False}})
+
+
+def test_claims_are_compared_where_the_paper_prints_both(run_store, run_preset) -> None:
+    from paha_core.benchmark.evaluation import evaluate
+    from paha_core.benchmark.videos import collect_videos
+
+    ours = collect_videos(run_store, run_preset)
+    systems = {"real": ours["real"], "PAHA-SG": ours["sequential"], "PAHA-DG": ours["differential"]}
+    systems = {
+        name: [video.__class__(**{**video.__dict__, "system": name}) for video in videos]
+        for name, videos in systems.items()
+    }
+    evaluation = evaluate(run_store, run_preset, systems)
+    rows = [
+        row
+        for name in systems
+        for dataset in evaluation.scopes()
+        for row in evaluation.rows("table1", name, dataset)
+    ]
+    cells = {(c.dataset, c.metric): c for c in compare(SUITES[1], evaluation, rows)}
+    assert {c.system for c in cells.values()} == {"PAHA-SG"}
+    lips = cells["all", "lip_correlation_truth"]
+    assert (lips.claim_of, lips.claimed) == ("sync_c", "down")  # 6.183 below 6.328
+    assert lips.verdict == "reproduced"
+    assert lips.high < 0
+    assert cells["all", "fvd"].verdict == "missing"
+    assert cells["all", "fvd_random_r3d"].claim_of == "fvd"
+    assert cells["cnas", "bas"].published == 0.1241
+    assert cells["pats", "bas"].published == 0.1561

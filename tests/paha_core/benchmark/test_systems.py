@@ -1,0 +1,89 @@
+"""Other systems' videos as rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import FRAMES, SIZE, draw, hands, mouth_curve, speech
+
+from paha_core.benchmark.run import run_benchmark
+from paha_core.benchmark.systems import at_25_fps, external_systems, ingest_system
+from paha_core.benchmark.videos import collect_videos
+from paha_core.config import Preset
+from paha_core.media.audio import write_wav
+from paha_core.media.video import probe, write_video
+from paha_core.step_report import StepError
+from paha_core.store import Store
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> tuple[Path, Path]:
+    """Two held-out clips, a stranger at 30 fps, and a video without a voice."""
+    videos, audio = tmp_path / "out", tmp_path / "voices"
+    videos.mkdir(), audio.mkdir()
+    for name, seed, fps in (
+        ("pats__oliver__003", 3, 25),
+        ("cnas__anchor1__013", 13, 25),
+        ("stranger", 30, 30),
+        ("silent", 31, 25),
+    ):
+        count = round(FRAMES * fps / 25)
+        seconds = (np.arange(count) + 0.5) / fps
+        mouth = np.interp(seconds, (np.arange(75) + 0.5) / 25, mouth_curve(seed))
+        frames = draw(mouth, hands(seed, count), SIZE, 0)
+        write_video(videos / f"{name}.mp4", frames, fps=fps)
+        if name != "silent":
+            write_wav(audio / f"{name}.wav", speech(mouth_curve(seed), seed), 16_000)
+    (videos / "notes.txt").write_text("not a video")
+    return videos, audio
+
+
+def test_a_system_gets_rows_of_its_own(
+    outputs: tuple[Path, Path], run_preset: Preset, tmp_path: Path
+) -> None:
+    from synthetic import make_store, make_truth
+
+    store = make_store(tmp_path / "store")
+    make_truth(store)
+    rows = {row["clip_id"]: row for row in ingest_system(store, run_preset, "S2G", *outputs)}
+    assert rows["external/S2G/silent"]["reason"] == "no audio of that name in voices"
+    assert rows["external/S2G/stranger"]["source_fps"] == pytest.approx(30)
+    assert {row["status"] for row in rows.values()} == {"kept", "rejected"}
+    for row in rows.values():
+        if row["status"] == "kept":
+            with store.reading(row["path"]) as path:
+                assert probe(path).fps == pytest.approx(25)
+                assert probe(path).frames == row["frames"] == FRAMES
+
+    found = external_systems(store, collect_videos(store, run_preset)["real"])["S2G"]
+    references = {video.clip_id: video.reference for video in found}
+    assert references["pats/oliver/003"] == "references/pats__oliver__003.png"
+    assert references["external/S2G/stranger"] == ""
+
+    cells = {(r.system, r.dataset, r.metric): r for r in run_benchmark(store, run_preset)}
+    assert cells["S2G", "all", "lip_correlation_truth"].value > 0.8
+    assert cells["S2G", "all", "lip_correlation"].n == 2  # the stranger has no real video
+    assert cells["S2G", "all", "face_share"].n == 3
+    assert "generation took" in cells["S2G", "all", "tc"].reason
+    assert cells["S2G", "pats", "face_share"].n == 1
+
+
+def test_a_name_or_folder_that_cant_be(run_preset: Preset, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    for name in ("real", "../x", "sequential", ""):
+        with pytest.raises(StepError, match="can't name a system"):
+            ingest_system(store, run_preset, name, tmp_path, tmp_path)
+    with pytest.raises(StepError, match="no folder"):
+        ingest_system(store, run_preset, "S2G", tmp_path / "none", tmp_path)
+    with pytest.raises(StepError, match="no videos in"):
+        ingest_system(store, run_preset, "S2G", tmp_path, tmp_path)
+
+
+def test_other_rates_show_the_frame_of_the_moment() -> None:
+    frames = np.arange(30).reshape(30, 1, 1, 1)
+    at_25 = at_25_fps(frames, 30)
+    assert len(at_25) == 25
+    assert at_25[0, 0, 0, 0] == 0
+    assert at_25[-1, 0, 0, 0] == 29
+    assert len(at_25_fps(frames, 15)) == 50
+    assert at_25_fps(frames, 25.0) is frames

@@ -1,0 +1,77 @@
+"""Scheduled re-evaluation: schedule, sensor and check, by Dagster's own evaluation."""
+
+import dagster as dg
+import pytest
+
+from paha_core.benchmark import history
+from paha_core.config import load_preset
+from paha_core.metrics.row import MetricRow
+from paha_core.store import Store
+from pipelines.definitions import defs
+from pipelines.resources import PahaResource
+
+
+def networks(store: Store, name: str) -> None:
+    for network in history.NETWORKS:
+        rel = f"checkpoints/{network}/final/training.json"
+        store.write_json(rel, {"fingerprint": name, "step": 1})
+
+
+def tick(store: Store, cursor: str | None):
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(
+            instance,
+            cursor=cursor,
+            repository_def=defs.get_repository_def(),
+            resources={"workspace": PahaResource(preset="smoke", store=store.url)},
+        )
+        return defs.resolve_sensor_def("new_checkpoint").evaluate_tick(context)
+
+
+def test_a_new_checkpoint_asks_for_one_run(tmp_path):
+    store = Store(str(tmp_path))
+    empty = tick(store, None)
+    assert empty.run_requests == []
+    assert "no trained networks" in empty.skip_message
+    networks(store, "a")
+    first = tick(store, None)
+    [request] = first.run_requests
+    assert first.cursor in request.run_key
+    again = tick(store, first.cursor)
+    assert again.run_requests == []
+    assert "has been seen" in again.skip_message
+    networks(store, "b")
+    assert len(tick(store, first.cursor).run_requests) == 1
+
+
+def test_sensor_and_schedule_are_off_until_turned_on():
+    assert defs.resolve_sensor_def("new_checkpoint").default_status == (
+        dg.DefaultSensorStatus.STOPPED
+    )
+    schedule = defs.resolve_schedule_def("weekly_reevaluation")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.job_name == "reevaluate"
+    assert schedule.cron_schedule == "0 3 * * 1"  # Mondays at 3
+
+
+def evaluated(store: Store, name: str, value: float) -> None:
+    networks(store, name)
+    cell = MetricRow(
+        "main", "sequential", "all", "fgd", value, value - 0.5, value + 0.5, 5, "", "down", "x", "1"
+    )
+    history.append(store, load_preset("smoke"), [cell])
+
+
+@pytest.mark.parametrize(("value", "passed"), [(2.1, True), (5.0, False)])
+def test_the_check_warns_of_a_regression(tmp_path, value, passed):
+    from assets.checks import no_regression
+    from paha_core.steps import Workspace
+
+    store = Store(str(tmp_path))
+    evaluated(store, "a", 2.0)
+    evaluated(store, "b", value)
+    result = no_regression(Workspace("smoke", store.url))
+    assert result.passed == passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert ("no worse than" if passed else "is worse than") in result.description
+    assert ("sequential fgd" in result.metadata) == (not passed)
