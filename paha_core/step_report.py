@@ -151,7 +151,7 @@ def require_path(path: Path, step: str) -> None:
 def is_expected(error: BaseException) -> bool:
     """Whether a user can act on the error's own words; its traceback would only hide them."""
     named = {"PresetError", "TrainingError", "CsvError", "MediaError", "ShardError", "InputError"}
-    named.add("DeviceError")
+    named |= {"DeviceError", "DownloadError"}
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, StepError | FileNotFoundError | PermissionError) or bool(named & names)
 

@@ -133,6 +133,69 @@ def cnas(
         _show(store, "cnas", result)
 
 
+@ingest.command()
+def download(
+    csv: CsvOption,
+    videos: Annotated[Path, typer.Option(help="Folder that the videos go to.")],
+    split_file: Annotated[
+        Path | None, typer.Option(help="S2G's json: only the videos that its ids need.")
+    ] = None,
+    speaker: Annotated[list[str] | None, typer.Option(help="Only theirs; repeatable.")] = None,
+    format: Annotated[
+        str, typer.Option(help="Which of a video's formats, in yt-dlp's language.")
+    ] = "bv*[height<=720]+ba/b[height<=720]/b",
+    cookies: Annotated[Path | None, typer.Option(help="Cookies file (Netscape format).")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, help="At most this many kilobytes a second.")
+    ] = None,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds between two videos.")] = 2.0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again for what was gone for good.")
+    ] = False,
+) -> None:
+    """The source videos of PATS from the links in its csv. Needs `pip install paha[download]`.
+
+    A second run goes on where the first stopped. Every attempt is a row of
+    `downloads.parquet` in the folder. Exit code 3 if a video is missing afterwards.
+
+    Example:
+
+        paha ingest download --csv cmu_intervals_df.csv --videos videos \\
+            --split-file filtered_intervals.json --speaker oliver --rate 2000
+    """
+    with one_sentence():
+        from paha_core.corpora.download import (
+            LEDGER,
+            DownloadSettings,
+            download_videos,
+            wanted_videos,
+        )
+        from paha_core.corpora.intervals import read_intervals, read_split
+
+        ids = set(read_split(split_file)) if split_file else None
+        intervals = read_intervals(csv, need_dataset=False)
+        wanted = wanted_videos(intervals, ids, set(speaker) if speaker else None)
+        settings = DownloadSettings(
+            format=format,
+            bytes_per_second=rate * 1000 if rate else None,
+            pause=pause,
+            cookies=cookies,
+            retry_failed=retry_failed,
+        )
+        result = download_videos(wanted, videos, settings)
+        outcomes = Counter({"there before": result.here, "left, gone for good": result.left})
+        outcomes.update(row["outcome"] for row in result.attempts)
+        counts = [(words, str(count)) for words, count in outcomes.items() if count]
+        print_table(f"{len(wanted)} videos", ("outcome", "videos"), counts)
+        reasons = Counter(row["reason"] for row in result.attempts if row["reason"])
+        if reasons:
+            listed = [(str(count), words) for words, count in reasons.most_common(20)]
+            print_table("not downloaded", ("videos", "reason"), listed)
+        typer.echo(f"ledger: {videos / LEDGER}")
+        if result.here + result.count("downloaded") < len(wanted):
+            raise typer.Exit(3)
+
+
 def _corpora(
     preset: str, size: int | None, **sections: tuple[Any, dict[str, Any]]
 ) -> CorporaConfig:

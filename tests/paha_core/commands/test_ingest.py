@@ -1,0 +1,78 @@
+"""`paha ingest`: the three commands as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from paha_core.cli import app
+from paha_core.stages import read_manifest
+from paha_core.store import Store
+
+
+@pytest.fixture
+def paha():
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, ["ingest", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory) -> Path:
+    from paha_core.corpora.studio import render_corpus
+
+    out = tmp_path_factory.mktemp("studio")
+    render_corpus(out, programmes=1, seconds=6, height=128, seed=0, workers=1)
+    return out
+
+
+def test_help_teaches(paha):
+    for command, words in (("pats", "--split-file"), ("cnas", "li_mei"), ("download", "yt-dlp")):
+        assert words in paha(command, "--help").output
+
+
+def test_pats_and_cnas(paha, studio, tmp_path):
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": [1], "test": [2]}))
+    out = tmp_path / "out"
+    listed = (studio / "pats/intervals.csv").read_text()
+    (tmp_path / "i.csv").write_text(listed + listed.splitlines()[-1] + "\n")
+    given = ("pats", "--csv", tmp_path / "i.csv", "--videos", studio / "pats/videos", "--out", out)
+    done = paha(*given, "--size", 64, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    rows = read_manifest(Store(str(out)), "clips", "pats")
+    assert [r["status"] for r in rows] == ["kept", "kept", "rejected"]
+    assert "the csv has this row twice" in done.output
+    assert "3 computed, 0 reused" in done.output
+    again = paha(*given, "--size", 64, "--workers", 1, "--retry-rejected")
+    assert "1 computed, 2 reused" in again.output
+
+    anchors = ("cnas", "--programmes", studio / "cnas", "--out", out, "--size", 64)
+    done = paha(*anchors, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert read_manifest(Store(str(out)), "clips", "cnas")
+
+
+def test_what_can_not_start_is_one_sentence(paha, tmp_path):
+    (tmp_path / "i.csv").write_text("speaker,video_fn\n")
+    for arguments, words in (
+        (("--csv", tmp_path / "i.csv", "--videos", tmp_path), "no column interval_id"),
+        (("--csv", tmp_path / "i.csv", "--videos", tmp_path / "none"), "no folder of source"),
+        (("--csv", tmp_path / "none.csv", "--videos", tmp_path), "none.csv"),
+    ):
+        done = paha("pats", *arguments, "--out", tmp_path / "out")
+        assert done.exit_code == 1
+        assert words in done.output
+        assert "Traceback" not in done.output
+
+
+def test_a_download_that_misses_a_video_says_so(paha, tmp_path):
+    pytest.importorskip("yt_dlp")
+    head = "speaker,video_fn,interval_id,start_time,end_time,video_link\n"
+    (tmp_path / "i.csv").write_text(head + "ada,a.mp4,1,0,5,ftp://example.invalid/a.mp4\n")
+    done = paha("download", "--csv", tmp_path / "i.csv", "--videos", tmp_path / "videos")
+    assert done.exit_code == 3
+    assert "refused" in done.output
+    assert (tmp_path / "videos/downloads.parquet").is_file()
