@@ -114,6 +114,15 @@ def write_tables(store: Store, rows: Sequence[MetricRow]) -> list[str]:
     return written
 
 
+def write_suite(store: Store, number: int, rows: Sequence[MetricRow]) -> None:
+    """One of the paper's tables as run here, in the same three forms."""
+    table = rows_to_table(rows)
+    store.write_table(f"report/tables/table{number}.parquet", table)
+    store.write_bytes(f"report/tables/table{number}.csv", _csv(table).encode())
+    text = to_latex(rows, datasets_of(rows)[0])
+    store.write_bytes(f"report/tables/table{number}.tex", text.encode())
+
+
 def _csv(table: pa.Table) -> str:
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")

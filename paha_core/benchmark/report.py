@@ -14,8 +14,11 @@ from typing import Any
 
 import yaml
 
-from paha_core.benchmark import export, facts, figures, showcase
+from paha_core.benchmark import export, facts, figures, history, judgement, showcase
 from paha_core.benchmark.run import load_results
+from paha_core.benchmark.suite import load_suite
+from paha_core.benchmark.suites import SUITES
+from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
 from paha_core.config import Preset
 from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow
@@ -24,15 +27,24 @@ from paha_core.store import Store
 INDEX = "report/index.html"
 
 GROUPS = {
-    "Gesture": ("fgd", "diversity", "bas", "bas_aist"),
-    "Lips": ("lip_correlation", "lip_correlation_truth", "lip_correlation_exchanged", "sync_c"),
+    "Gesture": ("fgd", "diversity", "bas", "bas_aist", "beat_error"),
+    "Lips": (
+        "lip_correlation",
+        "lip_correlation_truth",
+        "lip_correlation_exchanged",
+        "sync_c",
+        "sync_d",
+    ),
     "Picture": (
         "face_share",
         "background_psnr",
         "sharpness_face",
         "sharpness_hands",
         "flicker",
+        "identity",
+        "identity_hog",
         "fvd",
+        "fvd_random_r3d",
     ),
     "Time": ("tc", "tc_solver", "tc_classifiers", "tc_codec"),
 }
@@ -70,6 +82,7 @@ def build_report(store: Store, preset: Preset) -> str:
     """Write the report of what is in the store; returns the path of the page, relative to it."""
     results = load_results(store)
     rows = results[1] if results else []
+    plain = [row for row in rows if row.system not in CONTROLS]
     players, embedded = showcase.players(store, preset)
     curves = facts.training_curves(store)
     page = {
@@ -81,7 +94,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "headline": headline(rows),
         "stand_ins": facts.stand_ins(preset),
         "forced": facts.forced_guidance(store, preset),
-        "tables": [result_table(rows, dataset) for dataset in export.datasets_of(rows)],
+        "tables": [result_table(plain, dataset) for dataset in export.datasets_of(plain)],
         "players": players,
         "embedded": embedded,
         "strips": showcase.strips(store, preset),
@@ -97,10 +110,19 @@ def build_report(store: Store, preset: Preset) -> str:
         "extractors": extractors(rows),
         "weights": facts.weights_of(store),
         "titles": showcase.TITLES,
+        "radar": judgement.radar(rows, {mode: f"s-{mode}" for mode in preset.generation.modes}),
+        "controls": control_lines(rows),
+        "suites": judgement.suite_tables(store),
+        "shifts": judgement.shift_curves(store),
+        "verdict": history.judge(store),
+        "trends": judgement.trends(store),
     }
     store.write_bytes(INDEX, render(page).encode())
     if rows:
         export.write_tables(store, rows)
+    for number in SUITES:
+        if (suite := load_suite(store, number)) is not None:
+            export.write_suite(store, suite.number, suite.rows)
     return INDEX
 
 
@@ -134,7 +156,8 @@ def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
 
     Each stands beside other systems' values: choosing the best cell of each would flatter.
     """
-    made = [row.system for row in rows if row.system != "real" and row.value is not None]
+    known = PAPER_SYSTEMS
+    made = [row.system for row in rows if row.system in known and row.value is not None]
     if not made:
         return None
     system, dataset = made[-1], export.datasets_of(rows)[0]
@@ -163,7 +186,8 @@ def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> Metr
     values = [
         row
         for row in rows
-        if row.dataset == dataset and row.metric == metric and row.system != "real"
+        if row.dataset == dataset and row.metric == metric
+        if row.system not in ("real", *CONTROLS)
         if row.value is not None
     ]
     if not values:
@@ -216,6 +240,22 @@ def _line(
     for prefix in ("Lip correlation, ", "Time cost, "):  # stands below the line that names it
         title = title.replace(prefix, "… ")
     return Line(title, about.unit, export.ARROWS[about.direction], cells, spread, paper)
+
+
+def control_lines(rows: Sequence[MetricRow]) -> list[tuple[str, list[str]]]:
+    """What a number is worth: real videos and the controls made of them, one line a metric."""
+    if not any(row.system in CONTROLS for row in rows):
+        return []
+    dataset = export.datasets_of(rows)[0]
+    lines = []
+    for metrics in GROUPS.values():
+        for metric in metrics:
+            found = [export.find(rows, name, dataset, metric) for name in ("real", *CONTROLS)]
+            if any(row is not None and row.value is not None for row in found):
+                title = f"{METRICS[metric].title} {export.ARROWS[METRICS[metric].direction]}"
+                cells = [export.number(row.value if row else None, metric) for row in found]
+                lines.append((title, cells))
+    return lines
 
 
 def published_grid(table: PublishedTable) -> dict[str, Any]:

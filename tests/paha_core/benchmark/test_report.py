@@ -9,6 +9,7 @@ import pytest
 from synthetic import PixelDetector
 
 from paha_core.benchmark import export, facts, figures, showcase
+from paha_core.benchmark.history import Verdict
 from paha_core.benchmark.report import INDEX, build_report, headline, result_table
 from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.config import Preset
@@ -172,6 +173,9 @@ def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
     )
     page: dict = {name: [] for name in lists}
     page |= dict.fromkeys(("preset_sha256", "preset_yaml", "protocol", "fingerprint"), "")
+    lists = ("controls", "suites", "shifts", "trends")
+    page |= {name: [] for name in lists} | {"radar": None, "verdict": Verdict("", "", [], 0)}
+    page |= {"titles": {}}
     page |= {"preset": run_preset, "headline": None, "embedded": True, "weights": [], "cards": []}
     page["players"] = [showcase.Player("<script>bad</script>", 1.0, "", [])]
     assert "<script>bad" not in render(page)

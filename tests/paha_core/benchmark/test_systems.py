@@ -23,7 +23,7 @@ def outputs(tmp_path: Path) -> tuple[Path, Path]:
     videos.mkdir(), audio.mkdir()
     for name, seed, fps in (
         ("pats__oliver__003", 3, 25),
-        ("cnas__anchor1__013", 13, 25),
+        ("cnas__anchor1__003", 13, 25),
         ("stranger", 30, 30),
         ("silent", 31, 25),
     ):

@@ -1,0 +1,224 @@
+"""The report's second half: tables of the paper as run here, trade-offs, shift curves, history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paha_core.benchmark import export, history
+from paha_core.benchmark.plots import Series, line_svg, radar_svg
+from paha_core.benchmark.suite import Comparison, SuiteResult, load_suite
+from paha_core.benchmark.suites import SUITES
+from paha_core.benchmark.tables import PUBLISHED
+from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.store import Store
+
+MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missing": ""}
+RADAR = ("fgd", "fvd", "fvd_random_r3d", "bas", "lip_correlation_truth", "sync_c", "identity_hog")
+RADAR += ("sharpness_hands", "diversity")
+TREND = ("fgd", "fvd_random_r3d", "lip_correlation", "lip_correlation_truth", "bas", "face_share")
+CLASSIFIERS = {"face_classifier": "Face", "non_face_classifier": "Non-face"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    svg: str
+    note: str = ""
+    legend: tuple[tuple[str, str], ...] = ()  # (css class, name)
+
+
+@dataclass(frozen=True)
+class SuiteCell:
+    text: str
+    interval: str
+    verdict: str
+    mark: str
+    paper: str
+
+
+@dataclass(frozen=True)
+class SuiteTable:
+    """One table as run here: a column for each metric, a row for each of the paper's."""
+
+    number: int
+    title: str
+    heads: list[str]
+    rows: list[tuple[str, list[SuiteCell]]]
+    note: str
+    missing: list[str]
+    plots: list[Plot]
+
+
+def suite_tables(store: Store) -> list[SuiteTable]:
+    """Every table that has been run."""
+    results = (load_suite(store, number) for number in SUITES)
+    return [suite_table(result) for result in results if result is not None]
+
+
+def suite_table(result: SuiteResult) -> SuiteTable:
+    """Over all data sets or the only one; columns are what the paper prints, or what stands in."""
+    dataset = export.datasets_of(result.rows)[0]
+    cells = {(c.system, c.metric): c for c in result.comparisons if c.dataset == dataset}
+    claims = {metric: cell.claim_of for (_, metric), cell in cells.items()}
+    shown = [
+        metric
+        for metric in METRICS
+        if metric in claims and any(r.metric == metric and r.value is not None for r in result.rows)
+    ]
+    heads = [_head(metric, claims[metric]) for metric in shown]
+    rows = []
+    for system in export.systems_of(result.rows):
+        found = []
+        for metric in shown:
+            row = export.find(result.rows, system, dataset, metric)
+            printed = PUBLISHED[result.number].value(system, claims[metric])
+            found.append(_cell(row, cells.get((system, metric)), printed, claims[metric] == metric))
+        rows.append((system, found))
+    baseline = SUITES[result.number].baseline
+    note = f"{result.clips} clips, {len(result.seeds)} seeds each; against {baseline}"
+    absent = {
+        r.reason: METRICS[r.metric].title
+        for r in result.rows
+        if r.value is None and r.reason.startswith("needs") and r.metric in claims.values()
+    }
+    missing = [f"{title}: {reason}" for reason, title in absent.items()]
+    title = PUBLISHED[result.number].title
+    plots = trade_off(result, dataset) if result.number == 2 else sweep(result, dataset, shown)
+    return SuiteTable(result.number, title, heads, rows, note, missing, plots)
+
+
+def _head(metric: str, claim: str) -> str:
+    about = METRICS[metric]
+    name = f"{about.title} {export.ARROWS[about.direction]}"
+    return name if metric == claim else f"{name}, in place of {METRICS[claim].title}"
+
+
+def _cell(
+    row: MetricRow | None, judged: Comparison | None, printed: float | None, same: bool
+) -> SuiteCell:
+    if row is None or row.value is None:
+        return SuiteCell("–", "", "", "", "")
+    verdict = judged.verdict if judged else ""
+    paper = f"{printed:g}" if printed is not None and same else ""
+    text = export.number(row.value, row.metric)
+    return SuiteCell(text, export.interval(row), verdict, MARKS.get(verdict, ""), paper)
+
+
+def _points(
+    result: SuiteResult, names: Sequence[str], dataset: str, metric: str
+) -> list[tuple[str, MetricRow]]:
+    found = [(name, export.find(result.rows, name, dataset, metric)) for name in names]
+    return [(name, row) for name, row in found if row is not None and row.value is not None]
+
+
+def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
+    """Table 2: what the guidance's seconds buy, for SG and DG at each rate."""
+    plots = []
+    for metric in ("fgd", "lip_correlation_truth", "bas", "fvd_random_r3d"):
+        lines = []
+        for title, css in (("SG", "s-sequential"), ("DG", "s-differential")):
+            names = [row.name for row in SUITES[2].rows if row.name.startswith(title)]
+            costs = dict(_points(result, names, dataset, "tc"))
+            made = [(n, r) for n, r in _points(result, names, dataset, metric) if n in costs]
+            points = [(costs[n].value or 0.0, r.value or 0.0) for n, r in made]
+            whiskers = [(r.low or 0.0, r.high or 0.0) for _, r in made]
+            labels = [n.removeprefix(f"{title} ") for n, _ in made]
+            if points:
+                lines.append(Series(title, css, points, whiskers, labels))
+        if lines:
+            legend = tuple((one.css, one.name) for one in lines)
+            title = METRICS[metric].title
+            svg = line_svg(lines, x_title="seconds per segment", y_title=title)
+            plots.append(Plot(f"{title} against time", svg, legend=legend))
+    return plots
+
+
+def sweep(result: SuiteResult, dataset: str, metrics: Sequence[str]) -> list[Plot]:
+    """Tables 5 to 7: each metric against the lambda."""
+    if result.number < 5:
+        return []
+    plots = []
+    for metric in metrics[:4]:
+        made = _points(result, [row.name for row in SUITES[result.number].rows], dataset, metric)
+        points = [(float(name), row.value or 0.0) for name, row in made]
+        whiskers = [(row.low or 0.0, row.high or 0.0) for _, row in made]
+        line = Series("DG", "s-differential", points, whiskers)
+        title = METRICS[metric].title
+        axis = PUBLISHED[result.number].row_name
+        plots.append(Plot(title, line_svg([line], x_title=axis, y_title=title)))
+    return plots
+
+
+def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
+    """Systems on spokes from the worst (centre) to the best shown: only for a glance."""
+    if not rows:
+        return None
+    dataset = export.datasets_of(rows)[0]
+    axes, shares = [], {system: [] for system in css}  # type: dict[str, list[tuple[float, float]]]
+    for metric in RADAR:
+        found = {s: export.find(rows, s, dataset, metric) for s in css}
+        values = {s: r.value for s, r in found.items() if r is not None and r.value is not None}
+        if len(values) < len(css) or max(values.values()) == min(values.values()):
+            continue
+        best, worst = max(values.values()), min(values.values())
+        if METRICS[metric].direction == "down":
+            best, worst = worst, best
+        for system, value in values.items():
+            share = 0.15 + 0.85 * (value - worst) / (best - worst)
+            shares[system].append((len(axes), share))
+        axes.append(METRICS[metric].title)
+    lines = [Series(name, css[name], points) for name, points in shares.items()]
+    svg = radar_svg(axes, lines)
+    note = "Each spoke runs from the worst of these systems to the best; its scale is its own."
+    legend = tuple((one.css, one.name) for one in lines)
+    return Plot("At a glance", svg, note, legend) if svg else None
+
+
+def shift_curves(store: Store) -> list[Plot]:
+    """What each classifier says when the voice is moved against the picture."""
+    plots = []
+    for name, title in CLASSIFIERS.items():
+        rel = f"checkpoints/{name}/gate.json"
+        gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
+        table = gate.get("shift") or {}
+        pairs = list(zip(table.get("shifts", []), table.get("logits", [])))
+        if not pairs:
+            continue
+        line = Series(title, "s-sequential", [(float(x), float(y)) for x, y in pairs])
+        svg = line_svg([line], x_title="frames the voice is moved", y_title="logit", zero=0)
+        note = "A classifier that hears has its peak at 0."
+        plots.append(Plot(f"{title} classifier", svg, note))
+    return plots
+
+
+def trends(store: Store) -> list[Plot]:
+    """Metrics over checkpoints, oldest first; nothing before there are two."""
+    rows = history.read(store)
+    order = sorted({(row["measured_at"], row["checkpoint"]) for row in rows})
+    index = {checkpoint: k for k, (_, checkpoint) in enumerate(order)}
+    if len(order) < 2:
+        return []
+    scope = "all" if any(row["dataset"] == "all" for row in rows) else rows[0]["dataset"]
+    plots = []
+    for metric in TREND:
+        lines = []
+        for system in ("unguided", "sequential", "differential"):
+            wanted = (system, metric, scope)
+            made = [
+                (index[r["checkpoint"]], r["value"], r["low"], r["high"])
+                for r in rows
+                if (r["system"], r["metric"], r["dataset"]) == wanted and r["value"] is not None
+            ]
+            made.sort()
+            if made:
+                points = [(x, y) for x, y, _, _ in made]
+                whiskers = [(low, high) for _, _, low, high in made]
+                lines.append(Series(system, f"s-{system}", points, whiskers))
+        if lines:
+            title = METRICS[metric].title
+            legend = tuple((one.css, one.name) for one in lines)
+            svg = line_svg(lines, x_title="evaluation", y_title=title)
+            plots.append(Plot(title, svg, legend=legend))
+    return plots
