@@ -94,9 +94,10 @@ def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     from paha_core.benchmark import history
 
     verdict = history.judge(workspace.store)
-    figures = {"evaluations": verdict.evaluations, "against": verdict.against or "nothing"}
+    figures: dict[str, float | str] = {"evaluations": verdict.evaluations}
+    figures["against"] = verdict.against or "nothing"
     figures |= {f"{r.system} {r.metric}": f"{r.before:g} to {r.now:g}" for r in verdict.regressions}
-    outcome = Outcome(not verdict.regressions, verdict.words, dict(figures))
+    outcome = Outcome(not verdict.regressions, verdict.words, figures)
     return _result(outcome, dg.AssetCheckSeverity.WARN)
 
 

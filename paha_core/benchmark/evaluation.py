@@ -212,7 +212,7 @@ class Evaluation:
         ours, theirs = (self.samples(metric, s, dataset)[0] for s in (system, baseline))
         common = sorted(ours.keys() & theirs.keys())
         settings = self.preset.benchmark
-        how = {"rounds": settings.bootstrap, "seed": settings.seed}
+        how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
         if metric not in DISTRIBUTIONS:
             pairs = [ours[c] for c in common], [theirs[c] for c in common]
             return paired_bootstrap(*pairs, **how) if len(common) > 1 else None

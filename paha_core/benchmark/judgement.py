@@ -15,8 +15,17 @@ from paha_core.metrics.row import METRICS, MetricRow
 from paha_core.store import Store
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missing": ""}
-RADAR = ("fgd", "fvd", "fvd_random_r3d", "bas", "lip_correlation_truth", "sync_c", "identity_hog")
-RADAR += ("sharpness_hands", "diversity")
+RADAR = (
+    "fgd",
+    "fvd",
+    "fvd_random_r3d",
+    "bas",
+    "lip_correlation_truth",
+    "sync_c",
+    "identity_hog",
+    "sharpness_hands",
+    "diversity",
+)
 TREND = ("fgd", "fvd_random_r3d", "lip_correlation", "lip_correlation_truth", "bas", "face_share")
 CLASSIFIERS = {"face_classifier": "Face", "non_face_classifier": "Non-face"}
 
@@ -156,7 +165,8 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
     if not rows:
         return None
     dataset = export.datasets_of(rows)[0]
-    axes, shares = [], {system: [] for system in css}  # type: dict[str, list[tuple[float, float]]]
+    axes: list[str] = []
+    shares: dict[str, list[tuple[float, float]]] = {system: [] for system in css}
     for metric in RADAR:
         found = {s: export.find(rows, s, dataset, metric) for s in css}
         values = {s: r.value for s, r in found.items() if r is not None and r.value is not None}

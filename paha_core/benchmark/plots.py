@@ -62,7 +62,7 @@ def line_svg(
     return "".join([*parts, "</svg>"])
 
 
-def _line(one: Series, places: Sequence[tuple[float, float]], at) -> str:  # type: ignore[no-untyped-def]
+def _line(one: Series, places: Sequence[tuple[float, float]], at) -> str:
     path = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [f'<g class="{one.css}"><path class="stroke" d="{path}"/>']
     for (x, _), (low, high), (px, _) in zip(one.points, one.intervals, places):

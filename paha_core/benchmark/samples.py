@@ -105,7 +105,7 @@ class Sampler:
             "seconds_classifiers": made.trace.classifiers,
             "seconds_codec": made.trace.codec,
         }
-        shared = {name: seconds / len(self.clips) for name, seconds in cost.items()}
+        shared: dict[str, Any] = {name: seconds / len(self.clips) for name, seconds in cost.items()}
         shared |= {"segments": made.trace.segments, "seed": seed, "mode": row.mode}
         pairs = zip(self.clips, made.frames, strict=True)
         return [self._publish(clip, video, key, shared) for clip, video in pairs]

@@ -2,7 +2,8 @@
 
 A claim is a direction: a row's printed number is above or below the baseline row's. It is
 `reproduced` when our paired difference has that sign and its 95 % interval excludes zero, `not
-reproduced` when the interval excludes zero on the other side, and `undecided` otherwise.
+reproduced` when the interval excludes zero on the other side, and `undecided` otherwise. Below
+`MIN_CLIPS` clips nothing is decided: a bootstrap over fewer excludes zero by agreement alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from paha_core.progress import Progress
 from paha_core.stages import kept_rows
 from paha_core.step_report import StepError
 from paha_core.store import Store
+
+MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)
 
 Outcome = Literal["reproduced", "not reproduced", "undecided", "missing"]
 STANDS_FOR = {
@@ -249,6 +252,7 @@ def verdict(claimed: float, paired: PairedDifference | None) -> Outcome:
     """`claimed`: the paper's row minus its baseline. A claim of nothing can't be reproduced."""
     if paired is None:
         return "missing"
-    if claimed == 0 or paired.low <= 0 <= paired.high:
+    too_few = paired.clips < MIN_CLIPS
+    if too_few or claimed == 0 or paired.low <= 0 <= paired.high:
         return "undecided"
     return "reproduced" if (paired.low > 0) == (claimed > 0) else "not reproduced"

@@ -190,8 +190,14 @@ def control_systems(store: Store, preset: Preset, real: list[Video]) -> Systems:
 def _seen_in(system: str, voice: Video, other: Video) -> Video:
     """The voice of one clip over the picture of another."""
     frames = min(voice.frames, other.frames)
-    seen = {"path": other.path, "sha256": other.sha256, "shows": other.shows}
-    return replace(voice, system=system, frames=frames, **seen)
+    return replace(
+        voice,
+        system=system,
+        frames=frames,
+        path=other.path,
+        sha256=other.sha256,
+        shows=other.shows,
+    )
 
 
 def _random_real(

@@ -98,5 +98,5 @@ def trained_variant(
     if guided:
         make_negatives(over, preset, device=device)
         for part in ("face", "non_face"):
-            train_classifier(over, preset, part, device=device)  # type: ignore[arg-type]
+            train_classifier(over, preset, part, device=device)
     return over, preset

@@ -53,13 +53,14 @@ def bootstrap_statistic(
 @dataclass(frozen=True)
 class PairedDifference:
     """Mean of a - b over clips with its 95 % interval. `p`: two-sided bootstrap p value of "no
-    difference".
+    difference". `clips`: how many pairs there are.
     """
 
     difference: float
     low: float
     high: float
     p: float
+    clips: int
 
 
 def paired_bootstrap(
@@ -78,7 +79,11 @@ def paired_bootstrap(
     # One is added to both counts: a finite number of resamples can't give a p of exactly 0.
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return PairedDifference(
-        float(difference.mean()), float(low), float(high), min(1.0, 2 * (tail + 1) / (rounds + 1))
+        float(difference.mean()),
+        float(low),
+        float(high),
+        min(1.0, 2 * (tail + 1) / (rounds + 1)),
+        len(a),
     )
 
 
@@ -109,5 +114,9 @@ def paired_statistic(
     low, high = np.percentile(draws, [2.5, 97.5])
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return PairedDifference(
-        float(value), float(low), float(high), min(1.0, 2 * (tail + 1) / (rounds + 1))
+        float(value),
+        float(low),
+        float(high),
+        min(1.0, 2 * (tail + 1) / (rounds + 1)),
+        len(a),
     )

@@ -49,7 +49,7 @@ class HogColour:
             return None
         patch = cv2.resize(patch, (64, 64), interpolation=cv2.INTER_AREA)
         hog = cv2.HOGDescriptor((64, 64), (16, 16), (16, 16), (8, 8), 9)
-        shape = hog.compute(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)).reshape(-1)
+        shape = np.asarray(hog.compute(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY))).reshape(-1)
         lab = cv2.cvtColor(patch, cv2.COLOR_RGB2LAB).reshape(8, 8, 8, 8, 3).mean((1, 3))
         colour = (lab - 128).reshape(-1)
         return _unit(np.concatenate([_unit(shape - shape.mean()), _unit(colour)]))

@@ -64,7 +64,7 @@ def test_table_2_is_generated_measured_and_judged(store: Store) -> None:
     assert len({row.system for row in result.rows}) == 11  # ten rows and the real videos
     cells = {(c.system, c.metric): c for c in result.comparisons}
     assert cells["SG 100 %", "tc"].claimed == "up"
-    assert cells["SG 100 %", "tc"].verdict in ("reproduced", "undecided")
+    assert cells["SG 100 %", "tc"].verdict == "undecided"  # two clips
     assert (cells["DG 0 %", "tc"].difference, cells["DG 0 %", "tc"].verdict) == (0, "undecided")
     assert cells["SG 50 %", "fvd"].verdict == "missing"
     assert len(store.glob("manifests/suite_samples/*.parquet")) == 2 * 9

@@ -1,4 +1,4 @@
-"""Metrics that claim sync, on the studio's own motion: real best, shifts worse, frozen worst."""
+"""Metrics that claim sync, on made motion: real best, shifts worse in order, frozen worst."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SHIFTS = (0, 2, 4, 6)
 
 @pytest.fixture(scope="module")
 def clip() -> dict[str, np.ndarray]:
-    """A mouth and hands as the studio moves them, over beats at irregular times."""
+    """A mouth and hands that move over beats at irregular times."""
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.5, 0.9, 10))
     t = (np.arange(FRAMES) + 0.5) / FPS
