@@ -1,0 +1,96 @@
+"""The steps of the pipeline, in order: the one code path behind assets, jobs and command line.
+
+Each step is a function of a store and a preset that brings one stage up to date, does again only
+what changed, and tells what it did as a `StepReport`. What a step needs beyond the standard library
+is imported when it runs, so that listing the steps costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from paha_core.step_report import OnFigures, StepError, StepReport, merged
+from paha_core.steps.data import (
+    find_face_boxes,
+    find_keypoints,
+    ingest_clips,
+    make_par_masks,
+    render_programmes,
+)
+from paha_core.steps.networks import (
+    make_negatives,
+    make_training_shards,
+    train_classifier,
+    train_latent_codec,
+    train_pose_autoencoder,
+    train_univdm,
+)
+from paha_core.steps.results import build_report, generate_clips, run_benchmark, run_table
+from paha_core.steps.workspace import Workspace, prepare_torch, workers_of
+
+__all__ = ["STEPS", "TABLES", "Step", "Workspace", "prepare_torch", "run_step", "workers_of"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a step is called: once for each dataset, with live figures, or plainly."""
+
+    run: Callable[..., StepReport]
+    per_dataset: bool = False
+    trains: bool = False
+    arguments: tuple[str | int, ...] = ()
+
+    @property
+    def about(self) -> str:
+        return (self.run.__doc__ or "").strip().splitlines()[0]
+
+
+STEPS: dict[str, Step] = {
+    "programmes": Step(render_programmes),
+    "clips": Step(ingest_clips, per_dataset=True),
+    "keypoints": Step(find_keypoints, per_dataset=True),
+    "face_boxes": Step(find_face_boxes, per_dataset=True),
+    "par_masks": Step(make_par_masks, per_dataset=True),
+    "latent_codec": Step(train_latent_codec, trains=True),
+    "training_shards": Step(make_training_shards),
+    "univdm": Step(train_univdm, trains=True),
+    "negative_samples": Step(make_negatives),
+    "face_classifier": Step(train_classifier, trains=True, arguments=("face",)),
+    "non_face_classifier": Step(train_classifier, trains=True, arguments=("non_face",)),
+    "generated_clips": Step(generate_clips),
+    "pose_autoencoder": Step(train_pose_autoencoder, trains=True),
+    "benchmark": Step(run_benchmark),
+    "report": Step(build_report),
+}
+
+
+# The tables that can be run; table 4 is the user study. On demand: no part of a whole run.
+TABLES: dict[str, Step] = {
+    f"table{number}": Step(run_table, arguments=(number,)) for number in (1, 2, 3, 5, 6, 7)
+}
+
+
+def run_step(
+    name: str,
+    workspace: Workspace,
+    *,
+    datasets: list[str] | None = None,
+    on_figures: OnFigures | None = None,
+) -> StepReport:
+    """Run the step of that name; a step over datasets runs for each of `datasets` (default: the
+    preset's).
+
+    Raises `PresetError` for a bad preset and `StepError` for an unknown name, before anything is
+    done.
+    """
+    known = STEPS | TABLES
+    if name not in known:
+        raise StepError(f"no step {name!r}: there are {', '.join(known)}")
+    step, preset, store = known[name], workspace.preset, workspace.store
+    if step.per_dataset:
+        names = preset.corpora.datasets if datasets is None else datasets
+        return merged([step.run(store, preset, dataset) for dataset in names])
+    if step.trains:
+        return step.run(store, preset, *step.arguments, on_figures=on_figures)
+    return step.run(store, preset, *step.arguments)

@@ -1,0 +1,115 @@
+"""The steps that encode the clips and train networks on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from paha_core.step_report import (
+    OnFigures,
+    StepReport,
+    heard_by,
+    report_of,
+    require_manifest,
+    trained,
+)
+from paha_core.steps.workspace import prepare_torch
+
+if TYPE_CHECKING:
+    from paha_core.config import Preset
+    from paha_core.store import Store
+
+
+def train_latent_codec(
+    store: Store, preset: Preset, on_figures: OnFigures | None = None
+) -> StepReport:
+    """The corpus' own latent codec, unless the preset names a pretrained one."""
+    from paha_core.training.codec import codec_run, train_codec
+
+    prepare_torch(preset)
+    if preset.codec.pretrained:
+        name = preset.codec.pretrained
+        return StepReport("latent_codec", figures={"pretrained": name}, data_version=name)
+    run = codec_run(store, preset)
+    return trained(run, lambda: train_codec(store, preset, heard_by(run, on_figures)))
+
+
+def make_training_shards(store: Store, preset: Preset) -> StepReport:
+    """Every clip encoded (latents, audio, reference, masks), in WebDataset shards."""
+    from paha_core.models.audio_encoder import open_audio_encoder
+    from paha_core.models.reference_encoder import open_reference_encoder
+    from paha_core.shards.stage import training_shards_stage
+    from paha_core.training.codec import load_codec
+
+    device = prepare_torch(preset)
+    results = training_shards_stage(
+        store,
+        preset.shards,
+        preset.codec.size,
+        load_codec(store, preset, device),
+        open_audio_encoder(preset.audio, device),
+        open_reference_encoder(preset.reference, device),
+        datasets=preset.corpora.datasets,
+    )
+    return report_of(store, "training_shards", results, {})
+
+
+def train_univdm(store: Store, preset: Preset, on_figures: OnFigures | None = None) -> StepReport:
+    """The generator, with the PAR loss."""
+    from paha_core.models.audio_encoder import open_audio_encoder
+    from paha_core.models.reference_encoder import open_reference_encoder
+    from paha_core.training import univdm
+    from paha_core.training.codec import load_codec
+
+    device = prepare_torch(preset)
+    run = univdm.univdm_run(store, preset)
+
+    def train() -> bool:
+        encoders = (
+            load_codec(store, preset, device),
+            open_audio_encoder(preset.audio, device),
+            open_reference_encoder(preset.reference, device),
+        )
+        heard = heard_by(run, on_figures)
+        return univdm.train_univdm(store, preset, *encoders, run=heard, device=device)
+
+    return trained(run, train)
+
+
+def make_negatives(store: Store, preset: Preset) -> StepReport:
+    """The classifiers' label 0: clips the half-trained generator made."""
+    from paha_core.inference import negatives
+
+    result = negatives.make_negatives(store, preset, device=prepare_torch(preset))
+    return report_of(store, "negative_samples", result, {})
+
+
+def train_classifier(
+    store: Store,
+    preset: Preset,
+    part: Literal["face", "non_face"],
+    on_figures: OnFigures | None = None,
+) -> StepReport:
+    """One of the two sync classifiers, and its audio-swap gate."""
+    from paha_core.training import classifier
+
+    device = prepare_torch(preset)
+    run = classifier.classifier_run(store, preset, part)
+
+    def train() -> bool:
+        heard = heard_by(run, on_figures)
+        return classifier.train_classifier(store, preset, part, run=heard, device=device)
+
+    return trained(run, train, gate=f"{run.folder}/gate.json")
+
+
+def train_pose_autoencoder(
+    store: Store, preset: Preset, on_figures: OnFigures | None = None
+) -> StepReport:
+    """The space of FGD and Diversity, trained on the corpus' real poses."""
+    from paha_core.training import pose_autoencoder
+
+    prepare_torch(preset)
+    for dataset in preset.corpora.datasets:
+        require_manifest(store, "keypoints", dataset)
+    run = heard_by(pose_autoencoder.pose_run(store, preset), on_figures)
+    return trained(run, lambda: pose_autoencoder.train_pose_autoencoder(store, preset, run))
