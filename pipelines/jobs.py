@@ -3,6 +3,7 @@
 import socket
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.generate_video import generate_video
 from paha_core.steps import TABLES as TABLE_STEPS
@@ -12,6 +13,8 @@ from pipelines.resources import PRESET_TAG
 # Tells the reaper on which machine a run's process id means something.
 HOST_TAG = "paha/host"
 TAGS = {HOST_TAG: socket.gethostname()}
+
+Job = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 # Forking a process that has these imported takes a tenth of starting one. Nothing heavy: see tests.
 EXECUTOR = dg.multiprocess_executor.configured(
@@ -80,4 +83,4 @@ def generate() -> None:
     generate_video()
 
 
-ALL = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables, generate]
+ALL: list[Job] = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables, generate]

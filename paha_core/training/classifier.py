@@ -61,7 +61,9 @@ class ClassifierTask:
     def validate(self, model: Any) -> Figures:
         """Held-out real clips against generated ones, and against themselves with the sound of
         another moment, at fixed timesteps with fixed noise."""
-        losses, told, heard = [], [], []
+        losses: list[float] = []
+        told: list[float] = []
+        heard: list[float] = []
         for i, (real, fake) in enumerate(zip(*self.held_out, strict=True)):
             count = len(real.keys)
             for level in (100, 400, 700):

@@ -75,8 +75,8 @@ class _Examination:
             clips += [window.clip for window in windows]
             others = torch.from_numpy(np.stack([self._other_voice(w) for w in windows])).float()
             for fallen, audio in zip(falls, (others, batch.mismatched_audio), strict=True):
-                change = sum(self._change(batch, audio, t, draw) for t in TIMESTEPS)
-                fallen += (change < 0).tolist()
+                changes = [self._change(batch, audio, t, draw) for t in TIMESTEPS]
+                fallen += (torch.stack(changes).sum(dim=0) < 0).tolist()
         return _share(falls[0], clips), _share(falls[1], clips)
 
     def _change(
