@@ -87,7 +87,9 @@ def paha(
 
     def once() -> int:
         store = Store(str(folder))
-        return ingest_pats(store, config, listed, listed.parent / "videos", workers=workers).kept
+        return ingest_pats(
+            store, config, listed, listed.parent / "videos", workers=workers
+        ).table.num_rows
 
     return once
 
@@ -148,10 +150,10 @@ def compare(folder: Path, minutes: float, count: int, rounds: int, workers: int)
 
 def scale(folder: Path, counts: list[int], workers: int) -> None:
     sources = footage(folder, 128, 2)
-    print("clips of 1 s at 64x64")
+    print("clips of 2 s at 64x64")
     for count in counts:
-        listed = write_csv(folder / f"{count}.csv", spread(sources, count, 1.0), 1.0)
-        work = paha(folder / f"out{count}", listed, 64, workers, shortest=1.0)
+        listed = write_csv(folder / f"{count}.csv", spread(sources, count, 2.0), 2.0)
+        work = paha(folder / f"out{count}", listed, 64, workers, shortest=2.0)
         first, second = timed(work, count), timed(work, count)
         share = second / first
         print(
