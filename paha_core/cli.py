@@ -20,6 +20,7 @@ from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table, show
 from paha_core.commands.train import train
+from paha_core.commands.weights import weights
 from paha_core.steps import STEPS, Workspace, run_step
 
 app = typer.Typer(
@@ -100,6 +101,7 @@ for command in (pose, generate, export, evaluate, benchmark, report, results):
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")
 app.add_typer(train, name="train")
+app.add_typer(weights, name="weights")
 app.add_typer(presets, name="preset")
 
 
