@@ -200,6 +200,25 @@ class TrainConfig(Section):
         return self
 
 
+class TrainerConfig(Section):
+    """How networks are trained on the machine at hand; what they become is set elsewhere."""
+
+    processes: int = Field(
+        1, ge=0, description="of UniVDM's training on this host, one a GPU; 0: one for each GPU"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: automatic mixed precision; weights and optimizer stay float32"
+    )
+    compile: bool = Field(False, description="torch.compile; needs a C++ compiler")
+    keep_every: int = Field(
+        0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
+    )
+    tensorboard: bool = True
+    strips: int = Field(
+        0, ge=0, description="held-out windows that are sampled as pictures at each validation"
+    )
+
+
 class CodecConfig(Section):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one of the corpus' own."""
 
@@ -388,6 +407,7 @@ class Preset(Section):
     audio: AudioConfig = AudioConfig()
     reference: ReferenceConfig = ReferenceConfig()
     univdm: UniVDMConfig = UniVDMConfig()
+    trainer: TrainerConfig = TrainerConfig()
     negatives: NegativeConfig = NegativeConfig()
     classifiers: ClassifierConfig = ClassifierConfig()
     generation: GenerationConfig = GenerationConfig()
