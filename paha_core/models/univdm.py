@@ -6,6 +6,12 @@ its `UNet3DConditionModel`, so that a ModelScope text-to-video checkpoint loads 
 modules missing: `reference_stem`, `reference_projection`, `audio_projection` and every
 `audio_attentions`. The order inside a layer is resnet, temporal convolution, spatial attention
 (self, then the reference's tokens), audio attention, temporal attention.
+
+What holds at initial values, with the base network's weights loaded (tested): the first-frame
+channels and the audio attentions are zero, so UniVDM on f frames is the base network on f + 1, with
+`reference_stem`'s features in place of `conv_in`'s at slot 0 and the reference's tokens as context;
+slot 0 of the output is dropped. Only temporal layers carry slot 0 to the frames: with it masked out
+of them, the output is the base network's on the f frames alone.
 """
 
 from __future__ import annotations

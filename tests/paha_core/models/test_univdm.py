@@ -54,7 +54,12 @@ def test_full_size_has_every_weight_of_the_base_network():
     assert set(new) - added == set(old)
     assert {k for k in old if new[k] != old[k]} == {"conv_in.weight"}
     assert new["conv_in.weight"] == (320, 9, 3, 3)
-    assert sum(v.numel() for v in old.values()) == pytest.approx(1.411e9, rel=1e-3)
+    assert sum(v.numel() for v in old.values()) == 1_411_233_860
+    stem, reference, voice, listening = 933_760, 4_200_448, 36_465_152, 43_987_520
+    counts = [sum(v.numel() for k, v in new.items() if part in k) for part in NEW]
+    assert counts == [stem, reference, voice, listening]
+    channels = 5 * 320 * 9  # of conv_in, for the first frame and its mask
+    assert sum(v.numel() for v in new.values()) == 1_411_233_860 + channels + sum(counts)
 
 
 def test_a_fresh_network_does_not_hear(model):
