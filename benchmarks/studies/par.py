@@ -7,7 +7,7 @@ with that of another moment. Training resumes and finished runs are kept, so the
 stopped at any time.
 
     paha run training_shards --preset study        # once: the corpus, its codec and its shards
-    python benchmarks/par_study.py --preset study --seeds 3 --out docs/results/par_study.md
+    python benchmarks/studies/par.py --preset study --seeds 3 --out docs/results/par_study.md
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def main() -> None:
             results[f"{'on' if par else 'off'}-{seed}"] = errors(model, chosen, held_out, False)
             if par:
                 results[f"exchanged-{seed}"] = errors(model, chosen, held_out, True)
-        command = f"python benchmarks/par_study.py --preset {preset.name} --seeds {seed + 1}"
+        command = f"python benchmarks/studies/par.py --preset {preset.name} --seeds {seed + 1}"
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(report(results, seed + 1, preset, command))
         raw = {name: value.mean(axis=0).tolist() for name, value in results.items()}
