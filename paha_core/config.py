@@ -84,11 +84,33 @@ class CnasConfig(Section):
         0.1, ge=0, lt=1, description="share of programmes, not clips, held out"
     )
     region: tuple[int, int] = Field((512, 896), description="height and width around the anchor")
-    min_face_share: float = Field(
-        0.9, ge=0, le=1, description="share of probed frames with one whole face"
-    )
-    min_speech_db: float = Field(
+    # The filters' thresholds: null turns a filter off.
+    min_speech_db: float | None = Field(
         -50.0, description="clips quieter than this mean level are rejected"
+    )
+    max_clipped_share: float | None = Field(
+        0.001, ge=0, le=1, description="share of samples at full scale"
+    )
+    max_frame_change: float | None = Field(
+        30.0, gt=0, description="mean change of grey, 0-255, beyond which a scene switches"
+    )
+    min_face_share: float | None = Field(
+        0.9, ge=0, le=1, description="share of probed frames with a whole face"
+    )
+    max_crowd_share: float | None = Field(
+        0.1, ge=0, le=1, description="share of probed frames with more than one face"
+    )
+    min_body_share: float | None = Field(
+        0.9, ge=0, le=1, description="share of probed frames with both shoulders"
+    )
+    min_hand_share: float | None = Field(
+        0.5, ge=0, le=1, description="share of probed frames with a hand"
+    )
+    min_speech_share: float | None = Field(
+        0.5, ge=0, le=1, description="share of the time that holds speech (Silero VAD)"
+    )
+    min_dnsmos: float | None = Field(
+        2.0, ge=1, le=5, description="overall quality of the speech (DNSMOS P.835 OVRL)"
     )
 
 

@@ -44,7 +44,14 @@ BASE_SCHEMA = pa.schema(
 
 
 class Rejection(Exception):
-    """An input that can't be used, with the reason in words a person understands."""
+    """An input that can't be used, with the reason in words a person understands.
+
+    `columns`: what is known of it all the same, for its row.
+    """
+
+    def __init__(self, reason: str = "", **columns: Any) -> None:
+        super().__init__(reason)
+        self.columns = columns
 
 
 @dataclass(frozen=True)
@@ -234,7 +241,8 @@ def _fill(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
 def _row(job: Job, outcome: dict[str, Any] | Rejection, dataset: str) -> dict[str, Any]:
     row = {"clip_id": job.clip_id, "dataset": dataset, "fingerprint": job.fingerprint} | job.columns
     if isinstance(outcome, Rejection):
-        return row | {"status": REJECTED, "reason": str(outcome), "path": "", "sha256": ""}
+        rejected = {"status": REJECTED, "reason": str(outcome), "path": "", "sha256": ""}
+        return row | outcome.columns | rejected
     return row | {"status": KEPT, "reason": ""} | outcome
 
 

@@ -20,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
-from paha_core.corpora.filters import PROBES, Filter, Look
+from paha_core.corpora.filters import PROBES, Filter, Look, apply
 from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
 from paha_core.media.audio import write_wav
@@ -31,7 +31,7 @@ from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
 FPS = 25
-CODE_VERSION = "clips-2"
+CODE_VERSION = "clips-3"
 LEAD = 2.0  # seconds decoded before a span, so that the picture on show at its start is known
 
 CLIP_SCHEMA = pa.schema(
@@ -136,12 +136,15 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
             with local_file(span.source.path, task.config.cache_bytes) as source:
                 _cut(source, span, task.config, video, audio)
             look = _look(span, video, audio)
-            scores = {f.name: round(f.check(look), 4) for f in task.filters}
+            scores, reason = apply(task.filters, look)
+            if reason:
+                raise Rejection(reason, scores=json.dumps(scores, sort_keys=True))
             sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
     except (MediaError, Rejection) as reason:
         for suffix in (".mp4", ".wav"):  # of an earlier run with other settings
             store.remove(stem + suffix)
-        raise Rejection(str(reason)) from None
+        columns = reason.columns if isinstance(reason, Rejection) else {}
+        raise Rejection(str(reason), **columns) from None
     return {
         "path": f"{stem}.mp4",
         "sha256": sha256,
@@ -241,7 +244,9 @@ def _look(span: Span, video: Path, audio: Path) -> Look:
     if len(thumbnails) != span.frames:
         raise Rejection(f"the source holds {len(thumbnails)} of the clip's {span.frames} frames")
     wave = _exact_audio(span, audio)
-    return Look(probes, np.asarray(thumbnails, dtype=np.uint8), wave.mean(axis=1))
+    return Look(
+        probes, np.asarray(thumbnails, dtype=np.uint8), wave.mean(axis=1), span.source.audio_rate
+    )
 
 
 def _exact_audio(span: Span, audio: Path) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,19 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
-from paha_core.corpora.filters import Audible, Filter, OneScene, WholeFace, find_faces
+from paha_core.corpora.filters import (
+    Audible,
+    CleanSpeech,
+    Filter,
+    HandsSeen,
+    OnePerson,
+    OneScene,
+    SpeechShare,
+    Unclipped,
+    WholeBody,
+    WholeFace,
+    find_faces,
+)
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.sources import Source, SourceTask, look_at_source, look_at_sources
 from paha_core.media.ffmpeg import MediaError
@@ -75,11 +87,7 @@ def ingest_cnas(
     usable = [p for p in listed if isinstance(sources[p.path], Source)]
     test = choose_test(((p.speaker, p.name) for p in usable), settings.test_share)
 
-    filters: tuple[Filter, ...] = (
-        Audible(min_db=settings.min_speech_db),
-        WholeFace(min_share=settings.min_face_share, alone=True),
-        OneScene(),
-    )
+    filters = anchor_filters(settings)
     jobs: list[Job] = []
     for programme in listed:
         source = sources[programme.path]
@@ -100,6 +108,22 @@ def ingest_cnas(
         retry_rejected=retry_rejected,
         limit_seconds=2 * config.clip.timeout_seconds,
     )
+
+
+def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
+    """The filters of appendix C that are on, cheap ones first; a null threshold turns one off."""
+    choices: list[tuple[Callable[[float], Filter], float | None]] = [
+        (Audible, settings.min_speech_db),
+        (Unclipped, settings.max_clipped_share),
+        (OneScene, settings.max_frame_change),
+        (WholeFace, settings.min_face_share),
+        (OnePerson, settings.max_crowd_share),
+        (WholeBody, settings.min_body_share),
+        (HandsSeen, settings.min_hand_share),
+        (SpeechShare, settings.min_speech_share),
+        (CleanSpeech, settings.min_dnsmos),
+    ]
+    return tuple(make(threshold) for make, threshold in choices if threshold is not None)
 
 
 def list_programmes(folder: Path) -> list[Programme]:

@@ -104,7 +104,7 @@ def ingest_pats(
 
     filters: tuple[Filter, ...] = (
         Audible(),
-        WholeFace(min_share=settings.min_face_share, alone=False),
+        WholeFace(min_share=settings.min_face_share),
     )
     jobs: list[Job] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)

@@ -1,0 +1,28 @@
+"""What a clip must be to be kept: each filter gives a score, and a reason when the score won't do.
+
+A filter is a small frozen dataclass (its fields are its settings and part of a clip's fingerprint)
+with a `name` and `check(look) -> score`, which raises `Failed`.
+"""
+
+from paha_core.corpora.filters.body import HandsSeen, WholeBody
+from paha_core.corpora.filters.look import PROBES, Failed, Filter, Look, apply
+from paha_core.corpora.filters.picture import OnePerson, OneScene, WholeFace, find_faces
+from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
+
+__all__ = [
+    "PROBES",
+    "Audible",
+    "CleanSpeech",
+    "Failed",
+    "Filter",
+    "HandsSeen",
+    "Look",
+    "OnePerson",
+    "OneScene",
+    "SpeechShare",
+    "Unclipped",
+    "WholeBody",
+    "WholeFace",
+    "apply",
+    "find_faces",
+]

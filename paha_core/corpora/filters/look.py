@@ -1,0 +1,76 @@
+"""What the filters share: what they see of a clip, and how their verdicts come together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol
+
+import librosa
+import numpy as np
+from numpy.typing import NDArray
+
+from paha_core.media.video import Frames
+from paha_core.stages import Rejection
+
+PROBES = 10  # frames of a clip that are searched for faces and bodies
+SPEECH_RATE = 16000  # Hz, of the speech models
+
+
+class Failed(Rejection):
+    """A score that won't do, with the reason in words."""
+
+    def __init__(self, reason: str, score: float) -> None:
+        super().__init__(reason)
+        self.score = score
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the filters see of a clip, gathered in one pass over it."""
+
+    probes: list[Frames]  # [H, W, 3], evenly spread
+    thumbnails: NDArray[np.uint8]  # [T, 32, 32] grey, every frame
+    wave: NDArray[np.float32]  # mono [N]
+    rate: int = SPEECH_RATE  # Hz
+
+    @cached_property
+    def faces(self) -> list[list[tuple[float, float, float, float]]]:
+        """Boxes `xyxy` of each probe, as fractions of width and height."""
+        from paha_core.corpora.filters.picture import find_faces
+
+        return [find_faces(probe) for probe in self.probes]
+
+    @cached_property
+    def bodies(self) -> list[NDArray[np.float32] | None]:
+        """Keypoints [33, 3] of each probe (x, y as fractions; visibility), None without a body."""
+        from paha_core.corpora.filters.body import find_body
+
+        return [find_body(probe) for probe in self.probes]
+
+    @cached_property
+    def speech(self) -> NDArray[np.float32]:
+        """The wave at 16 kHz."""
+        if self.rate == SPEECH_RATE or not self.wave.size:
+            return self.wave
+        wave = librosa.resample(self.wave, orig_sr=self.rate, target_sr=SPEECH_RATE)
+        return np.asarray(wave, dtype=np.float32)
+
+
+class Filter(Protocol):
+    name: ClassVar[str]
+
+    def check(self, look: Look) -> float: ...
+
+
+def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float], str]:
+    """Every filter's score, and the reason of the first that failed (empty when none did)."""
+    scores, reason = {}, ""
+    for each in filters:
+        try:
+            score = each.check(look)
+        except Failed as failed:
+            score, reason = failed.score, reason or str(failed)
+        scores[each.name] = round(score, 4)
+    return scores, reason
