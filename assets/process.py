@@ -23,8 +23,10 @@ from paha_core.steps import Workspace
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
 
 INTERRUPTED = 75  # the exit code of a trainer that saved itself on SIGTERM
+RESUMES = 5  # how often such a step is started again by itself
 GRACE = 30.0  # seconds between TERM and KILL: a step of the trainer, and its checkpoint
 POLL = 0.1
+RESUME_AFTER = 5.0  # seconds: whoever asked for the machine gets it first
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
 WORKER = (sys.executable, "-m", "assets.worker")
 
@@ -38,19 +40,31 @@ def run_in_process(
     """Run `worker STEP PARENT_PID` and return the report it sends.
 
     Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
-    killed, and a retryable one when it was interrupted and saved itself.
+    killed. A step that was interrupted and saved itself is started again (`RESUMES` times).
     """
     extras = {"preset": workspace.preset_name, "store": workspace.store.url}
     with dg.open_pipes_session(
         context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), extras=extras
     ) as session:
-        code = _run(context, session, [*worker, step, str(os.getpid())])
+        code = _run(context, session, _command(workspace, step, worker))
     messages = session.get_custom_messages()
     reports = [message["report"] for message in messages if "report" in message]
     if code == 0 and reports:
         return StepReport(**reports[-1])
     errors = [message["error"] for message in messages if "error" in message]
+    if code == INTERRUPTED and context.op_execution_context.retry_number < RESUMES:
+        context.log.warning("%s was interrupted and saved itself; it goes on", step)
+        raise dg.RetryRequested(max_retries=RESUMES, seconds_to_wait=RESUME_AFTER)
     raise _failure(step, code, errors)
+
+
+def _command(workspace: Workspace, step: str, worker: Sequence[str]) -> list[str]:
+    """The worker, or a launcher of several where the preset wants UniVDM trained by more."""
+    processes = workspace.preset.trainer.processes
+    if step == "univdm" and processes != 1:
+        launcher = [sys.executable, "-m", "paha_core.training.launch", str(processes)]
+        return [*launcher, *worker, step]
+    return [*worker, step, str(os.getpid())]
 
 
 def _run(context: dg.AssetExecutionContext, session: Any, command: list[str]) -> int:

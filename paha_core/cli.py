@@ -18,10 +18,16 @@ from paha_core.commands.generate import export, generate
 from paha_core.commands.ingest import ingest
 from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
-from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table, show
+from paha_core.commands.shared import (
+    PresetOption,
+    StoreOption,
+    one_sentence,
+    print_table,
+    run_here_or_launched,
+)
 from paha_core.commands.train import train
 from paha_core.commands.weights import weights
-from paha_core.steps import STEPS, Workspace, run_step
+from paha_core.steps import STEPS, Workspace
 
 app = typer.Typer(
     name="paha",
@@ -79,7 +85,7 @@ def run(
         workspace = Workspace(preset, store)
         workspace.preset  # noqa: B018 - a bad preset is refused before anything is done
         for name in [step] if step else STEPS:
-            show(run_step(name, workspace))
+            run_here_or_launched(name, preset, store)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -42,6 +43,23 @@ def one_sentence() -> Iterator[None]:
             raise
         typer.echo(f"paha: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def run_here_or_launched(step: str, preset: str, store: str) -> None:
+    """Run a step in this process, or in as many as the preset's trainer asks for (UniVDM's)."""
+    workspace = Workspace(preset, store)
+    wanted = workspace.preset.trainer.processes
+    if step == "univdm" and wanted != 1:
+        from paha_core.training.launch import launch, processes_of
+        from paha_core.training.ranks import launched
+
+        if not launched() and (processes := processes_of(wanted)) > 1:
+            command = [sys.executable, "-m", "paha_core.cli", "train", step, "--preset", preset]
+            code = launch([*command, "--store", store], processes)
+            if code:
+                raise typer.Exit(code if code > 0 else 128 - code)
+            return
+    show(run_step(step, workspace))
 
 
 def run_one(step: str, preset: str, store: str) -> None:

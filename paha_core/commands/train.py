@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from paha_core.commands.shared import PresetOption, StoreOption, run_one
+from paha_core.commands.shared import (
+    PresetOption,
+    StoreOption,
+    one_sentence,
+    run_here_or_launched,
+    run_one,
+)
 
 train = typer.Typer(no_args_is_help=True, help="Train one network; goes on from its checkpoint.")
 
@@ -19,8 +25,20 @@ def train_codec(preset: PresetOption = "demo", store: StoreOption = "") -> None:
 
 @train.command("univdm")
 def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None:
-    """The generator, with the PAR loss."""
-    run_one("univdm", preset, store)
+    """The generator, with the PAR loss; in one process or in many.
+
+    Examples:
+
+        paha train univdm --preset my.yaml         `trainer.processes` of them on this host
+
+        torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400
+        -m paha_core.cli train univdm --preset my.yaml         over hosts, on each of them
+
+    SIGTERM saves and ends with exit code 75: the same command goes on from there. `paha plan`
+    tells beforehand what a preset needs.
+    """
+    with one_sentence():
+        run_here_or_launched("univdm", preset, store)
 
 
 @train.command("classifier")

@@ -59,15 +59,18 @@ def train_univdm(store: Store, preset: Preset, on_figures: OnFigures | None = No
     from paha_core.models.reference_encoder import open_reference_encoder
     from paha_core.training import univdm
     from paha_core.training.codec import load_codec
+    from paha_core.training.ranks import join
 
     device = prepare_torch(preset)
+    join(device)  # before anything is moved there
     run = univdm.univdm_run(store, preset)
 
     def train() -> bool:
+        # Only the codec has work to do (sample strips); of the others the sizes are asked.
         encoders = (
             load_codec(store, preset, device),
-            open_audio_encoder(preset.audio, device),
-            open_reference_encoder(preset.reference, device),
+            open_audio_encoder(preset.audio),
+            open_reference_encoder(preset.reference),
         )
         heard = heard_by(run, on_figures)
         return univdm.train_univdm(store, preset, *encoders, run=heard, device=device)

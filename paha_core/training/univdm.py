@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,11 @@ from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
+from paha_core.training.gradient import Told
+from paha_core.training.journal import as_numbers
 from paha_core.training.loop import Figures, Run, fit, step_generator
+from paha_core.training.ranks import ALONE, Ranks, join
+from paha_core.training.strips import Strips
 
 CODE_VERSION = "1"
 NAME = "univdm"
@@ -37,8 +43,40 @@ def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return per_sample.mean()
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of a step, drawn for all processes' samples alike; this one's part.
+
+    So W processes of B clips use the numbers that one process of W*B would.
+    """
+
+    generator: torch.Generator
+    ranks: Ranks = ALONE
+
+    def part(self, batch: int) -> slice:
+        return slice(self.ranks.rank * batch, (self.ranks.rank + 1) * batch)
+
+    def integers(self, high: int, batch: int) -> torch.Tensor:
+        """[batch], uniform below `high`."""
+        drawn = torch.randint(high, (self.ranks.world * batch,), generator=self.generator)
+        return drawn[self.part(batch)]
+
+    def uniform(self, rows: int, batch: int) -> torch.Tensor:
+        """[rows, batch], in 0..1."""
+        drawn = torch.rand((rows, self.ranks.world * batch), generator=self.generator)
+        return drawn[:, self.part(batch)]
+
+    def normal(self, shape: torch.Size) -> torch.Tensor:
+        """Standard normal; the first of `shape` is the batch."""
+        whole = (self.ranks.world * shape[0], *shape[1:])
+        return torch.randn(whole, generator=self.generator)[self.part(shape[0])]
+
+
 class UniVDMTask:
-    """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3)."""
+    """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3).
+
+    With several processes `batches` holds this one's part of every batch.
+    """
 
     def __init__(
         self,
@@ -47,22 +85,31 @@ class UniVDMTask:
         batches: Batches,
         held_out: list[Batch],
         device: str = "cpu",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model: nn.Module = model.to(device)
+        self.ranks, self.world = ranks, ranks.world
         if config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         self.config, self.batches, self.held_out, self.device = config, batches, held_out, device
         self.scheduler = training_scheduler(config)
 
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
+    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Told]:
+        started = time.monotonic()
         batch = self.batches.batch_at(step)
-        draw = step_generator(self.config.train.seed, step)
-        timestep = torch.randint(1000, (len(batch.keys),), generator=draw)
+        waited = time.monotonic() - started
+        draw = Draw(step_generator(self.config.train.seed, step), self.ranks)
+        timestep = draw.integers(1000, len(batch.keys))
         squared = self._squared_error(model, self._dropped(batch, draw), timestep, draw)
         weights = batch.par.to(self.device)
         plain = squared.mean()
-        loss = par_loss(squared, weights) if self.config.par else plain
-        figures = {"loss_plain": float(plain.detach())}
+        weighted = par_loss(squared, weights)
+        figures: Told = {
+            "loss_plain": plain.detach(),
+            "loss_par": weighted.detach(),
+            "data_wait_seconds": waited,
+        }
+        loss = weighted if self.config.par else plain
         return loss, figures | region_errors(squared.detach(), batch.regions.to(self.device))
 
     @torch.no_grad()
@@ -72,17 +119,16 @@ class UniVDMTask:
         sums: dict[str, list[float]] = {}
         for i, batch in enumerate(self.held_out):
             for level in (100, 300, 500, 700, 900):
-                draw = step_generator(0, 1_000_000 + 1000 * i + level)
+                draw = Draw(step_generator(0, 1_000_000 + 1000 * i + level))
                 timestep = torch.full((len(batch.keys),), level)
                 squared = self._squared_error(model, batch, timestep, draw)
                 figures = {
                     "validation_loss": float(squared.mean()),
                     "validation_loss_par": float(par_loss(squared, batch.par.to(self.device))),
                 }
-                regions = region_errors(squared, batch.regions.to(self.device))
-                for name, value in (
-                    figures.items() | {f"validation_{k}": v for k, v in regions.items()}.items()
-                ):
+                regions = as_numbers(region_errors(squared, batch.regions.to(self.device)))
+                figures |= {f"validation_{name}": value for name, value in regions.items()}
+                for name, value in figures.items():
                     sums.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
@@ -90,12 +136,12 @@ class UniVDMTask:
         model.save_pretrained(folder)
 
     def _squared_error(
-        self, model: Any, batch: Batch, timestep: torch.Tensor, draw: torch.Generator
+        self, model: Any, batch: Batch, timestep: torch.Tensor, draw: Draw
     ) -> torch.Tensor:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
         batch, timestep = batch.to(self.device), timestep.to(self.device)
-        noise = torch.randn(batch.latents.shape, generator=draw).to(self.device)
-        given = torch.rand(len(timestep), generator=draw) < self.config.first_frame_probability
+        noise = draw.normal(batch.latents.shape).to(self.device)
+        given = draw.uniform(1, len(timestep))[0] < self.config.first_frame_probability
         first_frame = batch.first_frame * given.to(self.device)[:, None, None, None]
         noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
         predicted = model(
@@ -111,10 +157,10 @@ class UniVDMTask:
             target = self.scheduler.get_velocity(batch.latents, noise, timestep)
         return (predicted.float() - target).square().mean(dim=1)
 
-    def _dropped(self, batch: Batch, draw: torch.Generator) -> Batch:
+    def _dropped(self, batch: Batch, draw: Draw) -> Batch:
         """Each condition left out with the configured probability, so that guidance without it is
         possible."""
-        keep = torch.rand((2, len(batch.keys)), generator=draw) >= self.config.condition_dropout
+        keep = draw.uniform(2, len(batch.keys)) >= self.config.condition_dropout
         voice, reference = keep.float()
         return Batch(
             **{
@@ -126,9 +172,9 @@ class UniVDMTask:
         )
 
 
-def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
-    """Mean squared error in face, hands, body (without those) and background; a region that is
-    absent is left out."""
+def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Told:
+    """Mean squared error in face, hands, body (without those) and background, as tensors that are
+    still on their device; not a number where a region is absent."""
     masks = {
         "face": regions & FACE_BIT > 0,
         "hands": regions & HANDS_BIT > 0,
@@ -136,7 +182,8 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Figures:
         "background": regions == 0,
     }
     return {
-        f"loss_{name}": float(squared[mask].mean()) for name, mask in masks.items() if mask.any()
+        f"loss_{name}": torch.where(mask, squared, 0).sum() / mask.sum()
+        for name, mask in masks.items()
     }
 
 
@@ -175,7 +222,9 @@ def univdm_run(store: Store, preset: Preset) -> Run:
     shards = kept_rows(store, "training_shards", preset.corpora.datasets)
     content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]
     settings = [preset.univdm.settings(), preset.audio.settings()]
-    run = Run(store, NAME, sha256_json([CODE_VERSION, settings, content]))
+    if preset.trainer.precision != "float32":
+        settings.append({"precision": preset.trainer.precision})
+    run = Run(store, NAME, sha256_json([CODE_VERSION, settings, content]), trainer=preset.trainer)
     run.milestones = {
         max(1, round(preset.negatives.at * preset.univdm.train.steps)): "for_negatives"
     }
@@ -191,15 +240,16 @@ def train_univdm(
     run: Run | None = None,
     device: str = "cpu",
 ) -> bool:
-    """Train G; returns whether anything had to be done."""
+    """Train G, in every process that a launcher made; returns whether anything had to be done."""
     run = run or univdm_run(store, preset)
     if run.is_done():
         return False
-    config, margin = preset.univdm, preset.audio.margin
+    config, margin, ranks = preset.univdm, preset.audio.margin, join(device)
     datasets = preset.corpora.datasets
     train = WindowBatches(
         ShardReader(store, datasets, "train", on_bad_shard=preset.shards.on_bad_shard),
         *(config.train.batch, config.train.frames, margin, config.train.seed),
+        *(ranks.rank, ranks.world),
     )
     held_out = WindowBatches(
         ShardReader(store, datasets, "test", on_bad_shard=preset.shards.on_bad_shard),
@@ -207,8 +257,10 @@ def train_univdm(
     )
     model = new_univdm(preset, codec, audio, reference)
     fixed = [held_out.batch_at(i) for i in range(2)]
+    if preset.trainer.strips:
+        run.on_validation = Strips(run, preset, codec, fixed[0])
     with Prefetched(train) as batches:
-        return fit(UniVDMTask(model, config, batches, fixed, device), config.train, run)
+        return fit(UniVDMTask(model, config, batches, fixed, device, ranks), config.train, run)
 
 
 def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:

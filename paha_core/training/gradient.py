@@ -1,0 +1,160 @@
+"""The gradient of one step: micro-batches one after the other, on threads, or over processes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from paha_core.config import TrainConfig, TrainerConfig
+from paha_core.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from paha_core.training.loop import Task
+
+Told = dict[str, Any]  # figures: numbers, or tensors that are not read before they are logged
+
+
+class TrainingError(RuntimeError):
+    """A run that can't go on; the message says where and what to do."""
+
+
+class Objective(nn.Module):
+    """A task's loss as a module's forward: what DistributedDataParallel's hooks hang on."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, number: int) -> tuple[torch.Tensor, Told]:
+        return self.task.loss(self.model, number)
+
+
+class Gradient:
+    """The gradient of a step's micro-batches; `replicas` threads or `ranks` processes share them.
+
+    PyTorch's own threads gain little on small networks; one thread for each micro-batch nearly
+    doubles what two cores do. Replicas share the weights and are added up in a fixed order, so the
+    result does not depend on who is done first.
+    """
+
+    def __init__(
+        self, task: Task, config: TrainConfig, trainer: TrainerConfig, ranks: Ranks
+    ) -> None:
+        self.task, self.config, self.accumulate = task, config, config.accumulate
+        self.device = next(task.model.parameters()).device
+        self.half = trainer.precision == "bf16"
+        self.models = [task.model] + [_sharing(task.model) for _ in range(config.replicas - 1)]
+        self.pool = ThreadPoolExecutor(config.replicas) if config.replicas > 1 else None
+        if self.pool is not None and (trainer.compile or ranks.world > 1):
+            raise TrainingError(
+                "train.replicas are threads of one CPU process: set replicas to 1 with "
+                "trainer.compile or several processes"
+            )
+        if trainer.compile:
+            task.model.compile()  # in place: same weights, same names
+        self.objectives: list[nn.Module] = [Objective(task, model) for model in self.models]
+        if ranks.world > 1:
+            self.objectives = [_distributed(self.objectives[0], self.device)]
+
+    def at(self, step: int) -> tuple[torch.Tensor, Told]:
+        """Leaves the gradient in the task's model; returns the mean loss and figures.
+
+        Raises `TrainingError` naming what to turn down when the memory does not suffice.
+        """
+        try:
+            return self._at(step)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(out_of_memory(self.config, step, error)) from error
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where the trainer's precision says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    def _at(self, step: int) -> tuple[torch.Tensor, Told]:
+        numbers = range(step * self.accumulate, (step + 1) * self.accumulate)
+        if self.pool is None:
+            results = [self._part(self.objectives[0], number, numbers[-1]) for number in numbers]
+        else:
+            size = len(self.objectives)
+            results = []
+            for turn in range(0, self.accumulate, size):
+                jobs = zip(self.objectives, numbers[turn : turn + size], strict=True)
+                results += list(self.pool.map(lambda job: self._part(*job), jobs))
+            self._collect()
+        return torch.stack([loss for loss, _ in results]).mean(), _means([f for _, f in results])
+
+    def _part(
+        self, objective: nn.Module, number: int, last: int | None = None
+    ) -> tuple[torch.Tensor, Told]:
+        if self.pool is not None:
+            torch.set_num_threads(1)
+        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if isinstance(objective, DistributedDataParallel) and number != last:
+            alone = objective.no_sync()  # the processes' sum comes with the last micro-batch
+        with alone:
+            with self.autocast():
+                loss, figures = objective(number)
+            (loss / self.accumulate).backward()
+        return loss.detach(), figures
+
+    @torch.no_grad()
+    def _collect(self) -> None:
+        for replica in self.models[1:]:
+            for parameter, other in zip(
+                self.models[0].parameters(), replica.parameters(), strict=True
+            ):
+                if parameter.grad is not None and other.grad is not None:
+                    parameter.grad += other.grad
+                    other.grad = None
+
+
+def _sharing(model: nn.Module) -> nn.Module:
+    """A copy with the same weights in memory and gradients of its own."""
+    replica = copy.deepcopy(model)
+    for parameter, original in zip(replica.parameters(), model.parameters(), strict=True):
+        parameter.data = original.data
+    return replica.train()
+
+
+def _distributed(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Gradients averaged over the processes while the backward pass still runs."""
+    ids = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return DistributedDataParallel(
+        objective, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
+
+
+def _means(told: list[Told]) -> Told:
+    """Each figure's mean over the micro-batches that have it, without reading any from a device."""
+    if len(told) == 1:
+        return told[0]
+    means: Told = {}
+    for name in dict.fromkeys(name for figures in told for name in figures):
+        values = [torch.as_tensor(f[name], dtype=torch.float32) for f in told if name in f]
+        means[name] = torch.stack(values).nanmean()
+    return means
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU or on the host."""
+    words = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in words
+
+
+def out_of_memory(config: TrainConfig, step: int, error: BaseException) -> str:
+    """What to turn down, in the order of what it costs."""
+    said = str(error).splitlines()[0][:200]
+    return (
+        f"out of memory at step {step} with {config.batch} clips of {config.frames} frames. In "
+        "this order: trainer.precision bf16; univdm.gradient_checkpointing true; a smaller "
+        "train.batch with as much more train.accumulate (the same training); fewer train.frames. "
+        f"`paha plan` tells what a preset needs. ({said})"
+    )
