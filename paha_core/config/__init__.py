@@ -1,0 +1,59 @@
+"""The typed form of a preset: every number of a run, checked before anything starts.
+
+A preset is one yaml file (`paha_core/presets/*.yaml`, or a path). Unknown keys and wrong values are
+refused by name. Keys that are symbols in the paper carry the symbol in a comment.
+"""
+
+from paha_core.config.base import Section
+from paha_core.config.data import (
+    ClipConfig,
+    CnasConfig,
+    CorporaConfig,
+    ParConfig,
+    PatsConfig,
+    PoseConfig,
+    ShardConfig,
+    StudioConfig,
+)
+from paha_core.config.networks import (
+    AudioConfig,
+    ClassifierConfig,
+    CodecConfig,
+    NegativeConfig,
+    NetworkConfig,
+    ReferenceConfig,
+    TrainConfig,
+    TrainerConfig,
+    UniVDMConfig,
+)
+from paha_core.config.preset import Preset, PresetError, load_preset, preset_names
+from paha_core.config.results import BenchmarkConfig, GenerationConfig, GuidanceConfig, SuiteConfig
+
+__all__ = [
+    "AudioConfig",
+    "BenchmarkConfig",
+    "ClassifierConfig",
+    "ClipConfig",
+    "CnasConfig",
+    "CodecConfig",
+    "CorporaConfig",
+    "GenerationConfig",
+    "GuidanceConfig",
+    "NegativeConfig",
+    "NetworkConfig",
+    "ParConfig",
+    "PatsConfig",
+    "PoseConfig",
+    "Preset",
+    "PresetError",
+    "ReferenceConfig",
+    "Section",
+    "ShardConfig",
+    "StudioConfig",
+    "SuiteConfig",
+    "TrainConfig",
+    "TrainerConfig",
+    "UniVDMConfig",
+    "load_preset",
+    "preset_names",
+]
