@@ -1,8 +1,9 @@
-"""Does guidance by classifiers that hear make lips follow better? (paper 4.2; DESIGN 8 and 9)
+"""Does guidance by classifiers that hear make lips and hands follow? (paper 4.2; DESIGN 8 and 9)
 
-Held-out clips are generated unguided and in other ways from the same noise; the openness of the
-mouth, as MediaPipe's face mesh sees it, is correlated with the drawn truth, and differences are
-paired by clip.
+Held-out clips are generated unguided and in other ways from the same noise. Seen by the keypoint
+detector: the mouth's openness is correlated with the drawn truth, and the gestures' beats are held
+against the speech's (BAS) and the drawn ones (mean distance). Differences are paired by clip, with
+bootstrap intervals.
 
     paha run generated_clips --preset study      # once: everything up to both classifiers
     python benchmarks/studies/guidance.py --preset study sequential:face=5,non_face=0,rate=1
@@ -17,50 +18,47 @@ import time
 from pathlib import Path
 from typing import Any
 
-import mediapipe
 import numpy as np
 
+from paha_core.benchmark.measure import Truth, drawn_truth
 from paha_core.config import GuidanceConfig
 from paha_core.inference.generate import HeldOut, choose, conditions_of
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline
+from paha_core.metrics.beats import audio_beats, beat_alignment, beat_error, motion_beats
+from paha_core.metrics.lips import lip_correlation, mouth_openness
+from paha_core.metrics.pose_features import gesture_points
+from paha_core.pose.detect import Detector, open_detector
 from paha_core.stages import kept_rows
 from paha_core.steps import Workspace, prepare_torch
-from paha_core.store import Store
 
 BATCH = 8
-UPPER_LIP, LOWER_LIP, FOREHEAD, CHIN = 13, 14, 10, 152  # points of the face mesh
+DETECT_SIZE = 256  # pixels: generated frames are enlarged for the detector
+METRICS = ("lip correlation", "BAS", "beat error, s")
+DRAWS = 10_000
 
 
-def openness(frames: np.ndarray) -> np.ndarray:
-    """Distance of the inner lips over the face's height by frame; NaN where no face is found."""
-    found = []
-    with mediapipe.solutions.face_mesh.FaceMesh(
-        max_num_faces=1, min_detection_confidence=0.3, min_tracking_confidence=0.3
-    ) as mesh:
-        for frame in resize(frames, 256):
-            faces = mesh.process(frame).multi_face_landmarks
-            if not faces:
-                found.append(np.nan)
-                continue
-            points = np.array([(p.x, p.y) for p in faces[0].landmark])
-            height = np.linalg.norm(points[FOREHEAD] - points[CHIN])
-            found.append(np.linalg.norm(points[UPPER_LIP] - points[LOWER_LIP]) / height)
-    return np.array(found)
+def scores(detector: Detector, frames: np.ndarray, clip: HeldOut, truth: Truth) -> list[float]:
+    """`METRICS` of a generated video; NaN where one does not exist."""
+    seen = detector.detect(resize(frames[: clip.frames], DETECT_SIZE))
+    mouth, gestures = mouth_openness(seen.points, seen.scores), gesture_points(seen)
+    wave = clip.sample.wave.astype(np.float32) / 32768
+    heard = audio_beats(wave)
+    moved = None if gestures is None else motion_beats(gestures)
+    found = (
+        None if mouth is None else lip_correlation(mouth, truth.openness),
+        None if moved is None else beat_alignment(heard, moved),
+        None if moved is None else beat_error(moved, truth.beats),
+    )
+    return [float("nan") if value is None else value for value in found]
 
 
-def truth(store: Store, clip: HeldOut, row: dict[str, Any]) -> np.ndarray:
-    """The drawn openness at the clip's frames."""
-    rel = f"sources/truth/{row['speaker']}/{row['programme']}.npz"
-    with store.reading(rel) as path, np.load(path, allow_pickle=False) as known:
-        at = (row["start"] + np.arange(clip.frames) / 25) * float(known["fps"])
-        drawn = known["mouth_openness"]
-        return np.interp(at, np.arange(len(drawn)), drawn)
-
-
-def correlation(seen: np.ndarray, drawn: np.ndarray) -> float:
-    good = np.isfinite(seen)
-    return float(np.corrcoef(seen[good], drawn[good])[0, 1]) if good.sum() > 9 else float("nan")
+def interval(change: np.ndarray) -> str:
+    """Mean and 95 % bootstrap interval of paired differences."""
+    change = change[np.isfinite(change)]
+    drawn = np.random.default_rng(0).choice(change, (DRAWS, len(change))).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def parsed(way: str) -> tuple[str, dict[str, Any]]:
@@ -78,19 +76,20 @@ def main() -> None:
     workspace = Workspace(given.preset, given.store)
     store, preset = workspace.store, workspace.preset
     pipeline = PahaPipeline.from_store(store, preset, prepare_torch(preset))
+    detector = open_detector(preset.pose)
     rows = {r["clip_id"]: r for r in kept_rows(store, "clips", preset.corpora.datasets)}
-    clips = choose(store, preset)
-    drawn = [truth(store, clip, rows[clip.clip_id]) for clip in clips]
+    known = [(c, drawn_truth(store, rows[c.clip_id], c.frames)) for c in choose(store, preset)]
+    clips = [(clip, truth) for clip, truth in known if truth is not None]
     unguided = np.array([])
     print(f"{len(clips)} held-out clips of {Path(store.url).name}")
-    print("| way | lip correlation | change, paired | standard error | update | seconds |")
-    print("|---|---|---|---|---|---|")
+    print("| way | " + " | ".join(f"{name} | change, paired" for name in METRICS), end="")
+    print(" | mean update | seconds |\n|" + "---|" * (2 * len(METRICS) + 3))
     for way in ("unguided", *given.ways):
         mode, settings = parsed(way)
         guidance = GuidanceConfig(**settings) if settings else None
-        started, scores, updates = time.perf_counter(), [], []
+        started, found, updates = time.perf_counter(), [], []
         for first in range(0, len(clips), BATCH):
-            part = clips[first : first + BATCH]
+            part = [clip for clip, _ in clips[first : first + BATCH]]
             longest = max(clip.frames for clip in part)
             made = pipeline.generate(
                 conditions_of(part, longest, preset.audio.margin),
@@ -101,18 +100,18 @@ def main() -> None:
                 force=True,
             )
             updates += [step["update"] for step in made.trace.steps]
-            for clip, video, known in zip(part, made.frames, drawn[first:], strict=False):
-                scores.append(correlation(openness(video[: clip.frames]), known))
-        lips = np.array(scores)
-        unguided = lips if way == "unguided" else unguided
-        change = lips - unguided
-        error = np.nanstd(change, ddof=1) / np.sqrt(np.isfinite(change).sum())
+            for (clip, truth), video in zip(clips[first:], made.frames, strict=False):
+                found.append(scores(detector, video, clip, truth))
+        values = np.array(found)
+        unguided = values if way == "unguided" else unguided
+        cells = [
+            f"{np.nanmean(values[:, i]):.3f} | "
+            + (interval(values[:, i] - unguided[:, i]) if way != "unguided" else "")
+            for i in range(len(METRICS))
+        ]
         moved = f"{np.mean(updates):.4f}" if updates else ""
-        print(
-            f"| {way} | {np.nanmean(lips):.3f} | {np.nanmean(change):+.3f} | {error:.3f} "
-            f"| {moved} | {time.perf_counter() - started:.0f} |",
-            flush=True,
-        )
+        spent = time.perf_counter() - started
+        print(f"| {way} | {' | '.join(cells)} | {moved} | {spent:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ class GuidanceConfig(Section):
     non_face: float = Field(1.0, ge=0)  # lambda_non-face
     differential: float = Field(0.25, ge=0)  # lambda_diff
     rate: float = Field(0.5, ge=0, le=1)  # r of algorithm 1
-    form: Literal["residual", "printed"] = "residual"
+    form: Literal["residual", "residual_printed_masks", "printed"] = Field(
+        "residual", description="of equation 12; the others are there to be compared with"
+    )
 
 
 class GenerationConfig(Section):

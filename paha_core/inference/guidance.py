@@ -107,12 +107,16 @@ class Guidance:
 
         As printed the sum multiplies the latents by 1 + lambda_diff at every step. The default form
         takes the differences to f(z*) instead: bounded, and to first order it removes what each
-        classifier leaked into the other's region through the network.
+        classifier leaked into the other's region through the network. With the printed masks the
+        same differences remove each classifier's work in its own region (`docs/results`).
         """
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
         if self.config.form == "printed":  # equation 12 to the letter
             return both + self.config.differential * (non_face * face_mask + face * non_face_mask)
-        leak = (face - both) * face_mask + (non_face - both) * non_face_mask
+        if self.config.form == "residual_printed_masks":
+            leak = (non_face - both) * face_mask + (face - both) * non_face_mask
+        else:
+            leak = (face - both) * face_mask + (non_face - both) * non_face_mask
         return both + self.config.differential * leak
 
 

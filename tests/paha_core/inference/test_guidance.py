@@ -100,6 +100,19 @@ def test_the_printed_form_grows_and_the_default_does_not(latents):
     assert norm_after("residual") == pytest.approx(1, abs=0.05)
 
 
+def test_residuals_remove_a_leak_with_our_masks_and_the_work_itself_with_the_printed_ones(latents):
+    """Without a leak (a solver that leaves cells alone) the default has nothing to remove; the
+    printed pairing takes lambda_diff of each classifier's own work away."""
+
+    def moved(form):
+        guidance = make("differential", form=form)
+        return guidance.step(lambda z, t: z, latents, TIMESTEP, 0.8)[0] - latents
+
+    work = make().guide(latents, TIMESTEP, 0.8).both - latents
+    torch.testing.assert_close(moved("residual"), work)
+    torch.testing.assert_close(moved("residual_printed_masks"), 0.75 * work, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize(("rate", "guided"), [(0, 0), (0.5, 15), (1, 30)])
 def test_guidance_rate_guides_that_many_of_30_steps(rate, guided):
     guidance = make(rate=rate)
