@@ -31,7 +31,7 @@ from paha_core.stages import (
 )
 from paha_core.store import Store, sha256_file, sha256_json
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 STAGE = "generated_clips"
 GENERATED_SCHEMA = stage_schema(
     pa.schema(

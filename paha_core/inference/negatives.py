@@ -26,7 +26,7 @@ from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manife
 from paha_core.store import Store, sha256_json
 from paha_core.training.univdm import load_univdm
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 STAGE = "negative_samples"
 TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
 

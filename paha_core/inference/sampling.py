@@ -259,10 +259,16 @@ class Sampler:
         shape, device = conditions.reference_latents.shape, self.model.device
         parts = halves(shape[0], device)
         last = first_frame
+        # The noise that `last` was made from and keeps as the next segment's frame 0: with other
+        # noise its details would be others a frame later, a jump at the seam.
+        own: torch.Tensor | None = None
         for k in range(segment_count(left, segment_frames)):
             given = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
             drawn = torch.randn(shape[0], shape[1], segment_frames, *shape[2:], generator=generator)
             noise = drawn.to(device)
+            if own is not None:
+                noise[:, :, 0] = own
+            own = noise[:, :, -1]
 
             def make(
                 rows: slice,
