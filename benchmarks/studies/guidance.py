@@ -53,9 +53,16 @@ def scores(detector: Detector, frames: np.ndarray, clip: HeldOut, truth: Truth) 
     return [float("nan") if value is None else value for value in found]
 
 
+def mean_of(values: np.ndarray) -> str:
+    """Of those that exist."""
+    return f"{np.nanmean(values):.3f}" if np.isfinite(values).any() else "none"
+
+
 def interval(change: np.ndarray) -> str:
     """Mean and 95 % bootstrap interval of paired differences."""
     change = change[np.isfinite(change)]
+    if not len(change):
+        return ""
     drawn = np.random.default_rng(0).choice(change, (DRAWS, len(change))).mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return f"{change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -105,7 +112,7 @@ def main() -> None:
         values = np.array(found)
         unguided = values if way == "unguided" else unguided
         cells = [
-            f"{np.nanmean(values[:, i]):.3f} | "
+            f"{mean_of(values[:, i])} | "
             + (interval(values[:, i] - unguided[:, i]) if way != "unguided" else "")
             for i in range(len(METRICS))
         ]
