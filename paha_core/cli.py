@@ -16,6 +16,7 @@ from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
 from paha_core.commands.generate import export, generate
 from paha_core.commands.ingest import ingest
+from paha_core.commands.plan import plan
 from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
 from paha_core.commands.shared import (
@@ -102,7 +103,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
         )
 
 
-for command in (pose, generate, export, evaluate, benchmark, report, results):
+for command in (pose, generate, export, evaluate, benchmark, report, results, plan):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 Told = dict[str, Any]  # figures: numbers, or tensors that are not read before they are logged
 
+KNOBS = (
+    "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.batch with as "
+    "much more train.accumulate (the same training); fewer train.frames"
+)
+
 
 class TrainingError(RuntimeError):
     """A run that can't go on; the message says where and what to do."""
@@ -154,7 +159,5 @@ def out_of_memory(config: TrainConfig, step: int, error: BaseException) -> str:
     said = str(error).splitlines()[0][:200]
     return (
         f"out of memory at step {step} with {config.batch} clips of {config.frames} frames. In "
-        "this order: trainer.precision bf16; univdm.gradient_checkpointing true; a smaller "
-        "train.batch with as much more train.accumulate (the same training); fewer train.frames. "
-        f"`paha plan` tells what a preset needs. ({said})"
+        f"this order: {KNOBS}. `paha plan` tells what a preset needs. ({said})"
     )
