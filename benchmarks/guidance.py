@@ -9,10 +9,8 @@ disturbs all alike.
 """
 
 import argparse
-import resource
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from paha_core.config import GuidanceConfig, Preset, load_preset
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.inference.sampling import Conditions
 from paha_core.inference.untrained import untrained_pipeline
+from paha_core.training.memory import cost_of_step
 
 RATES = (0.25, 0.5, 0.75, 1.0)
 PAPER = {"sequential": (1.07, 1.15, 1.26, 1.34), "differential": (1.13, 1.32, 1.52, 1.66)}
@@ -93,28 +92,33 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
 
 
 def tokens(kind: str, side: int, frames: int, width: int = 64) -> None:
-    """One guided pass through the classifier's transformer alone; prints its time and memory."""
+    """One guided pass through the classifier's transformer alone; prints its time and the most
+    memory its tensors take at once."""
     count = (2 if kind == "pooled" else side * side + 1) * frames + 1
-    layer = nn.TransformerEncoderLayer(
-        width, 4, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-    )
-    transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).requires_grad_(False)
-    inputs, before = torch.randn(1, count, width), peak()
-    times = []
+
+    def make_step() -> Callable[[], object]:
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        transformer.requires_grad_(False)
+        inputs = torch.randn(1, count, width)
+
+        def step() -> object:
+            point = inputs.clone().requires_grad_(True)
+            energy = F.softplus(-transformer(point)[:, 0].mean())
+            return torch.autograd.grad(energy, point)
+
+        return step
+
+    step, times = make_step(), []
     for _ in range(4):
         started = time.perf_counter()
-        point = inputs.clone().requires_grad_(True)
-        energy = F.softplus(-transformer(point)[:, 0].mean())
-        torch.autograd.grad(energy, point)
+        step()
         times.append(time.perf_counter() - started)
-    milliseconds, mebibytes = 1000 * min(times), peak() - before
+    mebibytes = cost_of_step(make_step).peak_bytes / 2**20
     print(f"{kind:7} {side:3} x {side} cells, {frames} frames: {count:6} tokens", end="")
-    print(f" {milliseconds:9.1f} ms {mebibytes:8.1f} MiB")
-
-
-def peak() -> float:
-    """MiB this process has needed at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f" {1000 * min(times):9.1f} ms {mebibytes:8.1f} MiB")
 
 
 def main() -> None:
@@ -122,19 +126,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--sizes", nargs="*", choices=list(STEPS), default=list(STEPS))
-    parser.add_argument("--tokens", nargs=3, help=argparse.SUPPRESS)  # one case, a process its own
     given = parser.parse_args()
-    if given.tokens:
-        tokens(given.tokens[0], int(given.tokens[1]), int(given.tokens[2]))
-        return
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
     for size in given.sizes:
         cost_of_guidance(size, given.clips, given.rounds)
     print("\nTokens of a classifier's transformer: t_v + t_a + 1 pooled, h w t_v + t_a + 1 dense")
     for side, frames in ((4, 8), (8, 16), (16, 16)):
         for kind in ("pooled", "dense"):
-            case = [sys.executable, __file__, "--tokens", kind, str(side), str(frames)]
-            subprocess.run(case, check=True)
+            tokens(kind, side, frames)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
-"""UniVDM against diffusers' UNet3DConditionModel of equal size: forward and training step.
+"""UniVDM against diffusers' UNet3DConditionModel of equal size: forward and training step. And the
+PAR loss against the plain one, gradient checkpointing's memory and time, and clips of 8 to 128
+frames.
 
     python benchmarks/univdm.py
 
 Medians of several rounds that take turns, so that a busy machine disturbs all alike. The rival sees
-one frame more, because UniVDM carries the reference as one.
+one frame more, because UniVDM carries the reference as one. Memory is the most that a step's own
+tensors take, traced (`paha_core.training.memory`).
 """
 
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from diffusers import UNet3DConditionModel
 
 from paha_core.models.univdm import UniVDM, network_input
+from paha_core.training.memory import cost_of_step
 from paha_core.training.univdm import par_loss
 
 BATCH, FRAMES, SIZE, ROUNDS = 2, 16, 8, 7
@@ -37,7 +43,7 @@ def rival() -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     }
 
 
-def ours(with_audio: bool) -> tuple[torch.nn.Module, dict[str, torch.Tensor | None]]:
+def ours(with_audio: bool, frames: int = FRAMES) -> tuple[torch.nn.Module, dict]:
     model = UniVDM(
         block_out_channels=CHANNELS,
         attention_levels=(True, True),
@@ -53,11 +59,11 @@ def ours(with_audio: bool) -> tuple[torch.nn.Module, dict[str, torch.Tensor | No
         audio_hidden=128,
     )
     return model, {
-        "sample": network_input(torch.randn(BATCH, 4, FRAMES, SIZE, SIZE), None),
+        "sample": network_input(torch.randn(BATCH, 4, frames, SIZE, SIZE), None),
         "timestep": torch.randint(1000, (BATCH,)),
         "reference_latents": torch.randn(BATCH, 4, SIZE, SIZE),
         "reference_embedding": torch.randn(BATCH, 192),
-        "audio": torch.randn(BATCH, FRAMES, 5, 4, 40) if with_audio else None,
+        "audio": torch.randn(BATCH, frames, 5, 4, 40) if with_audio else None,
     }
 
 
@@ -71,10 +77,46 @@ def forward(model: torch.nn.Module, inputs: dict) -> None:
         predicted(model, inputs)
 
 
-def train(model: torch.nn.Module, inputs: dict) -> None:
+def train(model: torch.nn.Module, inputs: dict, plain: bool = False) -> None:
     squared = predicted(model, inputs).square().mean(dim=1)
-    par_loss(squared, torch.ones_like(squared)).backward()
+    loss = squared.mean() if plain else par_loss(squared, torch.ones_like(squared))
+    loss.backward()
     model.zero_grad(set_to_none=True)
+
+
+def medians(cases: dict[str, Callable[[], None]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Seconds of each, taking turns; the first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(rounds + 1):
+        for name, work in cases.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def tell(what: str, seconds: dict[str, float], note: dict[str, str] | None = None) -> None:
+    """Each beside the first."""
+    base = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        extra = (note or {}).get(name, "")
+        print(f"{what:14} {name:22} {1000 * value:8.1f} ms   {value / base:5.2f} x   {extra}")
+
+
+def checkpointed(on: bool) -> tuple[torch.nn.Module, dict]:
+    model, inputs = ours(True)
+    if on:
+        model.enable_gradient_checkpointing()
+    return model.train(), inputs
+
+
+def peak_mib(make: Callable[[], tuple[torch.nn.Module, dict]]) -> str:
+    def make_step() -> Callable[[], object]:
+        model, inputs = make()
+        return lambda: train(model, inputs)
+
+    return f"{cost_of_step(make_step).peak_bytes / 2**20:.1f} MiB"
 
 
 def main() -> None:
@@ -82,17 +124,22 @@ def main() -> None:
     cases = {"UNet3D": rival(), "UniVDM, no audio": ours(False), "UniVDM": ours(True)}
     print(f"batch {BATCH}, {FRAMES} frames, {SIZE}x{SIZE}, {torch.get_num_threads()} threads")
     for what, work in (("forward", forward), ("training step", train)):
-        times: dict[str, list[float]] = {name: [] for name in cases}
-        for turn in range(ROUNDS + 1):
-            for name, (model, inputs) in cases.items():
-                started = time.perf_counter()
-                work(model, inputs)
-                if turn:  # the first round warms up
-                    times[name].append(time.perf_counter() - started)
-        base = statistics.median(times["UNet3D"])
-        for name, values in times.items():
-            middle = statistics.median(values)
-            print(f"{what:14} {name:18} {1000 * middle:8.1f} ms   {middle / base:5.2f} x")
+        tell(what, medians({name: partial(work, *case) for name, case in cases.items()}))
+
+    given = cases["UniVDM"]
+    losses = {name: partial(train, *given, plain=name == "plain") for name in ("plain", "PAR")}
+    tell("loss", medians(losses, 3 * ROUNDS))
+
+    ways = {"all kept": False, "checkpointing": True}
+    made = {name: checkpointed(on) for name, on in ways.items()}
+    memory = {name: peak_mib(partial(checkpointed, on)) for name, on in ways.items()}
+    tell("memory", medians({name: partial(train, *case) for name, case in made.items()}), memory)
+
+    for frames in (8, 16, 32, 64, 128):
+        model, inputs = ours(True, frames)
+        seconds = medians({"": partial(train, model, inputs)}, 3)[""]
+        peak = peak_mib(partial(ours, True, frames))
+        print(f"{frames:4} frames {1000 * seconds / frames / BATCH:7.2f} ms a frame, {peak}")
 
 
 if __name__ == "__main__":

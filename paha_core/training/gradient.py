@@ -151,7 +151,8 @@ def _means(told: list[Told]) -> Told:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU or on the host."""
     words = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in words
+    on_host = "can't allocate memory" in words or "not enough memory" in words
+    return isinstance(error, torch.OutOfMemoryError) or on_host
 
 
 def out_of_memory(config: TrainConfig, step: int, error: BaseException) -> str:

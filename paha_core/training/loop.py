@@ -199,7 +199,7 @@ class _Teller:
     ) -> None:
         self.run, self.config, self.journal, self.device = run, config, journal, device
         self.samples = config.batch * config.accumulate * world
-        self.clock, self.counted = time.monotonic(), 0
+        self.clock, self.counted, self.waited = time.monotonic(), 0, 0.0
         total = config.steps - step if journal is not None else 0
         self.progress = Progress(total, run.name, unit="step")
 
@@ -207,6 +207,7 @@ class _Teller:
         if self.journal is None:
             return
         self.counted += 1
+        self.waited += float(told.get("data_wait_seconds", 0.0))  # never on a device
         if done % self.run.log_every == 0 or done == self.config.steps:
             rate = self.counted / max(time.monotonic() - self.clock, 1e-9)
             figures = as_numbers(told) | {
@@ -216,6 +217,8 @@ class _Teller:
                 "samples_per_second": rate * self.samples,
                 "memory_gib": memory_gib(self.device),
             }
+            if "data_wait_seconds" in told:
+                figures["data_wait_seconds"] = self.waited / self.counted
             self._tell(done, figures)
         self.progress.update(note=f"loss {loss.item():.4f}")
 
@@ -227,7 +230,7 @@ class _Teller:
         if self.journal is not None:
             self.journal.write(done, figures)
         self.run.on_figures(done, figures)
-        self.clock, self.counted = time.monotonic(), 0
+        self.clock, self.counted, self.waited = time.monotonic(), 0, 0.0
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -81,7 +81,24 @@ def test_a_killed_child_names_memory(run_child):
     assert "memory" in failure
 
 
-def test_an_interrupted_child_can_go_on(run_child):
+def test_a_child_that_saved_itself_is_started_again(run_child, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "RESUME_AFTER", 0.1)
+    saved = str(tmp_path / "saved")
+    report, failure, _ = run_child(
+        f"""
+        if not os.path.exists({saved!r}):
+            open({saved!r}, "w").close()
+            os._exit(75)
+        pipes.report_custom_message({{"report": {{"step": "univdm", "computed": 1}}}})
+        """
+    )
+    assert failure == ""
+    assert report.computed == 1
+
+
+def test_a_child_that_is_interrupted_time_and_again_can_go_on_later(run_child, monkeypatch):
+    monkeypatch.setattr(process, "RESUMES", 1)
+    monkeypatch.setattr(process, "RESUME_AFTER", 0.1)
     _, failure, _ = run_child("os._exit(75)")
     assert "goes on from its checkpoint" in failure
 

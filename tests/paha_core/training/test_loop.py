@@ -31,9 +31,9 @@ def assert_same(one, other):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def start(folder, pause):
+def start(folder, pause, hidden=8):
     script = Path(__file__).parent / "tiny.py"
-    return subprocess.Popen([sys.executable, str(script), str(folder), str(pause)])
+    return subprocess.Popen([sys.executable, *map(str, (script, folder, pause, hidden))])
 
 
 def wait_for_checkpoint(folder, after=0):
@@ -62,6 +62,28 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
     assert min(task.losses) >= reached > 0  # it went on, not from zero
     assert_same(weights(tmp_path / "whole"), weights(killed))
     assert journal(tmp_path / "whole") == journal(killed)
+
+
+def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
+    hidden = 400_000  # some 60 MB a checkpoint
+    assert fit(TinyTask(hidden=hidden), config(), run(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    process = start(killed, 0, hidden)
+    half_written = killed / "checkpoints/tiny/steps"
+    deadline = time.monotonic() + 60
+    while not (found := list(half_written.glob("00000010.*"))):  # the second: one is whole
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert found[0].exists()
+    assert not (half_written / "00000010").exists()
+    task = TinyTask(hidden=hidden)
+    assert fit(task, config(), run(killed))
+    assert min(task.losses) == 5  # from the checkpoint before
+    assert_same(weights(tmp_path / "whole"), weights(killed))
+    assert not list(killed.glob("checkpoints/tiny/steps/*"))
 
 
 def test_sigterm_saves_and_says_so(tmp_path):

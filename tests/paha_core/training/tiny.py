@@ -14,11 +14,12 @@ from paha_core.training.loop import Run, fit, step_generator
 
 
 class TinyTask:
-    """A small network learns a linear map; `pause` seconds a step leave time to kill it."""
+    """A small network learns a linear map; `pause` seconds a step, or a `hidden` layer that takes a
+    while to write, leave time to kill it."""
 
-    def __init__(self, pause=0.0, bad_step=None):
+    def __init__(self, pause=0.0, bad_step=None, hidden=8):
         torch.manual_seed(0)
-        self.model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        self.model = nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, 3))
         self.pause, self.bad_step, self.losses = pause, bad_step, {}
 
     def loss(self, model, step):
@@ -59,4 +60,5 @@ def run(folder, fingerprint="a"):
 
 
 if __name__ == "__main__":
-    fit(TinyTask(pause=float(sys.argv[2])), config(), run(Path(sys.argv[1])))
+    task = TinyTask(pause=float(sys.argv[2]), hidden=int(sys.argv[3]))
+    fit(task, config(), run(Path(sys.argv[1])))

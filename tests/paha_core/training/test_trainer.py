@@ -1,0 +1,137 @@
+"""What the trainer's settings do, and what a run leaves to look at."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from paha_core.config import TrainerConfig, load_preset
+from paha_core.inference.untrained import untrained_pipeline
+from paha_core.shards.windows import Batch
+from paha_core.training.loop import TrainingError, fit
+from paha_core.training.ranks import ALONE
+from paha_core.training.strips import Strips
+
+sys.path.insert(0, str(Path(__file__).parent))
+import small_univdm
+from tiny import TinyTask, config, run
+
+
+class Remembering(TinyTask):
+    """Keeps the type of what the network gave."""
+
+    def loss(self, model, step):
+        self.seen = model(torch.ones(1, 6)).dtype
+        return super().loss(model, step)
+
+
+def with_trainer(folder, **changes):
+    made = run(folder)
+    made.trainer = TrainerConfig(**changes)
+    return made
+
+
+def test_bf16_computes_in_bfloat16_and_keeps_weights_and_moments_in_float32(tmp_path):
+    task = Remembering()
+    fit(task, config(), with_trainer(tmp_path, precision="bf16", keep_every=40))
+    assert task.seen == torch.bfloat16
+    assert task.losses[39] < 0.5 * task.losses[0]
+    saved = tmp_path / "checkpoints/tiny/steps/00000040"
+    for name in ("model", "optimizer", "average"):
+        values = load_file(saved / f"{name}.safetensors").values()
+        assert all(value.dtype == torch.float32 for value in values)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_trains_to_the_same_weights_under_the_same_names(tmp_path):
+    fit(TinyTask(), config(steps=6), run(tmp_path / "eager"))
+    fit(TinyTask(), config(steps=6), with_trainer(tmp_path / "compiled", compile=True))
+    eager, compiled = (
+        load_file(tmp_path / name / "checkpoints/tiny/final/model.safetensors")
+        for name in ("eager", "compiled")
+    )
+    assert eager.keys() == compiled.keys()
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_checkpoints_are_kept_for_good_at_multiples(tmp_path):
+    fit(TinyTask(), config(), with_trainer(tmp_path, keep_every=15))
+    kept = sorted(p.name for p in (tmp_path / "checkpoints/tiny/steps").iterdir())
+    assert kept == ["00000015", "00000030"]
+
+
+def test_the_log_and_tensorboard_tell_every_figure(tmp_path):
+    task = small_univdm.task(4, ALONE)
+    fit(task, small_univdm.config(4), small_univdm.run(tmp_path))
+    lines = (tmp_path / "checkpoints/small/log.jsonl").read_text().splitlines()
+    steps = [line for line in map(json.loads, lines) if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 13))
+    wanted = {"loss", "loss_par", "loss_plain", "loss_face", "loss_hands", "loss_body"}
+    wanted |= {"loss_background", "gradient_norm", "learning_rate", "data_wait_seconds"}
+    wanted |= {"samples_per_second", "memory_gib"}
+    assert all(wanted <= line.keys() for line in steps)
+    assert steps[-1]["loss"] == pytest.approx(steps[-1]["loss_par"], rel=1e-4)
+    assert all(0 < line["memory_gib"] < 24 and line["samples_per_second"] > 0 for line in steps)
+    board = EventAccumulator(str(tmp_path / "checkpoints/small/tensorboard")).Reload()
+    told = [event.value for event in board.Scalars("loss")]
+    assert told == pytest.approx([line["loss"] for line in steps], rel=1e-5)
+
+
+class Waiting(TinyTask):
+    """Its data take long at every third step."""
+
+    def loss(self, model, step):
+        loss, _ = super().loss(model, step)
+        return loss, {"data_wait_seconds": 3.0 * (step % 3 == 0)}
+
+
+def test_the_wait_for_data_is_the_mean_since_the_line_before(tmp_path):
+    made = run(tmp_path)
+    made.log_every = 6
+    fit(Waiting(), config(steps=12), made)
+    lines = (tmp_path / "checkpoints/tiny/log.jsonl").read_text().splitlines()
+    waits = [x["data_wait_seconds"] for x in map(json.loads, lines) if "loss" in x]
+    assert waits == [1.0, 1.0]
+
+
+class Greedy(TinyTask):
+    """Asks for more memory than there is anywhere."""
+
+    def loss(self, model, step):
+        torch.empty(1 << 55, dtype=torch.uint8)
+        return super().loss(model, step)
+
+
+def test_out_of_memory_names_what_to_turn_down(tmp_path):
+    with pytest.raises(TrainingError, match="out of memory at step 0") as told:
+        fit(Greedy(), config(), run(tmp_path))
+    knobs = ("trainer.precision bf16", "gradient_checkpointing", "train.accumulate", "paha plan")
+    assert all(knob in str(told.value) for knob in knobs)
+
+
+def test_strips_show_each_window_over_what_the_network_makes_of_it(tmp_path):
+    preset = load_preset("smoke")
+    preset = preset.model_copy(update={"trainer": TrainerConfig(strips=2)})
+    pipeline = untrained_pipeline(preset)
+    size, cells, frames = preset.codec.size, preset.codec.latent_size, 5
+    windows = torch.randn(3, pipeline.codec.channels, frames, cells, cells)
+    still = torch.zeros(3, frames, cells, cells)
+    audio, margin = pipeline.audio, preset.audio.margin
+    heard = torch.randn(3, frames, 2 * margin + 1, audio.layers, audio.width)
+    embedding = torch.randn(3, pipeline.reference.width)
+    keys = ["a", "b", "c"]
+    first = windows[:, :, 0]
+    batch = Batch(windows, still, still, heard, first, embedding, first, still[:, 0], heard, keys)
+    Strips(run(tmp_path), preset, pipeline.codec, batch)(7, pipeline.univdm)
+    picture = np.asarray(Image.open(tmp_path / "checkpoints/tiny/strips/00000007.png"))
+    assert picture.shape == (2 * 2 * size, frames * size, 3)
+    real = pipeline.codec.decode(windows[0].transpose(0, 1))
+    assert np.array_equal(picture[:size], np.concatenate(list(real), axis=1))
