@@ -58,6 +58,8 @@ def result(report: StepReport, workspace: Workspace) -> dg.MaterializeResult:
     for title, rel in report.pictures.items():
         png = base64.b64encode(workspace.store.read_bytes(rel)).decode()
         metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{png})")
+    for title, rel in report.pages.items():
+        metadata[title] = dg.MetadataValue.md(workspace.store.read_bytes(rel).decode())
     version = dg.DataVersion(report.data_version) if report.data_version else None
     return dg.MaterializeResult(metadata=metadata, data_version=version)
 

@@ -33,6 +33,7 @@ class StepReport:
     figures: dict[str, float | str] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)  # what -> URI
     pictures: dict[str, str] = field(default_factory=dict)  # title -> PNG, relative to the store
+    pages: dict[str, str] = field(default_factory=dict)  # title -> markdown, likewise
     data_version: str = ""  # changes when, and only when, what the step made changes
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def merged(reports: list[StepReport]) -> StepReport:
         figures={key: value for r in reports for key, value in r.figures.items()},
         artifacts={key: value for r in reports for key, value in r.artifacts.items()},
         pictures={key: value for r in reports for key, value in r.pictures.items()},
+        pages={key: value for r in reports for key, value in r.pages.items()},
         data_version=sha256_json([r.data_version for r in reports]),
     )
 
@@ -114,6 +116,10 @@ def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> Ste
         figures |= {f"other moment, {k}": verdict["moment"][k] for k in ("share", "low", "high")}
         figures["audio swap, passed"] = str(verdict["passed"])
     curve = pictures.curve(store, run.name, fresh=done)
+    strips = sorted(store.glob(f"{run.folder}/strips/*.png"))
+    shown = {"Loss": curve} if curve else {}
+    if strips:
+        shown["Held-out clips, and what the network makes of them"] = strips[-1]
     return StepReport(
         run.name,
         kept=1,
@@ -121,7 +127,7 @@ def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> Ste
         reused=int(not done),
         figures=figures,
         artifacts={"weights": store.uri(run.final), "log": store.uri(f"{run.folder}/log.jsonl")},
-        pictures={"Loss": curve} if curve else {},
+        pictures=shown,
         data_version=run.fingerprint,
     )
 

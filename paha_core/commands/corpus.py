@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from paha_core.commands.shared import one_sentence
+from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 
-corpus = typer.Typer(no_args_is_help=True, help="Make footage.")
+corpus = typer.Typer(no_args_is_help=True, help="Make footage; describe and publish clips.")
 
 
 @corpus.command()
@@ -46,3 +46,64 @@ def studio(
         )
         new = sum(p.rendered for p in made.programmes)
         typer.echo(f"{len(made.programmes)} programmes in {out}, {new} of them new")
+
+
+DatasetArgument = Annotated[Literal["pats", "cnas"], typer.Argument(help="Which corpus.")]
+
+
+@corpus.command("card")
+def print_card(
+    dataset: DatasetArgument, preset: PresetOption = "demo", store: StoreOption = ""
+) -> None:
+    """The data set card: clips, speakers, what was left out and why, the scores' histograms.
+
+    Example:
+
+        paha corpus card cnas --preset demo
+    """
+    with one_sentence():
+        from paha_core.corpora.card import write_card
+        from paha_core.steps import Workspace
+
+        workspace = Workspace(preset, store)
+        rel = write_card(workspace.store, workspace.preset.corpora, dataset)
+        typer.echo(workspace.store.read_bytes(rel).decode())
+
+
+@corpus.command()
+def export(
+    dataset: DatasetArgument,
+    out: Annotated[str, typer.Option(help="Folder or URL to fill.")],
+    format: Annotated[
+        Literal["webdataset", "hf"],
+        typer.Option(help="webdataset: tar shards; hf: a folder for `datasets.load_dataset`."),
+    ] = "webdataset",
+    preset: PresetOption = "demo",
+    store: StoreOption = "",
+) -> None:
+    """The kept clips for others: video, wav and what is known of each, with the data set card.
+
+    Examples:
+
+        paha corpus export cnas --out release --preset demo
+
+        paha corpus export cnas --out release_hf --format hf --preset demo
+    """
+    with one_sentence():
+        from paha_core.corpora.export import export_corpus
+        from paha_core.progress import Progress
+        from paha_core.steps import Workspace
+        from paha_core.store import Store
+
+        workspace = Workspace(preset, store)
+        target = Store(out)
+        with Progress(0, "files", unit="file") as progress:
+            clips, written = export_corpus(
+                workspace.store,
+                workspace.preset.corpora,
+                dataset,
+                target,
+                format,
+                progress.reach,
+            )
+        typer.echo(f"{clips} clips in {target.url}, {written} files written now")

@@ -95,6 +95,7 @@ def pats(
             store, config, csv, videos, workers=_cores(workers), retry_rejected=retry_rejected
         )
         _show(store, "pats", result)
+        _card(store, config, "pats")
         typer.echo(f"summary: {store.uri(SUMMARY)}")
         if config.pats and config.pats.split_file:
             typer.echo(f"wanted ids: {store.uri(SPLIT_IDS)}")
@@ -103,7 +104,7 @@ def pats(
 @ingest.command()
 def cnas(
     programmes: Annotated[
-        Path, typer.Option(help="Folder with one folder a speaker, its videos within.")
+        str, typer.Option(help="Folder or URL with one folder a speaker, its videos within.")
     ],
     out: OutOption,
     size: SizeOption = None,
@@ -124,13 +125,14 @@ def cnas(
         from paha_core.corpora.cnas import ingest_cnas
         from paha_core.store import Store
 
-        given = {"programmes": str(programmes)}
+        given = {"programmes": programmes}
         config = _corpora(preset, size, cnas=(CnasConfig(), given))
         store = Store(out)
         result = ingest_cnas(
             store, config, programmes, workers=_cores(workers), retry_rejected=retry_rejected
         )
         _show(store, "cnas", result)
+        _card(store, config, "cnas")
 
 
 @ingest.command()
@@ -236,6 +238,12 @@ def _show(store: Store, dataset: str, result: StageResult) -> None:
         print_table(f"{dataset}: summary", ("what", "count"), counts)
     typer.echo(f"{result.computed} computed, {result.reused} reused")
     typer.echo(f"manifest: {store.uri(f'manifests/clips/{dataset}')}")
+
+
+def _card(store: Store, corpora: CorporaConfig, dataset: str) -> None:
+    from paha_core.corpora.card import write_card
+
+    typer.echo(f"data set card: {store.uri(write_card(store, corpora, dataset))}")
 
 
 def _speaker(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -53,6 +53,10 @@ class PatsConfig(Section):
     min_face_share: float = Field(
         0.5, ge=0, le=1, description="share of probed frames with a whole face"
     )
+    language: str = Field("en", description="of the speech, for the data set card")
+    licence: str = Field(
+        "unknown: the videos belong to their makers", description="for the data set card"
+    )
 
 
 class CnasConfig(Section):
@@ -86,11 +90,18 @@ class CnasConfig(Section):
     min_hand_share: float | None = Field(
         0.5, ge=0, le=1, description="share of probed frames with a hand"
     )
+    max_jitter: float | None = Field(
+        0.02, gt=0, description="how far the face's points jump, in widths of the face"
+    )
     min_speech_share: float | None = Field(
         0.5, ge=0, le=1, description="share of the time that holds speech (Silero VAD)"
     )
     min_dnsmos: float | None = Field(
         2.0, ge=1, le=5, description="overall quality of the speech (DNSMOS P.835 OVRL)"
+    )
+    language: str = Field("zh", description="of the speech, for the data set card")
+    licence: str = Field(
+        "unknown: the programmes belong to their makers", description="for the data set card"
     )
 
 

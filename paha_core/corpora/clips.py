@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.filters import PROBES, Filter, Look, apply
+from paha_core.corpora.regions import Crop, anchors_at, around
 from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
 from paha_core.media.audio import write_wav
@@ -50,18 +51,10 @@ CLIP_SCHEMA = pa.schema(
         ("audio_rate", pa.int32()),  # Hz, the source's own
         ("audio_seconds", pa.float64()),
         ("source_fps", pa.float64()),
+        ("crop", pa.string()),  # json: left, top, side in pixels of the source
         ("scores", pa.string()),  # json: filter -> score
     ]
 )
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A square of the source, in pixels of the picture as displayed."""
-
-    left: int
-    top: int
-    side: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +71,7 @@ class Span:
     frames: int  # at 25 fps
     crop: Crop
     interval_seconds: float | None = None  # where it differs from the clip's
+    follows_face: bool = False  # `crop` is moved to where the face is in this span
 
     @property
     def clip_id(self) -> str:
@@ -101,7 +95,8 @@ class ClipTask:
 def clip_job(store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter]) -> Job:
     """The job that cuts `span`; done again when source, span, settings or code change."""
     settings = {
-        "span": [span.start, span.frames, asdict(span.crop), span.split],
+        "span": [span.start, span.frames, asdict(span.crop), span.split]
+        + ["follows face"] * span.follows_face,
         "clip": [config.size, config.crf],
         "filters": {f.name: asdict(f) for f in filters},  # type: ignore[call-overload]
     }
@@ -134,7 +129,8 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
     try:
         with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
             with local_file(span.source.path, task.config.cache_bytes) as source:
-                _cut(source, span, task.config, video, audio)
+                crop = _crop(source, span)
+                _cut(source, span, crop, task.config, video, audio)
             look = _look(span, video, audio)
             scores, reason = apply(task.filters, look)
             if reason:
@@ -155,8 +151,16 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
         "audio_sha256": audio_sha256,
         "audio_rate": span.source.audio_rate,
         "audio_seconds": len(look.wave) / span.source.audio_rate,
+        "crop": json.dumps([crop.left, crop.top, crop.side]),
         "scores": json.dumps(scores, sort_keys=True),
     }
+
+
+def _crop(path: Path, span: Span) -> Crop:
+    if not span.follows_face:
+        return span.crop
+    faces = anchors_at(path, span.start, span.seconds)
+    return around(faces, span.crop, span.source.width, span.source.height)
 
 
 def _columns(span: Span) -> dict[str, Any]:
@@ -173,7 +177,7 @@ def _columns(span: Span) -> dict[str, Any]:
     }
 
 
-def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
+def _cut(path: Path, span: Span, crop: Crop, config: ClipConfig, video: Path, audio: Path) -> None:
     """Decode the span once, write the picture to `video` and the sound to `audio`."""
     end = span.start + span.seconds
     if end > span.source.seconds + 1 / FPS:
@@ -185,7 +189,7 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
         t=f"{lead + span.seconds + 1:.6f}",
         threads=1,
     )
-    picture = _picture(source.video, span, config.size, lead)
+    picture = _picture(source.video, span, crop, config.size, lead)
     sound = _sound(source["a:0"], span, lead)
     outputs = ffmpeg.merge_outputs(
         ffmpeg.output(
@@ -208,14 +212,13 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
     run(outputs, timeout=config.timeout_seconds)
 
 
-def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
+def _picture(stream: Any, span: Span, crop: Crop, size: int, lead: float) -> Any:
     # The grid of 25 fps starts at the span's own start, whatever the source's frames are.
     stream = stream.filter("setpts", f"PTS-{lead:.6f}/TB")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
     if not span.source.square_pixels:
         stream = stream.filter("scale", span.source.width, span.source.height).filter("setsar", 1)
-    crop = span.crop
     stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)
     if crop.side != size:
         stream = stream.filter("scale", size, size, flags="area" if size < crop.side else "bicubic")
@@ -245,7 +248,11 @@ def _look(span: Span, video: Path, audio: Path) -> Look:
         raise Rejection(f"the source holds {len(thumbnails)} of the clip's {span.frames} frames")
     wave = _exact_audio(span, audio)
     return Look(
-        probes, np.asarray(thumbnails, dtype=np.uint8), wave.mean(axis=1), span.source.audio_rate
+        probes,
+        np.asarray(thumbnails, dtype=np.uint8),
+        wave.mean(axis=1),
+        span.source.audio_rate,
+        lambda: iter_frames(video),
     )
 
 

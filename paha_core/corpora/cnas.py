@@ -19,7 +19,6 @@ from paha_core.corpora.clips import (
     CLIP_SCHEMA,
     FPS,
     STAGE,
-    Crop,
     Span,
     clip_job,
     cut_clip,
@@ -33,12 +32,15 @@ from paha_core.corpora.filters import (
     OnePerson,
     OneScene,
     SpeechShare,
+    Steady,
     Unclipped,
     WholeBody,
     WholeFace,
     find_faces,
 )
 from paha_core.corpora.names import slug, unique
+from paha_core.corpora.regions import centre_crop
+from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
 from paha_core.corpora.sources import Source, SourceTask, look_at_source, look_at_sources
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import iter_frames
@@ -53,7 +55,7 @@ LOOKS = 8  # moments of a programme that are searched for a face before anything
 class Programme:
     """One raw file and its names in ids."""
 
-    path: Path
+    path: SourceFile
     speaker: str
     name: str
 
@@ -61,19 +63,19 @@ class Programme:
 def ingest_cnas(
     store: Store,
     config: CorporaConfig,
-    programmes: Path,
+    programmes: str | Path,
     *,
     workers: int = 1,
     retry_rejected: bool = False,
 ) -> StageResult:
-    """Bring the clips of CNAS in `store` up to date with the folder `programmes`.
+    """Bring the clips of CNAS in `store` up to date with the folder or fsspec URL `programmes`.
 
     Raises `FileNotFoundError` when the folder doesn't exist.
     """
     settings = config.cnas
     if settings is None:
         raise ValueError("the corpora have no section `cnas`")
-    listed = list_programmes(Path(programmes))
+    listed = list_programmes(programmes)
     sources = look_at_sources(
         store,
         DATASET,
@@ -120,19 +122,19 @@ def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
         (OnePerson, settings.max_crowd_share),
         (WholeBody, settings.min_body_share),
         (HandsSeen, settings.min_hand_share),
+        (Steady, settings.max_jitter),
         (SpeechShare, settings.min_speech_share),
         (CleanSpeech, settings.min_dnsmos),
     ]
     return tuple(make(threshold) for make, threshold in choices if threshold is not None)
 
 
-def list_programmes(folder: Path) -> list[Programme]:
-    """Every visible file below the speakers' folders, in order of its path."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder of programmes at {folder}")
-    paths = sorted(p for p in folder.glob("*/*") if p.is_file() and not p.name.startswith("."))
-    names = unique(f"{slug(p.parent.name)}/{slug(p.stem)}" for p in paths)
-    return [Programme(p, *name.split("/")) for p, name in zip(paths, names, strict=True)]
+def list_programmes(folder: str | Path) -> list[Programme]:
+    """Every visible file in the speakers' folders, in order of its path."""
+    parts = {file: relative_parts(file, folder) for file in list_sources(folder)}
+    files = [file for file, names in parts.items() if len(names) == 2]
+    names = unique(f"{slug(parts[f][0])}/{slug(f.stem)}" for f in files)
+    return [Programme(f, *name.split("/")) for f, name in zip(files, names, strict=True)]
 
 
 def choose_test(programmes: Iterable[tuple[str, str]], share: float) -> set[tuple[str, str]]:
@@ -156,7 +158,7 @@ def programme_spans(
 ) -> list[Span]:
     """Consecutive spans of exactly `clip_frames` frames; a shorter rest is left out."""
     count = int(source.seconds * FPS + 0.5) // settings.clip_frames
-    crop = anchor_crop(source.width, source.height, settings.region)
+    crop = centre_crop(source.width, source.height, settings.region)
     return [
         Span(
             dataset=DATASET,
@@ -168,21 +170,10 @@ def programme_spans(
             start=n * settings.clip_frames / FPS,
             frames=settings.clip_frames,
             crop=crop,
+            follows_face=True,
         )
         for n in range(count)
     ]
-
-
-def anchor_crop(width: int, height: int, region: tuple[int, int]) -> Crop:
-    """The centre square of the region: the picture's full height, cut at the sides to its shape.
-
-    A picture that is narrower than the region is taken whole, and its centre square with it.
-    """
-    region_height, region_width = region
-    side = min(width, height, round(min(region) * height / region_height))
-    if width / region_width < height / region_height:
-        side = min(width, height)
-    return Crop(left=(width - side) // 2, top=(height - side) // 2, side=side)
 
 
 def look_at_programme(task: SourceTask) -> dict[str, Any]:
@@ -192,11 +183,12 @@ def look_at_programme(task: SourceTask) -> dict[str, Any]:
     if row["seconds"] + 0.5 / FPS < needed:
         raise Rejection(f"too short: {row['seconds']:.2f} s, one clip takes {needed:.2f} s")
     try:
-        for n in range(LOOKS):
-            moment = row["seconds"] * (n + 0.5) / LOOKS
-            frame = next(iter_frames(task.path, start=moment), None)
-            if frame is not None and find_faces(frame):
-                return row
+        with local_file(task.file, task.limits.cache_bytes) as path:
+            for n in range(LOOKS):
+                moment = row["seconds"] * (n + 0.5) / LOOKS
+                frame = next(iter_frames(path, start=moment), None)
+                if frame is not None and find_faces(frame):
+                    return row
     except MediaError as error:
         raise Rejection(f"source: {error}") from None
     raise Rejection(f"no face at any of {LOOKS} moments")

@@ -20,7 +20,6 @@ from paha_core.corpora.clips import (
     CLIP_SCHEMA,
     FPS,
     STAGE,
-    Crop,
     Span,
     clip_job,
     cut_clip,
@@ -37,6 +36,7 @@ from paha_core.corpora.intervals import (
     split_intervals,
 )
 from paha_core.corpora.names import slug, unique
+from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, look_at_sources
 from paha_core.stages import KEPT, REJECTED, Job, Rejection, StageResult, run_stage
@@ -102,10 +102,7 @@ def ingest_pats(
         store, DATASET, speakers, config.clip, workers=workers, retry_rejected=retry_rejected
     )
 
-    filters: tuple[Filter, ...] = (
-        Audible(),
-        WholeFace(min_share=settings.min_face_share),
-    )
+    filters = interval_filters(settings)
     jobs: list[Job] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)
     seen: set[tuple[Any, ...]] = set()
@@ -139,6 +136,11 @@ def ingest_pats(
     store.write_json(SUMMARY, figures)
     table = pa.Table.from_pylist(ordered, schema=result.table.schema)
     return replace(result, table=table, figures=figures)
+
+
+def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:
+    """What an interval must be: PATS's own choice is trusted for the rest."""
+    return (Audible(), WholeFace(min_share=settings.min_face_share))
 
 
 def _checked(interval: Interval, settings: PatsConfig) -> Interval:

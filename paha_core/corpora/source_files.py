@@ -71,6 +71,15 @@ def list_sources(folder: str | Path) -> list[SourceFile]:
     ]
 
 
+def relative_parts(file: SourceFile, folder: str | Path) -> tuple[str, ...]:
+    """The names of the folders below `folder` that lead to a file of it, and the file's."""
+    if isinstance(file, Path):
+        return file.relative_to(str(folder).removeprefix("file://")).parts
+    fs, root = fsspec.core.url_to_fs(str(folder))
+    _, path = fsspec.core.url_to_fs(file.url)
+    return PurePosixPath(path[len(root.rstrip(fs.sep)) + 1 :]).parts
+
+
 def _visible(parts: tuple[str, ...]) -> bool:
     return not any(part.startswith(".") for part in parts)
 

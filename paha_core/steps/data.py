@@ -67,8 +67,10 @@ def render_programmes(store: Store, preset: Preset) -> StepReport:
 def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
     from paha_core import pictures
+    from paha_core.corpora.card import write_card
     from paha_core.corpora.cnas import ingest_cnas
     from paha_core.corpora.pats import ingest_pats
+    from paha_core.corpora.source_files import is_remote
 
     corpora, workers = preset.corpora, workers_of(preset)
     sources = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
@@ -78,13 +80,16 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
         require_path(csv, "programmes")
         result = ingest_pats(store, corpora, csv, videos, workers=workers)
     elif dataset == "cnas" and corpora.cnas is not None:
-        programmes = Path(corpora.cnas.programmes or sources / "cnas")
-        require_path(programmes, "programmes")
+        programmes = corpora.cnas.programmes or str(sources / "cnas")
+        if not is_remote(programmes):
+            require_path(Path(programmes), "programmes")
         result = ingest_cnas(store, corpora, programmes, workers=workers)
     else:
         return not_in_preset("clips", dataset)
     strip = pictures.clips(store, dataset, fresh=result.computed > 0)
-    return report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
+    report = report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
+    report.pages[f"Data set card, {dataset}"] = write_card(store, corpora, dataset)
+    return report
 
 
 def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:

@@ -8,6 +8,7 @@ from paha_core.corpora.filters.body import HandsSeen, WholeBody
 from paha_core.corpora.filters.look import PROBES, Failed, Filter, Look, apply
 from paha_core.corpora.filters.picture import OnePerson, OneScene, WholeFace, find_faces
 from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
+from paha_core.corpora.filters.steady import Steady
 
 __all__ = [
     "PROBES",
@@ -20,6 +21,7 @@ __all__ = [
     "OnePerson",
     "OneScene",
     "SpeechShare",
+    "Steady",
     "Unclipped",
     "WholeBody",
     "WholeFace",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Protocol
@@ -34,6 +34,7 @@ class Look:
     thumbnails: NDArray[np.uint8]  # [T, 32, 32] grey, every frame
     wave: NDArray[np.float32]  # mono [N]
     rate: int = SPEECH_RATE  # Hz
+    frames: Callable[[], Iterable[Frames]] = tuple  # every frame, for filters that are worth it
 
     @cached_property
     def faces(self) -> list[list[tuple[float, float, float, float]]]:
@@ -41,6 +42,15 @@ class Look:
         from paha_core.corpora.filters.picture import find_faces
 
         return [find_faces(probe) for probe in self.probes]
+
+    @cached_property
+    def face_track(self) -> NDArray[np.float64]:
+        """The largest face of every frame [T, 8, 2], as fractions: its box's corners, eyes, nose,
+        mouth, ears; not a number where there is none."""
+        from paha_core.corpora.filters.picture import NO_FACE, find_face_points
+
+        found = [find_face_points(frame) for frame in self.frames()]
+        return np.array(found) if found else NO_FACE[None]
 
     @cached_property
     def bodies(self) -> list[NDArray[np.float32] | None]:

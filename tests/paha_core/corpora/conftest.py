@@ -30,12 +30,20 @@ def store(tmp_path) -> Store:
     return Store(str(tmp_path / "store"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> CorporaConfig:
+    """Without the slow filters."""
+    slow = ("min_body_share", "min_hand_share", "min_dnsmos", "max_jitter")
     return CorporaConfig(
         clip=ClipConfig(size=128),
         pats=PatsConfig(csv="-", videos="-", min_seconds=1.0),
-        cnas=CnasConfig(programmes="-", clip_frames=50, region=(128, 224), test_share=0.25),
+        cnas=CnasConfig(
+            programmes="-",
+            clip_frames=50,
+            region=(128, 224),
+            test_share=0.25,
+            **dict.fromkeys(slow),
+        ),
     )
 
 

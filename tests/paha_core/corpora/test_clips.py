@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from paha_core.config import ClipConfig
-from paha_core.corpora.clips import FPS, ClipTask, Crop, Span, cut_clip
+from paha_core.corpora.clips import FPS, ClipTask, Span, cut_clip
 from paha_core.corpora.filters import Audible, Look, OneScene, WholeFace
 from paha_core.corpora.names import require_plain_name, slug, unique
+from paha_core.corpora.regions import Crop
 from paha_core.corpora.sources import Source, SourceTask, look_at_source
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import probe, read_frames, write_video

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from paha_core.corpora.clips import Crop
-from paha_core.corpora.cnas import anchor_crop, choose_test, ingest_cnas
+from paha_core.corpora.cnas import choose_test, ingest_cnas, list_programmes
+from paha_core.corpora.regions import Crop, around, centre_crop
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import probe
+from paha_core.store import Store
 
 
 @pytest.fixture
@@ -86,8 +89,45 @@ def test_held_out_programmes():
     assert choose_test(names, 0) == set()
 
 
+def test_programmes_from_a_url_give_the_clips_of_a_folder(tmp_path, config, programmes):
+    local = ingest_cnas(Store(str(tmp_path / "a")), config, programmes, workers=0)
+    url = f"memory://{tmp_path.name}/programmes"
+    fsspec.filesystem("memory").put(f"{programmes}/", f"{url}/", recursive=True)
+    remote = ingest_cnas(Store(str(tmp_path / "b")), config, url, workers=0)
+    named = ("clip_id", "status", "split", "sha256", "audio_sha256", "crop")
+    assert local.table.select(named).equals(remote.table.select(named))
+    assert local.kept > 0
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        list_programmes(f"memory://{tmp_path.name}/none")
+
+
+def test_the_region_follows_an_anchor_who_sits_aside(store, config, tmp_path, studio):
+    lin = studio / "cnas/lin/lin_000.mp4"
+    aside = tmp_path / "aside/lin/lin_000.mp4"
+    aside.parent.mkdir(parents=True)
+    picture = "scale=228:128,pad=456:128:228:0:gray"  # the whole picture in the right half
+    run(["-i", file_url(lin), "-vf", picture, "-c:a", "copy", file_url(aside)])
+    rows = ingest_cnas(store, config, tmp_path / "aside", workers=0).table.to_pylist()
+    kept = [row for row in rows if row["status"] == "kept"]
+    assert kept
+    for row in kept:
+        left, top, side = json.loads(row["crop"])
+        assert (top, side) == (0, 128)
+        assert abs(left + side / 2 - 342) < 20  # the middle of the right half
+
+
+def test_a_region_moves_no_further_than_the_picture():
+    crop, wide = Crop(420, 0, 1080), (1920, 1080)
+    assert around([], crop, *wide) == crop
+    assert around([(0.47, 0.2, 0.57, 0.4)], crop, *wide) == crop  # near enough to the middle
+    assert around([(0.9, 0.2, 1.0, 0.4)], crop, *wide) == Crop(840, 0, 1080)
+    assert around([(0.2, 0.2, 0.3, 0.4)] * 2 + [(0.8, 0.2, 0.9, 0.4)], crop, *wide).left == 0
+    tall = Crop(0, 420, 1080)
+    assert around([(0.4, 0.1, 0.6, 0.2)], tall, 1080, 1920) == Crop(0, 0, 1080)
+
+
 def test_regions():
-    assert anchor_crop(1920, 1080, (512, 896)) == Crop(420, 0, 1080)
-    assert anchor_crop(1080, 1920, (512, 896)) == Crop(0, 420, 1080)
-    assert anchor_crop(700, 700, (512, 896)) == Crop(0, 0, 700)
-    assert anchor_crop(1920, 1080, (896, 512)).side == round(512 * 1080 / 896)
+    assert centre_crop(1920, 1080, (512, 896)) == Crop(420, 0, 1080)
+    assert centre_crop(1080, 1920, (512, 896)) == Crop(0, 420, 1080)
+    assert centre_crop(700, 700, (512, 896)) == Crop(0, 0, 700)
+    assert centre_crop(1920, 1080, (896, 512)).side == round(512 * 1080 / 896)

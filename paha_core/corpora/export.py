@@ -1,0 +1,145 @@
+"""Clips as others read them: WebDataset shards, or a folder that Hugging Face's `datasets` loads.
+
+Only kept clips leave, under their ids. The same clips give the same bytes; a second run writes only
+what is missing or changed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from paha_core.config import CorporaConfig
+from paha_core.corpora.card import card
+from paha_core.stages import KEPT, clip_key, read_manifest
+from paha_core.store import Store, sha256_json
+
+Format = Literal["webdataset", "hf"]
+CLIPS_PER_SHARD = 64
+TOLD = [
+    "clip_id",
+    "dataset",
+    "speaker",
+    "split",
+    "programme",
+    "interval",
+    "source",
+    "start",
+    "end",
+    "frames",
+    "fps",
+    "size",
+    "audio_rate",
+    "sha256",
+    "audio_sha256",
+]
+INDEX = "export.json"  # file -> hash of what it was made from
+
+
+def export_corpus(
+    store: Store,
+    corpora: CorporaConfig,
+    dataset: str,
+    out: Store,
+    format: Format,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, int]:
+    """Write the kept clips of `dataset` to `out`; returns how many clips, and files written now.
+
+    Raises `ValueError` when there are none.
+    """
+    rows = read_manifest(store, "clips", dataset)
+    kept = sorted((r for r in rows if r["status"] == KEPT), key=lambda row: str(row["clip_id"]))
+    if not kept:
+        raise ValueError(f"{store.url} has no clips of {dataset}: run `clips` or `paha ingest`")
+    index = out.read_json(INDEX) if out.exists(INDEX) else {}
+    files = _shards(kept) if format == "webdataset" else _folder(kept)
+    written = 0
+    for n, (rel, content) in enumerate(files.items()):
+        stamp = sha256_json([[row["sha256"], row["audio_sha256"], _told(row)] for row in content])
+        if index.get(rel) != stamp or not out.exists(rel):
+            _write(store, out, rel, content)
+            index[rel] = stamp
+            out.write_json(INDEX, index)
+            written += 1
+        progress(n + 1, len(files))
+    for rel in index.keys() - files.keys():
+        out.remove(rel)
+    out.write_json(INDEX, {rel: index[rel] for rel in files})
+    out.write_bytes("README.md", _readme(card(rows, corpora, dataset), kept, format).encode())
+    return len(kept), written
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in TOLD}
+
+
+def _shards(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """`<split>-<number>.tar` -> its clips."""
+    files = {}
+    for split in ("train", "test"):
+        own = [row for row in kept if row["split"] == split]
+        for n in range(0, len(own), CLIPS_PER_SHARD):
+            files[f"{split}-{n // CLIPS_PER_SHARD:06d}.tar"] = own[n : n + CLIPS_PER_SHARD]
+    return files
+
+
+def _folder(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Videos beside a `metadata.jsonl` that names them, and the sound in a folder of its own."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for row in kept:
+        key = clip_key(row["clip_id"])
+        files[f"data/{row['split']}/{key}.mp4"] = [row]
+        files[f"audio/{row['split']}/{key}.wav"] = [row]
+    for split in sorted({row["split"] for row in kept}):
+        files[f"data/{split}/metadata.jsonl"] = [row for row in kept if row["split"] == split]
+    return files
+
+
+def _write(store: Store, out: Store, rel: str, content: Sequence[dict[str, Any]]) -> None:
+    with out.writing(rel) as target:
+        if rel.endswith(".tar"):
+            _write_shard(store, target, content)
+        elif rel.endswith(".jsonl"):
+            lines = (json.dumps(_listed(row), ensure_ascii=False) for row in content)
+            target.write_text("".join(line + "\n" for line in lines))
+        else:
+            column = "path" if rel.endswith(".mp4") else "audio_path"
+            target.write_bytes(store.read_bytes(content[0][column]))
+
+
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    key = clip_key(row["clip_id"])
+    sound = f"audio/{row['split']}/{key}.wav"
+    return {"file_name": f"{key}.mp4", "audio": sound} | _told(row)
+
+
+def _write_shard(store: Store, target: Path, content: Sequence[dict[str, Any]]) -> None:
+    """Members as WebDataset groups them: one stem a clip. Times and owners are zero."""
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in content:
+            key = clip_key(row["clip_id"])
+            told = json.dumps(_told(row), ensure_ascii=False, sort_keys=True).encode()
+            members = {
+                "mp4": store.read_bytes(row["path"]),
+                "wav": store.read_bytes(row["audio_path"]),
+                "json": told,
+            }
+            for suffix, data in members.items():
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def _readme(text: str, kept: Sequence[dict[str, Any]], format: Format) -> str:
+    """The card; for `datasets` its front matter says where each split lies."""
+    if format == "webdataset":
+        return text
+    splits = sorted({row["split"] for row in kept}, reverse=True)
+    files = "".join(f"  - split: {name}\n    path: data/{name}/*\n" for name in splits)
+    configs = f"configs:\n- config_name: default\n  data_files:\n{files}"
+    return text.replace("---\n", f"---\n{configs}", 1)

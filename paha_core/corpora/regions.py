@@ -1,0 +1,70 @@
+"""Which square of the picture a clip is cut from (appendix C: a region around the anchor)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from paha_core.corpora.filters import find_faces
+from paha_core.media.video import iter_frames
+
+MOMENTS = 3  # of a clip, at which its anchor is looked for
+CENTRED = 0.1  # of the side: an anchor who sits this near to the middle leaves the region there
+EYE_LEVEL = 0.35  # of the side: how far below the region's top a face is placed if it is moved
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of the source, in pixels of the picture as displayed."""
+
+    left: int
+    top: int
+    side: int
+
+
+def centre_crop(width: int, height: int, region: tuple[int, int]) -> Crop:
+    """The centre square of the region: the picture's full height, cut at the sides to its shape.
+
+    `region` is (height, width). A picture that is narrower than it is taken whole, and its centre
+    square with it.
+    """
+    region_height, region_width = region
+    side = min(width, height, round(min(region) * height / region_height))
+    if width / region_width < height / region_height:
+        side = min(width, height)
+    return Crop(left=(width - side) // 2, top=(height - side) // 2, side=side)
+
+
+def around(faces: Sequence[Box], crop: Crop, width: int, height: int) -> Crop:
+    """`crop` moved to the median of `faces` (boxes as fractions), and not out of the picture.
+
+    Sideways it moves when the anchor sits off its middle, up or down when the face leaves its upper
+    two thirds. Without faces it stays.
+    """
+    if not faces:
+        return crop
+    boxes = np.asarray(faces)
+    x = float(np.median(boxes[:, [0, 2]].mean(axis=1))) * width
+    y = float(np.median(boxes[:, [1, 3]].mean(axis=1))) * height
+    left, top, side = crop.left, crop.top, crop.side
+    if abs(x - (left + side / 2)) > CENTRED * side:
+        left = int(np.clip(round(x - side / 2), 0, width - side))
+    if not top + side / 10 <= y <= top + side * 2 / 3:
+        top = int(np.clip(round(y - EYE_LEVEL * side), 0, height - side))
+    return replace(crop, left=left, top=top)
+
+
+def anchors_at(path: Path, start: float, seconds: float) -> list[Box]:
+    """The largest face at each of a few moments of a span of the video, where there is one."""
+    found = []
+    for n in range(MOMENTS):
+        frame = next(iter_frames(path, start=start + seconds * (n + 0.5) / MOMENTS), None)
+        faces = find_faces(frame) if frame is not None else []
+        if faces:
+            found.append(max(faces, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
+    return found

@@ -1,0 +1,128 @@
+"""The data set card and the two forms in which clips leave."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import webdataset
+import yaml
+from typer.testing import CliRunner
+
+from paha_core.cli import app
+from paha_core.config import CnasConfig
+from paha_core.corpora.card import card, histogram, write_card
+from paha_core.corpora.cnas import ingest_cnas
+from paha_core.corpora.export import export_corpus
+from paha_core.stages import read_manifest
+from paha_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def config(config):
+    """Every filter on."""
+    cnas = CnasConfig(programmes="-", clip_frames=50, region=(128, 224), test_share=0.25)
+    return config.model_copy(update={"cnas": cnas})
+
+
+@pytest.fixture(scope="module")
+def filled(config, tmp_path_factory, studio):
+    """A store with CNAS clips of two speakers, train and test, and a file that is no programme."""
+    folder = tmp_path_factory.mktemp("programmes")
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    for speaker in ("lin", "wei"):
+        (folder / speaker).mkdir(parents=True)
+        video = (studio / f"cnas/{speaker}/{speaker}_000.mp4").read_bytes()
+        for name in ("a.mp4", "b.mp4"):
+            (folder / speaker / name).write_bytes(video)
+    (folder / "lin" / "broken.mp4").write_bytes(b"no video")
+    ingest_cnas(store, config, folder, workers=0)
+    return store
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_card_counts_what_the_manifest_holds(filled, config):
+    rows = read_manifest(filled, "clips", "cnas")
+    kept = [row for row in rows if row["status"] == "kept"]
+    text = filled.read_bytes(write_card(filled, config, "cnas")).decode()
+    front = yaml.safe_load(text.split("---")[1])
+    assert (front["language"], front["license"]) == (["zh"], "other")
+    assert f"{len(kept)} clips of {len(rows)} candidates" in text
+    assert "; 0 source videos on both sides" in text
+    assert "| lin |" in text
+    assert "not a readable" in text
+    assert "### mean_db (asked: at least -50)" in text
+    assert "### jitter (asked: at most 0.02)" in text
+    with pytest.raises(ValueError, match="no corpus pats"):
+        card(rows, config.model_copy(update={"pats": None}), "pats")
+
+
+def test_a_histogram_counts_every_score():
+    lines = histogram([0.0, 0.05, 0.5, 1.0])
+    assert [int(line.split()[-1]) for line in lines] == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
+    out = tmp_path / "shards"
+    clips, written = export_corpus(filled, config, "cnas", Store(str(out)), "webdataset")
+    names = files(out).keys()
+    assert names == {"train-000000.tar", "test-000000.tar", "README.md", "export.json"}
+    assert written == 2
+    rows = {r["clip_id"]: r for r in read_manifest(filled, "clips", "cnas") if r["path"]}
+    read = 0
+    for split in ("train", "test"):
+        tar = str(out / f"{split}-000000.tar")
+        for sample in webdataset.WebDataset(tar, shardshuffle=False):
+            told = json.loads(sample["json"])
+            row = rows[told["clip_id"]]
+            assert (told["split"], told["frames"]) == (split, 50)
+            assert sample["mp4"] == filled.read_bytes(row["path"])
+            assert sample["wav"] == filled.read_bytes(row["audio_path"])
+            read += 1
+    assert read == clips == len(rows)
+
+
+def test_the_same_clips_give_the_same_bytes_and_nothing_is_written_twice(filled, config, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out in (one, two):
+        export_corpus(filled, config, "cnas", Store(str(out)), "webdataset")
+    assert all(path.read_bytes() == (two / rel).read_bytes() for rel, path in files(one).items())
+    assert export_corpus(filled, config, "cnas", Store(str(one)), "webdataset")[1] == 0
+    (one / "train-000000.tar").unlink()
+    assert export_corpus(filled, config, "cnas", Store(str(one)), "webdataset")[1] == 1
+
+
+def test_a_folder_for_datasets_names_its_files(filled, config, tmp_path):
+    out = tmp_path / "hf"
+    clips, _ = export_corpus(filled, config, "cnas", Store(str(out)), "hf")
+    listed = 0
+    for split in ("train", "test"):
+        for line in (out / f"data/{split}/metadata.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            assert (out / f"data/{split}" / row["file_name"]).stat().st_size > 0
+            assert (out / row["audio"]).read_bytes()[:4] == b"RIFF"
+            listed += 1
+    assert listed == clips
+    front = yaml.safe_load((out / "README.md").read_text().split("---")[1])
+    places = front["configs"][0]["data_files"]
+    assert {"split": "train", "path": "data/train/*"} in places
+
+
+def test_clips_that_are_gone_leave_the_export(filled, config, tmp_path):
+    out = Store(str(tmp_path / "hf"))
+    export_corpus(filled, config, "cnas", out, "hf")
+    out.write_json("export.json", out.read_json("export.json") | {"data/train/old.mp4": "x"})
+    out.write_bytes("data/train/old.mp4", b"old")
+    export_corpus(filled, config, "cnas", out, "hf")
+    assert not out.exists("data/train/old.mp4")
+    assert "data/train/old.mp4" not in out.read_json("export.json")
+
+
+def test_the_commands_say_what_to_do_without_clips(tmp_path):
+    given = ["--preset", "smoke", "--store", str(tmp_path / "store")]
+    told = CliRunner().invoke(app, ["corpus", "export", "cnas", "--out", str(tmp_path), *given])
+    assert told.exit_code == 1
+    assert "no clips of cnas" in told.stderr

@@ -1,0 +1,196 @@
+"""Each filter on input whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from paha_core.corpora.filters import (
+    Audible,
+    CleanSpeech,
+    Failed,
+    HandsSeen,
+    Look,
+    OnePerson,
+    OneScene,
+    SpeechShare,
+    Steady,
+    Unclipped,
+    WholeBody,
+    WholeFace,
+    apply,
+)
+from paha_core.corpora.filters.steady import jitter, smooth_fit
+from paha_core.media.ffmpeg import file_url, run
+from paha_core.media.video import iter_frames
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def speech(studio, tmp_path_factory):
+    """4 seconds of a presenter's voice at 16 kHz."""
+    wav = tmp_path_factory.mktemp("voice") / "voice.wav"
+    source = file_url(studio / "cnas/lin/lin_000.mp4")
+    run(["-i", source, "-ac", "1", "-ar", str(RATE), "-t", "4", file_url(wav)])
+    wave, rate = soundfile.read(str(wav), dtype="float32")
+    assert rate == RATE
+    return wave
+
+
+@pytest.fixture(scope="module")
+def frames(studio):
+    """2 seconds of a presenter, in the middle of a 16:9 picture."""
+    video = iter_frames(studio / "cnas/lin/lin_000.mp4")
+    return [frame for frame, _ in zip(video, range(50), strict=False)]
+
+
+def sine(level=0.5, seconds=3.0):
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (level * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+
+
+def heard(wave):
+    return Look([], np.zeros((0, 32, 32), np.uint8), wave)
+
+
+def seen(probes, thumbnails=None):
+    nothing = np.zeros((0, 32, 32), np.uint8)
+    made = nothing if thumbnails is None else thumbnails
+    return Look(list(probes), made, np.zeros(0, np.float32), frames=lambda: probes)
+
+
+def refused(each, look):
+    with pytest.raises(Failed) as told:
+        each.check(look)
+    return told.value
+
+
+# --- sound ---------------------------------------------------------------------------------------
+
+
+def test_level_is_the_mean_power_in_decibels():
+    assert Audible().check(heard(sine(0.5))) == pytest.approx(20 * np.log10(0.5 / 2**0.5), abs=0.01)
+    quiet = refused(Audible(-50), heard(sine(0.001)))
+    assert quiet.score == pytest.approx(-63.01, abs=0.01)
+    assert "silence" in str(quiet)
+    assert refused(Audible(), heard(np.zeros(0, np.float32))).score == -120
+
+
+def test_clipping_is_the_share_at_full_scale():
+    assert Unclipped().check(heard(sine(0.5))) == 0
+    flat = np.clip(sine(1.0) * 2**0.5, -1, 1)  # over full scale for half of the time
+    assert refused(Unclipped(), heard(flat)).score == pytest.approx(0.5, abs=0.02)
+
+
+def test_speech_is_told_from_a_tone_and_from_noise(speech):
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    assert SpeechShare().check(heard(speech)) > 0.6
+    for other in (sine(), noise):
+        told = refused(SpeechShare(), heard(other))
+        assert told.score < 0.1
+        assert "speech in" in str(told)
+
+
+def test_speech_is_heard_at_any_rate(speech):
+    twice = np.repeat(speech, 2)
+    nothing = np.zeros((0, 32, 32), np.uint8)
+    assert SpeechShare().check(Look([], nothing, twice, 2 * RATE)) > 0.6
+
+
+def test_noise_lowers_the_quality_of_speech(speech):
+    noise = np.random.default_rng(0).normal(0, float(speech.std()), len(speech))
+    clean = CleanSpeech(1.0).check(heard(speech))
+    noisy = CleanSpeech(1.0).check(heard((speech + noise).astype(np.float32)))
+    assert 1 <= noisy < clean - 0.3
+    assert clean < 5
+    assert "DNSMOS" in str(refused(CleanSpeech(clean + 0.01), heard(speech)))
+    assert refused(CleanSpeech(), heard(np.zeros(RATE, np.float32))).score == 1.0
+
+
+# --- picture -------------------------------------------------------------------------------------
+
+
+def test_a_switch_of_scene_is_found_where_it_is():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 256, (2, 32, 32))
+    still = np.stack([first] * 50 + [first] * 50).astype(np.uint8)
+    cut = np.stack([first] * 50 + [second] * 50).astype(np.uint8)
+    assert OneScene().check(seen([], still)) == 0
+    told = refused(OneScene(), seen([], cut))
+    assert told.score > 60
+    assert "at 2.00 s" in str(told)
+
+
+def test_a_face_must_be_wholly_in_the_picture(frames):
+    probes = frames[::10]
+    assert WholeFace().check(seen(probes)) == 1.0
+    width = probes[0].shape[1]
+    halved = [probe[:, width // 2 - 2 :] for probe in probes]
+    assert refused(WholeFace(), seen(halved)).score < 0.9
+    nobody = [np.full_like(probe, 128) for probe in probes]
+    assert str(refused(WholeFace(), seen(nobody))) == "no face in the frame"
+    mixed = refused(WholeFace(), seen([*probes[:3], *nobody[:2]]))
+    assert mixed.score == pytest.approx(0.6)
+
+
+def test_two_people_are_too_many(frames):
+    probes = frames[::10]
+    assert OnePerson().check(seen(probes)) == 0
+    pairs = [np.concatenate([probe, probe[:, ::-1]], axis=1) for probe in probes]
+    assert refused(OnePerson(), seen(pairs)).score == 1.0
+
+
+def test_shoulders_and_hands_must_be_seen(frames):
+    probes = [frame[:, 50:178] for frame in frames[::10]]
+    assert WholeBody().check(seen(probes)) >= 0.9
+    heads = [np.ascontiguousarray(probe[:50]) for probe in probes]
+    assert refused(WholeBody(), seen(heads)).score < 0.9
+    assert refused(HandsSeen(), seen(heads)).score < 0.5
+
+
+# --- detections that jump ------------------------------------------------------------------------
+
+
+def test_the_smooth_fit_solves_its_normal_equations():
+    rng = np.random.default_rng(0)
+    track, weights = rng.normal(size=(12, 3)), (rng.random(12) > 0.3).astype(float)
+    difference = np.diff(np.eye(12), axis=0)
+    system = np.diag(weights) + 4.0 * difference.T @ difference
+    expected = np.linalg.solve(system, weights[:, None] * track)
+    np.testing.assert_allclose(smooth_fit(track, weights), expected, atol=1e-10)
+
+
+def test_a_track_at_rest_has_no_jitter_and_noise_has_its_own():
+    still = np.tile(np.array([[0.4, 0.2], [0.6, 0.5], [0.5, 0.3]]), (100, 1, 1))
+    everywhere = np.ones(100, bool)
+    assert jitter(still, everywhere) < 1e-9
+    rng = np.random.default_rng(0)
+    noisy = still + rng.normal(0, 0.01, still.shape)
+    assert 0.04 < jitter(noisy, everywhere) < 0.1  # of a face 0.2 wide: sigma is 0.05
+    gaps = everywhere.copy()
+    gaps[::3] = False
+    noisy[~gaps] = np.nan
+    assert 0.02 < jitter(noisy, gaps) < 0.1
+
+
+def test_frames_that_shake_are_unstable(frames):
+    calm = Steady(0.03).check(seen(frames))
+    rng = np.random.default_rng(0)
+    shaken = [np.roll(frame, rng.integers(-6, 7, 2), axis=(0, 1)) for frame in frames]
+    told = refused(Steady(0.03), seen(shaken))
+    assert told.score > 2 * calm
+    assert "unstable" in str(told)
+    nobody = [np.full_like(frame, 128) for frame in frames]
+    assert refused(Steady(), seen(nobody)).score == 1.0
+
+
+# --- together ------------------------------------------------------------------------------------
+
+
+def test_every_score_is_kept_and_the_first_failure_is_the_reason():
+    scores, reason = apply([Audible(), Unclipped(), SpeechShare()], heard(sine(0.0001)))
+    assert scores.keys() == {"mean_db", "clipped_share", "speech_share"}
+    assert reason.startswith("silence")
+    assert apply([Audible()], heard(sine()))[1] == ""
