@@ -20,23 +20,10 @@ from paha_core.store import Store, sha256_json
 
 Format = Literal["webdataset", "hf"]
 CLIPS_PER_SHARD = 64
-TOLD = [
-    "clip_id",
-    "dataset",
-    "speaker",
-    "split",
-    "programme",
-    "interval",
-    "source",
-    "start",
-    "end",
-    "frames",
-    "fps",
-    "size",
-    "audio_rate",
-    "sha256",
-    "audio_sha256",
-]
+TOLD = (
+    *("clip_id", "dataset", "speaker", "split", "programme", "interval", "source", "start", "end"),
+    *("frames", "fps", "size", "audio_rate", "sha256", "audio_sha256"),
+)
 INDEX = "export.json"  # file -> hash of what it was made from
 
 

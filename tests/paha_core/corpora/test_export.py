@@ -10,7 +10,6 @@ import yaml
 from typer.testing import CliRunner
 
 from paha_core.cli import app
-from paha_core.config import CnasConfig
 from paha_core.corpora.card import card, histogram, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
@@ -20,8 +19,7 @@ from paha_core.store import Store
 
 @pytest.fixture(scope="module")
 def config(config):
-    """Every filter on."""
-    cnas = CnasConfig(programmes="-", clip_frames=50, region=(128, 224), test_share=0.25)
+    cnas = config.cnas.model_copy(update={"max_jitter": 0.02})
     return config.model_copy(update={"cnas": cnas})
 
 
