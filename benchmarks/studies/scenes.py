@@ -22,7 +22,7 @@ from paha_core.media.video import iter_frames, write_video
 
 FRAMES, SIDE, FADE = 125, 256, 10
 KINDS = ("cut", "fade", "camera")
-THRESHOLDS = (10, 15, 20, 30, 40)
+THRESHOLDS = (15, 20, 25, 30, 40)
 
 
 def clips_of(paths: list[Path]) -> list[tuple[str, np.ndarray]]:
@@ -67,6 +67,18 @@ def thumbnails_change(threshold: float) -> Callable[[np.ndarray, Path], bool]:
     return switches
 
 
+def neighbours_change(threshold: float) -> Callable[[np.ndarray, Path], bool]:
+    """The same from each frame to the next."""
+
+    def switches(clip: np.ndarray, path: Path) -> bool:
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip]
+        small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in grey]
+        steps = np.abs(np.diff(np.stack(small).astype(np.int16), axis=0))
+        return bool(steps.mean(axis=(1, 2)).max() > threshold)
+
+    return switches
+
+
 def scenedetect(name: str, **settings: float) -> Callable[[np.ndarray, Path], bool]:
     import scenedetect as library
 
@@ -78,8 +90,10 @@ def scenedetect(name: str, **settings: float) -> Callable[[np.ndarray, Path], bo
 
 
 def rules() -> dict[str, Callable[[np.ndarray, Path], bool]]:
-    ours = {f"thumbnails > {t}": thumbnails_change(t) for t in THRESHOLDS}
+    ours = {f"0.4 s apart > {t}": thumbnails_change(t) for t in THRESHOLDS}
     return ours | {
+        "neighbours > 10": neighbours_change(10),
+        "neighbours > 30": neighbours_change(30),
         "ContentDetector (27)": scenedetect("ContentDetector"),
         "ContentDetector (15)": scenedetect("ContentDetector", threshold=15.0),
         "AdaptiveDetector (3)": scenedetect("AdaptiveDetector"),

@@ -76,7 +76,7 @@ class CnasConfig(Section):
         0.001, ge=0, le=1, description="share of samples at full scale"
     )
     max_frame_change: float | None = Field(
-        30.0, gt=0, description="mean change of grey, 0-255, beyond which a scene switches"
+        25.0, gt=0, description="mean change of grey in 0.4 s, 0-255, that is a switch of scene"
     )
     min_face_share: float | None = Field(
         0.9, ge=0, le=1, description="share of probed frames with a whole face"

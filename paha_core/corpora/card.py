@@ -158,7 +158,9 @@ def threshold(each: Filter) -> tuple[str, float]:
 
 
 def histogram(scores: Sequence[float]) -> list[str]:
-    """Ten lines: a bin's range, a bar, how many are in it."""
+    """Ten lines: a bin's range, a bar, how many are in it; one line where all scores are alike."""
+    if min(scores) == max(scores):
+        return [f"{scores[0]:9.3f}  {'#' * BAR} {len(scores)}"]
     counts, edges = np.histogram(scores, bins=BINS)
     longest = max(int(counts.max()), 1)
     return [

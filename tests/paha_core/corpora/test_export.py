@@ -61,6 +61,7 @@ def test_the_card_counts_what_the_manifest_holds(filled, config):
 def test_a_histogram_counts_every_score():
     lines = histogram([0.0, 0.05, 0.5, 1.0])
     assert [int(line.split()[-1]) for line in lines] == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert [line.split()[-1] for line in histogram([1.0] * 7)] == ["7"]
 
 
 def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
