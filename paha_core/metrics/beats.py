@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-SMOOTHING_FRAMES = 3.0
+SMOOTHING_FRAMES = 1.0  # more, and a stroke of a few frames melts with its way back: no minimum
 TOLERANCE_FRAMES = 3.0
-MIN_DIP = 1e-3  # shoulder widths a frame; a detector's jitter on a still picture dips 4e-4 at most
+MIN_DIP = 1.5e-3  # shoulder widths a frame; a detector's jitter on a still picture dips 1.2e-3
 
 
 def beat_alignment(

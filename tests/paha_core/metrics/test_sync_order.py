@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
+from paha_core.corpora.studio.identities import IDENTITIES
+from paha_core.corpora.studio.motion import make_motion
+from paha_core.corpora.studio.speech import Phoneme
 from paha_core.metrics import beats, lips
 
 FPS, FRAMES = 25, 200
@@ -51,6 +54,21 @@ def test_real_is_best_shifts_are_worse_in_order_and_frozen_is_worst(score, shown
     assert values[0] > values[-1] + 0.1
     frozen = score(np.repeat(clip[shown][:1], FRAMES, 0), clip)
     assert frozen <= min(values)
+
+
+def test_the_studios_short_strokes_keep_their_beats() -> None:
+    # 0.14 s down, 0.26 s back: smoothed over 3 frames they are one bump whose top is the beat.
+    rng = np.random.default_rng(0)
+    times = np.cumsum(rng.uniform(0.36, 0.8, 11))
+    phonemes = [Phoneme("a", float(t) - 0.05, True) for t in times]
+    presenter = next(iter(IDENTITIES.values()))
+    motion = make_motion(presenter, phonemes, FRAMES, FPS, [0])
+    hands, wanted = motion.wrists / 0.35, motion.beats.astype(float)  # about shoulder widths
+    assert len(wanted) == len(times)
+    assert beats.beat_error(beats.motion_beats(hands), wanted) < 0.13
+    assert beats.beat_error(beats.motion_beats(hands, sigma=3.0), wanted) > 0.2
+    still = hands[:1].repeat(FRAMES, 0)
+    assert beats.beat_error(beats.motion_beats(still), wanted) == 0.5
 
 
 def test_a_beat_that_is_k_frames_late_costs_a_gaussian() -> None:
