@@ -28,6 +28,7 @@ from paha_core.inference.pipeline import PahaPipeline
 from paha_core.metrics.beats import audio_beats, beat_alignment, beat_error, motion_beats
 from paha_core.metrics.lips import lip_correlation, mouth_openness
 from paha_core.metrics.pose_features import gesture_points
+from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.pose.detect import Detector, open_detector
 from paha_core.stages import kept_rows
 from paha_core.steps import Workspace, prepare_torch
@@ -42,7 +43,7 @@ def scores(detector: Detector, frames: np.ndarray, clip: HeldOut, truth: Truth) 
     """`METRICS` of a generated video; NaN where one does not exist."""
     seen = detector.detect(resize(frames[: clip.frames], DETECT_SIZE))
     mouth, gestures = mouth_openness(seen.points, seen.scores), gesture_points(seen)
-    wave = clip.sample.wave.astype(np.float32) / 32768
+    wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
     heard = audio_beats(wave)
     moved = None if gestures is None else motion_beats(gestures)
     found = (
