@@ -49,7 +49,7 @@ def card(rows: Sequence[dict[str, Any]], corpora: CorporaConfig, dataset: str) -
         raise ValueError(f"the preset has no corpus {dataset}")
     kept = [row for row in rows if row["status"] == KEPT]
     parts = [
-        _front_matter(dataset, settings, len(kept)),
+        _front_matter(dataset, settings, licence_of(corpora, settings), len(kept)),
         f"# {FULL_NAMES[dataset]}\n",
         _facts(kept, rows, corpora, settings),
         _speakers(kept),
@@ -65,13 +65,24 @@ def filters_of(settings: PatsConfig | CnasConfig) -> tuple[Filter, ...]:
     )
 
 
-def _front_matter(dataset: str, settings: PatsConfig | CnasConfig, kept: int) -> str:
+def is_drawn(corpora: CorporaConfig, settings: PatsConfig | CnasConfig) -> bool:
+    """Whether the clips are the studio corpus' own."""
+    own = settings.programmes if isinstance(settings, CnasConfig) else settings.csv
+    return corpora.studio is not None and not own
+
+
+def licence_of(corpora: CorporaConfig, settings: PatsConfig | CnasConfig) -> str:
+    """What the preset says; drawn footage is under this project's licence."""
+    return "apache-2.0" if is_drawn(corpora, settings) else settings.licence
+
+
+def _front_matter(dataset: str, settings: PatsConfig | CnasConfig, licence: str, kept: int) -> str:
     size = "n<1K" if kept < 1000 else "1K<n<10K" if kept < 10_000 else "10K<n<100K"
     facts = {
         "pretty_name": FULL_NAMES[dataset],
         "language": [settings.language],
         "license": "other",
-        "license_name": settings.licence,
+        "license_name": licence,
         "size_categories": [size],
         "tags": ["audio-driven", "talking-head", "co-speech-gesture", "video"],
     }
@@ -90,9 +101,7 @@ def _facts(
     for row in kept:
         videos[row["split"]].add(f"{row['speaker']}/{row['source']}")
     both = len(videos["train"] & videos["test"])
-    drawn = corpora.studio is not None and not (
-        settings.programmes if isinstance(settings, CnasConfig) else settings.csv
-    )
+    drawn = is_drawn(corpora, settings)
     source = "drawn presenters of the embedded studio corpus" if drawn else "your own footage"
     size = corpora.clip.size
     lines = [
@@ -100,7 +109,7 @@ def _facts(
         f"split: {sides['train']} train, {sides['test']} test; {both} source videos on both sides",
         f"{size} x {size} pixels at {corpora.clip.fps} fps, H.264; 16-bit wav at its own rate",
         f"language: {settings.language} (as the preset says; it is not detected)",
-        f"licence: {settings.licence}",
+        f"licence: {licence_of(corpora, settings)}",
         f"source: {source}",
     ]
     if isinstance(settings, CnasConfig):

@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from paha_core.cli import app
+from paha_core.config import StudioConfig
 from paha_core.corpora.card import card, histogram, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
@@ -54,6 +55,14 @@ def test_the_card_counts_what_the_manifest_holds(filled, config):
     assert "not a readable" in text
     assert "### mean_db (asked: at least -50)" in text
     assert "### jitter (asked: at most 0.02)" in text
+    drawn = config.model_copy(
+        update={
+            "studio": StudioConfig(),
+            "cnas": config.cnas.model_copy(update={"programmes": None}),
+        }
+    )
+    assert "licence: apache-2.0" in card(rows, drawn, "cnas")
+    assert "licence: unknown" in text
     with pytest.raises(ValueError, match="no corpus pats"):
         card(rows, config.model_copy(update={"pats": None}), "pats")
 
