@@ -2,6 +2,7 @@
 SG, DG) and for earlier methods' average of overlapping windows.
 
     python benchmarks/long_video.py --store runs/demo --preset demo [--seconds 60]
+    paha report --preset demo      # shows the numbers
 
 Without a picture and a voice of your own, a held-out clip's picture speaks the held-out clips'
 sound, one after the other and again from the start. Seams: optical-flow magnitude where one segment
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 import torch
 
+from paha_core.benchmark.facts import LONG_VIDEO
 from paha_core.config import load_preset
 from paha_core.inference.generate import choose, conditions_of
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
@@ -138,6 +140,7 @@ def main() -> None:
         for seconds in (given.short, given.seconds):
             rows.append(_in_a_process(case, seconds))
             print(", ".join(f"{k} {v:.3g}" if k != "case" else v for k, v in rows[-1].items()))
+    Store(given.store).write_json(LONG_VIDEO, rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 

@@ -19,6 +19,9 @@ NETWORKS = {
 }
 
 
+LONG_VIDEO = "benchmark/long_video.json"  # of benchmarks/long_video.py
+
+
 @dataclass(frozen=True)
 class DatasetCard:
     name: str
@@ -59,6 +62,11 @@ def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
             )
         )
     return cards
+
+
+def long_video(store: Store) -> list[dict[str, float | str]]:
+    """What `benchmarks/long_video.py` measured last on this run, a row for each way and length."""
+    return store.read_json(LONG_VIDEO) if store.exists(LONG_VIDEO) else []
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "shifts": judgement.shift_curves(store),
         "verdict": history.judge(store),
         "trends": judgement.trends(store),
+        "long_video": facts.long_video(store),
     }
     store.write_bytes(INDEX, render(page).encode())
     if rows:

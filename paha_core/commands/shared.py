@@ -13,6 +13,7 @@ import typer
 from paha_core.step_report import StepReport, is_expected, is_interruption
 from paha_core.steps import Workspace, run_step
 
+PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
 INTERRUPTED = 75  # asked to stop, saved: start again to go on
 
 PresetOption = Annotated[
@@ -84,7 +85,11 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED_WIDTH)
+
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console.print(table)

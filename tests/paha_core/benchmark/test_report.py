@@ -12,6 +12,7 @@ from paha_core.benchmark import export, facts, figures, showcase
 from paha_core.benchmark.history import Verdict
 from paha_core.benchmark.report import INDEX, build_report, headline, result_table
 from paha_core.benchmark.run import load_results, run_benchmark
+from paha_core.benchmark.variants import OverlayStore
 from paha_core.config import Preset
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
@@ -158,6 +159,20 @@ def test_before_generation_it_shows_the_data(data_store: Store, run_preset: Pres
     assert "<video" not in page
 
 
+def test_long_video_is_shown_where_it_was_measured(
+    data_store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    store = OverlayStore(str(tmp_path), data_store.url)
+    figures_of = {"drift, worst second": 1.17, "ratio": 1.36, "seams above p99": 0.028, "MiB": 781}
+    store.write_json(
+        facts.LONG_VIDEO, [{"case": "sliding_window unguided", "seconds": 60} | figures_of]
+    )
+    page = store.read_bytes(build_report(store, run_preset)).decode()
+    assert "sliding window unguided" in page
+    assert "2.8 %" in page
+    assert 'id="long"' not in data_store.read_bytes(build_report(data_store, run_preset)).decode()
+
+
 def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
     from paha_core.benchmark.report import render
 
@@ -173,7 +188,7 @@ def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
     )
     page: dict = {name: [] for name in lists}
     page |= dict.fromkeys(("preset_sha256", "preset_yaml", "protocol", "fingerprint"), "")
-    lists = ("controls", "suites", "shifts", "trends")
+    lists = ("controls", "suites", "shifts", "trends", "long_video")
     page |= {name: [] for name in lists} | {"radar": None, "verdict": Verdict("", "", [], 0)}
     page |= {"titles": {}}
     page |= {"preset": run_preset, "headline": None, "embedded": True, "weights": [], "cards": []}
