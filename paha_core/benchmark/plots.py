@@ -9,6 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 40
+LABEL = 34.0  # width that a label needs
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def line_svg(
         x, _ = at(zero, y0)
         ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"'
         parts.append(f'<line class="grid" {ends}/>')
-    for one in series:
-        parts.append(_line(one, [at(x, y) for x, y in one.points], at))
+    for k, one in enumerate(series):
+        parts.append(_line(one, [at(x, y) for x, y in one.points], at, below=k % 2 == 1))
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>'
@@ -62,17 +63,25 @@ def line_svg(
     return "".join([*parts, "</svg>"])
 
 
-def _line(one: Series, places: Sequence[tuple[float, float]], at) -> str:
+def _line(one: Series, places: Sequence[tuple[float, float]], at, below: bool) -> str:
+    """Labels of every other line stand below its dots; one that would meet its neighbour is left
+    out."""
     path = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [f'<g class="{one.css}"><path class="stroke" d="{path}"/>']
     for (x, _), (low, high), (px, _) in zip(one.points, one.intervals, places):
         (_, top), (_, bottom) = at(x, high), at(x, low)
         ends = f'x1="{px:.1f}" x2="{px:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"'
         parts.append(f'<line class="whisker" {ends}/>')
+    labelled = -LABEL
     for i, (x, y) in enumerate(places):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        if i < len(one.labels):
-            parts.append(f'<text x="{x + 5:.1f}" y="{y - 6:.1f}">{escape(one.labels[i])}</text>')
+        if i < len(one.labels) and abs(x - labelled) >= LABEL:
+            labelled = x
+            anchor = "end" if x > WIDTH - RIGHT - LABEL else "start"
+            where = (
+                f'x="{x + (-5 if anchor == "end" else 5):.1f}" y="{y + (14 if below else -6):.1f}"'
+            )
+            parts.append(f'<text {where} text-anchor="{anchor}">{escape(one.labels[i])}</text>')
     return "".join([*parts, "</g>"])
 
 
