@@ -6,7 +6,7 @@ with fixed noise, and the plain squared error is compared region by region, with
 with that of another moment. Training resumes and finished runs are kept, so the study can be
 stopped at any time.
 
-    paha run training_shards --preset study        # once: the corpus, its codec and its shards
+    paha run training_shards --preset study   # once: the corpus, its codec and its shards
     python benchmarks/studies/par.py --preset study --seeds 3 --out docs/results/par_study.md
 """
 
@@ -39,8 +39,8 @@ REGIONS = ("face", "mouth", "hands", "rest")
 BATCHES, WINDOWS = 12, 16
 
 
-def variant(preset: Preset, par: bool, seed: int) -> Preset:
-    train = preset.univdm.train.model_copy(update={"seed": seed})
+def variant(preset: Preset, par: bool, seed: int, steps: int) -> Preset:
+    train = preset.univdm.train.model_copy(update={"seed": seed, "steps": steps})
     univdm = preset.univdm.model_copy(update={"par": par, "train": train})
     return preset.model_copy(update={"univdm": univdm})
 
@@ -50,8 +50,8 @@ def train(store: Store, preset: Preset, par: bool, seed: int) -> UniVDM:
     config, margin = preset.univdm, preset.audio.margin
     rows = kept_rows(store, "training_shards", preset.corpora.datasets)
     settings = [config.settings(), [row["fingerprint"] for row in rows]]
-    name = f"studies/par-{'on' if par else 'off'}-{seed}"
-    run = Run(store, name, sha256_json(settings), log_every=50)
+    name = f"studies/par-{'on' if par else 'off'}-{seed}-{config.train.steps}"
+    run = Run(store, name, sha256_json(settings), log_every=100)
     if not run.is_done():
         encoders = (
             load_codec(store, preset),
@@ -107,13 +107,14 @@ def errors(model: UniVDM, preset: Preset, batches: list[Batch], exchanged: bool)
     return torch.cat(found).numpy()
 
 
-def report(results: dict[str, np.ndarray], seeds: int, preset: Preset, command: str) -> str:
+def report(
+    results: dict[str, np.ndarray], seeds: int, steps: int, frames: int, command: str
+) -> str:
     """The two tables as Markdown; differences are paired by window."""
-    steps = preset.univdm.train.steps
     lines = [
         "# PAR, and the voice",
         "",
-        f"Made by `{command}`. {steps} steps of {preset.univdm.train.frames}-frame windows a run, "
+        f"Made by `{command}`. {steps} steps of {frames}-frame windows a run, "
         f"{BATCHES * WINDOWS} held-out windows, plain squared error of the prediction, mean over "
         f"timesteps {', '.join(map(str, LEVELS))} without a first frame.",
         "",
@@ -161,11 +162,13 @@ def main() -> None:
     parser.add_argument("--preset", default="study")
     parser.add_argument("--store", default="")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=0, help="of a run; 0: the preset's")
     parser.add_argument("--out", type=Path, default=Path("docs/results/par_study.md"))
     given = parser.parse_args()
     workspace = Workspace(given.preset, given.store)
     store, preset = workspace.store, workspace.preset
     prepare_torch(preset)
+    steps = given.steps or preset.univdm.train.steps
     reader = ShardReader(store, preset.corpora.datasets, "test")
     frames, margin = preset.univdm.train.frames, preset.audio.margin
     windows = WindowBatches(reader, WINDOWS, frames, margin, 11)
@@ -173,14 +176,15 @@ def main() -> None:
     results: dict[str, np.ndarray] = {}
     for seed in range(given.seeds):
         for par in (True, False):
-            chosen = variant(preset, par, seed)
+            chosen = variant(preset, par, seed, steps)
             model = train(store, chosen, par, seed)
             results[f"{'on' if par else 'off'}-{seed}"] = errors(model, chosen, held_out, False)
             if par:
                 results[f"exchanged-{seed}"] = errors(model, chosen, held_out, True)
         command = f"python benchmarks/studies/par.py --preset {preset.name} --seeds {seed + 1}"
+        command += f" --steps {steps}"
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(report(results, seed + 1, preset, command))
+        given.out.write_text(report(results, seed + 1, steps, frames, command))
         raw = {name: value.mean(axis=0).tolist() for name, value in results.items()}
         given.out.with_suffix(".json").write_text(json.dumps(raw, indent=1))
         print(given.out.read_text())

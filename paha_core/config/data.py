@@ -99,6 +99,13 @@ class CnasConfig(Section):
     min_dnsmos: float | None = Field(
         2.0, ge=1, le=5, description="overall quality of the speech (DNSMOS P.835 OVRL)"
     )
+    dinov2: str | None = Field(
+        None,
+        description="folder (or hub id) of DINOv2's weights; null: body parts aren't looked at",
+    )
+    min_part_share: float | None = Field(
+        0.7, ge=0, le=1, description="share of body parts that look like themselves (DINOv2)"
+    )
     language: str = Field("zh", description="of the speech, for the data set card")
     licence: str = Field(
         "unknown: the programmes belong to their makers", description="for the data set card"

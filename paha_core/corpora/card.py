@@ -113,7 +113,8 @@ def _facts(
         f"source: {source}",
     ]
     if isinstance(settings, CnasConfig):
-        lines.append("body parts by DINOv2 (appendix C, optional): not used")
+        used = "used" if settings.dinov2 and settings.min_part_share is not None else "not used"
+        lines.append(f"body parts by DINOv2 (appendix C, optional): {used}")
     return "\n".join(f"- {line}" for line in lines) + "\n"
 
 
@@ -150,7 +151,8 @@ def _scores(rows: Sequence[dict[str, Any]], filters: Sequence[Filter]) -> str:
     values: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, score in json.loads(row.get("scores") or "{}").items():
-            values[name].append(score)
+            if score is not None:
+                values[name].append(score)
     asked = {each.name: threshold(each) for each in filters}
     parts = []
     for name, scores in values.items():
@@ -161,8 +163,8 @@ def _scores(rows: Sequence[dict[str, Any]], filters: Sequence[Filter]) -> str:
 
 
 def threshold(each: Filter) -> tuple[str, float]:
-    """What a filter asks: "at least" or "at most", and the number; its one field says which."""
-    ((name, value),) = vars(each).items()
+    """What a filter asks: "at least" or "at most", and the number; its first field says which."""
+    name, value = next(iter(vars(each).items()))
     return ("at least" if name.startswith("min_") else "at most"), float(value)
 
 

@@ -26,6 +26,7 @@ from paha_core.corpora.clips import (
 )
 from paha_core.corpora.filters import (
     Audible,
+    BodyParts,
     CleanSpeech,
     Filter,
     HandsSeen,
@@ -38,12 +39,14 @@ from paha_core.corpora.filters import (
     WholeFace,
     find_faces,
 )
+from paha_core.corpora.filters.parts import dinov2
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
 from paha_core.corpora.sources import Source, SourceTask, look_at_source, look_at_sources
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import iter_frames
+from paha_core.pretrained import weights_sha256
 from paha_core.stages import Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
 
@@ -126,7 +129,16 @@ def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
         (SpeechShare, settings.min_speech_share),
         (CleanSpeech, settings.min_dnsmos),
     ]
-    return tuple(make(threshold) for make, threshold in choices if threshold is not None)
+    filters = [make(threshold) for make, threshold in choices if threshold is not None]
+    if settings.min_part_share is not None:
+        filters.append(_body_parts(settings.min_part_share, settings.dinov2))
+    return tuple(filters)
+
+
+def _body_parts(min_share: float, weights: str | None) -> Filter:
+    """Loads the network, so that a wrong folder is told before anything is cut."""
+    sha256 = weights_sha256(dinov2(weights)) if weights else ""
+    return BodyParts(min_share, weights, sha256)
 
 
 def list_programmes(folder: str | Path) -> list[Programme]:

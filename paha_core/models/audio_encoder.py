@@ -7,16 +7,16 @@ little as two frames.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from paha_core.config import AudioConfig
 from paha_core.models.protocols import AudioEncoder
+from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
 
 SAMPLE_RATE = 16_000
@@ -172,32 +172,3 @@ def _normalises(pretrained: str) -> bool:
     """Whether the checkpoint wants zero mean and unit variance: yes, unless its folder says no."""
     path = Path(pretrained) / "preprocessor_config.json"
     return bool(json.loads(path.read_text()).get("do_normalize", True)) if path.is_file() else True
-
-
-def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
-    """A transformers model in evaluation mode without gradients, from a local folder or a hub id.
-
-    Raises `FileNotFoundError` naming the preset key when there is neither.
-    """
-    local = Path(pretrained).expanduser()
-    looks_local = (
-        local.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") != 1
-    )
-    if not local.exists() and looks_local:
-        raise FileNotFoundError(f"{key}: no folder {pretrained}")
-    try:
-        model = model_class.from_pretrained(
-            str(local) if local.exists() else pretrained, weights_only=True, dtype=torch.float32
-        )
-    except OSError as error:
-        raise FileNotFoundError(f"{key}: no usable weights at {pretrained}: {error}") from error
-    return model.eval().requires_grad_(False)
-
-
-def weights_sha256(model: torch.nn.Module) -> str:
-    """Hex sha256 over names, shapes and values of a model's state, wherever it was loaded from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from paha_core.config import ReferenceConfig
-from paha_core.models.audio_encoder import load_frozen, weights_sha256
 from paha_core.models.protocols import ReferenceEncoder
+from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
 
 

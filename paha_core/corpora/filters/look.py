@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,13 +75,17 @@ class Filter(Protocol):
     def check(self, look: Look) -> float: ...
 
 
-def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float], str]:
-    """Every filter's score, and the reason of the first that failed (empty when none did)."""
-    scores, reason = {}, ""
+def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float | None], str]:
+    """Every filter's score, and the reason of the first that failed (empty when none did).
+
+    A score that is not a number, of a filter that lacks its weights, comes as None.
+    """
+    scores: dict[str, float | None] = {}
+    reason = ""
     for each in filters:
         try:
             score = each.check(look)
         except Failed as failed:
             score, reason = failed.score, reason or str(failed)
-        scores[each.name] = round(score, 4)
+        scores[each.name] = None if math.isnan(score) else round(score, 4)
     return scores, reason

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+import torch
+from transformers import Dinov2Config, Dinov2Model
 
+from paha_core.config import CnasConfig
+from paha_core.corpora.cnas import anchor_filters
 from paha_core.corpora.filters import (
     Audible,
+    BodyParts,
     CleanSpeech,
     Failed,
     HandsSeen,
@@ -21,6 +26,7 @@ from paha_core.corpora.filters import (
     WholeFace,
     apply,
 )
+from paha_core.corpora.filters.parts import PARTS, part_places, part_share, patch_features
 from paha_core.corpora.filters.steady import jitter, smooth_fit
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import iter_frames
@@ -194,3 +200,71 @@ def test_every_score_is_kept_and_the_first_failure_is_the_reason():
     assert scores.keys() == {"mean_db", "clipped_share", "speech_share"}
     assert reason.startswith("silence")
     assert apply([Audible()], heard(sine()))[1] == ""
+
+
+# --- body parts by DINOv2 ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dinov2_folder(tmp_path_factory):
+    """Random weights in the real class and layout."""
+    torch.manual_seed(0)
+    small = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
+    )
+    folder = tmp_path_factory.mktemp("weights") / "dinov2"
+    Dinov2Model(small).save_pretrained(folder)
+    return str(folder)
+
+
+def a_scene(frames=4):
+    """Features whose patches are pure: the ground, and one direction for each kind of part."""
+    features = np.zeros((frames, 32, 32, 6), np.float32)
+    features[..., 5] = 1
+    places = np.tile(np.linspace(0.3, 0.8, 6)[:, None], (frames, 1, 2))
+    for place, part in enumerate(PARTS):
+        cell = int(places[0, place, 0] * 32)
+        features[:, cell, cell] = np.eye(6)[part]
+    return features, places
+
+
+def test_parts_that_look_like_themselves_are_confirmed():
+    features, places = a_scene()
+    assert part_share(features, places) == 1
+
+
+def test_a_keypoint_on_the_ground_or_on_another_part_is_not_confirmed():
+    features, places = a_scene()
+    strayed = places.copy()
+    strayed[0, 4] = (0.9, 0.1)  # a hand of the first frame on the ground
+    assert part_share(features, strayed) == pytest.approx(23 / 24)
+    swapped = places.copy()
+    swapped[0, 0], swapped[0, 1] = places[0, 1], places[0, 0]  # its head and chest
+    assert part_share(features, swapped) == pytest.approx(22 / 24)
+
+
+def test_parts_seen_in_one_frame_alone_have_no_witness():
+    features, places = a_scene()
+    places[1:] = np.nan
+    assert part_share(features, places) == 0
+    assert np.isnan(part_places(None)).all()
+
+
+def test_dinov2_looks_at_real_frames(frames, dinov2_folder):
+    square = [np.ascontiguousarray(frame[:, 56:184]) for frame in frames[::10]]
+    features = patch_features(square, dinov2_folder)
+    assert features.shape == (5, 32, 32, 32)
+    assert np.linalg.norm(features, axis=-1) == pytest.approx(1, abs=1e-4)
+    score = BodyParts(0.0, dinov2_folder).check(seen(square))
+    assert 0 <= score <= 1
+    if score < 1:
+        assert "DINOv2 confirms" in str(refused(BodyParts(1.0, dinov2_folder), seen(square)))
+
+
+def test_without_weights_the_row_says_so(frames, dinov2_folder, tmp_path):
+    assert apply([BodyParts()], seen(frames)) == ({"part_share": None}, "")
+    used = anchor_filters(CnasConfig(dinov2=dinov2_folder))[-1]
+    assert isinstance(used, BodyParts)
+    assert len(used.sha256) == 64
+    with pytest.raises(FileNotFoundError, match=r"corpora\.cnas\.dinov2"):
+        anchor_filters(CnasConfig(dinov2=str(tmp_path / "absent")))

@@ -1,0 +1,38 @@
+"""Networks others trained: loaded from a local folder or a hub id, frozen, known by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
+    """A transformers model in evaluation mode without gradients, from a local folder or a hub id.
+
+    Raises `FileNotFoundError` naming the preset key when there is neither.
+    """
+    local = Path(pretrained).expanduser()
+    looks_local = (
+        local.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") != 1
+    )
+    if not local.exists() and looks_local:
+        raise FileNotFoundError(f"{key}: no folder {pretrained}")
+    try:
+        model = model_class.from_pretrained(
+            str(local) if local.exists() else pretrained, weights_only=True, dtype=torch.float32
+        )
+    except OSError as error:
+        raise FileNotFoundError(f"{key}: no usable weights at {pretrained}: {error}") from error
+    return model.eval().requires_grad_(False)
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Hex sha256 over names, shapes and values of a model's state, wherever it was loaded from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
