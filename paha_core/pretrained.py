@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 
 def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
@@ -20,6 +21,7 @@ def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
     )
     if not local.exists() and looks_local:
         raise FileNotFoundError(f"{key}: no folder {pretrained}")
+    disable_progress_bar()  # it would draw over the stage's own
     try:
         model = model_class.from_pretrained(
             str(local) if local.exists() else pretrained, weights_only=True, dtype=torch.float32
