@@ -1,9 +1,13 @@
 """What the presenters say: the project's own sentences, neutral and everyday.
 
-English sentences of the test programmes are held out: no training programme speaks them.
+Whole sentences, and many more composed of parts, so that a larger corpus hears new words in new
+places rather than the same ones again. English sentences of the test programmes are held out: no
+training programme speaks them.
 """
 
-ENGLISH = (
+from itertools import product
+
+_ENGLISH = (
     "Good evening, and welcome to the program.",
     "The weather will be bright and warm in the morning.",
     "A light rain may move in from the west before noon.",
@@ -81,7 +85,7 @@ ENGLISH_TEST = (
     "Maybe the best pumpkin pie is made at home.",
 )
 
-MANDARIN = (
+_MANDARIN = (
     "各位观众，大家晚上好，欢迎收看今天的节目。",
     "今天白天晴到多云，最高气温二十六度。",
     "明天上午北方部分地区将有小雨。",
@@ -143,3 +147,82 @@ MANDARIN = (
     "母亲做的饭总是最香的。",
     "请听完这段话以后再回答问题。",
 )
+
+_ENGLISH_PARTS = (
+    (
+        "The mayor",
+        "A tall engineer",
+        "Her grandmother",
+        "The village band",
+        "Somebody from the office",
+        "Our new neighbor",
+        "The captain of the ferry",
+        "A group of students",
+        "The museum",
+        "My brother Adam",
+        "The whole family",
+        "An old fisherman",
+    ),
+    (
+        "opened a small cafe",
+        "has repaired the fountain",
+        "will visit the northern islands",
+        "never forgot the melody",
+        "built a model of the harbor",
+        "planted tomatoes and pumpkins",
+        "talked about the empty houses",
+        "bought seven wooden chairs",
+        "wants to borrow a ladder",
+        "is going to paint the gate",
+        "found a box of photographs",
+        "sent everybody a postcard",
+    ),
+    (
+        "before breakfast.",
+        "on the other side of town.",
+        "for the first time in years.",
+        "without asking anybody.",
+        "during the holidays.",
+    ),
+)
+
+_MANDARIN_PARTS = (
+    (
+        "市长",
+        "我的邻居",
+        "那位老教授",
+        "附近的居民",
+        "几个大学生",
+        "李医生",
+        "整个乐队",
+        "这位司机",
+        "动物园的工作人员",
+        "一家人",
+        "王老师和同事",
+        "村里的木匠",
+    ),
+    (
+        "上个星期",
+        "每年夏天",
+        "从早到晚",
+        "为了这次活动",
+        "在一个下雨的下午",
+    ),
+    (
+        "修好了那座旧钟。",
+        "参观了海边的灯塔。",
+        "种下了一百棵果树。",
+        "给孩子们讲故事。",
+        "打扫广场和街道。",
+        "学习怎么做豆腐。",
+        "发现了一条新的小路。",
+        "把礼物送到了医院。",
+        "讨论过桥的颜色。",
+        "准备了丰富的晚餐。",
+        "练习吹笛子和打鼓。",
+        "忘记带上雨衣和帽子。",
+    ),
+)
+
+ENGLISH = _ENGLISH + tuple(" ".join(parts) for parts in product(*_ENGLISH_PARTS))
+MANDARIN = _MANDARIN + tuple("".join(parts) for parts in product(*_MANDARIN_PARTS))
