@@ -28,7 +28,7 @@ from paha_core.commands.shared import (
 )
 from paha_core.commands.train import train
 from paha_core.commands.weights import weights
-from paha_core.steps import STEPS, Workspace
+from paha_core.steps import STEPS, Workspace, steps_up_to
 
 app = typer.Typer(
     name="paha",
@@ -68,25 +68,39 @@ def common(
 
 @app.command()
 def run(
-    step: Annotated[str, typer.Argument(help="One step; all of them in order if left out.")] = "",
+    step: Annotated[str, typer.Argument(help="The last step; all of them if left out.")] = "",
+    only: Annotated[
+        bool, typer.Option("--only", help="That step alone, on what is there.")
+    ] = False,
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
-    """Bring one step up to date, or the whole pipeline. What is done already is not done again.
+    """Bring a step and all it needs up to date, or the whole pipeline. What is done already is not
+    done again.
 
     Examples:
 
         paha run                                   everything, with the demo preset
 
-        paha run clips --preset study.yaml         only ingestion
+        paha run clips --preset study.yaml         up to ingestion
+
+        paha run keypoints --only                  that step alone, on the clips there are
 
         paha run --store s3://bucket/paha          artifacts elsewhere
     """
     with one_sentence():
         workspace = Workspace(preset, store)
         workspace.preset  # noqa: B018 - a bad preset is refused before anything is done
-        for name in [step] if step else STEPS:
+        for name in _wanted(step, only):
             run_here_or_launched(name, preset, store)
+
+
+def _wanted(step: str, only: bool) -> list[str]:
+    if not step:
+        if only:
+            raise ValueError("--only needs a step")
+        return list(STEPS)
+    return [step] if only else steps_up_to(step)
 
 
 @app.command()

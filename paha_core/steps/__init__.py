@@ -29,14 +29,25 @@ from paha_core.steps.networks import (
 from paha_core.steps.results import build_report, generate_clips, run_benchmark, run_table
 from paha_core.steps.workspace import Workspace, prepare_torch, workers_of
 
-__all__ = ["STEPS", "TABLES", "Step", "Workspace", "prepare_torch", "run_step", "workers_of"]
+__all__ = [
+    "STEPS",
+    "TABLES",
+    "Step",
+    "Workspace",
+    "prepare_torch",
+    "run_step",
+    "steps_up_to",
+    "workers_of",
+]
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a step is called: once for each dataset, with live figures, or plainly."""
+    """How a step is called (once for each dataset, with live figures, or plainly), and the steps
+    whose results it reads: the same as its asset's `deps`."""
 
     run: Callable[..., StepReport]
+    needs: tuple[str, ...] = ()
     per_dataset: bool = False
     trains: bool = False
     arguments: tuple[str | int, ...] = ()
@@ -46,29 +57,63 @@ class Step:
         return (self.run.__doc__ or "").strip().splitlines()[0]
 
 
-STEPS: dict[str, Step] = {
-    "programmes": Step(render_programmes),
-    "clips": Step(ingest_clips, per_dataset=True),
-    "keypoints": Step(find_keypoints, per_dataset=True),
-    "face_boxes": Step(find_face_boxes, per_dataset=True),
-    "par_masks": Step(make_par_masks, per_dataset=True),
-    "latent_codec": Step(train_latent_codec, trains=True),
-    "training_shards": Step(make_training_shards),
-    "univdm": Step(train_univdm, trains=True),
-    "negative_samples": Step(make_negatives),
-    "face_classifier": Step(train_classifier, trains=True, arguments=("face",)),
-    "non_face_classifier": Step(train_classifier, trains=True, arguments=("non_face",)),
-    "generated_clips": Step(generate_clips),
-    "pose_autoencoder": Step(train_pose_autoencoder, trains=True),
-    "benchmark": Step(run_benchmark),
-    "report": Step(build_report),
-}
+CLASSIFIERS = ("face_classifier", "non_face_classifier")
+STEPS: dict[str, Step] = (
+    {
+        "programmes": Step(render_programmes),
+        "clips": Step(ingest_clips, ("programmes",), per_dataset=True),
+        "keypoints": Step(find_keypoints, ("clips",), per_dataset=True),
+        "face_boxes": Step(find_face_boxes, ("clips", "keypoints"), per_dataset=True),
+        "par_masks": Step(make_par_masks, ("keypoints",), per_dataset=True),
+        "latent_codec": Step(train_latent_codec, ("par_masks",), trains=True),
+        "training_shards": Step(make_training_shards, ("face_boxes", "latent_codec", "par_masks")),
+        "univdm": Step(train_univdm, ("training_shards",), trains=True),
+        "negative_samples": Step(make_negatives, ("training_shards", "univdm")),
+    }
+    | {
+        f"{part}_classifier": Step(
+            train_classifier,
+            ("negative_samples", "training_shards", "univdm"),
+            trains=True,
+            arguments=(part,),
+        )
+        for part in ("face", "non_face")
+    }
+    | {
+        "generated_clips": Step(generate_clips, ("clips", "univdm", *CLASSIFIERS)),
+        "pose_autoencoder": Step(train_pose_autoencoder, ("clips", "keypoints"), trains=True),
+        "benchmark": Step(run_benchmark, ("generated_clips", "keypoints", "pose_autoencoder")),
+        "report": Step(build_report, ("benchmark",)),
+    }
+)
 
 
 # The tables that can be run; table 4 is the user study. On demand: no part of a whole run.
 TABLES: dict[str, Step] = {
-    f"table{number}": Step(run_table, arguments=(number,)) for number in (1, 2, 3, 5, 6, 7)
+    f"table{number}": Step(
+        run_table, ("clips", "univdm", *CLASSIFIERS, "pose_autoencoder"), arguments=(number,)
+    )
+    for number in (1, 2, 3, 5, 6, 7)
 }
+
+
+def steps_up_to(name: str) -> list[str]:
+    """That step and all whose results it needs, in the order of the pipeline.
+
+    Raises `StepError` for an unknown name.
+    """
+    needed = {name}
+    for step in (name, *reversed(STEPS)):
+        if step in needed:
+            needed.update(_step(step).needs)
+    return [step for step in STEPS | TABLES if step in needed]
+
+
+def _step(name: str) -> Step:
+    known = STEPS | TABLES
+    if name not in known:
+        raise StepError(f"no step {name!r}: there are {', '.join(known)}")
+    return known[name]
 
 
 def run_step(
@@ -84,10 +129,7 @@ def run_step(
     Raises `PresetError` for a bad preset and `StepError` for an unknown name, before anything is
     done.
     """
-    known = STEPS | TABLES
-    if name not in known:
-        raise StepError(f"no step {name!r}: there are {', '.join(known)}")
-    step, preset, store = known[name], workspace.preset, workspace.store
+    step, preset, store = _step(name), workspace.preset, workspace.store
     if step.per_dataset:
         names = preset.corpora.datasets if datasets is None else datasets
         return merged([step.run(store, preset, dataset) for dataset in names])

@@ -4,7 +4,7 @@ import pytest
 
 from paha_core.config import PresetError, load_preset
 from paha_core.step_report import StepError, StepReport, is_expected, is_interruption, merged
-from paha_core.steps import STEPS, Workspace, run_step
+from paha_core.steps import STEPS, TABLES, Workspace, run_step, steps_up_to
 
 
 def test_a_bad_preset_is_refused_before_anything_is_done(tmp_path):
@@ -50,6 +50,16 @@ def test_every_step_says_what_it_is():
     assert all(step.about for step in STEPS.values())
     assert next(iter(STEPS)) == "programmes"
     assert list(STEPS)[-1] == "report"
+
+
+def test_a_step_comes_after_all_it_needs():
+    assert steps_up_to("report") == list(STEPS)
+    assert steps_up_to("par_masks") == ["programmes", "clips", "keypoints", "par_masks"]
+    assert steps_up_to("table2")[-1] == "table2"
+    assert "generated_clips" not in steps_up_to("table2")
+    order = list(STEPS | TABLES)
+    for name, step in (STEPS | TABLES).items():
+        assert all(order.index(needed) < order.index(name) for needed in step.needs)
 
 
 def test_reports_of_several_corpora_add_up():

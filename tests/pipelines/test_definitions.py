@@ -21,6 +21,12 @@ def test_every_step_is_an_asset_of_that_name():
     assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == {*STEPS, *TABLES}
 
 
+def test_assets_depend_on_what_their_steps_need():
+    for node in defs.resolve_asset_graph().asset_nodes:
+        needs = (STEPS | TABLES)[node.key.path[-1]].needs
+        assert {key.path[-1] for key in node.parent_keys} == set(needs), node.key
+
+
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, pipelines.definitions; print(*[m for m in sys.argv[1:] if m in sys.modules])"
