@@ -28,6 +28,7 @@ from paha_core.corpora.studio import programme
 from paha_core.media.audio import write_wav
 from paha_core.media.video import write_video
 from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.build import new_univdm
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.par import par_weights, region_masks
 from paha_core.shards.prefetch import Prefetched
@@ -36,7 +37,7 @@ from paha_core.shards.sample import ClipSample, to_tar
 from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
-from paha_core.training.univdm import UniVDMTask, new_univdm, par_loss
+from paha_core.training.univdm import UniVDMTask, par_loss
 
 FRAMES, SECONDS, ROUNDS = 125, 5, 5
 

@@ -7,17 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paha_core.errors import StepError
+
 if TYPE_CHECKING:
     from paha_core.stages import StageResult
     from paha_core.store import Store
-    from paha_core.training.loop import Run
+    from paha_core.training.run import Run
 
 OnFigures = Callable[[int, dict[str, float]], None]
 _COUNTS = ("kept", "rejected", "computed", "reused")
-
-
-class StepError(RuntimeError):
-    """A step that can't run as things are; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +150,3 @@ def require_manifest(store: Store, stage: str, dataset: str) -> None:
 def require_path(path: Path, step: str) -> None:
     if not path.exists():
         raise StepError(f"no {path}: run `{step}` first, or correct the preset's path")
-
-
-def is_expected(error: BaseException) -> bool:
-    """Whether a user can act on the error's own words; its traceback would only hide them."""
-    named = {"PresetError", "TrainingError", "CsvError", "MediaError", "ShardError", "InputError"}
-    named |= {"DeviceError", "DownloadError"}
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, StepError | FileNotFoundError | PermissionError) or bool(named & names)
-
-
-def is_interruption(error: BaseException) -> bool:
-    """Whether a trainer was asked to stop, and has saved itself."""
-    return type(error).__name__ == "Interrupted"

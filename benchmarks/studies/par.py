@@ -20,9 +20,11 @@ import numpy as np
 import torch
 
 from paha_core.config import Preset
-from paha_core.inference.sampling import training_scheduler
 from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.build import new_univdm
+from paha_core.models.noise import training_scheduler
 from paha_core.models.reference_encoder import open_reference_encoder
+from paha_core.models.trained import load_codec
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.par import FACE_BIT, HANDS_BIT
 from paha_core.shards.reader import ShardReader
@@ -30,9 +32,9 @@ from paha_core.shards.windows import Batch, WindowBatches
 from paha_core.stages import kept_rows
 from paha_core.steps import Workspace, prepare_torch
 from paha_core.store import Store, sha256_json
-from paha_core.training.codec import load_codec
-from paha_core.training.loop import Run, fit, step_generator
-from paha_core.training.univdm import UniVDMTask, new_univdm
+from paha_core.training.loop import fit
+from paha_core.training.run import Run, step_generator
+from paha_core.training.univdm import UniVDMTask
 
 LEVELS = (100, 300, 500, 700, 900)
 REGIONS = ("face", "mouth", "hands", "rest")

@@ -82,8 +82,8 @@ def trained_variant(
     from paha_core.inference.negatives import make_negatives
     from paha_core.models.audio_encoder import open_audio_encoder
     from paha_core.models.reference_encoder import open_reference_encoder
+    from paha_core.models.trained import load_codec
     from paha_core.training.classifier import train_classifier
-    from paha_core.training.codec import load_codec
     from paha_core.training.univdm import train_univdm, univdm_run
 
     preset = derived(preset, changes)

@@ -18,9 +18,9 @@ from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import NAMES
 from paha_core.models.univdm import UniVDM
 from paha_core.store import Store
-from paha_core.training.classifier import NAMES
 
 if TYPE_CHECKING:
     from paha_core.inference.pipeline import PahaPipeline

@@ -13,9 +13,9 @@ from paha_core.inference.guidance import Guidance, Mode
 from paha_core.inference.inputs import InputError, resize
 from paha_core.inference.sampling import Conditions
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import NAMES, Part
 from paha_core.pose.face import detect_face_boxes
 from paha_core.shards.windows import face_mask
-from paha_core.training.classifier import NAMES, Part
 
 DETECT_SIZE = 256  # pixels: smaller frames are enlarged for the detector
 

@@ -18,13 +18,13 @@ import torch
 from paha_core.config import NegativeConfig, Preset
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
+from paha_core.models.trained import load_univdm
 from paha_core.progress import Progress
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manifest
 from paha_core.store import Store, sha256_json
-from paha_core.training.univdm import load_univdm
 
 CODE_VERSION = "4"
 STAGE = "negative_samples"

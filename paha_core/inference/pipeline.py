@@ -31,12 +31,10 @@ from paha_core.models.audio_encoder import (
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import NAMES, Part, load_classifier, load_codec, load_univdm
 from paha_core.models.univdm import UniVDM
 from paha_core.pretrained import weights_sha256
 from paha_core.store import Store
-from paha_core.training.classifier import NAMES, Part, load_classifier
-from paha_core.training.codec import load_codec
-from paha_core.training.univdm import load_univdm
 
 OnSegment = Callable[[int, int], None]
 

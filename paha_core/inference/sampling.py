@@ -12,32 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler
 
 from paha_core.config import UniVDMConfig
 from paha_core.inference.guidance import Guidance
 from paha_core.inference.halves import halves, on_each
+from paha_core.models.noise import noise_schedule
 from paha_core.models.univdm import UniVDM, network_input
-
-
-def noise_schedule(config: UniVDMConfig) -> dict[str, object]:
-    """The schedule that training and sampling share (DESIGN 7)."""
-    return {
-        "num_train_timesteps": 1000,
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "prediction_type": config.prediction,
-        "rescale_betas_zero_snr": config.zero_terminal_snr,
-        "timestep_spacing": "trailing" if config.zero_terminal_snr else "leading",
-        "clip_sample": False,
-        "steps_offset": 1,
-    }
-
-
-def training_scheduler(config: UniVDMConfig) -> DDPMScheduler:
-    """DDPM with 1000 steps: what UniVDM and the classifiers are trained and tested with."""
-    return DDPMScheduler(**noise_schedule(config))
 
 
 @dataclass(frozen=True)

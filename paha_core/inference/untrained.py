@@ -7,12 +7,12 @@ import torch
 from paha_core.config import Preset
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.build import new_univdm
 from paha_core.models.codec import Codec, new_autoencoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import NAMES
 from paha_core.pretrained import weights_sha256
-from paha_core.training.classifier import NAMES
-from paha_core.training.univdm import new_univdm
 
 
 def untrained_pipeline(preset: Preset, device: str = "cpu") -> PahaPipeline:

@@ -37,8 +37,8 @@ def make_training_shards(store: Store, preset: Preset) -> StepReport:
     """Every clip encoded (latents, audio, reference, masks), in WebDataset shards."""
     from paha_core.models.audio_encoder import open_audio_encoder
     from paha_core.models.reference_encoder import open_reference_encoder
+    from paha_core.models.trained import load_codec
     from paha_core.shards.stage import training_shards_stage
-    from paha_core.training.codec import load_codec
 
     device = prepare_torch(preset)
     results = training_shards_stage(
@@ -57,8 +57,8 @@ def train_univdm(store: Store, preset: Preset, on_figures: OnFigures | None = No
     """The generator, with the PAR loss."""
     from paha_core.models.audio_encoder import open_audio_encoder
     from paha_core.models.reference_encoder import open_reference_encoder
+    from paha_core.models.trained import load_codec
     from paha_core.training import univdm
-    from paha_core.training.codec import load_codec
     from paha_core.training.ranks import join
 
     device = prepare_torch(preset)

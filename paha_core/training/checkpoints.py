@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from paha_core.training.average import Average
-
-if TYPE_CHECKING:
-    from paha_core.training.loop import Run, Task
+from paha_core.training.run import Run, Task
 
 log = logging.getLogger("paha")
 

@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from paha_core.config import Preset
-from paha_core.inference.sampling import training_scheduler
+from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import NAMES, Part, load_classifier, load_univdm
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, LengthBuckets
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
 from paha_core.training.gate import examine
-from paha_core.training.loop import Figures, Run, fit, step_generator
-from paha_core.training.pairs import Part, accuracy, cross_entropy, logits, masked, paired
-from paha_core.training.univdm import load_univdm
+from paha_core.training.loop import fit
+from paha_core.training.pairs import accuracy, cross_entropy, logits, masked, paired
+from paha_core.training.run import Figures, Run, step_generator
 
 CODE_VERSION = "2"
-NAMES: dict[Part, str] = {"face": "face_classifier", "non_face": "non_face_classifier"}
 NEGATIVES = "negative_samples"
 
 
@@ -142,15 +142,3 @@ def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, L
         for reader in readers
     )
     return real, fake
-
-
-def load_classifier(
-    store: Store, part: Part, export: str = "final", device: str = "cpu"
-) -> SyncClassifier:
-    """A trained classifier in eval mode. Raises `FileNotFoundError` when it has not been trained
-    yet."""
-    rel = f"checkpoints/{NAMES[part]}/{export}"
-    if not store.exists(f"{rel}/config.json"):
-        raise FileNotFoundError(f"no {store.uri(rel)}: materialise `{NAMES[part]}` first")
-    with store.reading_folder(rel) as folder:
-        return SyncClassifier.from_pretrained(folder, use_safetensors=True).to(device).eval()

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from paha_core.config import CodecConfig, Preset
 from paha_core.media.video import read_frames
-from paha_core.models.codec import WEIGHTS, Codec, fold, new_autoencoder, open_codec, to_pixels
+from paha_core.models.codec import fold, new_autoencoder, to_pixels
+from paha_core.models.trained import CODEC
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
-from paha_core.training.loop import Figures, Run, fit, step_generator
+from paha_core.training.loop import fit
+from paha_core.training.run import Figures, Run, step_generator
 
 CODE_VERSION = "1"
-NAME = "latent_codec"
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,7 @@ def codec_run(store: Store, preset: Preset) -> Run:
     """The run's name and fingerprint."""
     masks = kept_rows(store, "par_masks", preset.corpora.datasets)
     content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
-    return Run(store, NAME, sha256_json([CODE_VERSION, preset.codec.settings(), content]))
-
-
-def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
-    """The codec this run uses. Raises `FileNotFoundError` when it has not been trained yet."""
-    rel = f"checkpoints/{NAME}/final"
-    if preset.codec.pretrained or not store.exists(f"{rel}/{WEIGHTS}"):
-        return open_codec(preset.codec, None, device)
-    with store.reading_folder(rel) as folder:
-        return open_codec(preset.codec, folder, device)
+    return Run(store, CODEC, sha256_json([CODE_VERSION, preset.codec.settings(), content]))
 
 
 def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 
 from paha_core.config import Preset
-from paha_core.inference.sampling import training_scheduler
 from paha_core.models.audio_encoder import audio_windows
+from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import Part
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Window, WindowBatches, batch_of
 from paha_core.store import Store
-from paha_core.training.loop import step_generator
-from paha_core.training.pairs import Part, logits, masked, paired, region, within
+from paha_core.training.pairs import logits, masked, paired, region, within
+from paha_core.training.run import step_generator
 
 TIMESTEPS = (50, 200, 400)
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,20 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from paha_core.config import TrainConfig, TrainerConfig
 from paha_core.training.ranks import Ranks
-
-if TYPE_CHECKING:
-    from paha_core.training.loop import Task
-
-Told = dict[str, Any]  # figures: numbers, or tensors that are not read before they are logged
+from paha_core.training.run import Task, Told, TrainingError
 
 KNOBS = (
     "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.batch with as "
     "much more train.accumulate (the same training); fewer train.frames"
 )
-
-
-class TrainingError(RuntimeError):
-    """A run that can't go on; the message says where and what to do."""
 
 
 class Objective(nn.Module):

@@ -8,14 +8,11 @@ import math
 import resource
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from paha_core.training.loop import Run
-
-Figures = dict[str, float]
+from paha_core.training.run import Figures, Run
 
 
 class Journal:

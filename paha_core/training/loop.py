@@ -14,84 +14,21 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from paha_core.config import TrainConfig, TrainerConfig
+from paha_core.config import TrainConfig
 from paha_core.progress import Progress
-from paha_core.store import Store
 from paha_core.training import checkpoints
 from paha_core.training.average import Average
-from paha_core.training.gradient import Gradient, Told, TrainingError
-from paha_core.training.journal import Figures, Journal, as_numbers, closing, memory_gib
+from paha_core.training.gradient import Gradient
+from paha_core.training.journal import Journal, as_numbers, closing, memory_gib
 from paha_core.training.ranks import Ranks, join
-
-__all__ = ["Figures", "Interrupted", "Run", "Task", "TrainingError", "fit", "step_generator"]
+from paha_core.training.run import Figures, Interrupted, Run, Task, Told, TrainingError
 
 log = logging.getLogger("paha")
-
-
-class Interrupted(Exception):
-    """SIGTERM came; everything up to this step is saved."""
-
-
-class Task(Protocol):
-    """What `fit` trains.
-
-    One that takes its share of every batch when several processes train it says of how many they
-    are in `world`; others are trained by one process.
-    """
-
-    model: nn.Module
-
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Told]:
-        """The loss of `model` at step `step`, a pure function of both, and figures for the log."""
-        ...
-
-    def validate(self, model: Any) -> Figures:
-        """Figures on held-out data with fixed noise; names start with `validation_`."""
-        ...
-
-    def export(self, model: Any, folder: Path) -> None:
-        """Save `model` as users load it."""
-        ...
-
-
-@dataclass
-class Run:
-    """Where a run keeps its things, how it is executed, and who hears of it."""
-
-    store: Store
-    name: str
-    fingerprint: str
-    on_figures: Callable[[int, Figures], None] = lambda step, figures: None
-    milestones: Mapping[int, str] = field(
-        default_factory=dict
-    )  # step -> name of an export kept for good
-    log_every: int = 10
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    on_validation: Callable[[int, Any], None] = lambda step, model: None  # the averaged model
-
-    @property
-    def folder(self) -> str:
-        return f"checkpoints/{self.name}"
-
-    @property
-    def final(self) -> str:
-        return f"{self.folder}/final"
-
-    def is_done(self, export: str = "final") -> bool:
-        """Whether that export is there and was made from the same settings and data."""
-        rel = f"{self.folder}/{export}/training.json"
-        return (
-            self.store.exists(rel) and self.store.read_json(rel)["fingerprint"] == self.fingerprint
-        )
 
 
 def fit(task: Task, config: TrainConfig, run: Run) -> bool:
@@ -241,11 +178,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.learning_rate
     share = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: the same whoever draws them, and after any restart."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))
 
 
 class _StopFlag:

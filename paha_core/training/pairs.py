@@ -7,15 +7,14 @@ and noise.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional as F
 
+from paha_core.models.trained import Part
 from paha_core.shards.windows import Batch
-
-Part = Literal["face", "non_face"]
 
 
 def paired(real: Batch, fake: Batch, mismatched: torch.Tensor) -> Batch:

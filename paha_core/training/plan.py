@@ -10,10 +10,11 @@ import torch
 
 from paha_core.config import Preset
 from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.build import Widths, univdm_of
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.univdm import network_input
 from paha_core.training.memory import StepCost, cost_of_step
-from paha_core.training.univdm import Widths, par_loss, univdm_of
+from paha_core.training.univdm import par_loss
 
 GIB = 2**30
 FLOAT32 = 4

@@ -17,7 +17,8 @@ from paha_core.metrics import pose_features as pf
 from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
-from paha_core.training.loop import Figures, Run, TrainingError, fit, step_generator
+from paha_core.training.loop import fit
+from paha_core.training.run import Figures, Run, TrainingError, step_generator
 
 CODE_VERSION = "1"
 NAME = "pose_autoencoder"

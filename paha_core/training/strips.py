@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,7 @@ from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.protocols import LatentCodec
 from paha_core.models.univdm import UniVDM
 from paha_core.shards.windows import Batch
-
-if TYPE_CHECKING:
-    from paha_core.training.loop import Run
+from paha_core.training.run import Run
 
 TILES = 8  # frames of a row
 

@@ -12,24 +12,24 @@ import torch
 from torch import nn
 
 from paha_core.config import Preset, UniVDMConfig
-from paha_core.inference.sampling import training_scheduler
+from paha_core.models.build import new_univdm
+from paha_core.models.noise import training_scheduler
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.models.trained import UNIVDM
 from paha_core.models.univdm import UniVDM, network_input
-from paha_core.models.weights import load_base_weights
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
-from paha_core.training.gradient import Told
 from paha_core.training.journal import as_numbers
-from paha_core.training.loop import Figures, Run, fit, step_generator
+from paha_core.training.loop import fit
 from paha_core.training.ranks import ALONE, Ranks, join
+from paha_core.training.run import Figures, Run, Told, step_generator
 from paha_core.training.strips import Strips
 
 CODE_VERSION = "1"
-NAME = "univdm"
 
 
 def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -187,50 +187,6 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Told:
     }
 
 
-def new_univdm(
-    preset: Preset, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder
-) -> UniVDM:
-    """A UniVDM of the preset's size for these encoders: seeded, from the base weights if given."""
-    torch.manual_seed(preset.univdm.train.seed)
-    model = univdm_of(preset, Widths(codec.channels, audio.layers, audio.width, reference.width))
-    if preset.univdm.network.pretrained:
-        load_base_weights(model, preset.univdm.network.pretrained)
-    return model
-
-
-@dataclass(frozen=True)
-class Widths:
-    """What the encoders decide of a UniVDM's size."""
-
-    latent_channels: int
-    audio_layers: int
-    audio_width: int
-    reference_width: int
-
-
-def univdm_of(preset: Preset, widths: Widths) -> UniVDM:
-    """A UniVDM of the preset's size, with whatever weights it is born with."""
-    network = preset.univdm.network
-    return UniVDM(
-        latent_channels=widths.latent_channels,
-        block_out_channels=network.block_out_channels,
-        attention_levels=network.attention_levels,
-        layers_per_block=network.layers_per_block,
-        attention_head_dim=network.attention_head_dim,
-        input_heads=network.input_heads,
-        cross_attention_dim=network.cross_attention_dim,
-        norm_num_groups=network.norm_groups,
-        reference_width=widths.reference_width,
-        reference_tokens=network.reference_tokens,
-        audio_layers=widths.audio_layers,
-        audio_width=widths.audio_width,
-        audio_margin=preset.audio.margin,
-        audio_tokens=network.audio_tokens,
-        audio_dim=network.audio_dim,
-        audio_hidden=network.audio_hidden,
-    )
-
-
 def univdm_run(store: Store, preset: Preset) -> Run:
     """The run's name and fingerprint; the share of `negatives.at` is kept as an export of its
     own."""
@@ -239,7 +195,7 @@ def univdm_run(store: Store, preset: Preset) -> Run:
     settings = [preset.univdm.settings(), preset.audio.settings()]
     if preset.trainer.precision != "float32":
         settings.append({"precision": preset.trainer.precision})
-    run = Run(store, NAME, sha256_json([CODE_VERSION, settings, content]), trainer=preset.trainer)
+    run = Run(store, UNIVDM, sha256_json([CODE_VERSION, settings, content]), trainer=preset.trainer)
     run.milestones = {
         max(1, round(preset.negatives.at * preset.univdm.train.steps)): "for_negatives"
     }
@@ -276,13 +232,3 @@ def train_univdm(
         run.on_validation = Strips(run, preset, codec, fixed[0])
     with Prefetched(train) as batches:
         return fit(UniVDMTask(model, config, batches, fixed, device, ranks), config.train, run)
-
-
-def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:
-    """UniVDM as it was at that export. Raises `FileNotFoundError` when it has not been trained
-    yet."""
-    rel = f"checkpoints/{NAME}/{export}"
-    if not store.exists(f"{rel}/config.json"):
-        raise FileNotFoundError(f"no {store.uri(rel)}: materialise `univdm` first")
-    with store.reading_folder(rel) as folder:
-        return UniVDM.from_pretrained(folder, use_safetensors=True).to(device)

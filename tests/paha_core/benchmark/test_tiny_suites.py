@@ -9,10 +9,10 @@ from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.variants import trained_variant
 from paha_core.config import Preset, load_preset
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.trained import load_univdm
 from paha_core.step_report import StepError
 from paha_core.steps import STEPS
 from paha_core.store import Store
-from paha_core.training.univdm import load_univdm
 
 STAGES = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")
 STAGES += ("training_shards", "univdm", "pose_autoencoder")

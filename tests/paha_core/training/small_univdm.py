@@ -21,8 +21,9 @@ from paha_core.shards.windows import Batch
 from paha_core.store import Store
 from paha_core.training.gradient import Gradient
 from paha_core.training.launch import INTERRUPTED
-from paha_core.training.loop import Interrupted, Run, fit, step_generator
+from paha_core.training.loop import fit
 from paha_core.training.ranks import join
+from paha_core.training.run import Interrupted, Run, step_generator
 from paha_core.training.univdm import UniVDMTask
 
 WHOLE = 4  # clips of a step, however many processes share them

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from paha_core.shards.windows import Batch
-from paha_core.training.loop import step_generator
 from paha_core.training.pairs import accuracy, cross_entropy, masked, paired, within
+from paha_core.training.run import step_generator
 from paha_core.training.univdm import par_loss, region_errors
 
 

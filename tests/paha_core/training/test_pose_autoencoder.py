@@ -12,7 +12,6 @@ from paha_core.metrics.frechet import frechet_of_features
 from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import BASE_SCHEMA, manifest_path
 from paha_core.store import Store
-from paha_core.training.loop import TrainingError
 from paha_core.training.pose_autoencoder import (
     WEIGHTS,
     load_windows,
@@ -20,6 +19,7 @@ from paha_core.training.pose_autoencoder import (
     pose_window,
     train_pose_autoencoder,
 )
+from paha_core.training.run import TrainingError
 
 
 def keypoints(frames: int, seed: int) -> Keypoints:

@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from paha_core.config import TrainerConfig, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.shards.windows import Batch
-from paha_core.training.loop import TrainingError, fit
+from paha_core.training.loop import fit
 from paha_core.training.ranks import ALONE
+from paha_core.training.run import TrainingError
 from paha_core.training.strips import Strips
 
 sys.path.insert(0, str(Path(__file__).parent))

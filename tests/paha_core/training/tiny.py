@@ -10,7 +10,8 @@ from torch import nn
 
 from paha_core.config import TrainConfig
 from paha_core.store import Store
-from paha_core.training.loop import Run, fit, step_generator
+from paha_core.training.loop import fit
+from paha_core.training.run import Run, step_generator
 
 
 class TinyTask:

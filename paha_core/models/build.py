@@ -1,0 +1,56 @@
+"""A UniVDM of a preset's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from paha_core.config import Preset
+from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.models.univdm import UniVDM
+from paha_core.models.weights import load_base_weights
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What the encoders decide of a UniVDM's size."""
+
+    latent_channels: int
+    audio_layers: int
+    audio_width: int
+    reference_width: int
+
+
+def new_univdm(
+    preset: Preset, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder
+) -> UniVDM:
+    """A UniVDM of the preset's size for these encoders: seeded, from the base weights if given."""
+    torch.manual_seed(preset.univdm.train.seed)
+    model = univdm_of(preset, Widths(codec.channels, audio.layers, audio.width, reference.width))
+    if preset.univdm.network.pretrained:
+        load_base_weights(model, preset.univdm.network.pretrained)
+    return model
+
+
+def univdm_of(preset: Preset, widths: Widths) -> UniVDM:
+    """A UniVDM of the preset's size, with whatever weights it is born with."""
+    network = preset.univdm.network
+    return UniVDM(
+        latent_channels=widths.latent_channels,
+        block_out_channels=network.block_out_channels,
+        attention_levels=network.attention_levels,
+        layers_per_block=network.layers_per_block,
+        attention_head_dim=network.attention_head_dim,
+        input_heads=network.input_heads,
+        cross_attention_dim=network.cross_attention_dim,
+        norm_num_groups=network.norm_groups,
+        reference_width=widths.reference_width,
+        reference_tokens=network.reference_tokens,
+        audio_layers=widths.audio_layers,
+        audio_width=widths.audio_width,
+        audio_margin=preset.audio.margin,
+        audio_tokens=network.audio_tokens,
+        audio_dim=network.audio_dim,
+        audio_hidden=network.audio_hidden,
+    )
