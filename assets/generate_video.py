@@ -35,9 +35,9 @@ def generate_video(
     config: GenerateConfig,
     workspace: dg.ResourceParam[Workspace],
 ) -> None:
+    from paha_core.errors import is_expected
     from paha_core.inference.pipeline import PahaPipeline, Settings
     from paha_core.inference.video_file import Request, make_video
-    from paha_core.step_report import is_expected
 
     how = config.model_dump(exclude={"image", "audio", "out", "size"})
     request = Request(

@@ -5,9 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from paha_core.errors import is_expected
 from paha_core.processes import die_with_creator
 from paha_core.recall import recall, remember
-from paha_core.step_report import StepReport, is_expected
+from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
 
 

@@ -13,8 +13,8 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
+from paha_core.errors import is_expected, is_interruption
 from paha_core.processes import die_with_parent
-from paha_core.step_report import is_expected, is_interruption
 from paha_core.steps import Workspace, run_step
 
 FIGURES_EVERY = 5.0  # seconds

@@ -23,11 +23,11 @@ from paha_core.benchmark.tables import PUBLISHED
 from paha_core.benchmark.variants import derived, trained_variant
 from paha_core.benchmark.videos import Systems
 from paha_core.config import Preset
+from paha_core.errors import StepError
 from paha_core.metrics.bootstrap import PairedDifference
 from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow, rows_to_table
 from paha_core.progress import Progress
 from paha_core.stages import kept_rows
-from paha_core.step_report import StepError
 from paha_core.store import Store
 
 MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from paha_core.benchmark.videos import FPS, Systems, Video, load_frames
 from paha_core.config import Preset
+from paha_core.errors import StepError
 from paha_core.metrics.diversity import derangement
 from paha_core.stages import (
     KEPT,
@@ -27,7 +28,6 @@ from paha_core.stages import (
     read_manifest,
     stage_schema,
 )
-from paha_core.step_report import StepError
 from paha_core.store import Store, sha256_file
 
 STAGE = "systems"

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table
+from paha_core.errors import StepError
 from paha_core.progress import log
-from paha_core.step_report import StepError
 from paha_core.steps import TABLES, Workspace, prepare_torch, workers_of
 
 

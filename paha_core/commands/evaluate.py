@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, run_one, show
-from paha_core.step_report import StepError
+from paha_core.errors import StepError
 from paha_core.steps import Workspace, run_step
 
 

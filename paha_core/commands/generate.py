@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.errors import StepError
 from paha_core.progress import Progress
-from paha_core.step_report import StepError
 from paha_core.steps import Workspace, prepare_torch
 
 if TYPE_CHECKING:

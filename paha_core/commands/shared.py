@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from paha_core.step_report import StepReport, is_expected, is_interruption
+from paha_core.errors import is_expected, is_interruption
+from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
 
 PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it

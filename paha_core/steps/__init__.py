@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paha_core.step_report import OnFigures, StepError, StepReport, merged
+from paha_core.errors import StepError
+from paha_core.step_report import OnFigures, StepReport, merged
 from paha_core.steps.data import (
     find_face_boxes,
     find_keypoints,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paha_core.errors import StepError
 from paha_core.step_report import (
-    StepError,
     StepReport,
     means,
     not_in_preset,

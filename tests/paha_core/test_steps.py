@@ -3,7 +3,8 @@
 import pytest
 
 from paha_core.config import PresetError, load_preset
-from paha_core.step_report import StepError, StepReport, is_expected, is_interruption, merged
+from paha_core.errors import StepError, is_expected, is_interruption
+from paha_core.step_report import StepReport, merged
 from paha_core.steps import STEPS, TABLES, Workspace, run_step, steps_up_to
 
 

@@ -10,9 +10,9 @@ from paha_core.benchmark.run import run_benchmark
 from paha_core.benchmark.systems import at_25_fps, external_systems, ingest_system
 from paha_core.benchmark.videos import collect_videos
 from paha_core.config import Preset
+from paha_core.errors import StepError
 from paha_core.media.audio import write_wav
 from paha_core.media.video import probe, write_video
-from paha_core.step_report import StepError
 from paha_core.store import Store
 
 

@@ -8,9 +8,9 @@ from paha_core.benchmark.suite import load_suite, run_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.variants import trained_variant
 from paha_core.config import Preset, load_preset
+from paha_core.errors import StepError
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.trained import load_univdm
-from paha_core.step_report import StepError
 from paha_core.steps import STEPS
 from paha_core.store import Store
 
