@@ -3,11 +3,10 @@
 import dagster as dg
 
 from paha_core.checks import Outcome
+from paha_core.networks import CLASSIFIERS, NETWORKS
 from paha_core.steps import Workspace
 
 WorkspaceParam = dg.ResourceParam[Workspace]
-NETWORKS = ("latent_codec", "univdm", "face_classifier", "non_face_classifier")
-CLASSIFIERS = ("face_classifier", "non_face_classifier")
 
 
 def _result(

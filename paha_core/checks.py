@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from paha_core.config import Preset
-from paha_core.pictures import read_log
+from paha_core.networks import read_log
 from paha_core.stages import kept_rows, read_manifest
 from paha_core.store import Store
 

@@ -6,19 +6,17 @@ show. A picture is drawn only when the step did something (`fresh`) or the pictu
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from paha_core.networks import read_log
 from paha_core.stages import kept_rows
 from paha_core.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from paha_core.config import Preset
 
 SIDE = 144  # pixels of a tile
 TILES = 6  # in a row
@@ -51,16 +49,19 @@ def masks(store: Store, dataset: str, *, fresh: bool) -> str | None:
     )
 
 
-def generated(store: Store, preset: Preset, *, fresh: bool) -> str | None:
-    """One held-out clip as each system shows it, a row of frames each."""
-    from paha_core.benchmark.videos import collect_videos, load_frames
+def generated(store: Store, modes: Sequence[str], *, fresh: bool) -> str | None:
+    """One held-out clip, a row of frames each: real, then as each mode shows it."""
 
     def draw() -> list[np.ndarray]:
-        from paha_core.benchmark.figures import strip
+        from paha_core.media.frames import read_first, strip
 
-        systems = collect_videos(store, preset)
-        shown = [videos[0] for videos in systems.values() if videos and videos[0].frames]
-        return [strip(load_frames(store, video), TILES, SIDE) for video in shown]
+        rows = [row for mode in modes for row in kept_rows(store, "generated_clips", [mode])[:1]]
+        paths = [row["real_path"] for row in rows[:1]] + [row["path"] for row in rows]
+        shown = []
+        for rel in paths:
+            with store.reading(rel) as path:
+                shown.append(strip(read_first(path, rows[0]["frames"]), TILES, SIDE))
+        return shown
 
     return _picture(store, "pictures/generated_clips.png", fresh, draw, upright=True)
 
@@ -104,22 +105,6 @@ def curve(store: Store, network: str, *, fresh: bool) -> str | None:
         return [canvas]
 
     return _picture(store, f"pictures/{network}.png", fresh, draw)
-
-
-def read_log(store: Store, network: str) -> list[dict[str, float]]:
-    """The lines of a network's training log; none before it was trained."""
-    rel = f"checkpoints/{network}/log.jsonl"
-    if not store.exists(rel):
-        return []
-    return [json.loads(line) for line in store.read_bytes(rel).decode().splitlines()]
-
-
-def last_figures(store: Store, network: str) -> dict[str, float | str]:
-    """The last value of every figure in a network's log."""
-    figures: dict[str, float | str] = {}
-    for line in read_log(store, network):
-        figures.update(line)
-    return figures
 
 
 # --- drawing --------------------------------------------------------------------------------------

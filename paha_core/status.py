@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from paha_core.config import Preset
+from paha_core.networks import NETWORKS
 from paha_core.stages import KEPT, manifest_files, read_manifest
 from paha_core.store import Store
 
 DATA = ("clips", "keypoints", "face_boxes", "par_masks", "training_shards", "negative_samples")
-NETWORKS = ("latent_codec", "univdm", "face_classifier", "non_face_classifier")
 
 
 def rows(store: Store, preset: Preset) -> list[tuple[str, ...]]:

@@ -107,7 +107,7 @@ def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> Ste
     from paha_core import pictures
 
     done = train()
-    store, figures = run.store, pictures.last_figures(run.store, run.name)
+    store, figures = run.store, _last_figures(run.store, run.name)
     if gate is not None and store.exists(gate):
         verdict = store.read_json(gate)
         figures |= {f"audio swap, {k}": verdict[k] for k in ("share", "low", "high", "n")}
@@ -128,6 +128,16 @@ def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> Ste
         pictures=shown,
         data_version=run.fingerprint,
     )
+
+
+def _last_figures(store: Store, network: str) -> dict[str, float | str]:
+    """The last value of every figure in a network's log."""
+    from paha_core.networks import read_log
+
+    figures: dict[str, float | str] = {}
+    for line in read_log(store, network):
+        figures.update(line)
+    return figures
 
 
 def heard_by(run: Run, on_figures: OnFigures | None) -> Run:

@@ -27,10 +27,11 @@ def new_checkpoint(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
     """One run for each set of networks; the cursor holds the last one that was seen."""
-    from paha_core.benchmark.history import NETWORKS, checkpoint_of
+    from paha_core.benchmark.history import checkpoint_of
+    from paha_core.networks import CLASSIFIERS, fingerprint
 
     store = workspace.store
-    if not store.exists(f"checkpoints/{NETWORKS[-1]}/final/training.json"):
+    if not fingerprint(store, CLASSIFIERS[-1]):
         return dg.SkipReason(f"no trained networks in {store.url}")
     found = checkpoint_of(store, workspace.preset)
     if found == context.cursor:

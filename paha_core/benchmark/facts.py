@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 
 from paha_core.benchmark.figures import Curve
 from paha_core.config import Preset
+from paha_core.networks import NETWORKS, read_log
 from paha_core.stages import KEPT, read_manifest
 from paha_core.store import Store, sha256_file, sha256_json
-
-NETWORKS = {
-    "latent_codec": "Latent codec",
-    "univdm": "UniVDM",
-    "face_classifier": "Face classifier",
-    "non_face_classifier": "Non-face classifier",
-}
-
 
 LONG_VIDEO = "benchmark/long_video.json"  # of benchmarks/long_video.py
 
@@ -110,22 +102,14 @@ def forced_guidance(store: Store, preset: Preset) -> list[str]:
 
 
 def training_curves(store: Store) -> dict[str, Curve]:
-    """By network name; one without a log is absent. A line cut off by a kill is skipped."""
+    """By network name; one without a log is absent."""
     curves = {}
     for name, title in NETWORKS.items():
-        rel = f"checkpoints/{name}/log.jsonl"
-        if not store.exists(rel):
-            continue
-        loss, validation = [], []
-        for text in store.read_bytes(rel).decode().splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            if line.get("loss") is not None:
-                loss.append((int(line["step"]), float(line["loss"])))
-            if line.get("validation_loss") is not None:
-                validation.append((int(line["step"]), float(line["validation_loss"])))
+        log = read_log(store, name)
+        loss, validation = (
+            [(int(line["step"]), float(line[key])) for line in log if line.get(key) is not None]
+            for key in ("loss", "validation_loss")
+        )
         if loss or validation:
             curves[name] = Curve(title, loss, validation)
     return curves

@@ -27,16 +27,6 @@ def picture_uri(picture: np.ndarray, *, quality: int = 88) -> str:
     return data_uri(out.getvalue(), "image/jpeg")
 
 
-def strip(frames: np.ndarray, count: int, side: int) -> np.ndarray:
-    """`count` frames evenly spread over `[T, H, W, 3]`, each `side` pixels, in one row."""
-    from PIL import Image
-
-    picks = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    how = Image.Resampling.LANCZOS
-    pictures = [np.asarray(Image.fromarray(frames[i]).resize((side, side), how)) for i in picks]
-    return np.concatenate(pictures, axis=1)
-
-
 @dataclass(frozen=True)
 class Curve:
     """A training log: `loss` and `validation` are (step, value) pairs."""

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from paha_core.config import Preset
 from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table
+from paha_core.networks import NETWORKS, fingerprint
 from paha_core.store import Store, sha256_json
 
 PATH = "benchmark/history.parquet"
-NETWORKS = ("latent_codec", "univdm", "face_classifier", "non_face_classifier")
 HISTORY_SCHEMA = pa.schema(
     [
         ("checkpoint", pa.string()),
@@ -33,10 +33,7 @@ NOT_JUDGED = {"lip_correlation_exchanged"}  # a control
 
 def checkpoint_of(store: Store, preset: Preset) -> str:
     """A hash of the networks that the preset's videos are made by, and of how; 16 characters."""
-    found = []
-    for name in NETWORKS:
-        rel = f"checkpoints/{name}/final/training.json"
-        found.append(store.read_json(rel)["fingerprint"] if store.exists(rel) else "")
+    found = [fingerprint(store, name) for name in NETWORKS]
     return sha256_json([found, preset.generation.settings()])[:16]
 
 

@@ -19,9 +19,9 @@ from paha_core.benchmark.videos import (
     at_clip_size,
     load_frames,
     load_picture,
-    resize,
 )
 from paha_core.config import Preset
+from paha_core.media.frames import resize
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points

@@ -22,6 +22,7 @@ from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
 from paha_core.config import Preset
 from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow
+from paha_core.networks import NETWORKS
 from paha_core.store import Store
 
 INDEX = "report/index.html"
@@ -103,7 +104,7 @@ def build_report(store: Store, preset: Preset) -> str:
             (title, curves[name], figures.curve_svg(curves[name]))
             if name in curves
             else (title, None, "")
-            for name, title in facts.NETWORKS.items()
+            for name, title in NETWORKS.items()
         ],
         "cards": facts.dataset_cards(store, preset),
         "published": [published_grid(table) for table in PUBLISHED.values()],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paha_core.benchmark.figures import data_uri, picture_uri, strip
+from paha_core.benchmark.figures import data_uri, picture_uri
 from paha_core.benchmark.videos import (
     KeypointSource,
     Video,
@@ -17,6 +17,7 @@ from paha_core.benchmark.videos import (
     load_frames,
 )
 from paha_core.config import Preset
+from paha_core.media.frames import strip
 from paha_core.stages import clip_key, kept_rows
 from paha_core.store import Store
 

@@ -179,31 +179,21 @@ def first_frames(keypoints: Keypoints, frames: int | None) -> Keypoints:
 
 def load_frames(store: Store, video: Video) -> np.ndarray:
     """uint8 RGB `[T, H, W, 3]` as stored, T at most `video.frames`."""
-    from paha_core.media.video import read_frames
+    from paha_core.media.frames import read_first
 
     with store.reading(video.path) as path:
-        # Half a frame early: a frame's own time may round to either side of its neighbour's.
-        return read_frames(path, end=(video.frames - 0.5) / FPS)[: video.frames]
+        return read_first(path, video.frames)
 
 
 def at_clip_size(frames: np.ndarray, size: int) -> np.ndarray:
     """Frames `[T, H, W, 3]`, enlarged when their shorter side is below `size` pixels."""
+    from paha_core.media.frames import resize
+
     height, width = frames.shape[1:3]
     if min(height, width) >= size:
         return frames
     scale = size / min(height, width)
     return resize(frames, (round(height * scale), round(width * scale)))
-
-
-def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 `[T, H, W, 3]` to `[T, *size, 3]` (height, width); averages when it shrinks."""
-    from PIL import Image
-
-    if frames.shape[1:3] == size:
-        return frames
-    shrinks = size[0] < frames.shape[1]
-    how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.stack([np.asarray(Image.fromarray(f).resize(size[::-1], how)) for f in frames])
 
 
 def load_picture(store: Store, rel: str) -> np.ndarray:

@@ -12,10 +12,10 @@ import torch
 from paha_core.config import Preset
 from paha_core.inference.guidance import Mode
 from paha_core.inference.guide import failed_gates
-from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline, describe
 from paha_core.inference.sampling import Conditions
 from paha_core.media.audio import write_wav
+from paha_core.media.frames import resize
 from paha_core.media.video import read_frames, write_video
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, audio_windows
 from paha_core.shards.reader import ShardReader

@@ -10,8 +10,9 @@ import torch
 
 from paha_core.config import GuidanceConfig, PoseConfig
 from paha_core.inference.guidance import Guidance, Mode
-from paha_core.inference.inputs import InputError, resize
+from paha_core.inference.inputs import InputError
 from paha_core.inference.sampling import Conditions
+from paha_core.media.frames import resize
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.trained import NAMES, Part
 from paha_core.pose.face import detect_face_boxes

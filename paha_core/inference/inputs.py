@@ -9,6 +9,7 @@ import numpy as np
 from paha_core.config import PoseConfig
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import MediaError
+from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_wave
 from paha_core.pose.face import faces_of
 
@@ -124,13 +125,3 @@ def one_face(picture: np.ndarray, pose: PoseConfig) -> np.ndarray:
     if count > 1:
         raise InputError(f"{count} faces were found in the portrait: crop it to one person")
     return faces[0]
-
-
-def resize(frames: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [T, H, W, 3] to [T, size, size, 3]: area mean down, cubic up."""
-    import cv2
-
-    how = cv2.INTER_AREA if size < frames.shape[1] else cv2.INTER_CUBIC
-    if frames.shape[1:3] == (size, size):
-        return frames
-    return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames])

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-PROTOCOL = "paha-metrics/3"
+PROTOCOL = "paha-metrics/4"
 """Goes into every row. It changes whenever a number could change for the same videos."""
 
 SCHEMA = pa.schema(

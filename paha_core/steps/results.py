@@ -22,7 +22,7 @@ def generate_clips(store: Store, preset: Preset) -> StepReport:
 
     results = generate_held_out(store, preset, device=prepare_torch(preset))
     fresh = any(result.computed for result in results.values())
-    strip = pictures.generated(store, preset, fresh=fresh)
+    strip = pictures.generated(store, preset.generation.modes, fresh=fresh)
     return report_of(store, "generated_clips", results, {"Real, then generated": strip})
 
 

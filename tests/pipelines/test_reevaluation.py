@@ -6,13 +6,14 @@ import pytest
 from paha_core.benchmark import history
 from paha_core.config import load_preset
 from paha_core.metrics.row import MetricRow
+from paha_core.networks import NETWORKS
 from paha_core.store import Store
 from pipelines.definitions import defs
 from pipelines.resources import PahaResource
 
 
 def networks(store: Store, name: str) -> None:
-    for network in history.NETWORKS:
+    for network in NETWORKS:
         rel = f"checkpoints/{network}/final/training.json"
         store.write_json(rel, {"fingerprint": name, "step": 1})
 
