@@ -89,12 +89,14 @@ class SyncClassifier(ModelMixin, ConfigMixin):
             timestep: int64 [b].
             reference_latents: [b, C, h, w].
             reference_embedding: [b, reference_width].
-            audio: windows A(f), [b, f, 2m+1, layers, width].
+            audio: windows A(f), [b, f, 2m+1, layers, width]; what they hold from outside the f frames
+                is not heard (`within`).
 
         Returns:
             [b].
         """
         batch, frames = noised.shape[0], noised.shape[2]
+        audio = within(audio)
         # 1. the diffusion encoder; the reference slot has done its work
         encoded = self.encoder.encode(
             network_input(noised, None), timestep, reference_latents, reference_embedding, audio
@@ -130,7 +132,20 @@ def rotate_by_position(video: torch.Tensor, base: float = 100.0) -> torch.Tensor
     rates = base ** (-torch.arange(pairs, device=video.device) / pairs)
     y = torch.arange(height, device=video.device)[:, None].expand(height, width)
     x = torch.arange(width, device=video.device)[None, :].expand(height, width)
-    angle = torch.cat([rates[:, None, None] * y, rates[:, None, None] * x]).to(video.dtype)
+    # In float32 whatever the network computes in: bfloat16 would turn far cells by wrong angles.
+    angle = torch.cat([rates[:, None, None] * y, rates[:, None, None] * x])
     even, odd = video[..., 0::2, :, :], video[..., 1::2, :, :]
     turned = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
-    return torch.stack(turned, dim=-3).flatten(-4, -3)
+    return torch.stack(turned, dim=-3).flatten(-4, -3).to(video.dtype)
+
+
+def within(audio: torch.Tensor) -> torch.Tensor:
+    """Audio windows [n, F, 2m+1, layers, width] that hold nothing from outside their F frames.
+
+    A generated clip has no sound before its first frame and after its last, so its windows are
+    clamped there; those of a real one, or of a segment of a longer video, would tell it by what
+    they hold instead.
+    """
+    frames, size = audio.shape[1:3]
+    around = torch.arange(frames)[:, None] + torch.arange(size) - size // 2
+    return audio[:, :, size // 2][:, around.clamp(0, frames - 1)]

@@ -22,7 +22,7 @@ from paha_core.models.trained import Part
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Window, WindowBatches, batch_of
 from paha_core.store import Store
-from paha_core.training.pairs import logits, masked, paired, region, within
+from paha_core.training.pairs import logits, masked, paired, region
 from paha_core.training.run import step_generator
 
 TIMESTEPS = (50, 200, 400)
@@ -160,7 +160,7 @@ class _Examination:
         audio = [audio_windows(voice, self.margin, s, s + self.frames) for s in starts]
         same = (noised, timestep, batch.reference_latents, batch.reference_embedding)
         given = [x.repeat(len(audio), *[1] * (x.ndim - 1)).to(device) for x in same]
-        heard = within(torch.from_numpy(np.stack(audio)).float()).to(device)
+        heard = torch.from_numpy(np.stack(audio)).float().to(device)
         return self.model(*given, heard).cpu().numpy()
 
 

@@ -60,19 +60,8 @@ def logits(
     timestep = timestep.repeat(2)
     noised = scheduler.add_noise(pairs.latents, noise, timestep)
     device = next(model.parameters()).device
-    given = pairs.reference_latents, pairs.reference_embedding, within(pairs.audio)
+    given = pairs.reference_latents, pairs.reference_embedding, pairs.audio
     return model(*(x.to(device) for x in (noised, timestep, *given)))
-
-
-def within(audio: torch.Tensor) -> torch.Tensor:
-    """Audio windows [n, F, 2m+1, layers, width] that hold nothing from outside their F frames.
-
-    A generated clip has no sound before its first frame and after its last, so its windows are
-    clamped there; those of a real one would tell it by what they hold instead.
-    """
-    frames, size = audio.shape[1:3]
-    around = torch.arange(frames)[:, None] + torch.arange(size) - size // 2
-    return audio[:, :, size // 2][:, around.clamp(0, frames - 1)]
 
 
 def cross_entropy(logit: torch.Tensor) -> torch.Tensor:

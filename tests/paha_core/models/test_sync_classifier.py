@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from paha_core.models.sync_classifier import SyncClassifier, rotate_by_position
+from paha_core.models.sync_classifier import SyncClassifier, rotate_by_position, within
 from paha_core.models.univdm import UniVDM
 
 UNIVDM = {
@@ -84,3 +84,43 @@ def test_rotation_keeps_lengths_and_tells_places_apart():
     assert torch.equal(turned[..., 0, 0], video[..., 0, 0])  # the origin stays
     same = rotate_by_position(torch.ones(1, 1, 8, 3, 4))
     assert not torch.allclose(same[..., 0, 1], same[..., 1, 0])
+
+
+def test_angles_are_exact_in_half_precision():
+    video = torch.ones(1, 1, 8, 64, 64)
+    turned = rotate_by_position(video.bfloat16())
+    assert turned.dtype == torch.bfloat16
+    torch.testing.assert_close(turned.float(), rotate_by_position(video), rtol=0, atol=2e-3 * 4)
+
+
+def test_places_are_turned_before_the_maximum_takes_them_away(classifier):
+    """The same features elsewhere in the picture are another token: equation 4's E_s."""
+    seen = []
+    classifier.video_in.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    feature = torch.zeros(2, 16, 4, 4)  # of the reference slot and of one frame
+    feature[1, 0, 0, 0] = 1.0
+    given = inputs(batch=1, frames=1) | {"timestep": torch.tensor([10])}
+    for middle in (feature, feature.roll(2, dims=-2)):
+        hook = classifier.encoder.mid_block.register_forward_hook(lambda *_, made=middle: made)
+        classifier(**given)
+        hook.remove()
+    assert not torch.allclose(seen[0], seen[1])
+
+
+def test_windows_hold_nothing_from_outside():
+    sound = torch.arange(10.0)
+    windows = sound[2:8][:, None] + torch.arange(-2, 3)  # frames 2 to 7 with their neighbours
+    closed = within(windows[None, :, :, None, None])[0, :, :, 0, 0]
+    assert closed[0].tolist() == [2, 2, 2, 3, 4]
+    assert closed[3].tolist() == [3, 4, 5, 6, 7]
+    assert closed[5].tolist() == [5, 6, 7, 7, 7]
+
+
+def test_a_segment_of_a_longer_video_is_heard_like_a_clip_of_its_own(classifier):
+    """Training's clips and guidance's segments: what the windows hold from outside changes
+    nothing."""
+    given, edges = inputs(), inputs()
+    edges["audio"] = edges["audio"].clone()
+    edges["audio"][:, 0, :2] += 5
+    edges["audio"][:, -1, 3:] -= 5
+    assert torch.equal(classifier(**given), classifier(**edges))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from paha_core.shards.windows import Batch
-from paha_core.training.pairs import accuracy, cross_entropy, masked, paired, within
+from paha_core.training.pairs import accuracy, cross_entropy, masked, paired
 from paha_core.training.run import step_generator
 from paha_core.training.univdm import par_loss, region_errors
 
@@ -92,12 +92,3 @@ def test_masks_come_with_their_probability_and_for_both_of_a_pair():
     hidden = masked(many, "face", 0.8, step_generator(0, 0)).latents[:, 0, 0, 3, 3].eq(0)
     assert hidden.float().mean().item() == pytest.approx(0.8, abs=0.03)
     assert hidden[:2000].equal(hidden[2000:])
-
-
-def test_windows_hold_nothing_from_outside():
-    sound = torch.arange(10.0)
-    windows = sound[2:8][:, None] + torch.arange(-2, 3)  # frames 2 to 7 with their neighbours
-    closed = within(windows[None, :, :, None, None])[0, :, :, 0, 0]
-    assert closed[0].tolist() == [2, 2, 2, 3, 4]
-    assert closed[3].tolist() == [3, 4, 5, 6, 7]
-    assert closed[5].tolist() == [5, 6, 7, 7, 7]
