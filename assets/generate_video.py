@@ -35,7 +35,7 @@ def generate_video(
     config: GenerateConfig,
     workspace: dg.ResourceParam[Workspace],
 ) -> None:
-    from paha_core.errors import is_expected
+    from paha_core.errors import EXPECTED
     from paha_core.inference.pipeline import PahaPipeline, Settings
     from paha_core.inference.video_file import Request, make_video
 
@@ -50,10 +50,8 @@ def generate_video(
         about = make_video(
             pipeline, request, lambda k, total: context.log.info(f"segment {k} of {total}")
         )
-    except Exception as error:
-        if is_expected(error):
-            raise dg.Failure(str(error), allow_retries=False) from error
-        raise
+    except EXPECTED as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     context.log_event(
         dg.AssetMaterialization(
             "generated_video",

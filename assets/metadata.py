@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.errors import is_expected
+from paha_core.errors import EXPECTED
 from paha_core.processes import die_with_creator
 from paha_core.recall import recall, remember
 from paha_core.step_report import StepReport
@@ -33,11 +33,7 @@ def materialized(
             remember(name, workspace, report)
         else:
             report = run_step(name, workspace, datasets=datasets)
-    except dg.Failure:
-        raise
-    except Exception as error:
-        if not is_expected(error):
-            raise
+    except EXPECTED as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return result(report, workspace)
 

@@ -13,7 +13,7 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from paha_core.errors import is_expected, is_interruption
+from paha_core.errors import EXPECTED, Interrupted
 from paha_core.processes import die_with_parent
 from paha_core.steps import Workspace, run_step
 
@@ -50,14 +50,15 @@ def _run(step: str, pipes: Any) -> int:
     )
     try:
         report = run_step(step, workspace, on_figures=on_figures)
+    except Interrupted as saved:
+        logging.getLogger("paha").warning("%s", saved)
+        return 75
     except Exception as error:
-        if is_interruption(error):
-            logging.getLogger("paha").warning("%s", error)
-            return 75
+        expected = isinstance(error, EXPECTED)
         if pipes is not None:
-            said = str(error) if is_expected(error) else f"{type(error).__name__}: {error}"
+            said = str(error) if expected else f"{type(error).__name__}: {error}"
             pipes.report_custom_message({"error": f"{step}: {said}"})
-        logging.getLogger("paha").error("%s failed", step, exc_info=not is_expected(error))
+        logging.getLogger("paha").error("%s failed", step, exc_info=not expected)
         return 1
     if pipes is not None:
         pipes.report_custom_message({"report": report.as_dict()})

@@ -28,6 +28,7 @@ from paha_core.commands.shared import (
 )
 from paha_core.commands.train import train
 from paha_core.commands.weights import weights
+from paha_core.errors import UserError
 from paha_core.steps import STEPS, Workspace, steps_up_to
 
 app = typer.Typer(
@@ -98,7 +99,7 @@ def run(
 def _wanted(step: str, only: bool) -> list[str]:
     if not step:
         if only:
-            raise ValueError("--only needs a step")
+            raise UserError("--only needs a step")
         return list(STEPS)
     return [step] if only else steps_up_to(step)
 

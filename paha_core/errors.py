@@ -1,20 +1,21 @@
-"""Errors in a user's words, and which errors are such."""
+"""Errors in a user's words, which a traceback would only hide.
+
+The command line and Dagster show these as one sentence; anything else surfaces as it is.
+"""
 
 from __future__ import annotations
 
 
-class StepError(RuntimeError):
-    """A step that can't run as things are; the message says what to do."""
+class UserError(Exception):
+    """What a user can put right; the message says what is wrong and what to do."""
 
 
-def is_expected(error: BaseException) -> bool:
-    """Whether a user can act on the error's own words; its traceback would only hide them."""
-    named = {"PresetError", "TrainingError", "CsvError", "MediaError", "ShardError", "InputError"}
-    named |= {"DeviceError", "DownloadError"}
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, StepError | FileNotFoundError | PermissionError) or bool(named & names)
+class StepError(UserError):
+    """A step that can't run as things are."""
 
 
-def is_interruption(error: BaseException) -> bool:
-    """Whether a trainer was asked to stop, and has saved itself."""
-    return type(error).__name__ == "Interrupted"
+class Interrupted(Exception):
+    """A trainer was asked to stop (SIGTERM) and has saved itself: started again, it goes on."""
+
+
+EXPECTED = (UserError, FileNotFoundError, PermissionError)  # what is shown as one sentence

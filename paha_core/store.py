@@ -22,17 +22,22 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paha_core.errors import UserError
+
 
 class Store:
     """Read and write artifacts below one URL; `rel` is always a relative path with `/`.
 
-    Picklable, so that worker processes can hold one. Raises `ValueError` for a `rel` that leaves
-    the store.
+    Picklable, so that worker processes can hold one. Raises `UserError` for a URL that nothing
+    here can open, `ValueError` for a `rel` that leaves the store.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:  # no such protocol, or its package is missing
+            raise UserError(f"{url} can't be a store: {error}") from error
         self.is_local = "file" in (
             self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         )

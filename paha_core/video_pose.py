@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paha_core.config import ParConfig, PoseConfig
+from paha_core.errors import UserError
 from paha_core.media.audio import read_audio
 from paha_core.media.video import MediaInfo, probe, write_video
 from paha_core.par import par_weights
@@ -122,7 +123,7 @@ def find_pose(video: Path, config: PoseConfig) -> VideoPose:
     """Keypoints and face boxes of the most prominent person of the video.
 
     Raises `MediaError` for a file that is no video, `FileNotFoundError` for one that is absent or
-    for missing weights, and `ValueError` when nobody is found in any frame.
+    for missing weights, and `UserError` when nobody is found in any frame.
     """
     if not video.is_file():
         raise FileNotFoundError(f"no video at {video}")
@@ -132,7 +133,7 @@ def find_pose(video: Path, config: PoseConfig) -> VideoPose:
     with Progress(_count(info), "keypoints", unit="frame") as progress:
         keypoints = detector.detect(_Counted(frames, progress))
     if not keypoints.scores.any():
-        raise ValueError(f"nobody is found in the {len(keypoints)} frames of {video}")
+        raise UserError(f"nobody is found in the {len(keypoints)} frames of {video}")
     if config.faces_from_keypoints:
         faces = face_boxes_from_keypoints(keypoints, config)
     else:

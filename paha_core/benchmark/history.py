@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.config import Preset
+from paha_core.errors import UserError
 from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table
 from paha_core.networks import NETWORKS, fingerprint
 from paha_core.store import Store, sha256_json
@@ -56,11 +57,11 @@ def append(store: Store, preset: Preset, rows: Sequence[MetricRow]) -> None:
 def accept(store: Store) -> str:
     """Accept the newest evaluation, whatever it says; returns its checkpoint.
 
-    Raises `ValueError` when there is none.
+    Raises `UserError` when there is none.
     """
     rows = read(store)
     if not rows:
-        raise ValueError("nothing has been evaluated yet: run `paha evaluate`")
+        raise UserError("nothing has been evaluated yet: run `paha evaluate`")
     newest = max(rows, key=lambda row: row["measured_at"])["checkpoint"]
     changed = [row | {"accepted": row["accepted"] or row["checkpoint"] == newest} for row in rows]
     store.write_table(PATH, pa.Table.from_pylist(changed, schema=HISTORY_SCHEMA))

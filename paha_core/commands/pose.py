@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from paha_core.commands.shared import PresetOption, one_sentence, print_table
+from paha_core.errors import UserError
 
 if TYPE_CHECKING:
     from paha_core.config import PoseConfig
@@ -68,23 +69,23 @@ def pose(
 
 
 def _changed(config: PoseConfig, changes: dict[str, str]) -> PoseConfig:
-    """Raises `ValueError` when the detector lacks its weights."""
+    """Raises `UserError` when the detector lacks its weights."""
     config = config.model_copy(update=changes)
     if config.detector == "dwpose" and not (config.dwpose_pose and config.dwpose_person):
-        raise ValueError(
+        raise UserError(
             "the detector dwpose needs --dwpose-pose and --dwpose-person, or both in the preset"
         )
     return config
 
 
 def _check_target(path: Path | None, video: Path) -> None:
-    """Before the work, not after it. Raises `ValueError` for a path that can't be written."""
+    """Before the work, not after it. Raises `UserError` for a path that can't be written."""
     if path is None:
         return
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, not a file to write")
+        raise UserError(f"{path} is a folder, not a file to write")
     if path.resolve() == video.resolve():
-        raise ValueError(f"{path} is the video itself and would be overwritten")
+        raise UserError(f"{path} is the video itself and would be overwritten")
     path.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from paha_core.errors import is_expected, is_interruption
+from paha_core.errors import EXPECTED, Interrupted
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
 
@@ -34,14 +34,11 @@ def one_sentence() -> Iterator[None]:
     """Errors a user can act on become one sentence on stderr; `paha -v` shows their origin."""
     try:
         yield
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if is_interruption(error):
-            typer.echo(str(error), err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
-        if verbose or not (is_expected(error) or isinstance(error, ValueError)):
+    except Interrupted as saved:
+        typer.echo(str(saved), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except EXPECTED as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         typer.echo(f"paha: {error}", err=True)
         raise typer.Exit(1) from None

@@ -21,9 +21,10 @@ from paha_core.config.networks import (
     UniVDMConfig,
 )
 from paha_core.config.results import BenchmarkConfig, GenerationConfig
+from paha_core.errors import UserError
 
 
-class PresetError(ValueError):
+class PresetError(UserError):
     """A preset that can't be used; the message names each bad key."""
 
 

@@ -19,6 +19,7 @@ from paha_core.config import CnasConfig, CorporaConfig, PatsConfig
 from paha_core.corpora.cnas import anchor_filters
 from paha_core.corpora.filters import Filter
 from paha_core.corpora.pats import interval_filters
+from paha_core.errors import UserError
 from paha_core.stages import KEPT, read_manifest
 from paha_core.store import Store
 
@@ -43,10 +44,10 @@ def write_card(store: Store, corpora: CorporaConfig, dataset: str) -> str:
 
 
 def card(rows: Sequence[dict[str, Any]], corpora: CorporaConfig, dataset: str) -> str:
-    """The card of the clips' manifest `rows`. Raises `ValueError` without such a corpus."""
+    """The card of the clips' manifest `rows`. Raises `UserError` without such a corpus."""
     settings = getattr(corpora, dataset, None)
     if settings is None:
-        raise ValueError(f"the preset has no corpus {dataset}")
+        raise UserError(f"the preset has no corpus {dataset}")
     kept = [row for row in rows if row["status"] == KEPT]
     parts = [
         _front_matter(dataset, settings, licence_of(corpora, settings), len(kept)),

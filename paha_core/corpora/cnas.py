@@ -44,6 +44,7 @@ from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
 from paha_core.corpora.sources import Source, SourceTask, look_at_source, look_at_sources
+from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import iter_frames
 from paha_core.pretrained import weights_sha256
@@ -77,7 +78,7 @@ def ingest_cnas(
     """
     settings = config.cnas
     if settings is None:
-        raise ValueError("the corpora have no section `cnas`")
+        raise UserError("the corpora have no section `cnas`")
     listed = list_programmes(programmes)
     sources = look_at_sources(
         store,

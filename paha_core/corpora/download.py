@@ -24,6 +24,7 @@ import pyarrow as pa
 from paha_core.corpora.intervals import Interval, interval_number
 from paha_core.corpora.names import require_plain_name
 from paha_core.corpora.source_files import find_sources, list_sources, video_id
+from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError, ffmpeg_exe
 from paha_core.media.video import probe
 from paha_core.progress import Progress
@@ -59,7 +60,7 @@ _GONE = re.compile(
 )
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UserError):
     """A run of the downloader that can't start or go on, in words for its user."""
 
 

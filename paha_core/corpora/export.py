@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from paha_core.config import CorporaConfig
 from paha_core.corpora.card import card
+from paha_core.errors import UserError
 from paha_core.stages import KEPT, clip_key, read_manifest
 from paha_core.store import Store, sha256_json
 
@@ -37,12 +38,12 @@ def export_corpus(
 ) -> tuple[int, int]:
     """Write the kept clips of `dataset` to `out`; returns how many clips, and files written now.
 
-    Raises `ValueError` when there are none.
+    Raises `UserError` when there are none.
     """
     rows = read_manifest(store, "clips", dataset)
     kept = sorted((r for r in rows if r["status"] == KEPT), key=lambda row: str(row["clip_id"]))
     if not kept:
-        raise ValueError(f"{store.url} has no clips of {dataset}: run `clips` or `paha ingest`")
+        raise UserError(f"{store.url} has no clips of {dataset}: run `clips` or `paha ingest`")
     index = out.read_json(INDEX) if out.exists(INDEX) else {}
     files = _shards(kept) if format == "webdataset" else _folder(kept)
     written = 0

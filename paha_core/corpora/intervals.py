@@ -19,6 +19,7 @@ from pathlib import Path
 from paha_core.config import PatsConfig
 from paha_core.corpora.names import require_plain_name
 from paha_core.corpora.source_files import video_id
+from paha_core.errors import UserError
 from paha_core.stages import Rejection
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
@@ -27,7 +28,7 @@ SAME = 1e-3  # seconds: a piece goes on where another ended
 _DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
 
 
-class CsvError(ValueError):
+class CsvError(UserError):
     """An interval csv or split file that can't be used as a whole."""
 
 

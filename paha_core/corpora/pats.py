@@ -39,6 +39,7 @@ from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, look_at_sources
+from paha_core.errors import UserError
 from paha_core.stages import KEPT, REJECTED, Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
 
@@ -82,7 +83,7 @@ def ingest_pats(
     """
     settings = config.pats
     if settings is None:
-        raise ValueError("the corpora have no section `pats`")
+        raise UserError("the corpora have no section `pats`")
     files = list_sources(videos)
     rows = read_intervals(csv, need_dataset=settings.split_file is None)
     intervals = join_pieces(rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from paha_core.config import PoseConfig
+from paha_core.errors import UserError
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.frames import resize
@@ -19,7 +20,7 @@ MAX_SECONDS = 3600.0
 SECOND_FACE = 0.1  # of the largest face's area: smaller ones are background, or no faces
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """A picture or a voice that no video can be made of; one sentence says why."""
 
 

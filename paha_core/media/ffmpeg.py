@@ -25,6 +25,8 @@ import av
 import ffmpeg
 import imageio_ffmpeg
 
+from paha_core.errors import UserError
+
 # Containers that hold media themselves. Absent on purpose: hls, concat, dash, image2, lavfi and the
 # like, which name other files or make pictures up.
 DEMUXERS = (
@@ -47,7 +49,7 @@ MEMORY = 8 << 30  # bytes of address space that one ffmpeg may take
 CORES = 8  # processor seconds it may take for each second of its time limit
 
 
-class MediaError(Exception):
+class MediaError(UserError):
     """A media file that can't be read or written, with the reason in words a person understands."""
 
 

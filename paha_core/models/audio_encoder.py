@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from paha_core.config import AudioConfig
+from paha_core.errors import UserError
 from paha_core.models.protocols import AudioEncoder
 from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
@@ -27,11 +28,11 @@ Features = TypeVar("Features", np.ndarray, torch.Tensor)
 
 
 def open_audio_encoder(config: AudioConfig, device: str | torch.device = "cpu") -> AudioEncoder:
-    """The preset's audio encoder. `ValueError` or `FileNotFoundError` if weights are absent."""
+    """The preset's audio encoder. `UserError` or `FileNotFoundError` if weights are absent."""
     if config.encoder == "log_mel":
         return LogMel()
     if not config.pretrained:
-        raise ValueError(
+        raise UserError(
             "audio.encoder wav2vec2 needs `pretrained`: a folder with its weights, or a hub id "
             "(log_mel needs none)"
         )

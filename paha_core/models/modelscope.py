@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from diffusers import UNet3DConditionModel
 
+from paha_core.errors import UserError
 from paha_core.models.weights import WEIGHTS, read_state
 
 HEAD_DIM = 64  # of every network of this family; weights do not show it
@@ -54,10 +55,10 @@ class Converted:
 def convert(state: State, latent_channels: int = 4) -> Converted:
     """A `UNetSD` state dict under the names of `UNet3DConditionModel`.
 
-    Raises `ValueError` when it is no UNetSD.
+    Raises `UserError` when it is no UNetSD.
     """
     if "input_blocks.0.0.weight" not in state or "middle_block.0.in_layers.0.weight" not in state:
-        raise ValueError(
+        raise UserError(
             "this is not the UNetSD layout: there is no input_blocks.0.0 or no middle_block.0"
         )
     prefixes = dict(_prefixes(state))
@@ -78,7 +79,7 @@ def convert(state: State, latent_channels: int = 4) -> Converted:
 def convert_file(source: str | Path, folder: str | Path) -> Converted:
     """Convert a `.pth` or `.safetensors` file to a diffusers folder with `config.json`.
 
-    Raises `FileNotFoundError`, or `ValueError` when the file is not of this layout or its tensors
+    Raises `FileNotFoundError`, or `UserError` when the file is not of this layout or its tensors
     do not make a whole network.
     """
     from safetensors.torch import save_file
@@ -90,7 +91,7 @@ def convert_file(source: str | Path, folder: str | Path) -> Converted:
     found = {name: value.shape for name, value in made.state.items()}
     wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
     if wrong:
-        raise ValueError(f"{source} is not a whole UNetSD; these keys do not fit: {wrong[:5]}")
+        raise UserError(f"{source} is not a whole UNetSD; these keys do not fit: {wrong[:5]}")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     temporary = target / f".{WEIGHTS}.tmp"

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from paha_core.config import ReferenceConfig
+from paha_core.errors import UserError
 from paha_core.models.protocols import ReferenceEncoder
 from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
@@ -15,11 +16,11 @@ from paha_core.store import sha256_json
 def open_reference_encoder(
     config: ReferenceConfig, device: str | torch.device = "cpu"
 ) -> ReferenceEncoder:
-    """The preset's image encoder. `ValueError` or `FileNotFoundError` if weights are absent."""
+    """The preset's image encoder. `UserError` or `FileNotFoundError` if weights are absent."""
     if config.encoder == "pooled_pixels":
         return PooledPixels()
     if not config.pretrained:
-        raise ValueError(
+        raise UserError(
             "reference.encoder clip needs `pretrained`: a folder with its weights, or a hub id "
             "(pooled_pixels needs none)"
         )

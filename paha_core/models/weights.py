@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from paha_core.errors import UserError
 from paha_core.models.univdm import UniVDM
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -33,7 +34,7 @@ def load_base_weights(model: UniVDM, folder: str | Path) -> None:
     wrong = sorted(expected ^ state.keys())
     wrong += [name for name in expected & state.keys() if own[name].shape != state[name].shape]
     if wrong:
-        raise ValueError(f"{path} is not this network's base; keys that do not fit: {wrong[:5]}")
+        raise UserError(f"{path} is not this network's base; keys that do not fit: {wrong[:5]}")
     model.load_state_dict(state, strict=False)
 
 
@@ -61,10 +62,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is no checkpoint of tensors alone, so it is not read") from error
+        raise UserError(f"{path} is no checkpoint of tensors alone, so it is not read") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__} and not a network's tensors")
+        raise UserError(f"{path} holds a {type(content).__name__} and not a network's tensors")
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
     return {name.removeprefix("module."): value for name, value in tensors.items()}

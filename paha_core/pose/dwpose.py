@@ -35,6 +35,7 @@ from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, top_down_
 
 from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
+from paha_core.errors import UserError
 from paha_core.pose import layout
 from paha_core.pose.detect import sha256_of_files, stream
 from paha_core.pose.keypoints import Keypoints
@@ -49,7 +50,7 @@ _MEAN = np.array((123.675, 116.28, 103.53), np.float32)  # RGB
 _STD = np.array((58.395, 57.12, 57.375), np.float32)
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError):
     """A device that onnxruntime can't use here; the message says what to do."""
 
 
@@ -86,9 +87,9 @@ class DWPose:
         self._input = self._session.get_inputs()[0]
         fixed, _, height, width = self._input.shape
         if not (isinstance(height, int) and isinstance(width, int)):
-            raise ValueError(f"{pose}: the input must have a fixed height and width")
+            raise UserError(f"{pose}: the input must have a fixed height and width")
         if len(self._session.get_outputs()) != 2:
-            raise ValueError(f"{pose} must have two outputs, simcc_x and simcc_y")
+            raise UserError(f"{pose} must have two outputs, simcc_x and simcc_y")
         self._crop_size = (width, height)
         self._fixed_batch = fixed if isinstance(fixed, int) else None
         self._batch = self._fixed_batch or config.batch

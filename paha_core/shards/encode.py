@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paha_core.errors import UserError
 from paha_core.media.audio import read_audio
 from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import FPS, SAMPLE_RATE, fit_wave
@@ -112,7 +113,7 @@ def load_clip(store: Store, job: ClipJob, size: int) -> LoadedClip:
 
 
 def encode_clip(loaded: LoadedClip, encoders: Encoders) -> ClipSample:
-    """The sample of a loaded clip. Raises `ValueError` when the PAR masks are of another grid."""
+    """The sample of a loaded clip. Raises `UserError` when the PAR masks are of another grid."""
     frames, count = loaded.frames, len(loaded.frames)
     latents = np.concatenate(
         [
@@ -121,7 +122,7 @@ def encode_clip(loaded: LoadedClip, encoders: Encoders) -> ClipSample:
         ]
     )
     if loaded.par.shape[1:] != latents.shape[2:]:
-        raise ValueError(
+        raise UserError(
             f"{loaded.job.clip_id}: PAR masks on a grid of {loaded.par.shape[1:]}, latents on "
             f"{latents.shape[2:]}: run par_masks again with this codec"
         )

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
 
+from paha_core.errors import UserError
 from paha_core.shards.sample import ClipSample, SampleError, from_tar
 from paha_core.shards.writer import Row, read_packed, read_verified
 from paha_core.stages import kept_rows
@@ -18,7 +19,7 @@ log = logging.getLogger("paha")
 CACHE_BYTES = 1 << 30
 
 
-class ShardError(RuntimeError):
+class ShardError(UserError):
     """A shard that is missing or not what its index says; the message names it."""
 
     def __init__(self, shard: str, clip_id: str, why: str) -> None:
@@ -33,7 +34,7 @@ class ShardReader:
     `on_bad_shard="skip"` the batches leave out clips that can't be read (logged once a shard);
     `read` itself always raises. Safe to share between threads.
 
-    Raises `ValueError` when there is no clip, or when clips were made by different encoders.
+    Raises `UserError` when there is no clip, or when clips were made by different encoders.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class ShardReader:
         rows = kept_rows(store, stage, datasets)
         self.rows: list[Row] = [row for row in rows if split is None or row["split"] == split]
         if not self.rows:
-            raise ValueError(f"no clips of split {split} in {stage} of {', '.join(datasets)}")
+            raise UserError(f"no clips of split {split} in {stage} of {', '.join(datasets)}")
         encoders = {(r["codec"], r["audio_encoder"], r["reference_encoder"]) for r in self.rows}
         if len(encoders) > 1:
-            raise ValueError(f"{stage} mixes encoders: {sorted(encoders)}")
+            raise UserError(f"{stage} mixes encoders: {sorted(encoders)}")
         self.cache_bytes, self.bad_shards = cache_bytes, dict[str, int]()
         self._cache: OrderedDict[int, ClipSample] = OrderedDict()
         self._cached_bytes = 0

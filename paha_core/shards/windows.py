@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from paha_core.errors import UserError
 from paha_core.models.audio_encoder import audio_windows
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ClipSample
@@ -119,7 +120,7 @@ class Batches(Protocol):
 class WindowBatches:
     """Batches of `batch` windows of `frames` frames; `too_short` clips are left out and logged.
 
-    `batch_at(step)` is a pure function of (seed, step, rank, world). Raises `ValueError` when no
+    `batch_at(step)` is a pure function of (seed, step, rank, world). Raises `UserError` when no
     clip has `frames` frames.
     """
 
@@ -138,7 +139,7 @@ class WindowBatches:
         self.stream = Stream(reader, frames, seed)
         self.too_short = self.stream.too_short
         if not self.stream.clips:
-            raise ValueError(f"none of {len(reader)} clips has {frames} frames")
+            raise UserError(f"none of {len(reader)} clips has {frames} frames")
         if self.too_short:
             log.info("%d clips are shorter than %d frames", self.too_short, frames)
 
@@ -192,7 +193,7 @@ class LengthBuckets:
         self.streams = [stream for stream in streams if stream.clips]
         self.unused_lengths = [stream.frames for stream in streams if not stream.clips]
         if not self.streams:
-            raise ValueError(f"none of {len(reader)} clips has {min(lengths)} frames")
+            raise UserError(f"none of {len(reader)} clips has {min(lengths)} frames")
         if self.unused_lengths:
             log.warning("no clip has %s frames: lengths left out", self.unused_lengths)
 

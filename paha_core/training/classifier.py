@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from paha_core.config import Preset
+from paha_core.errors import UserError
 from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.trained import NAMES, Part, load_classifier, load_univdm
@@ -135,7 +136,7 @@ def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, L
     longest = min(max(reader.frames) for reader in readers)
     lengths = [length for length in preset.negatives.lengths if length <= longest]
     if not lengths:
-        raise ValueError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
+        raise UserError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
     config = preset.classifiers.train
     real, fake = (
         LengthBuckets(reader, config.batch // 2, lengths, preset.audio.margin, config.seed)

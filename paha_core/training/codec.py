@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from paha_core.config import CodecConfig, Preset
+from paha_core.errors import UserError
 from paha_core.media.video import read_frames
 from paha_core.models.codec import fold, new_autoencoder, to_pixels
 from paha_core.models.trained import CODEC
@@ -125,7 +126,7 @@ def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:
     rows = [r for r in kept_rows(store, "clips", datasets) if r["split"] == split]
     rows = [row for row in rows if row["clip_id"] in masks]
     if not rows:
-        raise ValueError(f"no kept {split} clips: look at manifests/clips for the reasons")
+        raise UserError(f"no kept {split} clips: look at manifests/clips for the reasons")
     random.Random(0).shuffle(rows)
     stride = max(1, round(sum(row["frames"] for row in rows) / limit))
     pixels, weights = [], []

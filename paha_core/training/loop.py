@@ -20,13 +20,14 @@ import torch
 from torch import nn
 
 from paha_core.config import TrainConfig
+from paha_core.errors import Interrupted
 from paha_core.progress import Progress
 from paha_core.training import checkpoints
 from paha_core.training.average import Average
 from paha_core.training.gradient import Gradient
 from paha_core.training.journal import Journal, as_numbers, closing, memory_gib
 from paha_core.training.ranks import Ranks, join
-from paha_core.training.run import Figures, Interrupted, Run, Task, Told, TrainingError
+from paha_core.training.run import Figures, Run, Task, Told, TrainingError
 
 log = logging.getLogger("paha")
 

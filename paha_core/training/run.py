@@ -11,18 +11,15 @@ import torch
 from torch import nn
 
 from paha_core.config import TrainerConfig
+from paha_core.errors import UserError
 from paha_core.store import Store
 
 Figures = dict[str, float]
 Told = dict[str, Any]  # figures: numbers, or tensors that are not read before they are logged
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """A run that can't go on; the message says where and what to do."""
-
-
-class Interrupted(Exception):
-    """SIGTERM came; everything up to this step is saved."""
 
 
 class Task(Protocol):

@@ -3,7 +3,7 @@
 import pytest
 
 from paha_core.config import PresetError, load_preset
-from paha_core.errors import StepError, is_expected, is_interruption
+from paha_core.errors import EXPECTED, Interrupted, StepError
 from paha_core.step_report import StepReport, merged
 from paha_core.steps import STEPS, TABLES, Workspace, run_step, steps_up_to
 
@@ -77,16 +77,20 @@ def test_a_report_survives_being_sent():
     assert StepReport(**report.as_dict()) == report
 
 
-def test_errors_a_user_can_act_on():
-    class Interrupted(Exception):
-        pass
+def test_errors_a_user_can_act_on_share_a_base():
+    from paha_core.corpora.download import DownloadError
+    from paha_core.corpora.intervals import CsvError
+    from paha_core.inference.guide import GateError
+    from paha_core.media.ffmpeg import MediaError
+    from paha_core.pose.dwpose import DeviceError
+    from paha_core.shards.reader import ShardError
+    from paha_core.training.run import TrainingError
 
-    assert is_expected(PresetError("x"))
-    assert is_expected(StepError("x"))
-    assert is_expected(FileNotFoundError("x"))
-    assert not is_expected(KeyError("x"))
-    assert not is_expected(Interrupted("x"))
-    assert is_interruption(Interrupted("x"))
+    named = (PresetError, StepError, CsvError, DownloadError, DeviceError, GateError, MediaError)
+    for kind in (*named, ShardError, TrainingError):
+        assert issubclass(kind, EXPECTED), kind
+    for kind in (Interrupted, KeyError, ValueError, RuntimeError):
+        assert not issubclass(kind, EXPECTED), kind
 
 
 def test_presets_that_come_along_are_good():

@@ -6,6 +6,7 @@ import pytest
 
 from paha_core.benchmark import history
 from paha_core.config import Preset
+from paha_core.errors import UserError
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 
@@ -73,5 +74,5 @@ def test_what_does_not_count() -> None:
 
 
 def test_accepting_nothing_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing has been evaluated"):
+    with pytest.raises(UserError, match="nothing has been evaluated"):
         history.accept(Store(str(tmp_path)))

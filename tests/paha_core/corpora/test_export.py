@@ -14,6 +14,7 @@ from paha_core.config import StudioConfig
 from paha_core.corpora.card import card, histogram, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
+from paha_core.errors import UserError
 from paha_core.stages import read_manifest
 from paha_core.store import Store
 
@@ -63,7 +64,7 @@ def test_the_card_counts_what_the_manifest_holds(filled, config):
     )
     assert "licence: apache-2.0" in card(rows, drawn, "cnas")
     assert "licence: unknown" in text
-    with pytest.raises(ValueError, match="no corpus pats"):
+    with pytest.raises(UserError, match="no corpus pats"):
         card(rows, config.model_copy(update={"pats": None}), "pats")
 
 

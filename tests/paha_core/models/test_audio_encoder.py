@@ -6,6 +6,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from paha_core.config import AudioConfig
+from paha_core.errors import UserError
 from paha_core.models.audio_encoder import (
     SAMPLES_PER_FRAME,
     LogMel,
@@ -113,7 +114,7 @@ def test_wav2vec2_hash_names_the_weights(wav2vec2_folder, tmp_path):
 
 
 def test_absent_weights_name_the_preset_key():
-    with pytest.raises(ValueError, match="needs `pretrained`"):
+    with pytest.raises(UserError, match="needs `pretrained`"):
         open_audio_encoder(AudioConfig())
     with pytest.raises(FileNotFoundError, match=r"audio\.pretrained: no folder /nowhere/wav2vec2"):
         open_audio_encoder(AudioConfig(pretrained="/nowhere/wav2vec2"))

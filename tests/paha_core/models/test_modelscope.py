@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from paha_core.cli import app
+from paha_core.errors import UserError
 from paha_core.models.modelscope import convert, convert_file
 from paha_core.models.univdm import UniVDM
 from paha_core.models.weights import load_base_weights
@@ -231,7 +232,7 @@ def _old_name(group, level, block, part, tail, attends):
 
 
 def test_another_layout_is_refused():
-    with pytest.raises(ValueError, match="not the UNetSD layout"):
+    with pytest.raises(UserError, match="not the UNetSD layout"):
         convert({"conv_in.weight": torch.zeros(1)})
 
 
@@ -247,5 +248,5 @@ def test_a_pickle_is_not_run(tmp_path):
 def test_a_file_that_lacks_a_block_is_refused(state, tmp_path):
     part = {k: v.contiguous() for k, v in state.items() if "middle_block.1" not in k}
     save_file(part, tmp_path / "part.safetensors")
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(UserError, match="do not fit"):
         convert_file(tmp_path / "part.safetensors", tmp_path / "out")

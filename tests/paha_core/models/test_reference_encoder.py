@@ -6,6 +6,7 @@ import torch
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from paha_core.config import ReferenceConfig
+from paha_core.errors import UserError
 from paha_core.models.reference_encoder import Clip, PooledPixels, open_reference_encoder
 
 
@@ -72,5 +73,5 @@ def test_clip_hash_and_errors(clip_folder):
     assert Clip(clip_folder).sha256 == Clip(clip_folder).sha256
     with pytest.raises(FileNotFoundError, match=r"reference\.pretrained: no folder /nowhere"):
         open_reference_encoder(ReferenceConfig(pretrained="/nowhere"))
-    with pytest.raises(ValueError, match="needs `pretrained`"):
+    with pytest.raises(UserError, match="needs `pretrained`"):
         open_reference_encoder(ReferenceConfig())

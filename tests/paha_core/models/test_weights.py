@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import UNet3DConditionModel
 
+from paha_core.errors import UserError
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.weights import load_base_weights
 
@@ -37,7 +38,7 @@ def test_a_base_checkpoint_fits_and_new_channels_start_at_zero(tmp_path):
 
 def test_another_network_is_refused_by_key(tmp_path):
     UNet3DConditionModel(**BASE | {"layers_per_block": 2}).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(UserError, match="do not fit"):
         load_base_weights(UniVDM(**OURS), tmp_path)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from paha_core.config import AudioConfig, ReferenceConfig, ShardConfig
+from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.video import read_frames, write_video
 from paha_core.models.audio_encoder import LogMel, open_audio_encoder
@@ -288,5 +289,5 @@ def test_masks_of_another_grid_stop_the_stage(corpus):
         def encode(self, frames):
             return torch.nn.functional.avg_pool2d(super().encode(frames), 2)
 
-    with pytest.raises(ValueError, match="run par_masks again"):
+    with pytest.raises(UserError, match="run par_masks again"):
         corpus.run(Coarse())

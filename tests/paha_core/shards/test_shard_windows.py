@@ -9,6 +9,7 @@ import pytest
 import torch
 from shard_samples import make_sample, publish
 
+from paha_core.errors import UserError
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.windows import (
@@ -163,7 +164,7 @@ def test_short_clips_are_left_out_and_counted(reader):
     assert run.too_short == short > 0
     seen = {w.clip for step in range(10) for w in run.windows_at(step)}
     assert seen == {i for i, length in enumerate(reader.frames) if length >= 10}
-    with pytest.raises(ValueError, match="none of 13 clips has 99 frames"):
+    with pytest.raises(UserError, match="none of 13 clips has 99 frames"):
         WindowBatches(reader, 4, 99, 1, seed=0)
 
 

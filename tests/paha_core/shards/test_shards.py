@@ -9,6 +9,7 @@ import pytest
 import webdataset
 from shard_samples import make_sample, publish
 
+from paha_core.errors import UserError
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
 from paha_core.shards.verify import verify_shards
@@ -188,9 +189,9 @@ def test_the_cache_keeps_to_its_bytes(store):
 
 def test_no_clips_and_mixed_encoders_are_refused(store):
     publish(store, [make_sample(0), make_sample(1, codec="other")])
-    with pytest.raises(ValueError, match="mixes encoders"):
+    with pytest.raises(UserError, match="mixes encoders"):
         ShardReader(store, ["pats"])
-    with pytest.raises(ValueError, match="no clips of split test"):
+    with pytest.raises(UserError, match="no clips of split test"):
         ShardReader(store, ["pats"], split="test")
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from paha_core.config import TrainConfig, TrainerConfig, UniVDMConfig
+from paha_core.errors import Interrupted
 from paha_core.models.univdm import UniVDM
 from paha_core.shards.windows import Batch
 from paha_core.store import Store
@@ -23,7 +24,7 @@ from paha_core.training.gradient import Gradient
 from paha_core.training.launch import INTERRUPTED
 from paha_core.training.loop import fit
 from paha_core.training.ranks import join
-from paha_core.training.run import Interrupted, Run, step_generator
+from paha_core.training.run import Run, step_generator
 from paha_core.training.univdm import UniVDMTask
 
 WHOLE = 4  # clips of a step, however many processes share them

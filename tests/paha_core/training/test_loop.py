@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from paha_core.errors import Interrupted
 from paha_core.training.loop import fit, learning_rate
-from paha_core.training.run import Interrupted, TrainingError
+from paha_core.training.run import TrainingError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import TinyTask, config, run
