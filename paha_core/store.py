@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -24,6 +25,8 @@ import pyarrow.parquet as pq
 
 from paha_core.errors import UserError
 
+_UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)(?=[./]|$)")  # what a kill may leave behind
+
 
 class Store:
     """Read and write artifacts below one URL; `rel` is always a relative path with `/`.
@@ -35,7 +38,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+            # no cache of listings: other processes write here as well
+            self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:  # no such protocol, or its package is missing
             raise UserError(f"{url} can't be a store: {error}") from error
         self.is_local = "file" in (
@@ -59,7 +63,11 @@ class Store:
         return bool(self.fs.exists(self.full(rel)))
 
     def glob(self, pattern: str) -> list[str]:
-        """Paths below the store that match `pattern`, sorted, relative to the store."""
+        """Paths below the store that match `pattern`, sorted, relative to the store; nothing
+        half-written."""
+        return [rel for rel in self._all(pattern) if not _UNFINISHED.search(rel)]
+
+    def _all(self, pattern: str) -> list[str]:
         skip = len(self.root.rstrip("/")) + 1
         return sorted(str(p)[skip:] for p in self.fs.glob(self.full(pattern)))
 
@@ -67,6 +75,12 @@ class Store:
         """Remove a file or folder; absent is fine."""
         if self.fs.exists(self.full(rel)):
             self.fs.rm(self.full(rel), recursive=True)
+
+    def tidy(self, rel: str) -> None:
+        """Remove what a kill left half-written in a folder. For the one who alone writes there."""
+        for found in self._all(f"{rel}/**"):
+            if _UNFINISHED.search(found):
+                self.remove(found)
 
     # --- whole files ------------------------------------------------------------
 
@@ -98,18 +112,12 @@ class Store:
     def writing(self, rel: str) -> Iterator[Path]:
         """A local path to write; published as `rel` when the block ends without an error."""
         target = self.full(rel)
-        suffix = "".join(Path(rel).suffixes[-2:])
         if self.is_local:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp{suffix}")
-            try:
-                yield temporary
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with published(target) as path:
+                yield path
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
-            local = Path(folder) / ("file" + suffix)
+            local = Path(folder) / ("file" + _ending(rel))
             yield local
             self.fs.makedirs(os.path.dirname(target), exist_ok=True)
             self.fs.put_file(str(local), target)
@@ -134,9 +142,8 @@ class Store:
         target = self.full(rel)
         if self.is_local:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp")
+            temporary, old = _beside(target, "tmp"), _beside(target, "old")
             temporary.mkdir()
-            old = Path(f"{target}.{uuid.uuid4().hex[:8]}.old")
             try:
                 yield temporary
                 if os.path.exists(target):
@@ -160,6 +167,29 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
             self.fs.get(self.full(rel) + "/", folder + "/", recursive=True)
             yield Path(folder)
+
+
+@contextmanager
+def published(target: str | Path) -> Iterator[Path]:
+    """A path to write, beside a local `target` and with its ending, since encoders go by that. It
+    becomes `target` when the block ends without an error, else it is removed."""
+    path = _beside(target, "tmp" + _ending(target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+        os.replace(path, target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _beside(target: str | Path, kind: str) -> Path:
+    """A hidden name in the same folder: as good as absent for whoever lists that."""
+    target = Path(target)
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def _ending(path: str | Path) -> str:
+    return "".join(Path(path).suffixes[-2:])
 
 
 def sha256_file(path: str | Path) -> str:

@@ -10,7 +10,6 @@ The video may have any shape, frame rate and length: no step holds its frames.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from paha_core.pose.detect import VideoFrames
 from paha_core.pose.draw import draw_pose
 from paha_core.pose.face import FaceBoxes, detect_face_boxes, face_boxes_from_keypoints
 from paha_core.progress import Progress
-from paha_core.store import Store
+from paha_core.store import published
 
 CELLS = 64  # PAR cells along the shorter side, as of a 512-pixel clip in latents
 _SAMPLE_RATE = 48_000  # Hz of the drawn video's sound
@@ -85,7 +84,7 @@ class VideoPose:
         mask = pa.field("weights", pa.list_(pa.float32(), rows * columns))
         schema = pa.schema([*table.schema, mask], metadata=metadata)
         weights = self.weights(par)
-        with _published(out) as path, pq.ParquetWriter(path, schema, compression="zstd") as file:
+        with published(out) as path, pq.ParquetWriter(path, schema, compression="zstd") as file:
             for start in range(0, len(table), _AT_ONCE):
                 part = table.slice(start, _AT_ONCE)
                 masks = np.concatenate([next(weights).reshape(-1) for _ in range(len(part))])
@@ -96,7 +95,7 @@ class VideoPose:
         """The video again, with its sound, and on it skeleton, face box and glowing PAR mask."""
         wave = read_audio(self.path, _SAMPLE_RATE) if self.info.has_audio else None
         count = len(self.keypoints)
-        with _published(out) as path, Progress(count, "drawing", unit="frame") as progress:
+        with published(out) as path, Progress(count, "drawing", unit="frame") as progress:
             write_video(
                 path,
                 self._pictures(par, progress),
@@ -140,11 +139,6 @@ def find_pose(video: Path, config: PoseConfig) -> VideoPose:
         with Progress(len(keypoints), "face boxes", unit="frame") as progress:
             faces = detect_face_boxes(_Counted(frames, progress), config)
     return VideoPose(video, info, keypoints, faces)
-
-
-def _published(out: Path) -> AbstractContextManager[Path]:
-    """A path to write; it becomes `out` when the block ends without an error."""
-    return Store(str(out.resolve().parent)).writing(out.name)
 
 
 def _count(info: MediaInfo) -> int:

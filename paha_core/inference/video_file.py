@@ -8,11 +8,7 @@ bit on the same device.
 from __future__ import annotations
 
 import json
-import os
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +20,11 @@ from paha_core.config import GuidanceConfig, Preset
 from paha_core.inference.guide import failed_gates
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
-from paha_core.inference.sampling import Trace
+from paha_core.inference.trace import Trace
 from paha_core.media.frames import resize
 from paha_core.media.video import write_video
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
-from paha_core.store import sha256_file
+from paha_core.store import published, sha256_file
 
 FORM = 1  # of the sidecar
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
@@ -76,7 +72,7 @@ def make_video(
     stream = pipeline.stream(conditions, box[None], how, trace, on_segment)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
     pictures = (picture for piece in stream for picture in resize(piece[0], size))
-    with _appearing(request.out) as path:
+    with published(request.out) as path:
         write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
         sha256 = sha256_file(path)
     about = describe(pipeline, trace, time.perf_counter() - started)
@@ -89,7 +85,7 @@ def make_video(
         "video_sha256": sha256,
         "machine": machine(pipeline.device),
     }
-    with _appearing(request.sidecar) as path:
+    with published(request.sidecar) as path:
         path.write_text(json.dumps(about, indent=2))
     return about
 
@@ -176,15 +172,3 @@ def read_sidecar(
         asked["size"],
     )
     return Replay(request, Preset(**about["preset"]), about)
-
-
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A path to write that becomes `target` when the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

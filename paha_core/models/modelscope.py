@@ -22,6 +22,7 @@ from diffusers import UNet3DConditionModel
 
 from paha_core.errors import UserError
 from paha_core.models.weights import WEIGHTS, read_state
+from paha_core.store import published
 
 HEAD_DIM = 64  # of every network of this family; weights do not show it
 RESIDUAL = {
@@ -92,12 +93,9 @@ def convert_file(source: str | Path, folder: str | Path) -> Converted:
     wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
     if wrong:
         raise UserError(f"{source} is not a whole UNetSD; these keys do not fit: {wrong[:5]}")
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    temporary = target / f".{WEIGHTS}.tmp"
-    save_file(made.state, temporary, metadata={"format": "pt"})
-    network.save_config(target)
-    temporary.replace(target / WEIGHTS)
+    with published(Path(folder) / WEIGHTS) as temporary:
+        save_file(made.state, temporary, metadata={"format": "pt"})
+        network.save_config(folder)
     return made
 
 

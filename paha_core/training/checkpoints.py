@@ -69,16 +69,9 @@ def _for_good(run: Run, rel: str) -> bool:
     return every > 0 and int(rel.rsplit("/", 1)[1]) % every == 0
 
 
-def _tidy(run: Run) -> None:
-    """Remove what a kill in the middle of writing left: at full size tens of gigabytes each."""
-    for suffix in ("tmp", "old"):
-        for rel in run.store.glob(f"{run.folder}/steps/*.{suffix}"):
-            run.store.remove(rel)
-
-
 def start_over(run: Run) -> None:
     """Clear away what was made with other settings or data, and what a kill left half-written."""
-    _tidy(run)
+    run.store.tidy(run.folder)  # at full size tens of gigabytes each
     for rel in checkpoints(run):
         if run.store.read_json(f"{rel}/state.json")["fingerprint"] != run.fingerprint:
             run.store.remove(rel)

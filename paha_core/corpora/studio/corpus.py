@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,6 +14,7 @@ from typing import Any
 from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES
 from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import ENGINE
+from paha_core.store import published, sha256_file
 
 CODE_VERSION = 5  # raise it when drawing, motion or speech change what is rendered
 
@@ -151,7 +151,7 @@ def _render(
         "crop": list(programme.crop),
         "sentences": list(programme.script.sentences),
         "intervals": [[i.start, i.end] for i in programme.script.intervals],
-        "sha256": {video: p.sha256(out / video), truth: p.sha256(out / truth)},
+        "sha256": {file: sha256_file(out / file) for file in (video, truth)},
     }
 
 
@@ -240,7 +240,5 @@ def clock(seconds: float) -> str:
 
 
 def _publish(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with published(path) as temporary:
+        temporary.write_text(text)

@@ -1,8 +1,5 @@
 """One programme: script -> motion -> frames -> mp4, with its ground truth beside it."""
 
-import hashlib
-import os
-import subprocess
 import tempfile
 import wave
 from collections.abc import Iterator
@@ -18,6 +15,10 @@ from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES, Identity
 from paha_core.corpora.studio.motion import Motion, make_motion
 from paha_core.corpora.studio.script import Script, write_script
 from paha_core.corpora.studio.speech import SAMPLE_RATE
+from paha_core.media.ffmpeg import file_url, run
+from paha_core.store import published
+
+SECONDS_A_FRAME = 2.0  # that drawing and encoding may take, however busy the machine is
 
 
 @dataclass(frozen=True)
@@ -113,42 +114,24 @@ def ground_truth(programme: Programme) -> dict[str, np.ndarray]:
 
 
 def write_truth(path: Path, truth: dict[str, np.ndarray]) -> None:
-    """Write the npz under a temporary name, then move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **truth)
-    os.replace(temporary, path)
+    """Write the npz, whole or not at all."""
+    with published(path) as temporary:
+        np.savez_compressed(temporary, **truth)
 
 
 def write_video(path: Path, programme: Programme) -> None:
-    """Draw and encode the mp4 under a temporary name, then move it into place.
+    """Draw and encode the mp4, whole or not at all.
 
     One encoder thread, fixed settings and no dates: the same programme gives the same bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")  # not *.mp4: no glob finds it
-    with tempfile.TemporaryDirectory() as folder:
-        track, errors = Path(folder) / "sound.wav", Path(folder) / "errors.txt"
+    with published(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        track = Path(folder) / "sound.wav"
         _write_wav(track, sound(programme), programme.form.sample_rate)
-        with errors.open("wb") as log:
-            ffmpeg = subprocess.Popen(
-                _encoder(programme, track, temporary), stdin=subprocess.PIPE, stderr=log
-            )
-            try:
-                with ffmpeg:
-                    assert ffmpeg.stdin is not None
-                    for image in draw_frames(programme):
-                        ffmpeg.stdin.write(image.tobytes())
-            except BrokenPipeError:
-                pass  # ffmpeg's own words, below, say why
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        if ffmpeg.returncode != 0:
-            temporary.unlink(missing_ok=True)
-            raise RuntimeError(f"ffmpeg could not write {path.name}: {errors.read_text()[-800:]}")
-    os.replace(temporary, path)
+        run(
+            _encoder(programme, track, temporary),
+            timeout=60 + SECONDS_A_FRAME * programme.frames,
+            stdin=(image.tobytes() for image in draw_frames(programme)),
+        )
 
 
 def _write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
@@ -161,8 +144,6 @@ def _write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
 
 def _encoder(programme: Programme, track: Path, out: Path) -> list[str]:
     """ffmpeg's arguments: raw RGB frames on standard input and a wav in, H.264 and AAC out."""
-    import imageio_ffmpeg
-
     size, fps = f"{programme.width}x{programme.height}", str(programme.form.fps)
     picture = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-r", fps, "-s", size, "-i", "pipe:0"]
     # the colour matrix is stated: readers guess it from the size otherwise
@@ -171,15 +152,5 @@ def _encoder(programme: Programme, track: Path, out: Path) -> list[str]:
     video = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-threads", "1"]
     audio = ["-c:a", "aac", "-b:a", "128k", "-map_metadata", "-1"]
     exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *picture, "-i", str(track)]
-    command += ["-map", "0:v", "-map", "1:a", *colours, *video, *audio, *exact]
-    return [*command, "-f", "mp4", str(out)]
-
-
-def sha256(path: Path) -> str:
-    """The file's digest, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    inputs = [*picture, "-i", file_url(track), "-map", "0:v", "-map", "1:a"]
+    return [*inputs, *colours, *video, *audio, *exact, "-f", "mp4", file_url(out)]
