@@ -1,30 +1,24 @@
 """What a heavy step said last time, while nothing that it depends on has changed.
 
 Its own manifests and fingerprints already keep a step from doing finished work again; but finding
-that out takes seconds of importing torch, for each of eight steps. Here a few hashes say the same.
+that out takes seconds of importing torch, for each heavy step. Here a few hashes say the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from paha_core.config import Preset
 from paha_core.stages import KEPT, manifest_files
 from paha_core.step_report import StepReport
-from paha_core.steps import Workspace
+from paha_core.steps import Workspace, steps_up_to
 from paha_core.store import Store, sha256_json
 
-NEEDS: dict[str, tuple[str, ...]] = {
-    "latent_codec": ("clips", "par_masks"),
-    "training_shards": ("clips", "keypoints", "face_boxes", "par_masks", "latent_codec"),
-    "univdm": ("training_shards",),
-    "negative_samples": ("training_shards", "univdm"),
-    "face_classifier": ("training_shards", "negative_samples", "univdm"),
-    "non_face_classifier": ("training_shards", "negative_samples", "univdm"),
-    "generated_clips": ("training_shards", "univdm", "face_classifier", "non_face_classifier"),
-    "pose_autoencoder": ("clips", "keypoints"),
-    "benchmark": ("clips", "keypoints", "generated_clips", "pose_autoencoder", "systems"),
-}
+# What steps read that no step makes: what `paha evaluate` was given.
+READ_TOO = {"benchmark": ("systems",)}
 
 
 def remember(step: str, workspace: Workspace, report: StepReport) -> None:
@@ -36,7 +30,7 @@ def remember(step: str, workspace: Workspace, report: StepReport) -> None:
 def recall(step: str, workspace: Workspace) -> StepReport | None:
     """The report of last time if the step would find everything done, else None."""
     store = workspace.store
-    if step not in NEEDS or not store.exists(_path(step)):
+    if not store.exists(_path(step)):
         return None
     kept = store.read_json(_path(step))
     if kept["key"] != _key(step, workspace) or not _is_there(store, step):
@@ -49,9 +43,35 @@ def _path(step: str) -> str:
 
 
 def _key(step: str, workspace: Workspace) -> str:
-    """Of the preset, the library's code, what comes in and what came out."""
-    made = {name: _content(workspace.store, name) for name in (*NEEDS[step], step)}
-    return sha256_json([workspace.preset.model_dump(mode="json"), _code(), made])
+    """Of the preset and the weights it names, the code, what comes in and what came out."""
+    preset = workspace.preset
+    read = (*steps_up_to(step), *READ_TOO.get(step, ()))
+    made = {name: _content(workspace.store, name) for name in read}
+    return sha256_json([preset.model_dump(mode="json"), _named_files(preset), _code(), made])
+
+
+def _named_files(preset: Preset) -> list[tuple[str, int, int]]:
+    """Path, size and time of the local files that the preset names, alone or by their folder.
+
+    Footage is left out: the manifest of its clips speaks for it.
+    """
+    found = []
+    for value in _strings(preset.model_dump(exclude={"name", "corpora"})):
+        named = Path(value).expanduser()
+        files = [named] if named.is_file() else sorted(named.rglob("*")) if named.is_dir() else []
+        stats = [(str(path), path.stat()) for path in files]
+        found += [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return found
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _strings(each)
+    elif isinstance(value, str) and value:
+        yield value
 
 
 def _content(store: Store, name: str) -> dict[str, str]:

@@ -1,5 +1,9 @@
-import pyarrow as pa
+import os
 
+import pyarrow as pa
+import yaml
+
+from paha_core.config import load_preset
 from paha_core.recall import recall, remember
 from paha_core.stages import BASE_SCHEMA
 from paha_core.step_report import StepReport
@@ -32,6 +36,36 @@ def test_what_comes_in_or_went_missing_forgets(tmp_path):
     remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
     made.store.remove("generated/a.mp4")
     assert recall("generated_clips", made) is None
+
+
+def test_what_an_earlier_step_made_anew_forgets(tmp_path):
+    made = workspace(tmp_path)
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    row = dict.fromkeys(BASE_SCHEMA.names, "x")
+    table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
+    made.store.write_table("manifests/face_boxes/pats.parquet", table)
+    assert recall("generated_clips", made) is None
+
+
+def test_weights_replaced_in_place_forget(tmp_path):
+    weights, preset = tmp_path / "weights", tmp_path / "mine.yaml"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"one")
+    audio = {"encoder": "wav2vec2", "pretrained": str(weights)}
+    settings = load_preset("smoke").model_dump(mode="json") | {"audio": audio}
+    preset.write_text(yaml.safe_dump(settings))
+    made = workspace(tmp_path, str(preset))
+    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    assert recall("generated_clips", made) is not None
+    (weights / "model.safetensors").write_bytes(b"two")
+    os.utime(weights / "model.safetensors", ns=(1, 1))
+    assert recall("generated_clips", made) is None
+
+
+def test_a_table_is_remembered_and_looked_at_again(tmp_path):
+    made = workspace(tmp_path)
+    remember("table2", made, StepReport("table2", kept=1, computed=1))
+    assert recall("table2", made) is None  # its results are no manifest: the step itself knows
 
 
 def test_another_preset_forgets(tmp_path):
