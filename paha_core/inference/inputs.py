@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paha_core.config import PoseConfig
 from paha_core.errors import UserError
@@ -14,9 +17,13 @@ from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_wave
 from paha_core.pose.face import faces_of
 
+Picture = str | Path | Image.Image | np.ndarray
+Voice = str | Path | np.ndarray
 MAX_PICTURE_BYTES = 64 << 20
-MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64 << 20, 8
+MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64_000_000, 8
+TOO_LARGE = "more than 64 million pixels are refused"
 MAX_SECONDS = 3600.0
+SILENT = 1e-3  # of the full scale of 1
 SECOND_FACE = 0.1  # of the largest face's area: smaller ones are background, or no faces
 
 
@@ -24,60 +31,89 @@ class InputError(UserError):
     """A picture or a voice that no video can be made of; one sentence says why."""
 
 
-def read_voice(path: str | Path, max_seconds: float | None = None) -> np.ndarray:
-    """float32 mono 16 kHz, cut or padded to whole frames, of any audio or video file.
+def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:
+    """float32 mono 16 kHz, cut or padded to whole frames, of any audio or video file, or of such
+    samples [N] themselves.
 
-    Raises `InputError` for a voice that is empty, silent or longer than an hour, `MediaError` for a
-    file that holds no audio that can be read.
+    Raises `InputError` for a voice that is empty, silent, no sound at all or longer than an hour,
+    and for a file that holds no audio that can be read.
     """
-    try:
-        wave = read_audio(path, SAMPLE_RATE, min(max_seconds or MAX_SECONDS + 1, MAX_SECONDS + 1))
-    except MediaError as error:
-        raise InputError(f"{path} is no voice: {error}") from error
+    name, longest = (
+        _name_of(voice, "the voice"),
+        min(max_seconds or MAX_SECONDS + 1, MAX_SECONDS + 1),
+    )
+    if isinstance(voice, np.ndarray):
+        wave = voice.astype(np.float32)[: round(longest * SAMPLE_RATE)]
+        if voice.ndim != 1 or voice.dtype.kind != "f":
+            raise InputError(f"{name} must be float samples [N] at 16 kHz, mono")
+    else:
+        try:
+            wave = read_audio(voice, SAMPLE_RATE, longest)
+        except MediaError as error:
+            raise InputError(f"{name} is no voice: {error}") from error
     if len(wave) > MAX_SECONDS * SAMPLE_RATE:
-        raise InputError(f"{path}: the voice is longer than an hour: cut it, or limit the seconds")
+        raise InputError(f"{name}: longer than an hour: cut it, or limit the seconds")
     frames = round(len(wave) / SAMPLES_PER_FRAME)
     if frames < 2:
-        raise InputError(f"{path}: the voice is shorter than two frames (0.08 s)")
-    if np.abs(wave).max() < 1e-3:
-        raise InputError(f"{path}: the voice is silent")
+        raise InputError(f"{name}: shorter than two frames (0.08 s)")
+    if not np.isfinite(wave).all():
+        raise InputError(f"{name}: some of its samples are no numbers")
+    if np.abs(wave - wave.mean()).max() < SILENT:  # a constant is as silent as zero
+        raise InputError(f"{name}: silent")
     return fit_wave(wave, frames)
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a picture file, upright. Raises `InputError` for one that can't be
-    read or whose size makes no sense."""
-    import cv2
+def read_picture(picture: Picture) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of a picture file, upright, or of a PIL image or such an array. Raises
+    `InputError` for one that can't be read or whose size makes no sense."""
+    name = _name_of(picture, "the picture")
+    if isinstance(picture, Image.Image):
+        check_size(name, *picture.size)
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise InputError(f"{name} must be uint8 RGB [H, W, 3]")
+        check_size(name, picture.shape[1], picture.shape[0])
+        return picture
+    return _read_picture_file(Path(picture))
 
-    if not Path(path).is_file():
+
+def _name_of(given: object, otherwise: str) -> str:
+    return str(given) if isinstance(given, str | Path) else otherwise
+
+
+def _read_picture_file(path: Path) -> np.ndarray:
+    if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if Path(path).stat().st_size > MAX_PICTURE_BYTES:
+    if path.stat().st_size > MAX_PICTURE_BYTES:
         raise InputError(f"{path} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
-    check_size(path, *_announced_size(path))
+    check_size(str(path), *_announced_size(path))
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise InputError(f"{path} is not a picture that can be read")
     return np.ascontiguousarray(picture[:, :, ::-1])
 
 
-def _announced_size(path: str | Path) -> tuple[int, int]:
+def _announced_size(path: Path) -> tuple[int, int]:
     """Width and height as the header says, before a small file unpacks to gigabytes."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as header:
-            return header.size
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as header:
+                return header.size
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: {TOO_LARGE}") from error
+    except (UnidentifiedImageError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a picture that can be read") from error
 
 
-def check_size(path: str | Path, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int) -> None:
     """Raises `InputError` for a picture that is too small, too large or too narrow."""
-    words = f"{path} has {width} x {height} pixels"
+    words = f"{name} has {width} x {height} pixels"
     if min(width, height) < MIN_SIDE:
         raise InputError(f"{words}: a portrait needs at least {MIN_SIDE} on each side")
     if width * height > MAX_PIXELS:
-        raise InputError(f"{words}: more than {MAX_PIXELS >> 20} million are refused")
+        raise InputError(f"{words}: {TOO_LARGE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(f"{words}: too narrow for a portrait")
 
@@ -106,8 +142,6 @@ def frame_portrait(
 
 def _letterboxed(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
     """The picture in the middle of a square, and the square's corner in the picture's pixels."""
-    import cv2
-
     height, width = picture.shape[:2]
     down, right = (max(height, width) - n for n in (height, width))
     edges = (down // 2, down - down // 2, right // 2, right - right // 2)

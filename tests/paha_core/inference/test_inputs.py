@@ -1,5 +1,10 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from paha_core.config import PoseConfig
 from paha_core.inference.inputs import (
@@ -19,22 +24,42 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
         read_picture(tmp_path / "a.png")
 
 
-def test_a_picture_is_rgb(tmp_path):
-    import cv2
-
+def test_a_picture_is_rgb_from_a_file_an_image_or_an_array(tmp_path):
     red = np.zeros((64, 66, 3), np.uint8)
     red[..., 0] = 250
-    cv2.imwrite(str(tmp_path / "a.png"), red[:, :, ::-1])
-    assert np.array_equal(read_picture(tmp_path / "a.png"), red)
+    Image.fromarray(red).save(tmp_path / "a.png")
+    seen_by_a_turned_camera = Image.fromarray(red.swapaxes(0, 1))
+    seen_by_a_turned_camera.getexif()[0x0112] = 5  # transposed
+    for given in (tmp_path / "a.png", Image.fromarray(red), red, seen_by_a_turned_camera):
+        assert np.array_equal(read_picture(given), red)
+    with pytest.raises(InputError, match="the picture must be uint8 RGB"):
+        read_picture(red.astype(np.float32))
+
+
+TONE = np.sin(np.arange(16000) / 20).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("wave", "words"), [(np.zeros(16000), "silent"), (np.full(500, 0.5), "shorter than two frames")]
+    ("wave", "words"),
+    [
+        (np.zeros(16000), "silent"),
+        (np.full(16000, 0.5), "silent"),  # a constant is no sound
+        (TONE[:500], "shorter than two frames"),
+        (np.where(np.arange(16000) == 9, np.nan, TONE), "no numbers"),
+    ],
 )
 def test_a_voice_that_says_nothing_is_refused(tmp_path, wave, words):
-    write_wav(tmp_path / "a.wav", wave.astype(np.float32), 16000)
-    with pytest.raises(InputError, match=words):
-        read_voice(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    for given in (tmp_path / "a.wav", wave):
+        with pytest.raises(InputError, match=words):
+            read_voice(given)
+
+
+def test_samples_are_a_voice_too():
+    assert np.array_equal(read_voice(TONE), TONE)
+    assert len(read_voice(TONE, max_seconds=0.5)) in (12 * 640, 13 * 640)
+    with pytest.raises(InputError, match="mono"):
+        read_voice(np.stack([TONE, TONE]))
 
 
 def test_a_voice_is_cut_to_whole_frames(tmp_path):
@@ -56,6 +81,18 @@ def test_a_file_without_sound_is_no_voice(inputs):
 def test_absurd_sizes_are_refused(size, words):
     with pytest.raises(InputError, match=words):
         check_size("a.png", *size)
+
+
+def test_a_picture_beyond_what_pillow_opens_is_refused_by_its_size(tmp_path):
+    """Its header alone: 20,000 x 20,000 pixels, which would unpack to 1.2 GB."""
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    parts = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    with pytest.raises(InputError, match="more than 64 million pixels"):
+        read_picture(tmp_path / "a.png")
 
 
 def test_a_portrait_needs_exactly_one_face(picture):
