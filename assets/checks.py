@@ -104,7 +104,7 @@ ALL = [
     split_leakage,
     keypoint_coverage,
     shard_integrity,
-    *(_finite_loss(network) for network in NETWORKS),
+    *(_finite_loss(network) for network in (*NETWORKS, "pose_autoencoder")),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,
     no_regression,

@@ -55,6 +55,26 @@ def test_jobs_resolve(job):
     assert defs.resolve_job_def(job.name).nodes
 
 
+def test_checks_block_where_going_on_is_senseless():
+    checks = {
+        (spec.asset_key.path[-1], spec.name): spec.blocking
+        for check in defs.asset_checks or ()
+        for spec in check.check_specs
+    }
+    blocking = {
+        ("clips", "split_leakage"),
+        ("keypoints", "keypoint_coverage"),
+        ("training_shards", "shard_integrity"),
+        ("generated_clips", "as_long_as_audio"),
+        *((name, "finite_loss") for name, step in STEPS.items() if step.trains),
+        *((name, "audio_swap") for name in ("face_classifier", "non_face_classifier")),
+    }
+    assert {name for name, blocks in checks.items() if blocks} == blocking
+    assert {name for name, blocks in checks.items() if not blocks} == {
+        ("benchmark", "no_regression")
+    }
+
+
 def test_reevaluate_starts_at_the_generated_clips():
     keys = defs.resolve_job_def("reevaluate").asset_layer.selected_asset_keys
     names = {"generated_clips", "pose_autoencoder", "benchmark", "report"}

@@ -7,6 +7,7 @@ import sys
 import dagster as dg
 from dagster._core.events import EngineEventData
 
+from pipelines.definitions import defs
 from pipelines.jobs import HOST_TAG
 from pipelines.reaper import reap
 
@@ -45,3 +46,15 @@ def test_another_machines_run_is_left_alone():
     with dg.DagsterInstance.ephemeral() as instance:
         started_run(instance, gone_pid(), **{HOST_TAG: "elsewhere"})
         assert reap(instance) == []
+
+
+def test_the_sensor_ends_killed_runs_and_says_which():
+    sensor = defs.resolve_sensor_def("killed_runs")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    with dg.DagsterInstance.ephemeral() as instance:
+        killed = started_run(instance, gone_pid())
+        for words in (f"ended {killed}", "every run has its process"):
+            context = dg.build_sensor_context(instance, repository_def=defs.get_repository_def())
+            tick = sensor.evaluate_tick(context)
+            assert (tick.run_requests, tick.skip_message) == ([], words)
+        assert instance.get_run_by_id(killed).status == dg.DagsterRunStatus.FAILURE
