@@ -6,33 +6,17 @@ system's clip is a number (most metrics) or its windows' features (the distribut
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
 from paha_core.benchmark.extractors import Extractors
-from paha_core.benchmark.measure import (
-    Measured,
-    Truth,
-    common_reason,
-    drawn_truth,
-    measure,
-    measured_path,
-)
-from paha_core.benchmark.poses import PoseSpace, pose_space
-from paha_core.benchmark.videos import (
-    NO_VIDEOS,
-    KeypointSource,
-    Systems,
-    Video,
-    real_video,
-)
+from paha_core.benchmark.measure import Measured, Truth, common_reason
+from paha_core.benchmark.poses import PoseSpace
+from paha_core.benchmark.videos import NO_VIDEOS, Systems, Video
 from paha_core.config import Preset
 from paha_core.metrics import lips
 from paha_core.metrics.beats import beat_error
@@ -46,45 +30,53 @@ from paha_core.metrics.bootstrap import (
 )
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
+from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import METRICS, MetricRow
-from paha_core.processes import die_with_parent
-from paha_core.progress import Progress
-from paha_core.stages import kept_rows
-from paha_core.store import Store
+from paha_core.metrics.time_cost import time_cost
 
-VIDEO_SPACES = ("fvd", "fvd_random_r3d")
-DISTRIBUTIONS = ("fgd", "diversity", *VIDEO_SPACES)
 NO_TRUTH = "no drawn truth for these clips"
-WORTH_A_POOL = 12  # videos: starting two processes costs as much as measuring a few
 
 Clips = dict[str, Any]
 """A metric's samples by clip: a number, or features `[n, D]`."""
+Key = tuple[str, str, int]
+Statistic = Callable[[np.ndarray], float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A cell: its value with the interval, or the reason for none. `n` samples of `clips` clips."""
+
+    interval: Interval | None
+    n: int = 0
+    clips: int = 0
+    reason: str = ""
 
 
 @dataclass
 class Evaluation:
-    """Everything that the cells are made of."""
+    """Everything that the cells are made of. Truths are those of a clip's first frames."""
 
     preset: Preset
     systems: Systems
     extractors: Extractors
     space: PoseSpace | str
-    measured: dict[tuple[str, str, int], Measured] = field(default_factory=dict)
-    poses: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict)
-    features: dict[str, dict[tuple[str, str, int], np.ndarray]] = field(default_factory=dict)
+    measured: dict[Key, Measured] = field(default_factory=dict)
+    poses: dict[Key, np.ndarray] = field(default_factory=dict)
+    features: dict[str, dict[Key, np.ndarray]] = field(default_factory=dict)
     references: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    truths: dict[str, Truth] = field(default_factory=dict)
+    truths: dict[tuple[str, int], Truth] = field(default_factory=dict)
     detector: tuple[str, str] = ("", "")
-
-    @cached_property
-    def _statistics(self) -> dict[tuple[str, str], Callable[[np.ndarray], float] | str]:
-        return {}
+    _statistics: dict[tuple[str, str], Statistic | str] = field(default_factory=dict)
 
     # --- samples ----------------------------------------------------------------------------------
 
     def videos(self, system: str, dataset: str) -> list[Video]:
         found = self.systems.get(system, [])
         return [video for video in found if dataset in ("all", video.dataset)]
+
+    def is_distribution(self, metric: str) -> bool:
+        """Whether it is of all windows together, and a clip alone has no value."""
+        return metric in ("fgd", "diversity", *self.extractors.spaces)
 
     def samples(self, metric: str, system: str, dataset: str) -> tuple[Clips, str]:
         """The metric of each clip that has it, and the reason that holds when none has."""
@@ -93,7 +85,7 @@ class Evaluation:
             return {}, self.extractors.missing[metric]
         if not videos:
             return {}, NO_VIDEOS
-        if metric in DISTRIBUTIONS:
+        if self.is_distribution(metric):
             return self._windows(metric, videos)
         found: dict[str, list[float]] = {}
         reasons = []
@@ -107,7 +99,7 @@ class Evaluation:
         return clips, common_reason(reasons) if reasons else ""
 
     def _windows(self, metric: str, videos: Sequence[Video]) -> tuple[Clips, str]:
-        if metric in VIDEO_SPACES:
+        if metric in self.extractors.spaces:
             source = self.features[metric]
         elif isinstance(self.space, str):
             return {}, self.space
@@ -126,18 +118,20 @@ class Evaluation:
         self, metric: str, video: Video, videos: Sequence[Video]
     ) -> tuple[float | None, str]:
         measured = self.measured[video.key]
+        if METRICS[metric].unit == "s per segment":
+            return _time(metric, video)
         if metric in ("lip_correlation_truth", "lip_correlation_exchanged"):
             if measured.openness is None:
                 return None, "no face in most frames"
             mouth = np.asarray(measured.openness)
             if metric == "lip_correlation_exchanged":
                 return self._exchanged(video, mouth, videos)
-            truth = self.truths.get(video.clip_id)
+            truth = self.truths.get((video.clip_id, video.frames))
             if truth is None:
                 return None, NO_TRUTH
             return lips.lip_correlation(mouth, truth.openness), "the drawn mouth never moves"
         if metric == "beat_error":
-            truth = self.truths.get(video.clip_id)
+            truth = self.truths.get((video.clip_id, video.frames))
             if truth is None or measured.beats is None:
                 return None, NO_TRUTH if truth is None else "the shoulders are never seen"
             return beat_error(np.asarray(measured.beats), truth.beats), "no drawn beats"
@@ -160,25 +154,26 @@ class Evaluation:
 
     @cached_property
     def _true_mouths(self) -> dict[str, np.ndarray]:
-        """The drawn mouths, or, where nothing was drawn, those of the real videos."""
+        """The drawn mouths, each as long as is known, or, where nothing was drawn, the real
+        videos'."""
         if self.truths:
-            return {clip_id: truth.openness for clip_id, truth in self.truths.items()}
+            return {clip_id: self.truths[clip_id, n].openness for clip_id, n in sorted(self.truths)}
         real = ((v.clip_id, self.measured[v.key].openness) for v in self.systems.get("real", []))
         return {clip_id: np.asarray(mouth) for clip_id, mouth in real if mouth is not None}
 
     # --- statistics -------------------------------------------------------------------------------
 
-    def statistic(self, metric: str, dataset: str) -> Callable[[np.ndarray], float] | str:
+    def statistic(self, metric: str, dataset: str) -> Statistic | str:
         """Of all windows of a distribution metric, or why there is none."""
         key = (metric, dataset)
         if key not in self._statistics:
             self._statistics[key] = self._new_statistic(metric, dataset)
         return self._statistics[key]
 
-    def _new_statistic(self, metric: str, dataset: str) -> Callable[[np.ndarray], float] | str:
+    def _new_statistic(self, metric: str, dataset: str) -> Statistic | str:
         if metric == "diversity":
-            return partial(diversity, seed=self.preset.benchmark.seed, rounds=4)
-        if metric in VIDEO_SPACES:
+            return partial(diversity, seed=self.preset.benchmark.seed)
+        if metric in self.extractors.spaces:
             real = self.references.get(metric, {})
         else:
             real = {} if isinstance(self.space, str) else self.space.reference
@@ -186,24 +181,21 @@ class Evaluation:
             return "the training clips of this dataset give fewer than 2 windows"
         return FrechetReference(real[dataset]).distance
 
-    def cell(self, metric: str, system: str, dataset: str) -> tuple[Interval | None, int, str]:
-        """Value with interval, number of samples, and the reason when there is no value."""
+    def cell(self, metric: str, system: str, dataset: str) -> Estimate:
+        """The metric of a system over a dataset's clips."""
         clips, reason = self.samples(metric, system, dataset)
         settings = self.preset.benchmark
+        how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
         if not clips:
-            return None, 0, reason
-        if metric not in DISTRIBUTIONS:
-            values = list(clips.values())
-            interval = bootstrap_mean(values, rounds=settings.bootstrap, seed=settings.seed)
-            return interval, len(values), ""
+            return Estimate(None, reason=reason)
+        values = list(clips.values())
+        if not self.is_distribution(metric):
+            return Estimate(bootstrap_mean(values, **how), len(values), len(values))
         statistic = self.statistic(metric, dataset)
         if isinstance(statistic, str):
-            return None, 0, statistic
-        groups = list(clips.values())
-        interval = bootstrap_statistic(
-            groups, statistic, rounds=settings.bootstrap, seed=settings.seed
-        )
-        return interval, sum(len(group) for group in groups), ""
+            return Estimate(None, reason=statistic)
+        interval = bootstrap_statistic(values, statistic, **how)
+        return Estimate(interval, sum(map(len, values)), len(values))
 
     def difference(
         self, metric: str, system: str, baseline: str, dataset: str
@@ -213,14 +205,13 @@ class Evaluation:
         common = sorted(ours.keys() & theirs.keys())
         settings = self.preset.benchmark
         how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
-        if metric not in DISTRIBUTIONS:
-            pairs = [ours[c] for c in common], [theirs[c] for c in common]
-            return paired_bootstrap(*pairs, **how) if len(common) > 1 else None
-        statistic = self.statistic(metric, dataset)
-        if isinstance(statistic, str) or len(common) < 2:
+        if len(common) < 2:
             return None
-        groups = [ours[c] for c in common], [theirs[c] for c in common]
-        return paired_statistic(*groups, statistic, **how)
+        pairs: Any = [ours[c] for c in common], [theirs[c] for c in common]
+        if not self.is_distribution(metric):
+            return paired_bootstrap(*pairs, **how)
+        statistic = self.statistic(metric, dataset)
+        return None if isinstance(statistic, str) else paired_statistic(*pairs, statistic, **how)
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -234,22 +225,24 @@ class Evaluation:
         return [self.row(suite, system, dataset, metric) for metric in METRICS]
 
     def row(self, suite: str, system: str, dataset: str, metric: str) -> MetricRow:
-        interval, n, reason = self.cell(metric, system, dataset)
+        cell = self.cell(metric, system, dataset)
         extractor, sha256 = self._extractor(metric)
         return MetricRow(
             suite=suite,
             system=system,
             dataset=dataset,
             metric=metric,
-            value=interval.value if interval else None,
-            low=interval.low if interval else None,
-            high=interval.high if interval else None,
-            n=n,
+            value=cell.interval.value if cell.interval else None,
+            low=cell.interval.low if cell.interval else None,
+            high=cell.interval.high if cell.interval else None,
+            n=cell.n,
+            clips=cell.clips,
             unit=METRICS[metric].unit,
             direction=METRICS[metric].direction,
             extractor=extractor,
             extractor_sha256=sha256,
-            reason=reason,
+            protocol=protocol_of(self.preset).name,
+            reason=cell.reason,
         )
 
     def _extractor(self, metric: str) -> tuple[str, str]:
@@ -271,104 +264,9 @@ class Evaluation:
         return f"{detector} keypoints", sha256
 
 
-# --- measuring ------------------------------------------------------------------------------------
-
-
-def evaluate(
-    store: Store, preset: Preset, systems: Systems, *, workers: int = 1, device: str = "cpu"
-) -> Evaluation:
-    """Measure every video of every system; what is known by content is not measured again."""
-    source, extractors = KeypointSource(store, preset), Extractors(preset, device)
-    videos = [video for group in systems.values() for video in group]
-    clips = {row["clip_id"]: row for row in kept_rows(store, "clips", preset.corpora.datasets)}
-    result = Evaluation(preset, systems, extractors, pose_space(store, preset))
-    result.detector = (preset.pose.detector, "")
-    _measure_in_processes(store, source, extractors, videos, workers)
-    result.features = {m: {} for m in VIDEO_SPACES if m not in extractors.missing}
-    with Progress(len(videos), "benchmark", unit="video") as progress:
-        for video in videos:
-            result.measured[video.key] = measure(store, preset, source, extractors, video)
-            for metric, found in result.features.items():
-                found[video.key] = extractors.video_features(store, metric, video)
-            keypoints = source.of(video)
-            if keypoints is not None:
-                result.detector = (keypoints.detector, keypoints.weights_sha256)
-            if isinstance(result.space, PoseSpace):
-                result.poses[video.key] = result.space.features(keypoints)
-            truth = drawn_truth(store, clips.get(video.clip_id), video.frames)
-            if truth is not None:
-                result.truths[video.clip_id] = truth
-            progress.update()
-    if videos:
-        result.references = _video_references(store, preset, extractors, list(result.features))
-    return result
-
-
-def _video_references(
-    store: Store, preset: Preset, extractors: Extractors, metrics: list[str]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Features of real training clips by metric and dataset: the same for every system."""
-    from paha_core.metrics.video_features import concatenated
-
-    rows = kept_rows(store, "clips", preset.corpora.datasets)
-    rows = [row for row in rows if row["split"] == "train" and store.exists(row["path"])]
-    stride = max(1, -(-len(rows) // preset.benchmark.video_references))
-    videos = [real_video(preset, row) for row in rows[::stride]]
-    found: dict[str, dict[str, np.ndarray]] = {}
-    with Progress(len(videos) * len(metrics), "real video features", unit="video") as progress:
-        for metric in metrics:
-            parts: dict[str, list[np.ndarray]] = {"all": []}
-            for video in videos:
-                features = extractors.video_features(store, metric, video)
-                parts.setdefault(video.dataset, []).append(features)
-                parts["all"].append(features)
-                progress.update()
-            found[metric] = {name: concatenated(groups) for name, groups in parts.items()}
-    return found
-
-
-def _measure_in_processes(
-    store: Store,
-    source: KeypointSource,
-    extractors: Extractors,
-    videos: Sequence[Video],
-    workers: int,
-) -> None:
-    """Fill the caches side by side: detection takes most of the time, and one core a video."""
-    todo = {
-        measured_path(source, extractors, video): video
-        for video in videos
-        if not store.exists(measured_path(source, extractors, video))
-    }
-    workers = min(workers, len(os.sched_getaffinity(0)))  # not the cores that belong to others
-    if workers < 2 or len(todo) < WORTH_A_POOL or extractors.device != "cpu":
-        return
-    settings = (store, source.preset)
-    with (
-        ProcessPoolExecutor(
-            workers, get_context("spawn"), initializer=_open_worker, initargs=settings
-        ) as pool,
-        Progress(len(todo), "measure", unit="video") as progress,
-    ):
-        for _ in pool.map(_measure_one, todo.values()):
-            progress.update()
-
-
-_worker: dict[str, Any] = {}
-
-
-def _open_worker(store: Store, preset: Preset) -> None:
-    import torch
-
-    die_with_parent()
-    torch.set_num_threads(1)
-    source, extractors = KeypointSource(store, preset), Extractors(preset)
-    _worker.update(store=store, preset=preset, source=source, extractors=extractors)
-
-
-def _measure_one(video: Video) -> None:
-    store, extractors = _worker["store"], _worker["extractors"]
-    measure(store, _worker["preset"], _worker["source"], extractors, video)
-    for metric in VIDEO_SPACES:
-        if metric not in extractors.missing:
-            extractors.video_features(store, metric, video)
+def _time(metric: str, video: Video) -> tuple[float | None, str]:
+    if video.timing:
+        return time_cost(video.timing).get(metric), "the manifest does not split it"
+    if video.shows:
+        return None, "real videos are not generated"
+    return None, "nobody told how long its generation took"

@@ -13,7 +13,8 @@ from paha_core.benchmark.tables import PUBLISHED, PublishedCell, published_besid
 from paha_core.metrics.row import METRICS, MetricRow, rows_to_table
 from paha_core.store import Store
 
-ARROWS = {"up": "↑", "down": "↓"}
+ARROWS = {"up": "↑", "down": "↓", "real": "→ real"}
+_TEX_ARROWS = {"up": r"$\uparrow$", "down": r"$\downarrow$", "real": r"$\to$ real"}
 
 
 def number(value: float | None, metric: str) -> str:
@@ -68,15 +69,16 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
         r"\midrule",
     ]
     for metric, about in METRICS.items():
-        arrow = r"$\uparrow$" if about.direction == "up" else r"$\downarrow$"
-        cells = [f"{_tex(about.title)} {arrow}"]
+        cells = [f"{_tex(about.title)} {_TEX_ARROWS[about.direction]}"]
         for system in systems:
             row = find(rows, system, dataset, metric)
             if row is None or row.value is None:
                 cells.append("--")
                 continue
-            low, high = number(row.low, metric), number(row.high, metric)
-            cell = rf"{number(row.value, metric)} {{\scriptsize [{low}, {high}]}}"
+            cell = number(row.value, metric)
+            if row.low is not None:
+                low, high = number(row.low, metric), number(row.high, metric)
+                cell += rf" {{\scriptsize [{low}, {high}]}}"
             cells.append(cell.replace("−", "$-$"))
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

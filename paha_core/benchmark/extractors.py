@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paha_core.benchmark.videos import Video, load_frames
 from paha_core.config import Preset
-from paha_core.store import Store
+from paha_core.metrics.protocol import protocol_of
+from paha_core.store import Store, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from paha_core.metrics.identity import FaceDescriptor
     from paha_core.metrics.sync import SyncNet
     from paha_core.metrics.video_features import VideoFeatures
 
-STAND_INS = {"fvd_random_r3d": "fvd", "identity_hog": "identity"}
-"""Metrics that stand in for another, under their own names."""
+SYNC_METRICS = ("sync_c", "sync_d", "face_track")
+
+
+def weights_given(preset: Preset) -> dict[str, str]:
+    """The sha256 of each weight file that the preset names and that is there."""
+    settings = preset.benchmark
+    named = {"syncnet": settings.syncnet, "i3d": settings.i3d, "arcface": settings.arcface}
+    return {name: sha256_file(p) for name, p in named.items() if p and Path(p).is_file()}
 
 
 class Extractors:
@@ -25,6 +33,7 @@ class Extractors:
 
     def __init__(self, preset: Preset, device: str = "cpu") -> None:
         self.preset, self.device = preset, device
+        self.protocol = protocol_of(preset)
 
     @cached_property
     def syncnet(self) -> tuple[SyncNet, str] | str:
@@ -60,7 +69,7 @@ class Extractors:
         """Why a whole metric can't be had, by metric."""
         found = {m: s for m, s in (self.faces | self.spaces).items() if isinstance(s, str)}
         if isinstance(self.syncnet, str):
-            found |= dict.fromkeys(("sync_c", "sync_d"), self.syncnet)
+            found |= dict.fromkeys(SYNC_METRICS, self.syncnet)
         return found
 
     @cached_property
@@ -69,22 +78,19 @@ class Extractors:
         there = (self.faces | self.spaces).items()
         found = {m: (s.name, s.sha256) for m, s in there if not isinstance(s, str)}
         if not isinstance(self.syncnet, str):
-            settings = self.preset.benchmark
-            track = f"tracks from {settings.min_track} frames, {settings.min_face} px"
+            track = f"tracks from {self.protocol.min_track} frames, {self.protocol.min_face} px"
             name = f"SyncNet, mediapipe faces, {track}"
-            found |= dict.fromkeys(("sync_c", "sync_d"), (name, self.syncnet[1]))
+            found |= dict.fromkeys(SYNC_METRICS, (name, self.syncnet[1]))
         return found
 
     @cached_property
     def per_video(self) -> dict[str, str]:
-        """What a single video's numbers depend on, for the key of their cache."""
-        names = {m: sha for m, (_, sha) in self.named.items() if m not in self.spaces}
-        settings = self.preset.benchmark
-        return names | {"track": f"{settings.min_track} {settings.min_face}"}
+        """The weights that a single video's numbers depend on, for the key of their cache."""
+        return {m: sha for m, (_, sha) in self.named.items() if m not in self.spaces}
 
     def features_path(self, metric: str, video: Video) -> str:
-        """Where the features of a video are kept, by its content and the network's weights."""
-        space = self.named[metric][1][:16]
+        """Where the features of a video are kept: by its content, the network and the protocol."""
+        space = sha256_json([self.protocol.sha256, *self.named[metric]])[:16]
         return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
 
     def video_features(self, store: Store, metric: str, video: Video) -> np.ndarray:

@@ -11,7 +11,7 @@ from paha_core.benchmark.plots import Series, line_svg, radar_svg
 from paha_core.benchmark.suite import Comparison, SuiteResult, load_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.tables import PUBLISHED
-from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.metrics.row import METRICS, MetricRow, shortfall
 from paha_core.store import Store
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missing": ""}
@@ -122,6 +122,12 @@ def _points(
     return [(name, row) for name, row in found if row is not None and row.value is not None]
 
 
+def _whisker(row: MetricRow) -> tuple[float, float]:
+    """The interval; the value itself where one clip has none."""
+    value = row.value or 0.0
+    return (value, value) if row.low is None or row.high is None else (row.low, row.high)
+
+
 def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
     """Table 2: what the guidance's seconds buy, for SG and DG at each rate."""
     plots = []
@@ -132,7 +138,7 @@ def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
             costs = dict(_points(result, names, dataset, "tc"))
             made = [(n, r) for n, r in _points(result, names, dataset, metric) if n in costs]
             points = [(costs[n].value or 0.0, r.value or 0.0) for n, r in made]
-            whiskers = [(r.low or 0.0, r.high or 0.0) for _, r in made]
+            whiskers = [_whisker(r) for _, r in made]
             labels = [n.removeprefix(f"{title} ") for n, _ in made]
             if points:
                 lines.append(Series(title, css, points, whiskers, labels))
@@ -152,7 +158,7 @@ def sweep(result: SuiteResult, dataset: str, metrics: Sequence[str]) -> list[Plo
     for metric in metrics[:4]:
         made = _points(result, [row.name for row in SUITES[result.number].rows], dataset, metric)
         points = [(float(name), row.value or 0.0) for name, row in made]
-        whiskers = [(row.low or 0.0, row.high or 0.0) for _, row in made]
+        whiskers = [_whisker(row) for _, row in made]
         line = Series("DG", "s-differential", points, whiskers)
         title = METRICS[metric].title
         axis = PUBLISHED[result.number].row_name
@@ -168,15 +174,18 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
     axes: list[str] = []
     shares: dict[str, list[tuple[float, float]]] = {system: [] for system in css}
     for metric in RADAR:
-        found = {s: export.find(rows, s, dataset, metric) for s in css}
-        values = {s: r.value for s, r in found.items() if r is not None and r.value is not None}
-        if len(values) < len(css) or max(values.values()) == min(values.values()):
+        real = export.find(rows, "real", dataset, metric)
+        losses = {}
+        for system in css:
+            row = export.find(rows, system, dataset, metric)
+            if row is not None and row.value is not None:
+                loss = shortfall(row.direction, row.value, real.value if real else None)
+                losses |= {system: loss} if loss is not None else {}
+        if len(losses) < len(css) or max(losses.values()) == min(losses.values()):
             continue
-        best, worst = max(values.values()), min(values.values())
-        if METRICS[metric].direction == "down":
-            best, worst = worst, best
-        for system, value in values.items():
-            share = 0.15 + 0.85 * (value - worst) / (best - worst)
+        best, worst = min(losses.values()), max(losses.values())
+        for system, loss in losses.items():
+            share = 0.15 + 0.85 * (worst - loss) / (worst - best)
             shares[system].append((len(axes), share))
         axes.append(METRICS[metric].title)
     lines = [Series(name, css[name], points) for name, points in shares.items()]

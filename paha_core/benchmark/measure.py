@@ -20,13 +20,11 @@ from paha_core.benchmark.videos import (
     load_frames,
     load_picture,
 )
-from paha_core.config import Preset
 from paha_core.media.frames import resize
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points
-from paha_core.metrics.row import PROTOCOL
-from paha_core.metrics.time_cost import PARTS, time_cost
+from paha_core.pose.layout import FACE, HANDS
 from paha_core.store import Store, sha256_json
 
 if TYPE_CHECKING:
@@ -40,7 +38,9 @@ Note = Callable[[str, float | None, str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of one video. A metric stands in `values` or, with words, in `reasons`."""
+    """What one video's pictures and sound say. A metric stands in `values` or, with words, in
+    `reasons`.
+    """
 
     values: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -49,37 +49,32 @@ class Measured:
 
 
 def measured_path(source: KeypointSource, extractors: Extractors, video: Video) -> str:
-    """Where the numbers of a video are kept: by its content and all that they depend on."""
-    preset = source.preset
+    """Where the numbers of a video are kept: by the content of all that they depend on."""
     key = {
-        "protocol": PROTOCOL,
-        "video": [video.shows, video.sha256, video.frames, video.clip_id],
-        "audio": video.audio_path,
-        "reference": video.reference,
-        "real": source.sha256.get(video.clip_id),
-        "size": preset.corpora.clip.size,
-        "pose": preset.pose.settings(),
-        "timing": sha256_json(dict(video.timing)) if video.timing else None,
+        "protocol": extractors.protocol.sha256,
+        "video": [video.sha256, video.frames, source.made_by],
+        "is": [video.clip_id, video.shows],
+        "audio": source.content(video.audio_path),
+        "reference": source.content(video.reference),
+        "keypoints": [source.sha256.get(video.shows), source.sha256.get(video.clip_id)],
+        "faces": source.preset.pose.max_face_gap,
         "weights": extractors.per_video,
     }
     return f"metrics/videos/{sha256_json(key)}.json"
 
 
-def measure(
-    store: Store, preset: Preset, source: KeypointSource, extractors: Extractors, video: Video
-) -> Measured:
-    """All per-video metrics; from the cache when video, clip and settings are unchanged."""
-    rel = measured_path(source, extractors, video)
+def measure(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
+    """All that a video alone says; from the cache when nothing that it depends on has changed."""
+    rel, store = measured_path(source, extractors, video), source.store
     if store.exists(rel):
         return Measured(**store.read_json(rel))
-    measured = _measure(store, preset, source, extractors, video)
+    measured = _measure(source, extractors, video)
     store.write_json(rel, asdict(measured))
     return measured
 
 
-def _measure(
-    store: Store, preset: Preset, source: KeypointSource, extractors: Extractors, video: Video
-) -> Measured:
+def _measure(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
+    store = source.store
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
 
@@ -90,28 +85,20 @@ def _measure(
             values[metric] = value
 
     keypoints, real = source.of(video), source.real(video.clip_id, video.frames)
-    _measure_time(video, note)
     if keypoints is None:
         return Measured(values, reasons | {"face_share": "the clip has no keypoints"})
-    frames = load_frames(store, video)
+    frames = at_clip_size(load_frames(store, video), extractors.protocol.size)
     note("face_share", video_quality.face_share(keypoints.scores), "")
     seen = _measure_beats(store, video, keypoints, note)
     openness = lips.mouth_openness(keypoints.points, keypoints.scores)
     _measure_lips(video, openness, real, note)
-    _measure_pixels(store, preset, video, frames, keypoints, real, note)
+    luma = video_quality.grey(frames)
+    _measure_background(store, video, frames, luma, (keypoints, real), note)
+    _measure_regions(luma, keypoints, note)
     _measure_identity(source, extractors, video, frames, keypoints, note)
-    _measure_sync(store, preset, extractors, video, frames, note)
+    _measure_sync(store, extractors, video, frames, note)
     mouth = None if openness is None else [float(x) for x in openness]
     return Measured(values, reasons, mouth, seen)
-
-
-def _measure_time(video: Video, note: Note) -> None:
-    costs = time_cost(video.timing) if video.timing else {}
-    why = "the manifest does not split it" if costs else "real videos are not generated"
-    if not costs and not video.shows:
-        why = "nobody told how long its generation took"
-    for metric in ("tc", *(f"tc_{part}" for part in PARTS)):
-        note(metric, costs.get(metric), why)
 
 
 def _measure_beats(
@@ -138,12 +125,7 @@ def _wave(store: Store, video: Video) -> np.ndarray:
 
 
 def _measure_sync(
-    store: Store,
-    preset: Preset,
-    extractors: Extractors,
-    video: Video,
-    frames: np.ndarray,
-    note: Note,
+    store: Store, extractors: Extractors, video: Video, frames: np.ndarray, note: Note
 ) -> None:
     network = extractors.syncnet
     if isinstance(network, str):
@@ -151,19 +133,14 @@ def _measure_sync(
     from paha_core.metrics.sync import sync_score
     from paha_core.pose.face import detect_face_boxes
 
-    settings = preset.benchmark
-    sized = at_clip_size(frames, preset.corpora.clip.size)
-    found = detect_face_boxes(sized, preset.pose.model_copy(update={"face_box_scale": 1.0}))
+    rules = extractors.protocol
+    pose = extractors.preset.pose.model_copy(update={"face_box_scale": 1.0})
+    found = detect_face_boxes(frames, pose)
     boxes = np.where(found.found[:, None], found.boxes, np.nan)
-    score = sync_score(
-        network[0],
-        sized,
-        _wave(store, video),
-        boxes,
-        min_frames=settings.min_track,
-        min_size=settings.min_face,
-    )
-    why = f"no face track of {settings.min_track} frames and {settings.min_face} pixels"
+    how = {"min_frames": rules.min_track, "min_size": rules.min_face}
+    score = sync_score(network[0], frames, _wave(store, video), boxes, **how)
+    why = f"no face track of {rules.min_track} frames and {rules.min_face} pixels"
+    note("face_track", float(score is not None), "")
     note("sync_c", score.confidence if score else None, why)
     note("sync_d", score.distance if score else None, why)
 
@@ -181,15 +158,13 @@ def _measure_identity(
         for metric in spaces:
             note(metric, None, "the reference picture is missing")
         return
-    size = source.preset.corpora.clip.size
-    picture = at_clip_size(load_picture(source.store, video.reference)[None], size)
+    picture = load_picture(source.store, video.reference)[None]
+    picture = at_clip_size(picture, extractors.protocol.size)
     at = source.of_picture(video.reference)
-    sized = at_clip_size(frames, size)
-    count = min(len(sized), len(keypoints))
+    count = min(len(frames), len(keypoints))
+    seen = keypoints.points[:count], keypoints.scores[:count]
     for metric, space in spaces.items():
-        shown = descriptors(
-            space, sized[:count], keypoints.points[:count], keypoints.scores[:count]
-        )
+        shown = descriptors(space, frames[:count], *seen)
         wanted = descriptors(space, picture, at.points, at.scores)
         why = "no face in the video or in the reference"
         note(metric, identity_similarity(shown, wanted), why)
@@ -198,14 +173,14 @@ def _measure_identity(
 def _measure_lips(
     video: Video, openness: np.ndarray | None, real: Keypoints | None, note: Note
 ) -> None:
-    if video.system == "real":
+    if video.shows == video.clip_id:
         note("lip_correlation", None, "1 by definition: the real video is what it compares with")
     elif real is None:
         note("lip_correlation", None, NO_REAL)
     elif openness is None:
         note("lip_correlation", None, "no face in most frames")
     else:
-        truth = lips.mouth_openness(real.points, real.scores) if real else None
+        truth = lips.mouth_openness(real.points, real.scores)
         if truth is None:
             note("lip_correlation", None, "no face in most frames of the real video")
         else:
@@ -213,25 +188,21 @@ def _measure_lips(
             note("lip_correlation", value, "the real mouth never moves, or under 16 frames")
 
 
-def _measure_pixels(
+def _measure_background(
     store: Store,
-    preset: Preset,
     video: Video,
     frames: np.ndarray,
-    keypoints: Keypoints,
-    real: Keypoints | None,
+    luma: np.ndarray,
+    people: tuple[Keypoints, Keypoints | None],
     note: Note,
 ) -> None:
-    height, width = frames.shape[1:3]
-    people = []
-    for found in (keypoints, real):
-        if found is not None:
-            cells = video_quality.person_cells(found.points, found.scores, found.size)
-            people += [cells] if cells is not None else []
-    mask = video_quality.background_mask(people, (height, width)) if people else None
+    """Where neither the video's nor the real person ever is."""
+    height, width = luma.shape[1:]
+    found = [video_quality.person_cells(p.points, p.scores, p.size) for p in people if p]
+    cells = [one for one in found if one is not None]
+    mask = video_quality.background_mask(cells, (height, width)) if cells else None
     alone = "no background: the person fills the frame, or was not found"
-    flicker = None if mask is None else video_quality.flicker(video_quality.grey(frames), mask)
-    note("flicker", flicker, alone)
+    note("flicker", None if mask is None else video_quality.flicker(luma, mask), alone)
     if not video.reference or not store.exists(video.reference):
         note("background_psnr", None, "the reference picture is missing")
     elif mask is None:
@@ -239,15 +210,14 @@ def _measure_pixels(
     else:
         reference = resize(load_picture(store, video.reference)[None], (height, width))[0]
         note("background_psnr", video_quality.background_psnr(frames, reference, mask), "")
-    # Every system is judged at the clip's size, or a small soft picture would count as sharp.
-    luma = video_quality.grey(at_clip_size(frames, preset.corpora.clip.size))
+
+
+def _measure_regions(luma: np.ndarray, keypoints: Keypoints, note: Note) -> None:
     count = min(len(luma), len(keypoints))
-    for name in ("face", "hands"):
-        region = video_quality.FACE if name == "face" else video_quality.HANDS
-        value = video_quality.sharpness(
-            luma[:count], keypoints.points[:count], keypoints.scores[:count], region
-        )
-        note(f"sharpness_{name}", value, f"no frame shows the {name}")
+    shown = luma[:count], keypoints.points[:count], keypoints.scores[:count]
+    for name, region in (("face", FACE), ("hands", HANDS)):
+        note(f"sharpness_{name}", video_quality.sharpness(*shown, region), f"no {name} is seen")
+        note(f"flicker_{name}", video_quality.region_flicker(*shown, region), f"no {name} is seen")
 
 
 # --- the studio corpus' own truth -----------------------------------------------------------------

@@ -21,7 +21,8 @@ from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
 from paha_core.config import Preset
-from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow
+from paha_core.metrics.protocol import protocol_of
+from paha_core.metrics.row import METRICS, MetricRow, shortfall
 from paha_core.networks import NETWORKS
 from paha_core.store import Store
 
@@ -35,6 +36,7 @@ GROUPS = {
         "lip_correlation_exchanged",
         "sync_c",
         "sync_d",
+        "face_track",
     ),
     "Picture": (
         "face_share",
@@ -42,6 +44,8 @@ GROUPS = {
         "sharpness_face",
         "sharpness_hands",
         "flicker",
+        "flicker_face",
+        "flicker_hands",
         "identity",
         "identity_hog",
         "fvd",
@@ -90,7 +94,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "preset": preset,
         "preset_sha256": facts.preset_sha256(preset),
         "preset_yaml": yaml.safe_dump(preset.settings(), sort_keys=False),
-        "protocol": PROTOCOL,
+        "protocol": protocol_of(preset),
         "fingerprint": results[0] if results else "",
         "headline": headline(rows),
         "stand_ins": facts.stand_ins(preset),
@@ -185,17 +189,14 @@ def _figure(value: float, metric: str) -> str:
 
 def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> MetricRow | None:
     """The best row among the systems that generate, or None."""
-    values = [
-        row
-        for row in rows
-        if row.dataset == dataset and row.metric == metric
-        if row.system not in ("real", *CONTROLS)
-        if row.value is not None
-    ]
-    if not values:
-        return None
-    sign = 1 if METRICS[metric].direction == "up" else -1
-    return max(values, key=lambda row: sign * (row.value or 0.0))
+    real = export.find(rows, "real", dataset, metric)
+    found = []
+    for row in rows:
+        ours = row.dataset == dataset and row.metric == metric
+        if ours and row.system not in ("real", *CONTROLS) and row.value is not None:
+            loss = shortfall(row.direction, row.value, real.value if real else None)
+            found += [(loss, row)] if loss is not None else []
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:

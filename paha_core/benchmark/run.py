@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from paha_core.benchmark import history
-from paha_core.benchmark.evaluation import evaluate
+from paha_core.benchmark.extractors import weights_given
+from paha_core.benchmark.measuring import evaluate
 from paha_core.benchmark.systems import control_systems, external_systems
-from paha_core.benchmark.videos import Systems, collect_videos
+from paha_core.benchmark.videos import Systems, collect_videos, content_sha256
 from paha_core.config import Preset
-from paha_core.metrics.row import PROTOCOL, MetricRow, rows_to_table
+from paha_core.metrics.protocol import protocol_of
+from paha_core.metrics.row import MetricRow, rows_to_table
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
 
 SUITE = "main"
 RESULTS = "benchmark/results"
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 def all_systems(store: Store, preset: Preset) -> Systems:
@@ -56,7 +58,7 @@ def run_benchmark(
         {
             "fingerprint": fingerprint,
             "preset": preset.name,
-            "protocol": PROTOCOL,
+            "protocol": asdict(protocol_of(preset)),
             "rows": [asdict(row) for row in rows],
         },
     )
@@ -72,22 +74,23 @@ def load_results(store: Store) -> tuple[str, list[MetricRow]] | None:
 
 
 def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: object) -> str:
-    """Of everything that results of these systems depend on."""
-    keypoints = kept_rows(store, "keypoints", preset.corpora.datasets)
+    """Of the content of everything that results of these systems depend on."""
+    datasets = preset.corpora.datasets
+    clips, keypoints = (kept_rows(store, stage, datasets) for stage in ("clips", "keypoints"))
+    videos = [video for group in systems.values() for video in group]
+    beside = {rel for video in videos for rel in (video.audio_path, video.reference) if rel}
+    beside |= set(store.glob("sources/truth/*/*.npz"))
     pose = "checkpoints/pose_autoencoder/final/training.json"
     return sha256_json(
         {
-            "protocol": PROTOCOL,
+            "protocol": protocol_of(preset).sha256,
             "code": CODE_VERSION,
             "settings": [preset.benchmark.settings(), preset.pose.settings()],
-            "size": preset.corpora.clip.size,
-            "videos": [asdict(video) for videos in systems.values() for video in videos],
+            "weights": weights_given(preset),
+            "videos": [asdict(video) for video in videos],
             "systems": list(systems),
-            "references": [
-                store.exists(video.reference) for video in systems["real"] if video.reference
-            ],
-            "keypoints": [[row["clip_id"], row["split"], row["sha256"]] for row in keypoints],
-            "truth": store.glob("sources/truth/*/*.npz"),
+            "beside": {rel: content_sha256(store, rel) for rel in sorted(beside)},
+            "real": [[r["clip_id"], r["split"], r["sha256"]] for r in (*clips, *keypoints)],
             "poses": store.read_json(pose)["fingerprint"] if store.exists(pose) else "",
             "more": more,
         }

@@ -15,6 +15,7 @@ from paha_core.benchmark.videos import (
     at_clip_size,
     collect_videos,
     load_frames,
+    real_video,
 )
 from paha_core.config import Preset
 from paha_core.media.frames import strip
@@ -134,8 +135,8 @@ def overlays(store: Store, preset: Preset) -> list[Overlay]:
         if row is None or keypoints is None or not store.exists(row["path"]):
             continue
         count = len(keypoints)
-        video = Video("real", row["clip_id"], row["path"], row["sha256"], count, row["path"], "")
-        frames = at_clip_size(load_frames(store, video), preset.corpora.clip.size)
+        frames = load_frames(store, real_video(row, count))
+        frames = at_clip_size(frames, preset.corpora.clip.size)
         at = min(len(frames), len(keypoints)) // 2
         grid = math.gcd(preset.codec.latent_size, *keypoints.size)  # cells must fit the frame
         points, scores = keypoints.points[at : at + 1], keypoints.scores[at : at + 1]

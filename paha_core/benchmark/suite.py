@@ -9,28 +9,28 @@ reproduced` when the interval excludes zero on the other side, and `undecided` o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
 
-from paha_core.benchmark.evaluation import Evaluation, evaluate
+from paha_core.benchmark.evaluation import Evaluation
+from paha_core.benchmark.measuring import evaluate
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.benchmark.samples import Sampler
 from paha_core.benchmark.suites import SUITES, Suite
 from paha_core.benchmark.systems import external_systems
 from paha_core.benchmark.tables import PUBLISHED
 from paha_core.benchmark.variants import derived, trained_variant
-from paha_core.benchmark.videos import Systems
+from paha_core.benchmark.videos import Systems, Video, real_video
 from paha_core.config import Preset
 from paha_core.errors import StepError
-from paha_core.metrics.bootstrap import PairedDifference
-from paha_core.metrics.row import METRICS, PROTOCOL, MetricRow, rows_to_table
+from paha_core.metrics.bootstrap import MIN_CLIPS, PairedDifference
+from paha_core.metrics.protocol import protocol_of
+from paha_core.metrics.row import METRICS, MetricRow, rows_to_table
 from paha_core.progress import Progress
 from paha_core.stages import kept_rows
 from paha_core.store import Store
-
-MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)
 
 Outcome = Literal["reproduced", "not reproduced", "undecided", "missing"]
 STANDS_FOR = {
@@ -147,7 +147,7 @@ def _write(store: Store, preset: Preset, result: SuiteResult) -> None:
     if result.comparisons:
         cells = [asdict(cell) | {"claimed": cell.claimed} for cell in result.comparisons]
         store.write_table(f"{base}_verdicts.parquet", pa.Table.from_pylist(cells))
-    described = asdict(result) | {"preset": preset.name, "protocol": PROTOCOL}
+    described = asdict(result) | {"preset": preset.name, "protocol": asdict(protocol_of(preset))}
     del described["computed"]
     store.write_json(result.path, described)
 
@@ -174,27 +174,11 @@ def _systems(store: Store, preset: Preset, suite: Suite, seeds: list[int], devic
     return systems
 
 
-def _real(store: Store, sampler: Sampler) -> list:
-    from paha_core.benchmark.videos import Video
-
+def _real(store: Store, sampler: Sampler) -> list[Video]:
     datasets = sampler.preset.corpora.datasets
     rows = {row["clip_id"]: row for row in kept_rows(store, "clips", datasets)}
-    found = []
-    for clip in sampler.clips:
-        row = rows[clip.clip_id]
-        found.append(
-            Video(
-                "real",
-                clip.clip_id,
-                row["path"],
-                row["sha256"],
-                clip.frames,
-                row.get("audio_path") or row["path"],
-                f"{clip.stem}.reference.png",
-                shows=clip.clip_id,
-            )
-        )
-    return found
+    videos = ((clip, real_video(rows[clip.clip_id], clip.frames)) for clip in sampler.clips)
+    return [replace(video, reference=f"{clip.stem}.reference.png") for clip, video in videos]
 
 
 # --- verdicts -------------------------------------------------------------------------------------

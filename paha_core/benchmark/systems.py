@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from paha_core.benchmark.videos import FPS, Systems, Video, load_frames
+from paha_core.benchmark.videos import FPS, Systems, Video, load_frames, real_video
 from paha_core.config import Preset
 from paha_core.errors import StepError
 from paha_core.metrics.diversity import derangement
@@ -203,8 +203,6 @@ def _seen_in(system: str, voice: Video, other: Video) -> Video:
 def _random_real(
     store: Store, preset: Preset, real: list[Video], rng: np.random.Generator
 ) -> list[Video]:
-    from paha_core.benchmark.videos import real_video
-
     by_speaker: dict[str, list[dict[str, Any]]] = {}
     for row in kept_rows(store, "clips", preset.corpora.datasets):
         by_speaker.setdefault(f"{row['dataset']}/{row['speaker']}", []).append(row)
@@ -213,7 +211,8 @@ def _random_real(
         speaker = video.clip_id.rsplit("/", 1)[0]
         others = [r for r in by_speaker.get(speaker, []) if r["clip_id"] != video.clip_id]
         if others:
-            other = real_video(preset, others[rng.integers(len(others))])
+            row = others[rng.integers(len(others))]
+            other = real_video(row, preset.generation.max_frames)
             found.append(_seen_in("random_real", video, other))
     return found
 

@@ -1,14 +1,14 @@
 """What is evaluated: the videos of each system, their keypoints, their frames.
 
-Keypoints of a generated video are cached by its content (`metrics/keypoints/`), so an unchanged
-video is never detected twice.
+Keypoints of a generated video are cached by its content, its length and the detector
+(`metrics/keypoints/`), so an unchanged video is never detected twice.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from paha_core.config import Preset
 from paha_core.stages import kept_rows
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from paha_core.pose.detect import Detector
@@ -69,19 +69,13 @@ def collect_videos(store: Store, preset: Preset) -> Systems:
         for row in kept_rows(store, "generated_clips", [mode]):
             video = generated_video(mode, row)
             systems[mode].append(video)
-            clip = clips.get(row["clip_id"])
-            real[row["clip_id"]] = replace(
-                video,
-                system="real",
-                path=row["real_path"],
-                sha256=clip["sha256"] if clip else sha256_json(row["real_path"]),
-                timing=None,
-                shows=row["clip_id"],
-            )
+            if (clip := clips.get(video.clip_id)) is not None:
+                heard = {"audio_path": video.audio_path, "reference": video.reference}
+                real[video.clip_id] = replace(real_video(clip, video.frames), **heard)
     if not real:
         held_out = [row for row in clips.values() if row["split"] == "test"]
         for row in held_out[: preset.generation.clips]:
-            real[row["clip_id"]] = real_video(preset, row)
+            real[row["clip_id"]] = real_video(row, preset.generation.max_frames)
     systems["real"] = [real[clip_id] for clip_id in sorted(real)]
     return systems
 
@@ -101,9 +95,9 @@ def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video
     )
 
 
-def real_video(preset: Preset, row: Mapping[str, Any]) -> Video:
-    """Of a row of the manifest `clips`, as long as a generated video of it may be."""
-    frames = min(int(row.get("frames") or 10**9), preset.generation.max_frames)
+def real_video(row: Mapping[str, Any], most: int) -> Video:
+    """The first frames of a clip, at most `most`: of a row of the manifest `clips`."""
+    frames = min(int(row.get("frames") or most), most)
     audio = row.get("audio_path") or row["path"]
     clip_id = row["clip_id"]
     return Video("real", clip_id, row["path"], row["sha256"], frames, audio, "", shows=clip_id)
@@ -117,7 +111,7 @@ class KeypointSource:
         rows = kept_rows(store, "keypoints", preset.corpora.datasets)
         self.stage = {row["clip_id"]: row["path"] for row in rows}
         self.sha256 = {row["clip_id"]: row["sha256"] for row in rows}
-        self._detector: Detector | None = None
+        self._contents: dict[str, str] = {}
 
     def real(self, clip_id: str, frames: int | None = None) -> Keypoints | None:
         """Of a real clip, cut to its first `frames`; None when its row was rejected."""
@@ -128,49 +122,50 @@ class KeypointSource:
         """Of a video, in pixels of the clip size."""
         if video.shows:
             return self.real(video.shows, video.frames)
-        return self._cached(video.sha256, lambda: load_frames(self.store, video))
+        content = [video.sha256, video.frames]
+        return self._cached(content, lambda: load_frames(self.store, video))
 
     def of_picture(self, rel: str) -> Keypoints:
         """Of a picture in the store, one frame, in pixels of the clip size."""
-        data = self.store.read_bytes(rel)
-        sha256 = hashlib.sha256(data).hexdigest()
-        return self._cached(sha256, lambda: load_picture(self.store, rel)[None])
+        return self._cached([self.content(rel)], lambda: load_picture(self.store, rel)[None])
 
-    def _cached(self, sha256: str, load: Callable[[], np.ndarray]) -> Keypoints:
-        rel = f"metrics/keypoints/{sha256}.parquet"
+    def content(self, rel: str) -> str:
+        """`content_sha256`, read once."""
+        if rel not in self._contents:
+            self._contents[rel] = content_sha256(self.store, rel)
+        return self._contents[rel]
+
+    def _cached(self, content: list[Any], load: Callable[[], np.ndarray]) -> Keypoints:
+        size = self.preset.corpora.clip.size
+        rel = f"metrics/keypoints/{sha256_json([*content, size, self.made_by])}.parquet"
         if self.store.exists(rel):
-            cached = self._load(rel)
-            if self._same_detector(cached):
-                return cached
-        keypoints = self.detector.detect(at_clip_size(load(), self.preset.corpora.clip.size))
+            return self._load(rel)
+        keypoints = self.detector.detect(at_clip_size(load(), size))
         with self.store.writing(rel) as path:
             keypoints.save(path)
         return keypoints
 
-    @property
-    def detector(self) -> Detector:
-        if self._detector is None:
-            from paha_core.pose import open_detector
+    @cached_property
+    def made_by(self) -> list[Any]:
+        """What keypoints depend on besides the pictures; known without loading the detector."""
+        from paha_core.pose.detect import detector_sha256
+        from paha_core.pose.stage import CODE_VERSION, KEYPOINTS
 
-            self._detector = open_detector(self.preset.pose)
-        return self._detector
+        config = self.preset.pose
+        settings = [config.detector, config.model_complexity, CODE_VERSION[KEYPOINTS]]
+        return [*settings, detector_sha256(config)]
+
+    @cached_property
+    def detector(self) -> Detector:
+        from paha_core.pose import open_detector
+
+        return open_detector(self.preset.pose)
 
     def _load(self, rel: str) -> Keypoints:
         from paha_core.pose.keypoints import Keypoints
 
         with self.store.reading(rel) as path:
             return Keypoints.load(path)
-
-    def _same_detector(self, cached: Keypoints) -> bool:
-        """Compared with the real clips' keypoints: opening the detector would take seconds."""
-        if not self.stage:
-            return cached.detector == self.preset.pose.detector
-        stage = self._load(next(iter(self.stage.values())))
-        return (cached.detector, cached.version, cached.weights_sha256) == (
-            stage.detector,
-            stage.version,
-            stage.weights_sha256,
-        )
 
 
 def first_frames(keypoints: Keypoints, frames: int | None) -> Keypoints:
@@ -186,14 +181,21 @@ def load_frames(store: Store, video: Video) -> np.ndarray:
 
 
 def at_clip_size(frames: np.ndarray, size: int) -> np.ndarray:
-    """Frames `[T, H, W, 3]`, enlarged when their shorter side is below `size` pixels."""
+    """Frames `[T, H, W, 3]` with a shorter side of `size` pixels: every system is judged so, or a
+    small soft picture would count as sharp and a large one as soft."""
     from paha_core.media.frames import resize
 
     height, width = frames.shape[1:3]
-    if min(height, width) >= size:
-        return frames
     scale = size / min(height, width)
     return resize(frames, (round(height * scale), round(width * scale)))
+
+
+def content_sha256(store: Store, rel: str) -> str:
+    """Of a file's bytes; empty when it is not there."""
+    if not rel or not store.exists(rel):
+        return ""
+    with store.reading(rel) as path:
+        return sha256_file(path)
 
 
 def load_picture(store: Store, rel: str) -> np.ndarray:

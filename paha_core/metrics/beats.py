@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-SMOOTHING_FRAMES = 1.0  # more, and a stroke of a few frames melts with its way back: no minimum
-TOLERANCE_FRAMES = 3.0
-MIN_DIP = 1.5e-3  # shoulder widths a frame; a detector's jitter on a still picture dips 1.2e-3
+from paha_core.metrics.protocol import PROTOCOL
 
 
 def beat_alignment(
-    beats: np.ndarray, others: np.ndarray, *, fps: float = 25.0, sigma: float = TOLERANCE_FRAMES
+    beats: np.ndarray,
+    others: np.ndarray,
+    *,
+    fps: float = PROTOCOL.fps,
+    sigma: float = PROTOCOL.beat_tolerance,
 ) -> float | None:
     """Mean over `beats` `[B]` of exp(-d^2 / (2 sigma^2)), d: frames to the nearest of `others`
     `[C]`; 0 to 1.
@@ -35,9 +37,9 @@ def beat_alignment(
 def motion_beats(
     points: np.ndarray,
     *,
-    fps: float = 25.0,
-    sigma: float = SMOOTHING_FRAMES,
-    min_dip: float = MIN_DIP,
+    fps: float = PROTOCOL.fps,
+    sigma: float = PROTOCOL.beat_smoothing,
+    min_dip: float = PROTOCOL.beat_min_dip,
 ) -> np.ndarray:
     """Times `[B]` at which the mean joint speed, smoothed over `sigma` frames, has a local minimum.
 
@@ -57,7 +59,7 @@ def motion_beats(
     return (minima + 1) / fps
 
 
-def audio_beats(wave: np.ndarray, *, sample_rate: int = 16_000) -> np.ndarray:
+def audio_beats(wave: np.ndarray, *, sample_rate: int = PROTOCOL.sample_rate) -> np.ndarray:
     """Times `[B]` of onsets in mono speech `[N]`, float in -1 to 1 (librosa's onset detector, as in
     HA2G).
     """
@@ -71,7 +73,9 @@ def audio_beats(wave: np.ndarray, *, sample_rate: int = 16_000) -> np.ndarray:
     return np.asarray(onsets, np.float64)
 
 
-def beat_error(seen: np.ndarray, truth: np.ndarray, *, cap: float = 0.5) -> float | None:
+def beat_error(
+    seen: np.ndarray, truth: np.ndarray, *, cap: float = PROTOCOL.beat_error_cap
+) -> float | None:
     """Mean seconds between the beats of a video `[B]` and the true ones `[C]`, 0 to `cap`.
 
     From each side to the nearest of the other, and the mean of both: many beats do not help. A

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)
+
 
 @dataclass(frozen=True)
 class Interval:
+    """A value and its 95 % bounds; None where a single clip can't say how much clips differ."""
+
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def bootstrap_mean(values: Sequence[float] | np.ndarray, *, rounds: int, seed: int) -> Interval:
@@ -22,6 +26,8 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, *, rounds: int, seed: i
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError("bootstrap_mean needs at least one value")
+    if len(values) == 1:
+        return Interval(float(values[0]), None, None)
     picks = np.random.default_rng(seed).integers(len(values), size=(rounds, len(values)))
     low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
@@ -38,8 +44,10 @@ def bootstrap_statistic(
 
     `groups`: one array `[n_i, D]` per clip. A Fréchet distance is biased upwards on a resample
     (repeated samples make the covariance thinner), so the spread of the resamples is centred on the
-    value. Low is at least 0.
+    value. Low is at least 0. Raises `ValueError` below 2 clips.
     """
+    if len(groups) < 2:
+        raise ValueError(f"this statistic needs at least 2 clips, there are {len(groups)}")
     value = statistic(np.concatenate(list(groups)))
     rng = np.random.default_rng(seed)
     draws = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from paha_core.metrics.protocol import PROTOCOL
+
 
 def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
     """A uniform random permutation `[n]` that leaves nothing in its place. Needs n >= 2."""
@@ -15,7 +17,9 @@ def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
             return order
 
 
-def diversity(features: np.ndarray, *, seed: int = 0, rounds: int = 16) -> float:
+def diversity(
+    features: np.ndarray, *, seed: int = 0, rounds: int = PROTOCOL.diversity_rounds
+) -> float:
     """Mean L1 distance (summed over D) of each feature `[N, D]` to a random partner other than
     itself.
 

@@ -7,11 +7,7 @@ singular covariances; SciPy's `sqrtm`, which the published recipes use, does bot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-
-from paha_core.metrics.bootstrap import Interval, bootstrap_statistic
 
 
 def frechet_distance(
@@ -84,15 +80,3 @@ class FrechetReference:
         gap = mean - self.mean
         spread = float((centred**2).sum()) + self.trace - 2 * float(overlap)
         return max(float(gap @ gap) + spread, 0.0)
-
-
-def frechet_interval(
-    groups: Sequence[np.ndarray], reference: FrechetReference, *, rounds: int, seed: int = 0
-) -> Interval:
-    """Fréchet distance of all groups' features to the reference, with its bootstrap interval.
-
-    `groups`: features `[n_i, D]`, one array per clip. Raises `ValueError` below 2 clips.
-    """
-    if len(groups) < 2:
-        raise ValueError(f"a Fréchet distance needs at least 2 clips, there are {len(groups)}")
-    return bootstrap_statistic(groups, reference.distance, rounds=rounds, seed=seed)

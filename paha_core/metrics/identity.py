@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-FACE = slice(23, 91)
-MIN_SCORE = 0.3
+from paha_core.metrics.protocol import PROTOCOL
+from paha_core.pose.layout import FACE
+
 # Where ArcFace wants eyes, nose and mouth corners in its 112 x 112 picture (insightface).
 _TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),
@@ -56,7 +57,7 @@ class HogColour:
 
 
 class ArcFace:
-    """An ArcFace network in ONNX: input `[1, 3, 112, 112]` RGB in -1..1, output `[1, D]`."""
+    """An ArcFace network in ONNX: input `[1, 3, 112, 112]` RGB in -1..1, output `[1, 512]`."""
 
     name = "ArcFace"
 
@@ -77,8 +78,12 @@ class ArcFace:
         except Exception as error:  # onnxruntime has no common public base for its errors
             raise ValueError(f"{path} is no ONNX network: {error}") from error
         shape = self.session.get_inputs()[0].shape
-        if list(shape[1:]) != [3, 112, 112]:
-            raise ValueError(f"{path} takes {shape}, not [1, 3, 112, 112]: it is no ArcFace")
+        made = self.session.get_outputs()[0].shape
+        if list(shape[1:]) != [3, 112, 112] or list(made[1:]) != [512]:
+            raise ValueError(
+                f"{path} takes {shape} and makes {made}, not [1, 3, 112, 112] and [1, 512]: "
+                "it is no ArcFace"
+            )
         self.sha256 = sha256_file(path)
 
     def describe(self, picture: np.ndarray, face: np.ndarray) -> np.ndarray | None:
@@ -110,7 +115,7 @@ def descriptors(
     """
     found = []
     for picture, at, sure in zip(frames, points[:, FACE], scores[:, FACE], strict=True):
-        if (sure >= MIN_SCORE).mean() < 0.5:
+        if (sure >= PROTOCOL.min_score).mean() < 0.5:
             continue
         vector = space.describe(picture, at)
         if vector is not None:

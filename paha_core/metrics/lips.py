@@ -1,21 +1,21 @@
 """Lip correlation: does the generated mouth open when the true one does?
 
-From landmarks: 68 face points in the iBUG order, which stand at 23-90 of the 133-point layout.
+From landmarks: 68 face points in the iBUG order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-FACE = slice(23, 91)
+from paha_core.metrics.protocol import PROTOCOL
+from paha_core.pose.layout import FACE
+
 _UPPER, _LOWER = [61, 62, 63], [67, 66, 65]  # inner lip, each above its partner
 _BRIDGE, _CHIN = 27, 8
-MIN_SHARE = 0.5
-STILL = 0.003  # face heights: what deviates less is a still mouth and the detector's jitter
 
 
 def mouth_openness(
-    points: np.ndarray, scores: np.ndarray, *, min_score: float = 0.3
+    points: np.ndarray, scores: np.ndarray, *, min_score: float = PROTOCOL.min_score
 ) -> np.ndarray | None:
     """Inner lip gap / face height (nose bridge to chin) for each frame: `[T]`, 0 closed, about 0.3
     wide open.
@@ -26,7 +26,7 @@ def mouth_openness(
     face = np.asarray(points, np.float64)[:, FACE]
     needed = np.asarray(scores)[:, FACE][:, [*_UPPER, *_LOWER, _BRIDGE, _CHIN]]
     good = (needed >= min_score).all(1)
-    if good.mean() < MIN_SHARE:
+    if good.mean() < PROTOCOL.lip_min_share:
         return None
     gap = np.linalg.norm(face[:, _UPPER] - face[:, _LOWER], axis=-1).mean(1)
     height = np.linalg.norm(face[:, _BRIDGE] - face[:, _CHIN], axis=-1)
@@ -39,7 +39,7 @@ def mouth_openness(
 
 
 def lip_correlation(
-    openness: np.ndarray, truth: np.ndarray, *, min_frames: int = 16
+    openness: np.ndarray, truth: np.ndarray, *, min_frames: int = PROTOCOL.lip_min_frames
 ) -> float | None:
     """Pearson correlation of two mouth openness curves `[T]` over their common start, -1 to 1.
 
@@ -53,13 +53,13 @@ def lip_correlation(
     a, b = (np.asarray(x[:length], np.float64) - np.mean(x[:length]) for x in (openness, truth))
     if b @ b < 1e-12:
         return None
-    if a.std() < STILL:
+    if a.std() < PROTOCOL.lip_still:
         return 0.0
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 
 def resample_to_clip(
-    curve: np.ndarray, curve_fps: float, start: float, frames: int, *, fps: float = 25.0
+    curve: np.ndarray, curve_fps: float, start: float, frames: int, *, fps: float = PROTOCOL.fps
 ) -> np.ndarray:
     """A programme's curve `[P]` at the centres of a clip's frames: `[frames]`.
 

@@ -18,16 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paha_core.metrics.protocol import PROTOCOL
 from paha_core.pose import layout
 
 if TYPE_CHECKING:
     from paha_core.pose.keypoints import Keypoints
 
-FPS = 15.0
-WINDOW = 34
-STRIDE = 10
 FEATURES = 32
-MIN_SCORE = 0.3
 
 _SHOULDERS = [5, 6]
 _BODY = [0, 5, 6, 7, 8, 9, 10]  # nose, shoulders, elbows, wrists: what a half-body shot shows
@@ -38,7 +35,9 @@ POINTS = [*_BODY, *_HANDS]
 # --- points ---------------------------------------------------------------------------------------
 
 
-def gesture_points(keypoints: Keypoints, *, min_score: float = MIN_SCORE) -> np.ndarray | None:
+def gesture_points(
+    keypoints: Keypoints, *, min_score: float = PROTOCOL.min_score
+) -> np.ndarray | None:
     """Upper body and hands in shoulder widths around the shoulder centre: float32 `[T, 49, 2]`, 25
     fps.
 
@@ -78,7 +77,9 @@ def _bridge(points: np.ndarray, good: np.ndarray) -> np.ndarray:
     )
 
 
-def resample(points: np.ndarray, fps_from: float = 25.0, fps_to: float = FPS) -> np.ndarray:
+def resample(
+    points: np.ndarray, fps_from: float = PROTOCOL.fps, fps_to: float = PROTOCOL.pose_fps
+) -> np.ndarray:
     """Linear resampling along time: `[T, ...]` to `[T', ...]`, frame 0 on frame 0, nothing
     extrapolated.
     """
@@ -90,7 +91,12 @@ def resample(points: np.ndarray, fps_from: float = 25.0, fps_to: float = FPS) ->
     return np.asarray(points[below] * (1 - share) + points[above] * share, dtype=points.dtype)
 
 
-def pose_windows(points: np.ndarray, *, window: int = WINDOW, stride: int = STRIDE) -> np.ndarray:
+def pose_windows(
+    points: np.ndarray,
+    *,
+    window: int = PROTOCOL.pose_window,
+    stride: int = PROTOCOL.pose_stride,
+) -> np.ndarray:
     """Windows of `gesture_points` `[T, 49, 2]` at 25 fps: float32 `[N, window, 98]` at 15 fps; N
     may be 0.
     """
@@ -100,9 +106,9 @@ def pose_windows(points: np.ndarray, *, window: int = WINDOW, stride: int = STRI
     return np.stack([slow[s : s + window] for s in starts]).astype(np.float32) if starts else empty
 
 
-def longest_window(frames: int, *, at_most: int = WINDOW) -> int:
+def longest_window(frames: int, *, at_most: int = PROTOCOL.pose_window) -> int:
     """The longest even window that `frames` frames at 25 fps can fill, at most `at_most`."""
-    fitting = int(np.floor((frames - 1) * FPS / 25.0 + 1e-9)) + 1
+    fitting = int(np.floor((frames - 1) * PROTOCOL.pose_fps / PROTOCOL.fps + 1e-9)) + 1
     return min(at_most, fitting // 2 * 2)
 
 
@@ -119,7 +125,12 @@ class PoseAutoencoder(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, window: int = WINDOW, dim: int = 2 * len(POINTS), features: int = FEATURES):
+    def __init__(
+        self,
+        window: int = PROTOCOL.pose_window,
+        dim: int = 2 * len(POINTS),
+        features: int = FEATURES,
+    ) -> None:
         super().__init__()
         if window < 8 or window % 2:
             raise ValueError(

@@ -9,27 +9,24 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-PROTOCOL = "paha-metrics/4"
-"""Goes into every row. It changes whenever a number could change for the same videos."""
+from paha_core.metrics.protocol import PROTOCOL
 
 SCHEMA = pa.schema(
     [
         ("suite", pa.string()),
-        (
-            "system",
-            pa.string(),
-        ),  # real | a mode | a control | any system's name
+        ("system", pa.string()),  # real | a mode | a control | any system's name
         ("dataset", pa.string()),  # pats | cnas | all
         ("metric", pa.string()),
         ("value", pa.float64()),  # null: missing, see `reason`
-        ("low", pa.float64()),  # bounds of the 95 % bootstrap interval
+        ("low", pa.float64()),  # bounds of the 95 % bootstrap interval; null with one clip
         ("high", pa.float64()),
         ("n", pa.int64()),  # samples behind the value, in the metric's own unit (`Metric.sample`)
+        ("clips", pa.int64()),  # clips they are of
         ("unit", pa.string()),
-        ("direction", pa.string()),  # up | down: which way is better
+        ("direction", pa.string()),  # which way is better: see `Metric`
         ("extractor", pa.string()),  # what made the features; a stand-in under its own name
         ("extractor_sha256", pa.string()),
-        ("protocol", pa.string()),
+        ("protocol", pa.string()),  # `Protocol.name`
         ("reason", pa.string()),  # why the value is missing, in words; empty otherwise
     ]
 )
@@ -37,7 +34,12 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is called and which way is better. `sample`: what `n` counts."""
+    """What a metric is called and which way is better.
+
+    `direction`: up, down, or real: the nearer to the real videos' value the better, since both a
+    blurred and an oversharpened picture are wrong. `sample`: what `n` counts. `claims_sync`:
+    whether it says that picture and voice go together in time; a shifted voice then makes it worse.
+    """
 
     name: str
     title: str
@@ -45,6 +47,7 @@ class Metric:
     direction: str
     sample: str = "clips"
     digits: int = 3
+    claims_sync: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -56,25 +59,37 @@ METRICS: dict[str, Metric] = {
         Metric("diversity", "Diversity", "", "up", "windows", 2),
         Metric("bas", "BAS", "", "up"),
         Metric("bas_aist", "BAS, AIST++ way", "", "up"),
-        Metric("beat_error", "Beat error, drawn truth", "s", "down"),
-        Metric("sync_c", "Sync-C", "", "up", digits=2),
-        Metric("sync_d", "Sync-D", "", "down", digits=2),
-        Metric("lip_correlation", "Lip correlation", "", "up"),
-        Metric("lip_correlation_truth", "Lip correlation, drawn truth", "", "up"),
+        Metric("beat_error", "Beat error, drawn truth", "s", "down", claims_sync=True),
+        Metric("sync_c", "Sync-C", "", "up", digits=2, claims_sync=True),
+        Metric("sync_d", "Sync-D", "", "down", digits=2, claims_sync=True),
+        Metric("face_track", "Face track for Sync-C", "share of clips", "up"),
+        Metric("lip_correlation", "Lip correlation", "", "up", claims_sync=True),
+        Metric("lip_correlation_truth", "Lip correlation, drawn truth", "", "up", claims_sync=True),
         Metric("lip_correlation_exchanged", "Lip correlation, audio exchanged", "", "down"),
         Metric("identity", "Identity", "cosine", "up"),
         Metric("identity_hog", "Identity[hog-colour]", "cosine", "up"),
         Metric("face_share", "Face found", "share of frames", "up"),
         Metric("background_psnr", "Background PSNR", "dB", "up", digits=1),
-        Metric("sharpness_face", "Sharpness, face", "grey levels²", "up", digits=0),
-        Metric("sharpness_hands", "Sharpness, hands", "grey levels²", "up", digits=0),
+        Metric("sharpness_face", "Sharpness, face", "grey levels²", "real", digits=0),
+        Metric("sharpness_hands", "Sharpness, hands", "grey levels²", "real", digits=0),
         Metric("flicker", "Background flicker", "grey levels", "down", digits=2),
+        Metric("flicker_face", "Flicker, face", "grey levels", "real", digits=2),
+        Metric("flicker_hands", "Flicker, hands", "grey levels", "real", digits=2),
         Metric("tc", "Time cost", "s per segment", "down", digits=2),
         Metric("tc_solver", "Time cost, solver", "s per segment", "down", digits=2),
         Metric("tc_classifiers", "Time cost, classifiers", "s per segment", "down", digits=2),
         Metric("tc_codec", "Time cost, codec", "s per segment", "down", digits=2),
     )
 }
+
+
+def shortfall(direction: str, value: float, real: float | None) -> float | None:
+    """How bad a value is: lower is better, whatever the direction. None where that can't be said:
+    a direction of `real` without the real videos' value.
+    """
+    if direction == "real":
+        return None if real is None else abs(value - real)
+    return -value if direction == "up" else value
 
 
 @dataclass(frozen=True)
@@ -93,8 +108,9 @@ class MetricRow:
     direction: str
     extractor: str
     extractor_sha256: str
-    protocol: str = PROTOCOL
+    protocol: str = PROTOCOL.name
     reason: str = ""
+    clips: int = 0
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.reason):

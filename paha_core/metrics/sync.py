@@ -20,14 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from paha_core.metrics.mfcc import mfcc
+from paha_core.metrics.protocol import PROTOCOL
 
-MAX_SHIFT = 15  # frames
-WINDOW = 5  # frames, and 4 MFCC vectors a frame
+WINDOW = 5  # frames that the network takes, and 4 MFCC vectors a frame
 SIDE = 224
-CROP_SCALE = 0.40
-MAX_GAP = 25  # frames without a detection that a track survives
-MIN_IOU = 0.5
-MEDIAN_FRAMES = 13  # of the filter that smooths the track
+FRAME_SAMPLES = round(PROTOCOL.sample_rate / PROTOCOL.fps)
 
 
 class SyncNet(nn.Module):
@@ -95,10 +92,13 @@ def _head(inputs: int, features: int) -> nn.Sequential:
     return nn.Sequential(middle, nn.BatchNorm1d(inputs), nn.ReLU(), nn.Linear(inputs, features))
 
 
-def load_syncnet(path: str | Path, device: str = "cpu") -> tuple[SyncNet, str]:
+def load_syncnet(
+    path: str | Path, device: str = "cpu", model: SyncNet | None = None
+) -> tuple[SyncNet, str]:
     """The network of a local weight file (`syncnet_v2.model`, or safetensors) and its sha256.
 
-    Raises `FileNotFoundError`, or `ValueError` when the file holds another network.
+    `model`: to be filled in place of the published network; for tests, since a narrow one's score
+    is no Sync-C. Raises `FileNotFoundError`, or `ValueError` when the file holds another network.
     """
     from paha_core.store import sha256_file
 
@@ -111,12 +111,12 @@ def load_syncnet(path: str | Path, device: str = "cpu") -> tuple[SyncNet, str]:
         state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    model = model or SyncNet()
     try:
-        width = state["netcnnaud.0.weight"].shape[0] / 64
-        model = SyncNet(width, state["netfcaud.3.weight"].shape[0])
         model.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no SyncNet: {str(error).splitlines()[0]}") from error
+    except (TypeError, RuntimeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise ValueError(f"{path} holds no SyncNet: {' '.join(lines[:2])}") from error
     return model.eval().to(device), sha256_file(path)
 
 
@@ -145,8 +145,8 @@ def face_tracks(boxes: np.ndarray, *, min_frames: int, min_size: float) -> list[
     while left:
         members, rest = [left[0]], []
         for frame in left[1:]:
-            near = frame - members[-1] <= MAX_GAP
-            if near and _overlap(boxes[frame], boxes[members[-1]]) > MIN_IOU:
+            near = frame - members[-1] <= PROTOCOL.track_gap
+            if near and _overlap(boxes[frame], boxes[members[-1]]) > PROTOCOL.track_overlap:
                 members.append(frame)
             else:
                 rest.append(frame)
@@ -175,19 +175,21 @@ def crop_faces(frames: np.ndarray, track: FaceTrack) -> np.ndarray:
     import cv2
     from scipy.signal import medfilt
 
+    room = PROTOCOL.crop_scale
     boxes = track.boxes
-    width = min(MEDIAN_FRAMES, len(boxes) - 1 + len(boxes) % 2)  # odd, no longer than the track
+    odd = len(boxes) - 1 + len(boxes) % 2  # the longest filter that the track holds
+    width = min(PROTOCOL.track_median, odd)
     half = medfilt((boxes[:, 2:] - boxes[:, :2]).max(1) / 2, width)
     x, y = (medfilt((boxes[:, k] + boxes[:, k + 2]) / 2, width) for k in (0, 1))
     faces = []
     for i, frame in enumerate(frames[track.start : track.start + len(track)]):
-        bs, pad = half[i], int(half[i] * (1 + 2 * CROP_SCALE))
+        bs, pad = half[i], int(half[i] * (1 + 2 * room))
         grey = cv2.copyMakeBorder(
             frame, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(110, 110, 110)
         )
         my, mx = y[i] + pad, x[i] + pad
-        top, bottom = int(my - bs), int(my + bs * (1 + 2 * CROP_SCALE))
-        left, right = int(mx - bs * (1 + CROP_SCALE)), int(mx + bs * (1 + CROP_SCALE))
+        top, bottom = int(my - bs), int(my + bs * (1 + 2 * room))
+        left, right = int(mx - bs * (1 + room)), int(mx + bs * (1 + room))
         faces.append(cv2.resize(grey[max(top, 0) : bottom, max(left, 0) : right], (SIDE, SIDE)))
     return np.stack(faces)
 
@@ -207,7 +209,9 @@ class SyncScore:
     frames: int
 
 
-def shift_distances(video: np.ndarray, audio: np.ndarray, shift: int = MAX_SHIFT) -> np.ndarray:
+def shift_distances(
+    video: np.ndarray, audio: np.ndarray, shift: int = PROTOCOL.sync_shift
+) -> np.ndarray:
     """Mean Euclidean distance of features `[N, D]` and `[N, D]` at each shift: `[2 shift + 1]`.
 
     Entry k compares window i of the video with window i + k - shift of the audio; beyond its ends
@@ -250,8 +254,8 @@ def sync_score(
     track = tracks[0]
     device = next(model.parameters()).device
     faces = torch.from_numpy(crop_faces(frames, track)[..., ::-1].copy()).permute(3, 0, 1, 2)
-    heard = wave[track.start * 640 : (track.start + len(track)) * 640]
-    count = min(len(track), len(heard) // 640) - WINDOW
+    heard = wave[track.start * FRAME_SAMPLES : (track.start + len(track)) * FRAME_SAMPLES]
+    count = min(len(track), len(heard) // FRAME_SAMPLES) - WINDOW
     if count < 2:
         return None
     sound = torch.from_numpy(mfcc(np.round(heard * 32767)).T.astype(np.float32))

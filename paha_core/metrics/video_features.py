@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WINDOW, STRIDE = 16, 8  # frames
-MIN_FRAMES = 10  # I3D's own limit
+from paha_core.metrics.protocol import PROTOCOL
 
 
 class VideoFeatures(Protocol):
@@ -52,7 +51,9 @@ def preprocess(frames: np.ndarray, side: int) -> Tensor:
     return video.permute(1, 0, 2, 3) * 2 - 1
 
 
-def windows_of(video: Tensor, window: int = WINDOW, stride: int = STRIDE) -> Tensor:
+def windows_of(
+    video: Tensor, window: int = PROTOCOL.video_window, stride: int = PROTOCOL.video_stride
+) -> Tensor:
     """`[3, T, s, s]` to its windows `[N, 3, window, s, s]`; N is 0 when the video is shorter."""
     starts = range(0, video.shape[1] - window + 1, stride)
     if not starts:
@@ -75,7 +76,7 @@ class I3D:
     name = "I3D Kinetics-400 logits, 224 px, 16 frames"
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
-        """Raises `FileNotFoundError`, or `ValueError` for a file that is no TorchScript."""
+        """Raises `FileNotFoundError`, or `ValueError` for a file of another kind."""
         from paha_core.store import sha256_file
 
         if not Path(path).is_file():
@@ -86,7 +87,16 @@ class I3D:
             first = str(error).splitlines()[0]
             raise ValueError(f"{path} is no TorchScript file: {first}") from error
         self.sha256, self.device = sha256_file(path), device
+        shortest = torch.zeros(1, 3, 10, self.side, self.side)  # frames: I3D's own limit
+        try:
+            made = list(self.encode(shortest).shape)
+        except RuntimeError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise ValueError(f"{path} can't be called as I3D is: {last}") from error
+        if made != [1, 400]:
+            raise ValueError(f"{path} makes {made} of a window, not [1, 400]: it is no I3D")
 
+    @torch.no_grad()
     def encode(self, windows: Tensor) -> Tensor:
         given = windows.to(self.device)
         return self.network(given, rescale=False, resize=False, return_features=True)

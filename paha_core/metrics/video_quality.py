@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import numpy as np
 
-FACE, HANDS = slice(23, 91), slice(91, 133)
+from paha_core.metrics.protocol import PROTOCOL
+from paha_core.pose.layout import FACE, HANDS
+
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
 LIMBS = ((5, 6), (5, 7), (7, 9), (6, 8), (8, 10))  # shoulders, upper arms, forearms
 GRID = 64
 
 
 def person_cells(
-    points: np.ndarray, scores: np.ndarray, size: tuple[int, int], *, min_score: float = 0.3
+    points: np.ndarray,
+    scores: np.ndarray,
+    size: tuple[int, int],
+    *,
+    min_score: float = PROTOCOL.min_score,
 ) -> np.ndarray | None:
     """Cells `[64, 64]` of the picture that the person touches in any frame; None without shoulders.
 
@@ -98,28 +104,35 @@ def sharpness(
     scores: np.ndarray,
     region: slice,
     *,
-    min_score: float = 0.3,
+    min_score: float = PROTOCOL.min_score,
 ) -> float | None:
     """Mean over frames of the Laplacian's variance inside the box of the region's reliable points.
 
     `luma` float `[T, H, W]` as `grey` returns it, `points` `[T, 133, 2]` in its pixels, `scores`
-    `[T, 133]`, `region` one of this module's slices. None when no frame shows the region at 8 x 8
-    pixels or more.
+    `[T, 133]`, `region` a slice of the layout. None when no frame shows the region at 8 x 8 pixels
+    or more.
     """
     values = []
-    for picture, frame_points, frame_scores in zip(luma, points, scores, strict=True):
-        kept = frame_points[region][frame_scores[region] >= min_score]
-        if len(kept) < 3:
+    for picture, at, sure in zip(luma, points, scores, strict=True):
+        box = _box(at[region][sure[region] >= min_score])
+        if box is None:
             continue
-        x0, y0 = np.maximum(np.floor(kept.min(0)).astype(int), 0)
-        x1, y1 = np.ceil(kept.max(0)).astype(int)
-        patch = picture[y0:y1, x0:x1]
+        patch = picture[box]
         if min(patch.shape) < 8:
             continue
         centre = patch[1:-1, 1:-1]
         around = patch[:-2, 1:-1] + patch[2:, 1:-1] + patch[1:-1, :-2] + patch[1:-1, 2:]
         values.append(float((around - 4 * centre).var()))
     return float(np.mean(values)) if values else None
+
+
+def _box(points: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns that points `[n, 2]` span; None below 3 points."""
+    if len(points) < 3:
+        return None
+    x0, y0 = np.maximum(np.floor(points.min(0)).astype(int), 0)
+    x1, y1 = np.maximum(np.ceil(points.max(0)).astype(int), 0)
+    return slice(y0, y1), slice(x0, x1)
 
 
 def flicker(luma: np.ndarray, mask: np.ndarray) -> float | None:
@@ -130,11 +143,34 @@ def flicker(luma: np.ndarray, mask: np.ndarray) -> float | None:
     """
     if len(luma) < 3:
         return None
-    background = luma[:, mask]
-    return float(np.abs(background[:-2] - 2 * background[1:-1] + background[2:]).mean())
+    return float(_second_difference(luma[:, mask]).mean())
 
 
-def face_share(scores: np.ndarray, *, min_score: float = 0.3) -> float:
+def region_flicker(
+    luma: np.ndarray,
+    points: np.ndarray,
+    scores: np.ndarray,
+    region: slice,
+    *,
+    min_score: float = PROTOCOL.min_score,
+) -> float | None:
+    """`flicker` inside the box of a region's reliable points in the middle frame, averaged over
+    frames. A part that moves has some too, so it is worth what it is beside a real video's.
+    """
+    values = []
+    for t in range(1, len(luma) - 1):
+        box = _box(points[t, region][scores[t, region] >= min_score])
+        patch = luma[t - 1 : t + 2, *box] if box is not None else luma[:0]
+        if patch.size:
+            values.append(float(_second_difference(patch).mean()))
+    return float(np.mean(values)) if values else None
+
+
+def _second_difference(luma: np.ndarray) -> np.ndarray:
+    return np.abs(luma[:-2] - 2 * luma[1:-1] + luma[2:])
+
+
+def face_share(scores: np.ndarray, *, min_score: float = PROTOCOL.min_score) -> float:
     """Share of frames in which at least half of the 68 face points are reliable; `scores` `[T,
     133]`.
     """

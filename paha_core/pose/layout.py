@@ -13,6 +13,7 @@ FEET = slice(17, 23)
 FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)
 RIGHT_HAND = slice(112, 133)
+HANDS = slice(91, 133)
 
 UPPER_BODY = slice(0, 11)  # nose to wrists: what a half-body shot can show
 JAW = slice(23, 40)

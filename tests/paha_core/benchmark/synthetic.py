@@ -223,7 +223,7 @@ def make_generated(store: Store, clip: dict[str, Any], mode: str) -> dict[str, A
     with store.writing(audio) as file:
         write_wav(file, wave, 16_000)
     with store.writing(reference) as file:
-        real = draw(mouth_curve(seed)[30:31], hands(seed)[30:31], SMALL, clip["hue"])
+        real = draw(mouth_curve(seed)[30:31], hands(seed)[30:31], SIZE, clip["hue"])
         Image.fromarray(real[0]).save(file)
     classifiers = {"unguided": 0.0, "sequential": 1.5, "differential": 1.5}[mode]
     solver = 6.0 if mode == "differential" else 4.0

@@ -107,7 +107,7 @@ def test_derived_presets_are_checked_and_named(run_preset: Preset) -> None:
 
 
 def test_claims_are_compared_where_the_paper_prints_both(run_store, run_preset) -> None:
-    from paha_core.benchmark.evaluation import evaluate
+    from paha_core.benchmark.measuring import evaluate
     from paha_core.benchmark.videos import collect_videos
 
     ours = collect_videos(run_store, run_preset)

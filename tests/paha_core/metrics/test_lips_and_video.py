@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from paha_core.metrics import lips, video_quality
+from paha_core.pose.layout import FACE
 
 
 def face(openness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,8 +77,8 @@ def test_the_background_is_what_the_person_never_touches() -> None:
     points[:, 5], points[:, 6] = (90, 100), (50, 100)
     points[:, 7], points[:, 9] = (120, 140), (140, 60)  # one raised arm
     scores[:, [5, 6, 7, 9]] = 1
-    points[:, video_quality.FACE] = np.random.default_rng(0).uniform((60, 40), (80, 70), (68, 2))
-    scores[:, video_quality.FACE] = 1
+    points[:, FACE] = np.random.default_rng(0).uniform((60, 40), (80, 70), (68, 2))
+    scores[:, FACE] = 1
     cells = video_quality.person_cells(points, scores, (200, 200))
     mask = video_quality.background_mask([cells], (200, 200))
     for x, y in ((70, 55), (70, 25), (70, 190), (140, 62), (110, 126)):  # face, hair, trunk, arm
@@ -98,22 +99,35 @@ def test_flicker_counts_alternation_not_drift() -> None:
     assert video_quality.flicker(blink[:2], mask) is None
 
 
+def test_flicker_of_a_region_is_that_of_its_box() -> None:
+    luma = np.zeros((6, 32, 32), np.float32)
+    luma[1::2, 8:24, 8:24] = 1  # blinks where the face is
+    luma[1::2, 28:] = 9  # and elsewhere
+    points = np.zeros((6, 133, 2), np.float32)
+    points[:, FACE] = np.random.default_rng(0).uniform(8, 24, (68, 2))
+    scores = np.ones((6, 133), np.float32)
+    assert video_quality.region_flicker(luma, points, scores, FACE) == 2
+    assert video_quality.region_flicker(luma[::2], points[::2], scores[::2], FACE) == 0
+    assert video_quality.region_flicker(luma[:2], points[:2], scores[:2], FACE) is None
+    assert video_quality.region_flicker(luma, points, 0 * scores, FACE) is None
+
+
 def test_blur_lowers_sharpness() -> None:
     from scipy.ndimage import gaussian_filter
 
     luma = np.random.default_rng(0).random((3, 64, 64)).astype(np.float32) * 255
     points = np.zeros((3, 133, 2), np.float32)
-    points[:, video_quality.FACE] = np.random.default_rng(1).uniform(8, 56, (3, 68, 2))
+    points[:, FACE] = np.random.default_rng(1).uniform(8, 56, (3, 68, 2))
     scores = np.ones((3, 133), np.float32)
-    sharp = video_quality.sharpness(luma, points, scores, video_quality.FACE)
+    sharp = video_quality.sharpness(luma, points, scores, FACE)
     soft = video_quality.sharpness(
-        gaussian_filter(luma, (0, 1, 1)), points, scores, video_quality.FACE
+        gaussian_filter(luma, (0, 1, 1)), points, scores, FACE
     )
     assert soft < sharp / 10
-    assert video_quality.sharpness(luma, points, 0 * scores, video_quality.FACE) is None
+    assert video_quality.sharpness(luma, points, 0 * scores, FACE) is None
 
 
 def test_face_share() -> None:
     scores = np.zeros((4, 133), np.float32)
-    scores[:3, video_quality.FACE] = 1
+    scores[:3, FACE] = 1
     assert video_quality.face_share(scores) == 0.75

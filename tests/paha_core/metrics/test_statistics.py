@@ -5,9 +5,15 @@ import pytest
 
 from paha_core.metrics.bootstrap import bootstrap_mean, bootstrap_statistic, paired_bootstrap
 from paha_core.metrics.diversity import derangement, diversity
-from paha_core.metrics.fgd import fgd
-from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table, table_to_rows
-from paha_core.metrics.time_cost import time_cost
+from paha_core.metrics.frechet import FrechetReference
+from paha_core.metrics.row import (
+    METRICS,
+    SCHEMA,
+    MetricRow,
+    rows_to_table,
+    shortfall,
+    table_to_rows,
+)
 
 
 def test_diversity_of_two_points_is_their_distance() -> None:
@@ -31,25 +37,25 @@ def test_a_derangement_moves_everything_and_is_seeded() -> None:
     assert (a == b).all()
 
 
-def test_fgd_grows_with_the_distance_and_brackets_it() -> None:
+def test_a_frechet_distance_grows_and_its_interval_brackets_it() -> None:
     rng = np.random.default_rng(0)
-    reference = rng.normal(size=(200, 8))
+    distance = FrechetReference(rng.normal(size=(200, 8))).distance
     near = [rng.normal(size=(5, 8)) for _ in range(8)]
     far = [group + 2 for group in near]
-    a, b = fgd(near, reference, rounds=50), fgd(far, reference, rounds=50)
+    a, b = (bootstrap_statistic(x, distance, rounds=50, seed=0) for x in (near, far))
     assert a.low <= a.value <= a.high
     assert b.value > a.value + 20  # 8 * 2^2 = 32 apart in the mean
-    assert fgd(near, reference, rounds=50) == a
+    assert bootstrap_statistic(near, distance, rounds=50, seed=0) == a
     with pytest.raises(ValueError, match="at least 2 clips"):
-        fgd(near[:1], reference)
+        bootstrap_statistic(near[:1], distance, rounds=50, seed=0)
 
 
 def test_bootstrap_of_a_mean() -> None:
     interval = bootstrap_mean([1.0, 2.0, 3.0, 4.0], rounds=500, seed=1)
     assert interval.value == 2.5
     assert 1 <= interval.low < 2.5 < interval.high <= 4
-    constant = bootstrap_mean([7.0], rounds=10, seed=0)
-    assert (constant.low, constant.high) == (7, 7)
+    alone = bootstrap_mean([7.0], rounds=10, seed=0)  # one clip says nothing of others
+    assert (alone.value, alone.low, alone.high) == (7, None, None)
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_mean([], rounds=10, seed=0)
 
@@ -80,13 +86,6 @@ def test_paired_bootstrap_sees_through_the_spread_between_clips() -> None:
     assert none.p == 1
 
 
-def test_time_cost_is_per_segment() -> None:
-    row = {"segments": 4, "seconds": 10.0, "seconds_solver": 6.0, "seconds_classifiers": 2.0}
-    assert time_cost(row) == {"tc": 2.5, "tc_solver": 1.5, "tc_classifiers": 0.5}
-    with pytest.raises(ValueError, match="0 segments"):
-        time_cost(row | {"segments": 0})
-
-
 def test_rows_go_through_arrow_and_are_never_ambiguous() -> None:
     base = {"suite": "main", "system": "real", "dataset": "all", "metric": "fgd", "n": 3}
     base |= {"unit": "", "direction": "down", "extractor": "x", "extractor_sha256": "0"}
@@ -101,4 +100,12 @@ def test_rows_go_through_arrow_and_are_never_ambiguous() -> None:
         MetricRow(**base, value=None, low=None, high=None)
     with pytest.raises(ValueError, match="not both"):
         MetricRow(**base, value=0.0, low=None, high=None, reason="no face")
-    assert all(metric.direction in ("up", "down") for metric in METRICS.values())
+    assert all(metric.direction in ("up", "down", "real") for metric in METRICS.values())
+
+
+def test_worse_is_below_above_or_far_from_real() -> None:
+    assert shortfall("up", 0.2, None) > shortfall("up", 0.3, None)
+    assert shortfall("down", 0.3, None) > shortfall("down", 0.2, None)
+    soft, close, harsh = (shortfall("real", value, 100.0) for value in (20, 110, 400))
+    assert close < soft < harsh
+    assert shortfall("real", 20, None) is None

@@ -95,11 +95,15 @@ def test_the_crop_holds_the_face_and_grey_beyond_the_picture() -> None:
     assert tuple(first[-10, 100]) == (0, 0, 0)
 
 
+def narrow() -> sync.SyncNet:
+    return sync.SyncNet(width=1 / 32, features=16)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "syncnet.model"
-    torch.save(sync.SyncNet(width=1 / 32, features=16).state_dict(), path)
+    torch.save(narrow().state_dict(), path)
     return path
 
 
@@ -115,7 +119,7 @@ def test_the_published_layout() -> None:
 
 
 def test_a_narrow_network_scores_a_clip(weights: Path) -> None:
-    model, sha256 = sync.load_syncnet(weights)
+    model, sha256 = sync.load_syncnet(weights, model=narrow())
     assert len(sha256) == 64
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (24, 96, 96, 3), dtype=np.uint8)
@@ -128,6 +132,11 @@ def test_a_narrow_network_scores_a_clip(weights: Path) -> None:
     again = sync.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30, batch=3)
     assert again.distance == pytest.approx(score.distance, abs=1e-5)
     assert sync.sync_score(model, frames, wave, boxes, min_frames=30, min_size=30) is None
+
+
+def test_a_narrow_networks_score_is_no_sync_c(weights: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no SyncNet: .*size mismatch"):
+        sync.load_syncnet(weights)
 
 
 def test_other_files_are_refused_in_words(tmp_path: Path) -> None:

@@ -60,23 +60,29 @@ def test_windows_of_16_frames(frames: int, count: int) -> None:
 
 
 class Logits(torch.nn.Module):
-    """Called as the published I3D file is."""
+    """Called as the published I3D file is: mean colours, as often as it takes."""
+
+    def __init__(self, copies: int) -> None:
+        super().__init__()
+        self.copies = copies
 
     def forward(self, x, rescale: bool, resize: bool, return_features: bool):
         assert not rescale
         assert not resize
         assert return_features
-        return x.mean([2, 3, 4])
+        return x.mean([2, 3, 4]).repeat_interleave(self.copies, 1)[:, :400]
 
 
 def test_i3d_from_a_torchscript_file(tmp_path: Path) -> None:
     path = tmp_path / "i3d.pt"
-    torch.jit.script(Logits()).save(str(path))
+    torch.jit.script(Logits(134)).save(str(path))
     space = I3D(path)
     assert len(space.sha256) == 64
     frames = np.zeros((24, 32, 32, 3), np.uint8)
     frames[..., 0] = 255
-    np.testing.assert_allclose(video_features(space, frames), [[1, -1, -1]] * 2, atol=1e-6)
+    features = video_features(space, frames)
+    assert features.shape == (2, 400)
+    np.testing.assert_allclose(features[:, [0, 134, 399]], [[1, -1, -1]] * 2, atol=1e-6)
 
 
 def test_i3d_says_what_is_wrong(tmp_path: Path) -> None:
@@ -85,6 +91,12 @@ def test_i3d_says_what_is_wrong(tmp_path: Path) -> None:
     bad = tmp_path / "bad.pt"
     bad.write_bytes(b"hello")
     with pytest.raises(ValueError, match="no TorchScript"):
+        I3D(bad)
+    torch.jit.script(Logits(1)).save(str(bad))
+    with pytest.raises(ValueError, match=r"\[1, 3\] of a window, not \[1, 400\]: it is no I3D"):
+        I3D(bad)
+    torch.jit.script(torch.nn.Identity()).save(str(bad))
+    with pytest.raises(ValueError, match="can't be called as I3D"):
         I3D(bad)
 
 
