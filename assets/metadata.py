@@ -1,6 +1,7 @@
 """From a library step's report to what Dagster shows, and the two ways to run a step."""
 
 import base64
+import io
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,8 @@ from paha_core.processes import die_with_creator
 from paha_core.recall import recall, remember
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
+
+PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG of at most that side
 
 
 def materialized(
@@ -47,18 +50,34 @@ def result(report: StepReport, workspace: Workspace) -> dg.MaterializeResult:
         "computed": report.computed,
         "reused": report.reused,
     }
-    metadata |= {name: dg.MetadataValue.path(uri) for name, uri in report.artifacts.items()}
+    metadata |= {name: _place(uri) for name, uri in report.artifacts.items()}
     if report.figures:
         metadata["figures"] = table(report.figures, "figure", "value")
     if report.reasons:
         metadata["rejections"] = table(report.reasons, "reason", "count")
     for title, rel in report.pictures.items():
-        png = base64.b64encode(workspace.store.read_bytes(rel)).decode()
-        metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{png})")
+        inline = _data_url(workspace.store.read_bytes(rel))
+        metadata[title] = dg.MetadataValue.md(f"![{title}]({inline})")
     for title, rel in report.pages.items():
         metadata[title] = dg.MetadataValue.md(workspace.store.read_bytes(rel).decode())
     version = dg.DataVersion(report.data_version) if report.data_version else None
     return dg.MaterializeResult(metadata=metadata, data_version=version)
+
+
+def _place(uri: str) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.url(uri) if "://" in uri else dg.MetadataValue.path(uri)
+
+
+def _data_url(png: bytes) -> str:
+    """The picture itself as a URL, small: it stays in the event log with every run."""
+    if len(png) <= PICTURE_BYTES:
+        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    from PIL import Image
+
+    picture, sink = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    picture.save(sink, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
 def table(values: dict[str, Any], key: str, value: str) -> dg.TableMetadataValue:
