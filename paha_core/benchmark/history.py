@@ -1,8 +1,9 @@
 """Results by checkpoint: what was measured when, what was accepted, and what got worse.
 
 `benchmark/history.parquet` holds one row for each cell of each evaluation. An evaluation is known
-by its checkpoint: a hash of the networks' fingerprints. The first one is accepted; later ones are
-when nothing regressed, or when a person says so (`paha evaluate --accept`).
+by its checkpoint, a hash of the networks' fingerprints, and its protocol. The first one of a
+protocol is accepted; later ones are when nothing regressed, or when a person says so
+(`paha evaluate --accept`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from paha_core.benchmark.systems import CONTROLS
 from paha_core.config import Preset
 from paha_core.errors import UserError
-from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table
+from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table, shortfall
 from paha_core.networks import NETWORKS, fingerprint
 from paha_core.store import Store, sha256_json
 
@@ -42,15 +44,24 @@ def read(store: Store) -> list[dict[str, Any]]:
     return store.read_table(PATH).to_pylist() if store.exists(PATH) else []
 
 
+def newest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the evaluation that was made last."""
+    last = max((row["measured_at"] for row in rows), default=None)
+    return [row for row in rows if row["measured_at"] == last]
+
+
 def append(store: Store, preset: Preset, rows: Sequence[MetricRow]) -> None:
-    """Add an evaluation; one of the same checkpoint and protocol takes its earlier one's place."""
-    checkpoint, old = checkpoint_of(store, preset), read(store)
-    kept = [row for row in old if row["checkpoint"] != checkpoint]
-    made = {"checkpoint": checkpoint, "measured_at": datetime.now(UTC)}
+    """Add an evaluation; one of the same checkpoint under the same protocol takes its earlier one's
+    place, and stays accepted if that was.
+    """
+    old, made_by = read(store), (checkpoint_of(store, preset), rows[0].protocol)
+    kept = [row for row in old if (row["checkpoint"], row["protocol"]) != made_by]
+    replaced = [row for row in old if (row["checkpoint"], row["protocol"]) == made_by]
+    made = {"checkpoint": made_by[0], "measured_at": datetime.now(UTC)}
     new = [made | row for row in rows_to_table(rows).to_pylist()]
-    accepted = _last_accepted(kept)
-    calm = not accepted or not regressions(new, accepted)
-    new = [row | {"accepted": calm} for row in new]
+    calm = not regressions(new, _last_accepted(kept, made_by[1]))
+    accepted = calm or any(row["accepted"] for row in replaced)
+    new = [row | {"accepted": accepted} for row in new]
     store.write_table(PATH, pa.Table.from_pylist([*kept, *new], schema=HISTORY_SCHEMA))
 
 
@@ -62,10 +73,11 @@ def accept(store: Store) -> str:
     rows = read(store)
     if not rows:
         raise UserError("nothing has been evaluated yet: run `paha evaluate`")
-    newest = max(rows, key=lambda row: row["measured_at"])["checkpoint"]
-    changed = [row | {"accepted": row["accepted"] or row["checkpoint"] == newest} for row in rows]
+    last = newest(rows)[0]
+    now = [row["accepted"] or row["measured_at"] == last["measured_at"] for row in rows]
+    changed = [row | {"accepted": accepted} for row, accepted in zip(rows, now, strict=True)]
     store.write_table(PATH, pa.Table.from_pylist(changed, schema=HISTORY_SCHEMA))
-    return str(newest)
+    return str(last["checkpoint"])
 
 
 @dataclass(frozen=True)
@@ -84,32 +96,43 @@ class Regression:
         return f"{self.system}: {METRICS[self.metric].title} from {values}"
 
 
+def cell_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """What two numbers must share to be compared, or joined by a line."""
+    same = ("system", "dataset", "metric", "protocol", "extractor", "extractor_sha256")
+    return tuple(row[name] for name in same)
+
+
 def regressions(
     new: Sequence[dict[str, Any]], accepted: Sequence[dict[str, Any]]
 ) -> list[Regression]:
     """What got worse beyond the interval: each value lies outside the other's interval.
 
-    Only the system's own numbers over all datasets count; times are the machine's affair. Numbers
-    of another protocol or extractor are not compared.
+    Only what systems make counts, over all datasets; times are the machine's affair. Numbers of
+    another protocol or extractor are not compared.
     """
-    same = ("system", "dataset", "metric", "protocol", "extractor", "extractor_sha256")
-    before = {tuple(row[name] for name in same): row for row in accepted}
+    before = {cell_of(row): row for row in accepted}
+    real, real_before = _real_values(new), _real_values(accepted)
     scope = "all" if any(row["dataset"] == "all" for row in new) else None
     found = []
     for row in new:
-        old = before.get(tuple(row[name] for name in same))
-        if old is None or row["value"] is None or old["value"] is None:
+        old, which = before.get(cell_of(row)), (row["dataset"], row["metric"])
+        if old is None or row["low"] is None or old["low"] is None:
             continue
-        if row["dataset"] != (scope or row["dataset"]) or row["metric"].startswith("tc"):
+        if row["dataset"] != (scope or row["dataset"]) or row["system"] in ("real", *CONTROLS):
             continue
-        if row["metric"] in NOT_JUDGED:
+        if row["metric"] in NOT_JUDGED or row["metric"].startswith("tc"):
             continue
-        sign = 1 if row["direction"] == "up" else -1
-        worse = sign * (row["value"] - old["value"]) < 0
+        now = shortfall(row["direction"], row["value"], real.get(which))
+        then = shortfall(row["direction"], old["value"], real_before.get(which))
+        worse = now is not None and then is not None and now > then
         beyond = not old["low"] <= row["value"] <= old["high"]
         if worse and beyond and not row["low"] <= old["value"] <= row["high"]:
             found.append(Regression(row["system"], row["metric"], old["value"], row["value"]))
     return found
+
+
+def _real_values(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], float | None]:
+    return {(r["dataset"], r["metric"]): r["value"] for r in rows if r["system"] == "real"}
 
 
 @dataclass(frozen=True)
@@ -120,6 +143,11 @@ class Verdict:
     against: str  # empty: there was none
     regressions: list[Regression]
     evaluations: int
+    accepted: bool = False  # the newest itself: because nothing regressed, or by a person
+
+    @property
+    def passed(self) -> bool:
+        return self.accepted or not self.regressions
 
     @property
     def words(self) -> str:
@@ -130,25 +158,23 @@ class Verdict:
         if not self.regressions:
             return f"{self.checkpoint} is no worse than {self.against}"
         said = "; ".join(r.words for r in self.regressions[:3])
-        return f"{self.checkpoint} is worse than {self.against}: {said}"
+        but = " and was accepted" if self.accepted else ""
+        return f"{self.checkpoint} is worse than {self.against}{but}: {said}"
 
 
 def judge(store: Store) -> Verdict:
-    """Compare the newest evaluation with the last accepted one of another checkpoint."""
+    """Compare the newest evaluation with the last accepted other one under the same protocol."""
     rows = read(store)
     if not rows:
         return Verdict("", "", [], 0)
-    newest = max(rows, key=lambda row: row["measured_at"])["checkpoint"]
-    new = [row for row in rows if row["checkpoint"] == newest]
-    accepted = _last_accepted([row for row in rows if row["checkpoint"] != newest])
-    against = accepted[0]["checkpoint"] if accepted else ""
-    count = len({row["checkpoint"] for row in rows})
-    return Verdict(newest, against, regressions(new, accepted), count)
+    new = newest(rows)
+    others = [row for row in rows if row["measured_at"] != new[0]["measured_at"]]
+    before = _last_accepted(others, new[0]["protocol"])
+    against = before[0]["checkpoint"] if before else ""
+    count = len({row["measured_at"] for row in rows})
+    found = regressions(new, before)
+    return Verdict(new[0]["checkpoint"], against, found, count, new[0]["accepted"])
 
 
-def _last_accepted(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    accepted = [row for row in rows if row["accepted"]]
-    if not accepted:
-        return []
-    last = max(accepted, key=lambda row: row["measured_at"])["checkpoint"]
-    return [row for row in accepted if row["checkpoint"] == last]
+def _last_accepted(rows: Sequence[dict[str, Any]], protocol: str) -> list[dict[str, Any]]:
+    return newest([row for row in rows if row["accepted"] and row["protocol"] == protocol])

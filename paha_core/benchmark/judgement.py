@@ -213,27 +213,27 @@ def shift_curves(store: Store) -> list[Plot]:
 
 
 def trends(store: Store) -> list[Plot]:
-    """Metrics over checkpoints, oldest first; nothing before there are two."""
+    """Metrics over checkpoints, oldest first; nothing before there are two.
+
+    A line joins only what may be compared with the newest: one protocol, one extractor.
+    """
     rows = history.read(store)
-    order = sorted({(row["measured_at"], row["checkpoint"]) for row in rows})
-    index = {checkpoint: k for k, (_, checkpoint) in enumerate(order)}
-    if len(order) < 2:
+    newest = history.newest(rows)
+    times = sorted({r["measured_at"] for r in rows if r["protocol"] == newest[0]["protocol"]})
+    if len(times) < 2:
         return []
-    scope = "all" if any(row["dataset"] == "all" for row in rows) else rows[0]["dataset"]
+    cells = {(r["system"], r["metric"], r["dataset"]): history.cell_of(r) for r in newest}
+    scope = "all" if any(row["dataset"] == "all" for row in newest) else newest[0]["dataset"]
     plots = []
     for metric in TREND:
         lines = []
         for system in ("unguided", "sequential", "differential"):
-            wanted = (system, metric, scope)
-            made = [
-                (index[r["checkpoint"]], r["value"], r["low"], r["high"])
-                for r in rows
-                if (r["system"], r["metric"], r["dataset"]) == wanted and r["value"] is not None
-            ]
-            made.sort()
+            wanted = cells.get((system, metric, scope))
+            made = [r for r in rows if history.cell_of(r) == wanted and r["low"] is not None]
+            made.sort(key=lambda row: row["measured_at"])
             if made:
-                points = [(x, y) for x, y, _, _ in made]
-                whiskers = [(low, high) for _, _, low, high in made]
+                points = [(times.index(r["measured_at"]), r["value"]) for r in made]
+                whiskers = [(r["low"], r["high"]) for r in made]
                 lines.append(Series(system, f"s-{system}", points, whiskers))
         if lines:
             title = METRICS[metric].title

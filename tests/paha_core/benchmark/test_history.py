@@ -50,10 +50,30 @@ def test_a_regression_beyond_the_interval_is_not_accepted_by_itself(
         assert len(found.regressions) == (name != "a")
     assert "sequential: FGD from 2.00 to 4.10" in found.words
     assert found.evaluations == 3
+    assert not found.passed
     history.accept(store)  # a person says it is fine
+    assert history.judge(store).passed
+    assert "and was accepted" in history.judge(store).words
+    history.append(store, run_preset, [row(4.1)])  # measured again: still fine
+    assert history.judge(store).passed
     checkpoint(store, "d")
     history.append(store, run_preset, [row(4.2)])
     assert history.judge(store).regressions == []
+
+
+def test_another_protocol_has_a_history_of_its_own(tmp_path: Path, run_preset: Preset) -> None:
+    from paha_core.benchmark.judgement import trends
+
+    store = Store(str(tmp_path))
+    for name, protocol, value in (("a", "old", 1.0), ("a", "new", 4.0), ("b", "new", 4.2)):
+        checkpoint(store, name)
+        history.append(store, run_preset, [row(value, protocol=protocol)])
+        if value == 4.0:
+            assert "first evaluation" in history.judge(store).words
+            assert trends(store) == []  # two numbers that no line may join
+    assert len(history.read(store)) == 3
+    assert history.judge(store).regressions == []
+    assert [plot.title for plot in trends(store)] == ["FGD"]
 
 
 def test_what_does_not_count() -> None:
@@ -71,6 +91,20 @@ def test_what_does_not_count() -> None:
     assert judged(row(4.0, extractor="y"), row(2.0)) == 0
     assert judged(row(9.0, metric="tc"), row(1.0, metric="tc")) == 0
     assert judged(row(9.0, dataset="pats"), row(1.0, dataset="pats")) == 1  # the only data set
+    assert judged(row(4.0, low=None, high=None), row(2.0)) == 0  # one clip
+    assert judged(row(4.0, system="random_real"), row(2.0, system="random_real")) == 0
+
+
+def test_what_should_be_like_real_gets_worse_on_either_side() -> None:
+    from paha_core.metrics.row import rows_to_table
+
+    def judged(value: float) -> int:
+        how = {"metric": "sharpness_face", "direction": "real"}
+        real, then = row(10.0, system="real", **how), row(12.0, **how)
+        tables = [[real, row(value, **how)], [real, then]]
+        return len(history.regressions(*(rows_to_table(rows).to_pylist() for rows in tables)))
+
+    assert [judged(value) for value in (1.0, 9.0, 11.0, 14.0)] == [1, 0, 0, 1]
 
 
 def test_accepting_nothing_is_a_sentence(tmp_path: Path) -> None:

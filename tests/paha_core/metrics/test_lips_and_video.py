@@ -120,9 +120,7 @@ def test_blur_lowers_sharpness() -> None:
     points[:, FACE] = np.random.default_rng(1).uniform(8, 56, (3, 68, 2))
     scores = np.ones((3, 133), np.float32)
     sharp = video_quality.sharpness(luma, points, scores, FACE)
-    soft = video_quality.sharpness(
-        gaussian_filter(luma, (0, 1, 1)), points, scores, FACE
-    )
+    soft = video_quality.sharpness(gaussian_filter(luma, (0, 1, 1)), points, scores, FACE)
     assert soft < sharp / 10
     assert video_quality.sharpness(luma, points, 0 * scores, FACE) is None
 
