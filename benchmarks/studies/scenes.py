@@ -1,6 +1,6 @@
 """Which rule finds the scene switches: our change of thumbnails, or PySceneDetect's detectors.
 
-    pip install scenedetect
+    pip install -e '.[studies]'
     python benchmarks/studies/scenes.py runs/demo/sources/cnas [MORE_VIDEOS ...]
 
 Clips of 5 s are cut from the given programmes; half of them get one switch at a random moment:

@@ -6,9 +6,7 @@ what is missing or changed.
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -107,20 +105,16 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_shard(store: Store, target: Path, content: Sequence[dict[str, Any]]) -> None:
-    """Members as WebDataset groups them: one stem a clip. Times and owners are zero."""
-    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
+    """Times and owners are fixed: the same clips give the same bytes."""
+    import webdataset  # and torch with it
+
+    owner = {"mtime": 0, "user": "", "group": ""}
+    with target.open("wb") as file, webdataset.TarWriter(file, encoder=False, **owner) as tar:
         for row in content:
-            key = clip_key(row["clip_id"])
-            told = json.dumps(_told(row), ensure_ascii=False, sort_keys=True).encode()
-            members = {
-                "mp4": store.read_bytes(row["path"]),
-                "wav": store.read_bytes(row["audio_path"]),
-                "json": told,
-            }
-            for suffix, data in members.items():
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+            told = json.dumps(_told(row), ensure_ascii=False, sort_keys=True)
+            media = {"mp4": row["path"], "wav": row["audio_path"]}
+            read = {ending: store.read_bytes(rel) for ending, rel in media.items()}
+            tar.write({"__key__": clip_key(row["clip_id"]), "json": told.encode(), **read})
 
 
 def _readme(text: str, kept: Sequence[dict[str, Any]], format: Format) -> str:
