@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 
 from paha_core.config import UniVDMConfig
 
@@ -25,3 +25,10 @@ def noise_schedule(config: UniVDMConfig) -> dict[str, object]:
 def training_scheduler(config: UniVDMConfig) -> DDPMScheduler:
     """DDPM with 1000 steps: what UniVDM and the classifiers are trained and tested with."""
     return DDPMScheduler(**noise_schedule(config))
+
+
+def sampling_scheduler(config: UniVDMConfig, steps: int) -> DDIMScheduler:
+    """DDIM over `steps` of them; its `timesteps` are on the CPU, from the noisiest down."""
+    scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
+    scheduler.set_timesteps(steps)
+    return scheduler
