@@ -7,6 +7,7 @@ Controls say what a number is worth: `real_exchanged` (real video, another clip'
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from paha_core.stages import (
 from paha_core.store import Store, sha256_file
 
 STAGE = "systems"
+SHORTEST = 16  # frames: one window of FVD, and what a correlation of lips needs
+FINE = 10  # x264's crf where a video must be encoded again: no loss to see
 CONTROLS = ("real_exchanged", "random_real", "frozen")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *VIDEO_SUFFIXES)
@@ -40,7 +43,9 @@ SCHEMA = stage_schema(
         [
             ("frames", pa.int32()),
             ("audio_path", pa.string()),
+            ("audio_sha256", pa.string()),
             ("reference", pa.string()),
+            ("reference_sha256", pa.string()),
             ("source_fps", pa.float64()),
         ]
     )
@@ -61,8 +66,9 @@ def ingest_system(
     """Take over a system's videos as `systems/<name>/`; returns the manifest's rows.
 
     A video belongs to the voice (and reference) of the same stem. A stem that is a held-out clip's
-    key (`pats__oliver__12`) is compared with that clip; any other only with itself. Videos of
-    another rate are brought to 25 fps. What can't be used is a rejected row with its reason.
+    key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at
+    25 fps is taken as it is, one of another rate is brought to it. What can't be used, a training
+    clip's video among it, is a rejected row with its reason.
     Raises `StepError` for a name or folder that can't be.
     """
     reserved = ("real", *CONTROLS, *preset.generation.modes)
@@ -83,9 +89,12 @@ def ingest_system(
         clip = clips.get(path.stem)
         clip_id = clip["clip_id"] if clip else f"external/{name}/{path.stem}"
         dataset, speaker, _ = clip_id.split("/", 2)
-        row = {"clip_id": clip_id, "dataset": dataset, "speaker": speaker, "split": "test"}
+        row = {"clip_id": clip_id, "dataset": dataset, "speaker": speaker}
+        row |= {"split": clip["split"] if clip else "test"}
         row |= {"status": KEPT, "reason": "", "fingerprint": "", "path": "", "sha256": ""}
         try:
+            if row["split"] != "test":
+                raise Rejection("shows a training clip: only held-out ones are compared")
             row |= _ingest_one(store, preset, name, path, audio, references)
         except Rejection as rejection:
             row |= {"status": REJECTED, "reason": str(rejection)}
@@ -100,6 +109,7 @@ def _ingest_one(
 ) -> dict[str, Any]:
     from paha_core.media.audio import read_audio, write_wav
     from paha_core.media.ffmpeg import MediaError
+    from paha_core.media.frames import read_first
     from paha_core.media.video import probe, read_frames, write_video
 
     voice = _beside(audio, path.stem, AUDIO_SUFFIXES)
@@ -107,32 +117,42 @@ def _ingest_one(
         raise Rejection(f"no audio of that name in {audio.name}")
     try:
         info, wave = probe(path), read_audio(voice, 16_000)
-        frames = at_25_fps(read_frames(path), info.fps)
+        as_it_is = abs(info.fps - FPS) < 0.01
+        most = min(preset.generation.max_frames, round(len(wave) / 16_000 * FPS))
+        frames = read_first(path, max(most, 1)) if as_it_is else read_frames(path)
     except MediaError as error:
         raise Rejection(str(error)) from None
-    count = min(len(frames), preset.generation.max_frames, round(len(wave) / 16_000 * FPS))
-    if count < 16:
-        raise Rejection(f"picture and voice have {count} frames in common, 16 are needed")
+    frames = at_25_fps(frames, info.fps)[:most]
+    count = len(frames)
+    if count < SHORTEST:
+        words = f"picture and voice have {count} frames in common, {SHORTEST} are needed"
+        raise Rejection(words)
     stem = f"systems/{name}/{path.stem}"
-    frames = frames[:count, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
-    wave = wave[: round(count / FPS * 16_000)]
-    with store.writing(f"{stem}.mp4") as target:
-        write_video(target, frames, wave=wave, crf=preset.corpora.clip.crf)
+    made = f"{stem}{path.suffix.lower()}" if as_it_is else f"{stem}.mp4"
+    with store.writing(made) as target:
+        if as_it_is:  # another encoding would blur a system that has been encoded already
+            shutil.copyfile(path, target)
+        else:
+            even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
+            write_video(target, even, crf=FINE)
         sha256 = sha256_file(target)
     with store.writing(f"{stem}.wav") as target:
-        write_wav(target, wave, 16_000)
-    reference = ""
+        write_wav(target, wave[: round(count / FPS * 16_000)], 16_000)
+        audio_sha256 = sha256_file(target)
+    reference, reference_sha256 = "", ""
     picture = _beside(references, path.stem, PICTURE_SUFFIXES) if references else None
     if picture is not None:
         reference = f"{stem}.reference{picture.suffix.lower()}"
-        store.write_bytes(reference, picture.read_bytes())
+        reference_sha256 = store.write_bytes(reference, picture.read_bytes())
     return {
-        "path": f"{stem}.mp4",
+        "path": made,
         "sha256": sha256,
         "fingerprint": sha256,
         "frames": count,
         "audio_path": f"{stem}.wav",
+        "audio_sha256": audio_sha256,
         "reference": reference,
+        "reference_sha256": reference_sha256,
         "source_fps": info.fps,
     }
 
@@ -220,11 +240,12 @@ def _random_real(
 def _frozen(store: Store, preset: Preset, video: Video) -> Video:
     from paha_core.media.video import write_video
 
-    rel = f"systems/controls/frozen/{video.sha256}-{video.frames}.mp4"
+    crf = preset.corpora.clip.crf
+    rel = f"systems/controls/frozen/{video.sha256}-{video.frames}-{crf}.mp4"
     if not store.exists(rel):
         first = load_frames(store, replace(video, frames=1))
         with store.writing(rel) as target:
-            write_video(target, np.repeat(first, video.frames, axis=0), crf=preset.corpora.clip.crf)
+            write_video(target, np.repeat(first, video.frames, axis=0), crf=crf)
     with store.reading(rel) as path:
         sha256 = sha256_file(path)
     return replace(video, system="frozen", path=rel, sha256=sha256, shows="")

@@ -1,5 +1,6 @@
 """Other systems' videos as rows."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from paha_core.store import Store
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> tuple[Path, Path]:
-    """Two held-out clips, a stranger at 30 fps, and a video without a voice."""
+    """Two held-out clips, a training clip, a stranger at 30 fps, and a video without a voice."""
     videos, audio = tmp_path / "out", tmp_path / "voices"
     videos.mkdir(), audio.mkdir()
     for name, seed, fps in (
         ("pats__oliver__003", 3, 25),
         ("cnas__anchor1__003", 13, 25),
+        ("pats__oliver__000", 0, 25),
         ("stranger", 30, 30),
         ("silent", 31, 25),
     ):
@@ -39,14 +41,18 @@ def outputs(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_system_gets_rows_of_its_own(
-    outputs: tuple[Path, Path], run_preset: Preset, tmp_path: Path
+    outputs: tuple[Path, Path], run_store: Store, run_preset: Preset, tmp_path: Path
 ) -> None:
-    from synthetic import make_store, make_truth
-
-    store = make_store(tmp_path / "store")
-    make_truth(store)
+    store = Store(str(shutil.copytree(run_store.root, tmp_path / "store")))
     rows = {row["clip_id"]: row for row in ingest_system(store, run_preset, "S2G", *outputs)}
     assert rows["external/S2G/silent"]["reason"] == "no audio of that name in voices"
+    trained_on = rows["pats/oliver/000"]
+    assert (trained_on["split"], trained_on["status"]) == ("train", "rejected")
+    assert "training clip" in trained_on["reason"]
+    kept = rows["pats/oliver/003"]
+    as_it_was = (outputs[0] / "pats__oliver__003.mp4").read_bytes()
+    assert store.read_bytes(kept["path"]) == as_it_was  # not encoded a second time
+    assert len(kept["audio_sha256"]) == 64
     assert rows["external/S2G/stranger"]["source_fps"] == pytest.approx(30)
     assert {row["status"] for row in rows.values()} == {"kept", "rejected"}
     for row in rows.values():

@@ -1,0 +1,81 @@
+"""What a number depends on is in the name under which it is kept, by content."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paha_core.benchmark.extractors import Extractors
+from paha_core.benchmark.measure import measured_path
+from paha_core.benchmark.run import results_fingerprint
+from paha_core.benchmark.videos import KeypointSource, Video
+from paha_core.config import Preset
+from paha_core.store import Store
+
+VIDEO = Video("S2G", "external/S2G/a", "a.mp4", "1" * 64, 40, "a.wav", "a.png")
+
+
+def changed(preset: Preset, **benchmark) -> Preset:
+    settings = preset.benchmark.model_copy(update=benchmark)
+    return preset.model_copy(update={"benchmark": settings})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(str(tmp_path))
+    for rel in ("a.wav", "a.png", "sources/truth/oliver/one.npz"):
+        store.write_bytes(rel, b"before")
+    return store
+
+
+@pytest.mark.parametrize("rel", ["a.wav", "a.png", "sources/truth/oliver/one.npz"])
+def test_a_file_that_changed_in_its_place_is_noticed(
+    rel: str, store: Store, run_preset: Preset
+) -> None:
+    def names() -> list[str]:
+        source, extractors = KeypointSource(store, run_preset), Extractors(run_preset)
+        result = results_fingerprint(store, run_preset, {"S2G": [VIDEO], "real": []})
+        return [measured_path(source, extractors, VIDEO), result]
+
+    before = names()
+    assert names() == before
+    store.write_bytes(rel, b"after")
+    one_video, all_results = names()
+    assert all_results != before[1]
+    assert (one_video != before[0]) == (not rel.endswith(".npz"))  # truth is compared later
+
+
+def test_weights_are_known_by_content(store: Store, run_preset: Preset, tmp_path: Path) -> None:
+    weights = tmp_path / "net.pt"
+    preset = changed(run_preset, i3d=str(weights))
+    found = []
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        found.append(results_fingerprint(store, preset, {"real": []}))
+    assert found[0] != found[1]
+
+
+def test_features_are_kept_by_network_window_and_length(run_preset: Preset) -> None:
+    def path(preset: Preset, video: Video = VIDEO) -> str:
+        return Extractors(preset).features_path("fvd_random_r3d", video)
+
+    other = changed(run_preset, min_face=10)  # any setting of the protocol
+    names = {path(run_preset), path(other), path(run_preset, replace(VIDEO, frames=20))}
+    assert len(names) == 3
+
+
+def test_keypoints_are_kept_by_size_and_length(
+    store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frames(store: Store, video: Video) -> np.ndarray:
+        return np.full((video.frames, 32, 48, 3), 128, np.uint8)
+
+    monkeypatch.setattr("paha_core.benchmark.videos.load_frames", frames)
+    source = KeypointSource(store, run_preset)
+    assert len(source.of(VIDEO)) == 40
+    assert len(source.of(replace(VIDEO, frames=20))) == 20
+    clip = run_preset.corpora.clip.model_copy(update={"size": 64})
+    corpora = run_preset.corpora.model_copy(update={"clip": clip})
+    smaller = KeypointSource(store, run_preset.model_copy(update={"corpora": corpora}))
+    assert (source.of(VIDEO).size, smaller.of(VIDEO).size) == ((128, 128), (64, 64))
