@@ -32,8 +32,8 @@ from paha_core.config import PoseConfig
 from paha_core.corpora.studio import programme
 from paha_core.media.video import read_frames, write_video
 from paha_core.pose import open_detector
-from paha_core.pose.detect import VideoFrames
 from paha_core.pose.dwpose import DETECT_EVERY, DWPose
+from paha_core.pose.frames import VideoFrames
 
 FRAMES, SIDE = 51, 512
 

@@ -23,9 +23,9 @@ from paha_core.media.audio import read_audio
 from paha_core.media.video import MediaInfo, probe, write_video
 from paha_core.par import par_weights
 from paha_core.pose import Keypoints, open_detector
-from paha_core.pose.detect import VideoFrames
 from paha_core.pose.draw import draw_pose
 from paha_core.pose.face import FaceBoxes, detect_face_boxes, face_boxes_from_keypoints
+from paha_core.pose.frames import VideoFrames
 from paha_core.progress import Progress
 from paha_core.store import published
 

@@ -37,8 +37,9 @@ from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.errors import UserError
 from paha_core.pose import layout
-from paha_core.pose.detect import sha256_of_files, stream
+from paha_core.pose.frames import stream
 from paha_core.pose.keypoints import Keypoints
+from paha_core.store import sha256_of_files
 
 DETECT_EVERY = 25  # frames between two searches for the person: one second
 SAME_PERSON = 0.3  # overlap (intersection over union) of one person's boxes in two searches

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import check_frames, sha256_of_files, stream
+from paha_core.pose.frames import check_frames, stream
 from paha_core.pose.keypoints import RELIABLE, Keypoints
+from paha_core.store import sha256_of_files
 
 MEDIAPIPE, KEYPOINTS = "mediapipe_face_detection", "keypoints"
 

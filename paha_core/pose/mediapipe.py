@@ -30,8 +30,9 @@ import numpy as np
 from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
 from paha_core.pose import layout
-from paha_core.pose.detect import sha256_of_files, stream
+from paha_core.pose.frames import stream
 from paha_core.pose.keypoints import Keypoints
+from paha_core.store import sha256_of_files
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it builds
 

@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.config import PoseConfig
-from paha_core.pose.detect import Detector, VideoFrames, detector_sha256, open_detector
+from paha_core.pose.detect import Detector, detector_sha256, open_detector
+from paha_core.pose.frames import VideoFrames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import Job, Rejection, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json

@@ -5,9 +5,10 @@ with a `name` and `check(look) -> score`, which raises `Failed`.
 """
 
 from paha_core.corpora.filters.body import HandsSeen, WholeBody
+from paha_core.corpora.filters.detectors import find_faces
 from paha_core.corpora.filters.look import PROBES, Failed, Filter, Look, apply
 from paha_core.corpora.filters.parts import BodyParts
-from paha_core.corpora.filters.picture import OnePerson, OneScene, WholeFace, find_faces
+from paha_core.corpora.filters.picture import OnePerson, OneScene, WholeFace
 from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
 from paha_core.corpora.filters.steady import Steady
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
-from paha_core.corpora.filters.picture import mediapipe
-from paha_core.media.video import Frames
 
 SHOULDERS, WRISTS = [11, 12], [15, 16]  # of MediaPipe Pose's 33 keypoints
 VISIBLE = 0.5
@@ -45,23 +42,9 @@ class HandsSeen:
         return share
 
 
-def find_body(frame: Frames) -> NDArray[np.float32] | None:
-    """Keypoints [33, 3] in an RGB frame [H, W, 3]: x, y as fractions, visibility; None: nobody."""
-    found = _detector().process(frame).pose_landmarks
-    if found is None:
-        return None
-    return np.array([(p.x, p.y, p.visibility) for p in found.landmark], dtype=np.float32)
-
-
 def _seen(body: NDArray[np.float32] | None, points: list[int]) -> NDArray[np.bool_]:
     if body is None:
         return np.zeros(len(points), dtype=bool)
     x, y, visibility = body[points].T
     inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
     return np.asarray(inside & (visibility >= VISIBLE))
-
-
-@cache
-def _detector() -> Any:
-    # Complexity 1: the one whose weights are in MediaPipe's wheel.
-    return mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)

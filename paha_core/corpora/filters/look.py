@@ -12,6 +12,12 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
+from paha_core.corpora.filters.detectors import (
+    NO_FACE,
+    find_body,
+    find_face_points,
+    find_faces,
+)
 from paha_core.media.video import Frames
 from paha_core.stages import Rejection
 
@@ -40,24 +46,18 @@ class Look:
     @cached_property
     def faces(self) -> list[list[tuple[float, float, float, float]]]:
         """Boxes `xyxy` of each probe, as fractions of width and height."""
-        from paha_core.corpora.filters.picture import find_faces
-
         return [find_faces(probe) for probe in self.probes]
 
     @cached_property
     def face_track(self) -> NDArray[np.float64]:
         """The largest face of every frame [T, 8, 2], as fractions: its box's corners, eyes, nose,
         mouth, ears; not a number where there is none."""
-        from paha_core.corpora.filters.picture import NO_FACE, find_face_points
-
         found = [find_face_points(frame) for frame in self.frames()]
         return np.array(found) if found else NO_FACE[None]
 
     @cached_property
     def bodies(self) -> list[NDArray[np.float32] | None]:
         """Keypoints [33, 3] of each probe (x, y as fractions; visibility), None without a body."""
-        from paha_core.corpora.filters.body import find_body
-
         return [find_body(probe) for probe in self.probes]
 
     @cached_property

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
-from paha_core.media.video import Frames
-
-os.environ.setdefault("GLOG_minloglevel", "2")  # mediapipe greets on stderr once a process
-import mediapipe
 
 APART = 10  # frames, 0.4 s
-NO_FACE = np.full((8, 2), np.nan)
 
 
 @dataclass(frozen=True)
@@ -82,35 +74,5 @@ class OneScene:
         return change
 
 
-def find_faces(frame: Frames) -> list[tuple[float, float, float, float]]:
-    """Boxes `xyxy` of the faces in an RGB frame [H, W, 3], as fractions of width and height."""
-    return [_box(found) for found in _detector().process(frame).detections or []]
-
-
-def find_face_points(frame: Frames) -> NDArray[np.float64]:
-    """The corners and the six points of the largest face [8, 2], as fractions; or `NO_FACE`."""
-    faces = _detector().process(frame).detections or []
-    if not faces:
-        return NO_FACE
-    face = max(faces, key=lambda found: found.location_data.relative_bounding_box.width)
-    left, top, right, bottom = _box(face)
-    points = [(p.x, p.y) for p in face.location_data.relative_keypoints]
-    return np.array([(left, top), (right, bottom), *points])
-
-
-def _box(found: Any) -> tuple[float, float, float, float]:
-    box = found.location_data.relative_bounding_box
-    return box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height
-
-
 def _inside(box: tuple[float, float, float, float]) -> bool:
     return box[0] >= 0 and box[1] >= 0 and box[2] <= 1 and box[3] <= 1
-
-
-@cache
-def _detector() -> Any:
-    # The full-range model: the short-range one sees second faces in hands (tried on the studio
-    # corpus).
-    return mediapipe.solutions.face_detection.FaceDetection(
-        model_selection=1, min_detection_confidence=0.5
-    )

@@ -17,6 +17,8 @@ from paha_core.corpora.filters.look import SPEECH_RATE, Failed, Look
 
 SILENCE_DB = -120.0
 FULL_SCALE = 0.99  # samples beyond it count as clipped: codecs smear the flat tops a little
+MOS_WINDOW = 144_160  # samples at 16 kHz that DNSMOS takes: 9.01 s
+MOS_FIT = (-0.06766283, 1.11546468, 0.04602535)  # its polynomial from the network's scale to OVRL's
 WINDOW, CONTEXT = 512, 64  # samples at 16 kHz that Silero VAD takes, and of the window before
 
 
@@ -69,7 +71,8 @@ class SpeechShare:
 class CleanSpeech:
     """DNSMOS' overall quality (P.835 OVRL, 1-5; Reddy et al. 2022) must reach `min_mos`.
 
-    The network hears 9.01 s: speechmos repeats a shorter clip up to that.
+    The network hears 9.01 s: a shorter clip is repeated, of a longer one there is a window each
+    second (as in Microsoft's reference code, whose weights these are).
     """
 
     name: ClassVar[str] = "dnsmos_ovrl"
@@ -85,7 +88,7 @@ class CleanSpeech:
 
 def speech_probability(wave: NDArray[np.float32]) -> NDArray[np.float32]:
     """Silero VAD's probability of speech [N // 512] for each 32 ms of a wave [N] at 16 kHz."""
-    session = _vad()
+    session = _network("silero_vad", "data/silero_vad.onnx")
     state = np.zeros((2, 1, 128), np.float32)
     context = np.zeros(CONTEXT, np.float32)
     found = []
@@ -103,18 +106,27 @@ def dnsmos(wave: NDArray[np.float32]) -> float:
     """DNSMOS P.835 OVRL of a wave [N] at 16 kHz; 1, the scale's lowest, of digital silence."""
     if not np.any(wave):
         return 1.0
-    from speechmos import dnsmos as model  # keeps its sessions for the process
-
-    return float(model.run(np.clip(wave, -1, 1), sr=SPEECH_RATE)["ovrl_mos"])
+    heard = np.clip(wave, -1, 1)
+    while len(heard) < MOS_WINDOW:
+        heard = np.concatenate([heard, heard])
+    session = _network("speechmos", "dnsmos_models/sig_bak_ovr.onnx")
+    windows = int(len(heard) // SPEECH_RATE - MOS_WINDOW / SPEECH_RATE) + 1
+    raw = []
+    for start in range(0, windows * SPEECH_RATE, SPEECH_RATE):
+        window = heard[None, start : start + MOS_WINDOW].astype(np.float32)
+        (_signal, _background, overall), *_ = session.run(None, {"input_1": window})[0]
+        raw.append(overall)
+    return float(np.mean(np.polyval(MOS_FIT, raw)))
 
 
 @cache
-def _vad() -> Any:
-    # The weights straight from the wheel: importing the package sets torch's threads and the like.
-    spec = find_spec("silero_vad")
+def _network(package: str, file: str) -> Any:
+    # Weights straight from a wheel, on one thread, since many clips are heard at once: the packages
+    # themselves set torch's threads, or take every core for each session.
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the speech filter needs the package silero-vad")
-    path = Path(spec.submodule_search_locations[0]) / "data" / "silero_vad.onnx"
+        raise ModuleNotFoundError(f"the filters of speech need the package {package}")
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    path = str(Path(spec.submodule_search_locations[0]) / file)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
