@@ -15,7 +15,7 @@ corpus = typer.Typer(no_args_is_help=True, help="Make footage; describe and publ
 @corpus.command()
 def studio(
     out: Annotated[Path, typer.Option(help="Folder to fill.")],
-    clips: Annotated[int, typer.Option(min=1, help="Programmes for each presenter.")] = 2,
+    programmes: Annotated[int, typer.Option(min=1, help="For each presenter.")] = 2,
     seed: int = 0,
     seconds: Annotated[float, typer.Option(min=2, help="About how long each is.")] = 20.0,
     height: Annotated[int, typer.Option(min=128, help="Of the 16:9 picture, in pixels.")] = 512,
@@ -25,7 +25,7 @@ def studio(
 
     Example:
 
-        paha corpus studio --out sources --clips 4 --seconds 10
+        paha corpus studio --out sources --programmes 4 --seconds 10
     """
     from paha_core.corpora.studio import render_corpus
     from paha_core.corpora.studio.identities import IDENTITIES
@@ -33,11 +33,11 @@ def studio(
 
     with (
         one_sentence(),
-        Progress(clips * len(IDENTITIES), "programmes", unit="programme") as progress,
+        Progress(programmes * len(IDENTITIES), "programmes", unit="programme") as progress,
     ):
         made = render_corpus(
             out,
-            programmes=clips,
+            programmes=programmes,
             seconds=seconds,
             height=height,
             seed=seed,
