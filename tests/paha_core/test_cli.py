@@ -97,7 +97,7 @@ def test_generate_says_what_it_needs(paha, tmp_path, monkeypatch, arguments, wor
 
 def test_corpus_studio_renders_what_was_asked(paha, tmp_path):
     done = paha(
-        *("corpus", "studio", "--out", str(tmp_path), "--clips", "1"),
+        *("corpus", "studio", "--out", str(tmp_path), "--programmes", "1"),
         *("--seconds", "2", "--height", "128"),
     )
     assert done.exit_code == 0
