@@ -8,7 +8,7 @@ from __future__ import annotations
 
 POINTS = 133
 
-BODY = slice(0, 17)
+BODY = slice(0, 17)  # nose, eyes, ears; shoulders, elbows, wrists, hips, knees, ankles: left first
 FEET = slice(17, 23)
 FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)
@@ -16,10 +16,7 @@ RIGHT_HAND = slice(112, 133)
 HANDS = slice(91, 133)
 
 UPPER_BODY = slice(0, 11)  # nose to wrists: what a half-body shot can show
-JAW = slice(23, 40)
 MOUTH = slice(71, 91)  # iBUG 48-67
-OUTER_LIPS = slice(71, 83)
-INNER_LIPS = slice(83, 91)
 
 PARTS = {
     "body": BODY,
@@ -28,12 +25,6 @@ PARTS = {
     "left_hand": LEFT_HAND,
     "right_hand": RIGHT_HAND,
 }
-
-BODY_NAMES = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
-    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist"),
-    *("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
 
 BODY_EDGES = (
     *((0, 1), (0, 2), (1, 3), (2, 4)),  # face

@@ -23,10 +23,6 @@ class Verified:
     bytes: int
     problems: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
 
 def verify_shards(
     store: Store, datasets: Sequence[str], stage: str = "training_shards"

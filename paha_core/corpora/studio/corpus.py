@@ -47,16 +47,6 @@ class StudioCorpus:
     intervals: Path
     programmes: tuple[StudioProgramme, ...]
 
-    @property
-    def pats_videos(self) -> Path:
-        """The folder of the PATS form's videos."""
-        return self.root / "pats" / "videos"
-
-    @property
-    def cnas_videos(self) -> Path:
-        """The folder of the CNAS form: `<speaker>/<programme>.mp4`."""
-        return self.root / "cnas"
-
 
 def render_corpus(
     out: Path,

@@ -211,7 +211,7 @@ def test_intervals_are_in_the_form_of_pats(corpus: StudioCorpus) -> None:
     assert {row["speaker"] for row in rows} == {"ada", "ben"}
     assert len({row["interval_id"] for row in rows}) == len(rows)
     for row in rows:
-        assert (corpus.pats_videos / row["video_fn"]).is_file()
+        assert (corpus.root / "pats" / "videos" / row["video_fn"]).is_file()
         assert row["dataset"] in ("train", "test", "dev")
         start, end, length = (_seconds(row[k]) for k in ("start_time", "end_time", "delta_time"))
         assert 4.0 <= length <= 15.0
