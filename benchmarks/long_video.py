@@ -27,7 +27,7 @@ import torch
 
 from paha_core.benchmark.facts import LONG_VIDEO
 from paha_core.config import load_preset
-from paha_core.inference.generate import choose, conditions_of
+from paha_core.inference.held_out import choose, conditions_of
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
 from paha_core.inference.sampling import Conditions, Trace
 from paha_core.inference.sliding_window import window_starts

@@ -22,7 +22,7 @@ import numpy as np
 
 from paha_core.benchmark.measure import Truth, drawn_truth
 from paha_core.config import GuidanceConfig
-from paha_core.inference.generate import HeldOut, choose, conditions_of
+from paha_core.inference.held_out import HeldOut, choose, conditions_of
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.metrics.beats import audio_beats, beat_alignment, beat_error, motion_beats

@@ -6,7 +6,7 @@ system's clip is a number (most metrics) or its windows' features (the distribut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -32,8 +32,8 @@ from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import METRICS, MetricRow
-from paha_core.metrics.time_cost import time_cost
 
+TIMES = frozenset(name for name, metric in METRICS.items() if metric.sample == "repeats")
 NO_TRUTH = "no drawn truth for these clips"
 
 Clips = dict[str, Any]
@@ -65,6 +65,7 @@ class Evaluation:
     features: dict[str, dict[Key, np.ndarray]] = field(default_factory=dict)
     references: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     truths: dict[tuple[str, int], Truth] = field(default_factory=dict)
+    times: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     detector: tuple[str, str] = ("", "")
     _statistics: dict[tuple[str, str], Statistic | str] = field(default_factory=dict)
 
@@ -84,7 +85,9 @@ class Evaluation:
         if metric in self.extractors.missing:
             return {}, self.extractors.missing[metric]
         if not videos:
-            return {}, NO_VIDEOS
+            return {}, self._without(system)
+        if metric in TIMES:
+            return self._repeats(metric, system, videos)
         if self.is_distribution(metric):
             return self._windows(metric, videos)
         found: dict[str, list[float]] = {}
@@ -97,6 +100,19 @@ class Evaluation:
                 found.setdefault(video.clip_id, []).append(value)
         clips = {clip_id: float(np.mean(values)) for clip_id, values in found.items()}
         return clips, common_reason(reasons) if reasons else ""
+
+    def _without(self, system: str) -> str:
+        ours = system in self.preset.generation.modes
+        return NO_VIDEOS if ours else "no video of this system, or none of this data set"
+
+    def _repeats(self, metric: str, system: str, videos: Sequence[Video]) -> tuple[Clips, str]:
+        """One segment's times, a repeat in the place of a clip: two systems' are pairs."""
+        found = self.times.get(system, ())
+        if found:
+            return {f"repeat {k}": one[metric] for k, one in enumerate(found)}, ""
+        if all(video.shows or video.system == "frozen" for video in videos):
+            return {}, "real videos are not generated"
+        return {}, "nobody told how long its generation took"
 
     def _windows(self, metric: str, videos: Sequence[Video]) -> tuple[Clips, str]:
         if metric in self.extractors.spaces:
@@ -118,8 +134,6 @@ class Evaluation:
         self, metric: str, video: Video, videos: Sequence[Video]
     ) -> tuple[float | None, str]:
         measured = self.measured[video.key]
-        if METRICS[metric].unit == "s per segment":
-            return _time(metric, video)
         if metric in ("lip_correlation_truth", "lip_correlation_exchanged"):
             if measured.openness is None:
                 return None, "no face in most frames"
@@ -262,11 +276,3 @@ class Evaluation:
             against = "drawn truth" if self.truths else "real landmarks"
             return f"{detector} landmarks against {against}", sha256
         return f"{detector} keypoints", sha256
-
-
-def _time(metric: str, video: Video) -> tuple[float | None, str]:
-    if video.timing:
-        return time_cost(video.timing).get(metric), "the manifest does not split it"
-    if video.shows:
-        return None, "real videos are not generated"
-    return None, "nobody told how long its generation took"

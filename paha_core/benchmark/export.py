@@ -42,8 +42,10 @@ def find(rows: Sequence[MetricRow], system: str, dataset: str, metric: str) -> M
 
 
 def to_markdown(rows: Sequence[MetricRow], metrics: Sequence[str] | None = None) -> str:
-    """Systems by metrics, over `all` or the only dataset: for logs and the Dagster UI."""
-    metrics = list(metrics or METRICS)
+    """Systems by metrics with their intervals, over `all` or the only dataset: for logs and the
+    Dagster UI. Without `metrics`: those that any system has."""
+    there = [m for m in METRICS if any(r.metric == m and r.value is not None for r in rows)]
+    metrics = there if metrics is None else list(metrics)
     dataset = datasets_of(rows)[0] if rows else "all"
     head = " | ".join(f"{METRICS[m].title} {ARROWS[METRICS[m].direction]}" for m in metrics)
     lines = [f"| system | {head} |", "|---" * (len(metrics) + 1) + "|"]
@@ -51,7 +53,9 @@ def to_markdown(rows: Sequence[MetricRow], metrics: Sequence[str] | None = None)
         cells = []
         for metric in metrics:
             row = find(rows, system, dataset, metric)
-            cells.append(number(row.value if row else None, metric))
+            spread = interval(row) if row else ""
+            text = number(row.value if row else None, metric)
+            cells.append(f"{text} [{spread}]" if spread else text)
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -65,11 +69,11 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
         "% made by paha; intervals are 95 % bootstrap intervals over clips",
         rf"\begin{{tabular}}{{l{'r' * len(systems)}}}",
         r"\toprule",
-        " & ".join(["Metric", *map(_tex, systems)]) + r" \\",
+        " & ".join(["Metric", *map(tex, systems)]) + r" \\",
         r"\midrule",
     ]
     for metric, about in METRICS.items():
-        cells = [f"{_tex(about.title)} {_TEX_ARROWS[about.direction]}"]
+        cells = [f"{tex(about.title)} {_TEX_ARROWS[about.direction]}"]
         for system in systems:
             row = find(rows, system, dataset, metric)
             if row is None or row.value is None:
@@ -84,7 +88,7 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     for special in "\\&%$#_{}":
         text = text.replace(special, "\\" + special if special != "\\" else r"\textbackslash ")
     return text
@@ -92,7 +96,8 @@ def _tex(text: str) -> str:
 
 def published_table() -> pa.Table:
     """The paper's tables as one long table."""
-    return pa.Table.from_pylist([asdict(c) for t in PUBLISHED.values() for c in t.cells])
+    cells = [cell for table in PUBLISHED.values() for cell in table.cells]
+    return pa.Table.from_pylist([asdict(cell) | {"value": cell.value} for cell in cells])
 
 
 def write_tables(store: Store, rows: Sequence[MetricRow]) -> list[str]:
@@ -108,7 +113,7 @@ def write_tables(store: Store, rows: Sequence[MetricRow]) -> list[str]:
     for name, table in (("results", long), ("published", published)):
         store.write_table(f"report/tables/{name}.parquet", table)
         written.append(f"report/tables/{name}.parquet")
-        put(f"{name}.csv", _csv(table))
+        put(f"{name}.csv", to_csv(table))
     for dataset in datasets_of(rows):
         put(f"results_{dataset}.tex", to_latex(rows, dataset))
     for table_number, published_one in PUBLISHED.items():
@@ -116,16 +121,7 @@ def write_tables(store: Store, rows: Sequence[MetricRow]) -> list[str]:
     return written
 
 
-def write_suite(store: Store, number: int, rows: Sequence[MetricRow]) -> None:
-    """One of the paper's tables as run here, in the same three forms."""
-    table = rows_to_table(rows)
-    store.write_table(f"report/tables/table{number}.parquet", table)
-    store.write_bytes(f"report/tables/table{number}.csv", _csv(table).encode())
-    text = to_latex(rows, datasets_of(rows)[0])
-    store.write_bytes(f"report/tables/table{number}.tex", text.encode())
-
-
-def _csv(table: pa.Table) -> str:
+def to_csv(table: pa.Table) -> str:
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.schema.names)
@@ -136,23 +132,22 @@ def _csv(table: pa.Table) -> str:
 
 def _published_latex(cells: Sequence[PublishedCell]) -> str:
     columns = list(dict.fromkeys((c.dataset, c.metric) for c in cells))
-    values = {(c.system, c.dataset, c.metric): c.value for c in cells}
+    values = {(c.system, c.dataset, c.metric): c.printed for c in cells}
     titles = [f"{METRICS[m].title} ({d.upper()})" for d, m in columns]
     lines = [
         "% numbers printed in the paper, not ours",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        " & ".join(["", *map(_tex, titles)]) + r" \\",
+        " & ".join(["", *map(tex, titles)]) + r" \\",
         r"\midrule",
     ]
     for system in dict.fromkeys(c.system for c in cells):
-        printed = [values.get((system, d, m)) for d, m in columns]
-        text = ["--" if v is None else f"{v:g}" for v in printed]
-        lines.append(" & ".join([_tex(system), *text]) + r" \\")
+        printed = [values.get((system, d, m), "--") for d, m in columns]
+        lines.append(" & ".join([tex(system), *printed]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def beside(system: str, dataset: str, metric: str) -> tuple[str, str]:
     """The paper's number as printed and its note; empty where there is none."""
     cell = published_beside(system, dataset, metric)
-    return (f"{cell.value:g}", cell.note) if cell else ("", "")
+    return (cell.printed, cell.note) if cell else ("", "")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from paha_core.benchmark.figures import Curve
+from paha_core.benchmark.videos import FPS
 from paha_core.config import Preset
 from paha_core.networks import NETWORKS, read_log
 from paha_core.stages import KEPT, read_manifest
@@ -38,7 +39,7 @@ def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
         seconds = 0.0
         for row in kept:
             if row.get("frames"):
-                seconds += row["frames"] / preset.corpora.clip.fps
+                seconds += row["frames"] / FPS
             elif row.get("start") is not None and row.get("end") is not None:
                 seconds += row["end"] - row["start"]
         cards.append(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from paha_core.benchmark import export, history
+from paha_core.benchmark.grid import Grid, about, grids
 from paha_core.benchmark.plots import Series, line_svg, radar_svg
-from paha_core.benchmark.suite import Comparison, SuiteResult, load_suite
+from paha_core.benchmark.suite import SuiteResult, load_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.tables import PUBLISHED
 from paha_core.metrics.row import METRICS, MetricRow, shortfall
 from paha_core.store import Store
 
-MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missing": ""}
 RADAR = (
     "fgd",
     "fvd",
@@ -39,24 +39,13 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class SuiteCell:
-    text: str
-    interval: str
-    verdict: str
-    mark: str
-    paper: str
-
-
-@dataclass(frozen=True)
 class SuiteTable:
-    """One table as run here: a column for each metric, a row for each of the paper's."""
+    """One table as run here: a grid for each data set."""
 
     number: int
     title: str
-    heads: list[str]
-    rows: list[tuple[str, list[SuiteCell]]]
     note: str
-    missing: list[str]
+    grids: list[Grid]
     plots: list[Plot]
 
 
@@ -67,52 +56,11 @@ def suite_tables(store: Store) -> list[SuiteTable]:
 
 
 def suite_table(result: SuiteResult) -> SuiteTable:
-    """Over all data sets or the only one; columns are what the paper prints, or what stands in."""
-    dataset = export.datasets_of(result.rows)[0]
-    cells = {(c.system, c.metric): c for c in result.comparisons if c.dataset == dataset}
-    claims = {metric: cell.claim_of for (_, metric), cell in cells.items()}
-    shown = [
-        metric
-        for metric in METRICS
-        if metric in claims and any(r.metric == metric and r.value is not None for r in result.rows)
-    ]
-    heads = [_head(metric, claims[metric]) for metric in shown]
-    rows = []
-    for system in export.systems_of(result.rows):
-        found = []
-        for metric in shown:
-            row = export.find(result.rows, system, dataset, metric)
-            printed = PUBLISHED[result.number].value(system, claims[metric])
-            found.append(_cell(row, cells.get((system, metric)), printed, claims[metric] == metric))
-        rows.append((system, found))
-    baseline = SUITES[result.number].baseline
-    note = f"{result.clips} clips, {len(result.seeds)} seeds each; against {baseline}"
-    absent = {
-        r.reason: METRICS[r.metric].title
-        for r in result.rows
-        if r.value is None and r.reason.startswith("needs") and r.metric in claims.values()
-    }
-    missing = [f"{title}: {reason}" for reason, title in absent.items()]
+    found = grids(result)
+    first = found[0]
+    plots = trade_off(result, first.dataset) if result.number == 2 else sweep(result, first)
     title = PUBLISHED[result.number].title
-    plots = trade_off(result, dataset) if result.number == 2 else sweep(result, dataset, shown)
-    return SuiteTable(result.number, title, heads, rows, note, missing, plots)
-
-
-def _head(metric: str, claim: str) -> str:
-    about = METRICS[metric]
-    name = f"{about.title} {export.ARROWS[about.direction]}"
-    return name if metric == claim else f"{name}, in place of {METRICS[claim].title}"
-
-
-def _cell(
-    row: MetricRow | None, judged: Comparison | None, printed: float | None, same: bool
-) -> SuiteCell:
-    if row is None or row.value is None:
-        return SuiteCell("–", "", "", "", "")
-    verdict = judged.verdict if judged else ""
-    paper = f"{printed:g}" if printed is not None and same else ""
-    text = export.number(row.value, row.metric)
-    return SuiteCell(text, export.interval(row), verdict, MARKS.get(verdict, ""), paper)
+    return SuiteTable(result.number, title, about(result), found, plots)
 
 
 def _points(
@@ -150,18 +98,19 @@ def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
     return plots
 
 
-def sweep(result: SuiteResult, dataset: str, metrics: Sequence[str]) -> list[Plot]:
-    """Tables 5 to 7: each metric against the lambda."""
+def sweep(result: SuiteResult, grid: Grid) -> list[Plot]:
+    """Tables 5 to 7: each metric against the lambda that was used."""
     if result.number < 5:
         return []
+    rows = SUITES[result.number].rows
+    [swept] = {key for row in rows for key in row.times}
+    lambdas = {row.name: row.times[swept] * result.strengths[swept] for row in rows}
     plots = []
-    for metric in metrics[:4]:
-        made = _points(result, [row.name for row in SUITES[result.number].rows], dataset, metric)
-        points = [(float(name), row.value or 0.0) for name, row in made]
-        whiskers = [_whisker(row) for _, row in made]
-        line = Series("DG", "s-differential", points, whiskers)
-        title = METRICS[metric].title
-        axis = PUBLISHED[result.number].row_name
+    for column in grid.columns[:4]:
+        made = _points(result, list(lambdas), grid.dataset, column.metric)
+        points = [(lambdas[name], row.value or 0.0) for name, row in made]
+        line = Series("DG", "s-differential", points, [_whisker(row) for _, row in made])
+        title, axis = METRICS[column.metric].title, PUBLISHED[result.number].row_name
         plots.append(Plot(title, line_svg([line], x_title=axis, y_title=title)))
     return plots
 

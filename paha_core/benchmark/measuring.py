@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -26,14 +26,23 @@ WORTH_A_POOL = 12  # videos: starting two processes costs as much as measuring a
 
 
 def evaluate(
-    store: Store, preset: Preset, systems: Systems, *, workers: int = 1, device: str = "cpu"
+    store: Store,
+    preset: Preset,
+    systems: Systems,
+    *,
+    times: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    workers: int = 1,
+    device: str = "cpu",
 ) -> Evaluation:
-    """Measure every video of every system; what is known by content is not measured again."""
+    """Measure every video of every system; what is known by content is not measured again.
+
+    `times`: of systems whose segments were timed, one repeat after the other, by TC's metrics.
+    """
     source, extractors = KeypointSource(store, preset), Extractors(preset, device)
     videos = [video for group in systems.values() for video in group]
     clips = {row["clip_id"]: row for row in kept_rows(store, "clips", preset.corpora.datasets)}
     result = Evaluation(preset, systems, extractors, pose_space(store, preset))
-    result.detector = (preset.pose.detector, "")
+    result.detector, result.times = (preset.pose.detector, ""), times or {}
     result.features = {m: {} for m in extractors.spaces if m not in extractors.missing}
     _fill_caches(source, extractors, videos, workers)
     with Progress(len(videos), "benchmark", unit="video") as progress:

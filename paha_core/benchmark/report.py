@@ -17,6 +17,7 @@ import yaml
 from paha_core.benchmark import export, facts, figures, history, judgement, showcase
 from paha_core.benchmark.run import load_results
 from paha_core.benchmark.suite import load_suite
+from paha_core.benchmark.suite_export import write_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
@@ -128,7 +129,7 @@ def build_report(store: Store, preset: Preset) -> str:
         export.write_tables(store, rows)
     for number in SUITES:
         if (suite := load_suite(store, number)) is not None:
-            export.write_suite(store, suite.number, suite.rows)
+            write_suite(store, suite)
     return INDEX
 
 

@@ -17,6 +17,7 @@ from paha_core.benchmark.videos import Systems, collect_videos, content_sha256
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow, rows_to_table
+from paha_core.metrics.time_cost import HELD_OUT, read_times
 from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
 
@@ -41,10 +42,11 @@ def run_benchmark(
     nothing it depends on has changed, the stored rows are returned and nothing is computed.
     """
     systems = all_systems(store, preset)
-    fingerprint = results_fingerprint(store, preset, systems)
+    times = read_times(store, HELD_OUT)
+    fingerprint = results_fingerprint(store, preset, systems, times)
     if (stored := load_results(store)) is not None and stored[0] == fingerprint:
         return stored[1]
-    evaluation = evaluate(store, preset, systems, workers=workers, device=device)
+    evaluation = evaluate(store, preset, systems, times=times, workers=workers, device=device)
     rows = [
         row
         for system in systems

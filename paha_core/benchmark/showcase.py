@@ -10,6 +10,7 @@ import numpy as np
 
 from paha_core.benchmark.figures import data_uri, picture_uri
 from paha_core.benchmark.videos import (
+    FPS,
     KeypointSource,
     Video,
     at_clip_size,
@@ -104,7 +105,7 @@ def players(store: Store, preset: Preset, *, limit: int = EMBED_LIMIT) -> tuple[
         audio = ""
         if store.exists(first.audio_path):
             audio = place(f"{key}.audio")(first.audio_path)
-        found.append(Player(clip_id, first.frames / preset.corpora.clip.fps, audio, tracks))
+        found.append(Player(clip_id, first.frames / FPS, audio, tracks))
     return found, embed
 
 

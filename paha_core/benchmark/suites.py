@@ -1,25 +1,39 @@
 """The paper's tables as things to run: what each row changes, and which row it is held against.
 
-A row's name is the one printed in the paper (`tables.PUBLISHED`). Table 4 is the user study.
+A row's name is the one printed in the paper (`tables.PUBLISHED`). What the paper fixes is fixed
+here: the guidance rate is 0.5 but in table 2. The strengths that the rows share come from
+`benchmark.suite.guidance`; a sweep multiplies its own by the paper's factors, so that the row `0.8`
+of table 5 is 0.8 times the strength of row `1.0`. Table 4 is the user study.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Mode = Literal["unguided", "sequential", "differential"]
+from paha_core.config import GuidanceConfig, Mode, Preset
+from paha_core.errors import StepError
+
+RATE = 0.5  # the paper's, wherever it is not what varies
 
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """`guidance` goes into `generation.guidance`; `training` changes what networks are trained."""
+    """`times` multiplies strengths; `training` changes what networks are trained."""
 
     name: str
     mode: Mode
-    guidance: Mapping[str, float] = field(default_factory=dict)
+    rate: float = RATE
+    times: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    def guidance(self, preset: Preset) -> GuidanceConfig:
+        """What the row is guided by: strengths of the suite, the form of the preset."""
+        strengths = preset.benchmark.suite.guidance.settings()
+        scaled = {k: round(v * self.times.get(k, 1.0), 12) for k, v in strengths.items()}
+        return GuidanceConfig(**scaled, rate=self.rate, form=preset.generation.guidance.form)
 
 
 @dataclass(frozen=True)
@@ -36,11 +50,30 @@ class Suite:
         return f"table{self.number}"
 
 
+def require_distinct(suite: Suite, preset: Preset) -> None:
+    """Raises `StepError` where two rows would be the same run: a table that compares a video with
+    itself. SG and DG at a rate of 0 % are one in the paper too.
+    """
+    seen: dict[str, str] = {}
+    for row in suite.rows:
+        if row.mode == "unguided" and not row.training:
+            continue
+        read = row.guidance(preset).read_by(row.mode, preset.generation.ddim_steps)
+        run = json.dumps([read, row.training], sort_keys=True, default=dict)
+        if run in seen:
+            raise StepError(
+                f"{suite.name}: rows {seen[run]!r} and {row.name!r} would be the same run; give "
+                "benchmark.suite.guidance strengths, and generation.ddim_steps enough to tell "
+                "rates apart"
+            )
+        seen[run] = row.name
+
+
 def _rate(title: str, mode: Mode, percent: int) -> SuiteRow:
     """A guidance rate of nothing is no guidance, whatever the mode."""
     if not percent:
         return SuiteRow(f"{title} 0 %", "unguided")
-    return SuiteRow(f"{title} {percent} %", mode, {"rate": percent / 100})
+    return SuiteRow(f"{title} {percent} %", mode, percent / 100)
 
 
 _RATES = (0, 25, 50, 75, 100)
@@ -51,8 +84,8 @@ _TABLE_2 = (
 _NO_PAR: Mapping[str, Any] = {"univdm": {"par": False}}
 _TABLE_3 = (
     SuiteRow("w/o PAR", "sequential", training=_NO_PAR),
-    SuiteRow("w/o non-face classifier", "sequential", {"non_face": 0.0}),
-    SuiteRow("w/o face classifier", "sequential", {"face": 0.0}),
+    SuiteRow("w/o non-face classifier", "sequential", times={"non_face": 0.0}),
+    SuiteRow("w/o face classifier", "sequential", times={"face": 0.0}),
     SuiteRow("w/o PAR + two classifiers", "unguided", training=_NO_PAR),
     SuiteRow("w/o augmentation", "sequential", training={"negatives": {"augment": False}}),
     SuiteRow("Ours", "sequential"),
@@ -60,8 +93,11 @@ _TABLE_3 = (
 
 
 def _sweep(number: int, key: str, values: tuple[str, ...], baseline: str) -> Suite:
-    """One lambda under Differential Guidance, the others as the preset has them."""
-    rows = tuple(SuiteRow(value, "differential", {key: float(value)}) for value in values)
+    """One lambda under Differential Guidance, the others as they are."""
+    rows = tuple(
+        SuiteRow(value, "differential", times={key: float(value) / float(baseline)})
+        for value in values
+    )
     return Suite(number, rows, baseline)
 
 

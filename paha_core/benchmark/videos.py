@@ -37,7 +37,6 @@ class Video:
     frames: int  # from the clip's start; the real video may be longer
     audio_path: str
     reference: str  # png; empty when unknown
-    timing: Mapping[str, Any] | None = None  # the manifest's row, for TC
     shows: str = ""  # the real clip that is seen, whose keypoints the stage has; else empty
     seed: int = 0
 
@@ -90,7 +89,6 @@ def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video
         int(row["frames"]),
         row["audio_path"],
         row.get("reference") or "",
-        row,
         seed=seed,
     )
 

@@ -26,8 +26,14 @@ from paha_core.config.networks import (
     TrainerConfig,
     UniVDMConfig,
 )
-from paha_core.config.preset import Preset, PresetError, load_preset, preset_names
-from paha_core.config.results import BenchmarkConfig, GenerationConfig, GuidanceConfig, SuiteConfig
+from paha_core.config.preset import Preset, PresetError, checked, load_preset, preset_names
+from paha_core.config.results import (
+    BenchmarkConfig,
+    GenerationConfig,
+    GuidanceConfig,
+    Mode,
+    SuiteConfig,
+)
 
 __all__ = [
     "AudioConfig",
@@ -39,6 +45,7 @@ __all__ = [
     "CorporaConfig",
     "GenerationConfig",
     "GuidanceConfig",
+    "Mode",
     "NegativeConfig",
     "NetworkConfig",
     "ParConfig",
@@ -54,6 +61,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "UniVDMConfig",
+    "checked",
     "load_preset",
     "preset_names",
 ]

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from paha_core.config.base import Section
 
+Mode = Literal["unguided", "sequential", "differential"]
 
-class GuidanceConfig(Section):
-    """Equations 8-12 and algorithm 1."""
+
+class Strengths(Section):
+    """Of guidance: the lambdas of equations 8, 9 and 12."""
 
     face: float = Field(0.1, ge=0)  # lambda_face
     non_face: float = Field(1.0, ge=0)  # lambda_non-face
     differential: float = Field(0.25, ge=0)  # lambda_diff
+
+
+class GuidanceConfig(Strengths):
+    """Equations 8-12 and algorithm 1."""
+
     rate: float = Field(0.5, ge=0, le=1)  # r of algorithm 1
     form: Literal["residual", "residual_printed_masks", "printed"] = Field(
         "residual", description="of equation 12; the others are there to be compared with"
     )
+
+    def changed(self, **values: Any) -> GuidanceConfig:
+        """The same with the `values` that are not None."""
+        given = {name: value for name, value in values.items() if value is not None}
+        return GuidanceConfig(**self.model_dump() | given)
+
+    def guided_steps(self, ddim_steps: int) -> int:
+        """How many of the first steps are guided; halves up, as algorithm 1 counts n from N - 1
+        to (N - 1)(1 - r)."""
+        return math.floor(self.rate * ddim_steps + 0.5)
+
+    def read_by(self, mode: str, ddim_steps: int) -> dict[str, Any]:
+        """What of it a video of that mode depends on: guidances that differ in nothing else make
+        the same video. Nothing, where no step is guided."""
+        steps = self.guided_steps(ddim_steps)
+        if mode == "unguided" or not steps:
+            return {}
+        read = {"mode": mode, "steps": steps, "face": self.face, "non_face": self.non_face}
+        if mode == "differential":
+            read |= {"differential": self.differential, "form": self.form}
+        return read
 
 
 class GenerationConfig(Section):
     ddim_steps: int = Field(30, ge=1)
     segment_frames: int = Field(32, ge=2)
     guidance: GuidanceConfig = GuidanceConfig()
-    modes: tuple[Literal["unguided", "sequential", "differential"], ...] = (
-        "unguided",
-        "sequential",
-        "differential",
-    )
+    modes: tuple[Mode, ...] = ("unguided", "sequential", "differential")
     force_guidance: bool = Field(
         False, description="guide also by a classifier that failed its audio-swap gate"
     )
@@ -38,6 +63,7 @@ class GenerationConfig(Section):
     )
     cfg_scale: float = Field(1.0, ge=0)
     clips: int = Field(16, ge=1, description="held-out clips that are generated")
+    batch: int = Field(8, ge=1, description="clips generated side by side: what memory allows")
     max_frames: int = Field(375, ge=2)
     seed: int = 0
 
@@ -48,11 +74,24 @@ class GenerationConfig(Section):
         return self
 
 
+class SuiteStrengths(Strengths):
+    """Those of every row of the paper's tables; a row that sweeps one multiplies it.
+
+    None may be 0: its rows would be the same run.
+    """
+
+    face: float = Field(0.1, gt=0)  # lambda_face
+    non_face: float = Field(1.0, gt=0)  # lambda_non-face
+    differential: float = Field(0.25, gt=0)  # lambda_diff
+
+
 class SuiteConfig(Section):
     """The paper's tables (`paha benchmark`): what each of their rows is generated from."""
 
+    guidance: SuiteStrengths = SuiteStrengths()
     seeds: int = Field(3, ge=1, description="noises of each clip; the paper's tables need 3")
     clips: int = Field(0, ge=0, description="held-out clips; 0: as many as generation.clips")
+    max_frames: int = Field(0, ge=0, description="of each clip; 0: as generation.max_frames")
 
 
 class BenchmarkConfig(Section):
@@ -66,5 +105,6 @@ class BenchmarkConfig(Section):
     arcface: str | None = Field(None, description="path of an ArcFace ONNX file: identity")
     min_track: int = Field(50, ge=7, description="frames of the shortest face track for Sync-C")
     min_face: int = Field(48, ge=8, description="pixels of the smallest tracked face, clip size")
+    time_repeats: int = Field(6, ge=1, description="segments timed for TC; below 6 no verdict")
     video_references: int = Field(512, ge=2, description="real training clips that FVD looks at")
     suite: SuiteConfig = SuiteConfig()

@@ -69,7 +69,7 @@ class Guidance:
 
     def acts_at(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided: the first `rate` of them are."""
-        return index < round(self.config.rate * steps)
+        return index < self.config.guided_steps(steps)
 
     def guide(self, latents: torch.Tensor, timestep: torch.Tensor, sigma: float) -> Guided:
         """Equations 8 to 10 at noise level `sigma` = sqrt(1 - alpha_bar_t)."""

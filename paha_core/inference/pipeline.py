@@ -8,7 +8,7 @@ generation share.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +177,7 @@ class PahaPipeline:
         conditions: Conditions,
         face_boxes: np.ndarray,
         *,
+        seeds: Sequence[int] = (),
         on_segment: OnSegment = lambda done, total: None,
         **settings: Any,
     ) -> Generated:
@@ -184,9 +185,11 @@ class PahaPipeline:
 
         Args:
             face_boxes: the references' face boxes, xyxy in units of the side, float [b, 4].
+            seeds: one for each video, which then is the same in any batch; none: the settings'
+                seed for the batch as a whole.
         """
         trace, started, how = Trace(), time.perf_counter(), Settings(**settings)
-        pieces = list(self.stream(conditions, face_boxes, how, trace, on_segment))
+        pieces = list(self.stream(conditions, face_boxes, how, trace, on_segment, seeds))
         return Generated(np.concatenate(pieces, axis=1), trace, time.perf_counter() - started)
 
     def stream(
@@ -196,6 +199,7 @@ class PahaPipeline:
         how: Settings,
         trace: Trace,
         on_segment: OnSegment = lambda done, total: None,
+        seeds: Sequence[int] = (),
     ) -> Iterator[np.ndarray]:
         """The frames of `generate`, uint8 [b, f, H, W, 3], as each segment adds them: memory does
         not grow with the video. Raises before the first segment where it can't begin."""
@@ -208,7 +212,9 @@ class PahaPipeline:
             settings.cfg_scale,
             bf16=how.precision == "bf16",
         )
-        arguments = (conditions, settings.segment_frames, torch.Generator().manual_seed(how.seed))
+        own = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = own or torch.Generator().manual_seed(how.seed)
+        arguments = (conditions, settings.segment_frames, noise)
         if settings.long_video == "sliding_window":
             if guide is not None:
                 raise InputError("long_video sliding_window is unguided: use --mode unguided")

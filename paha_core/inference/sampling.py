@@ -8,7 +8,7 @@ again, which would drift in colour. So every segment after the first adds `frame
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -102,6 +102,17 @@ class Trace:
 
 GuidanceFor = Callable[[Conditions, slice], Guidance]
 """Makes the guidance of one segment from the conditions of the rows `slice` of the batch."""
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""Where noise comes from: one generator for the batch, or one for each of its videos."""
+
+
+def draw(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
+    """Noise [b, ...] on the CPU. A video with a generator of its own has the same noise in any
+    batch."""
+    if isinstance(generators, torch.Generator):
+        return torch.randn(shape, generator=generators)
+    return torch.stack([torch.randn(shape[1:], generator=one) for one in generators])
 
 
 class Sampler:
@@ -221,7 +232,7 @@ class Sampler:
         self,
         conditions: Conditions,
         segment_frames: int,
-        generator: torch.Generator,
+        generator: Generators,
         *,
         first_frame: torch.Tensor | None = None,
         guidance_for: GuidanceFor | None = None,
@@ -245,8 +256,7 @@ class Sampler:
         own: torch.Tensor | None = None
         for k in range(segment_count(left, segment_frames)):
             given = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
-            drawn = torch.randn(shape[0], shape[1], segment_frames, *shape[2:], generator=generator)
-            noise = drawn.to(device)
+            noise = draw((shape[0], shape[1], segment_frames, *shape[2:]), generator).to(device)
             if own is not None:
                 noise[:, :, 0] = own
             own = noise[:, :, -1]
@@ -274,7 +284,7 @@ class Sampler:
         self,
         conditions: Conditions,
         segment_frames: int,
-        generator: torch.Generator,
+        generator: Generators,
         *,
         first_frame: torch.Tensor | None = None,
         guidance_for: GuidanceFor | None = None,

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from paha_core.inference.sampling import Conditions, Sampler, Trace
+from paha_core.inference.sampling import Conditions, Generators, Sampler, Trace, draw
 
 OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
 
@@ -17,7 +17,7 @@ def sliding_window(
     sampler: Sampler,
     conditions: Conditions,
     window: int,
-    generator: torch.Generator,
+    generator: Generators,
     trace: Trace,
 ) -> torch.Tensor:
     """Latents [b, C, f, h, w] for all `f` audio windows, unguided.
@@ -30,7 +30,7 @@ def sliding_window(
     device = sampler.model.device
     starts = window_starts(frames, window)
     size = max(frames, window)
-    latents = torch.randn(shape[0], shape[1], size, *shape[2:], generator=generator).to(device)
+    latents = draw((shape[0], shape[1], size, *shape[2:]), generator).to(device)
     counts = torch.zeros(size, device=device)
     for start in starts:
         counts[start : start + window] += 1

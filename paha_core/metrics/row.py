@@ -75,10 +75,10 @@ METRICS: dict[str, Metric] = {
         Metric("flicker", "Background flicker", "grey levels", "down", digits=2),
         Metric("flicker_face", "Flicker, face", "grey levels", "real", digits=2),
         Metric("flicker_hands", "Flicker, hands", "grey levels", "real", digits=2),
-        Metric("tc", "Time cost", "s per segment", "down", digits=2),
-        Metric("tc_solver", "Time cost, solver", "s per segment", "down", digits=2),
-        Metric("tc_classifiers", "Time cost, classifiers", "s per segment", "down", digits=2),
-        Metric("tc_codec", "Time cost, codec", "s per segment", "down", digits=2),
+        Metric("tc", "Time cost", "s per segment", "down", "repeats", 2),
+        Metric("tc_solver", "Time cost, solver", "s per segment", "down", "repeats", 2),
+        Metric("tc_classifiers", "Time cost, classifiers", "s per segment", "down", "repeats", 2),
+        Metric("tc_codec", "Time cost, codec", "s per segment", "down", "repeats", 2),
     )
 }
 

@@ -77,19 +77,24 @@ def build_report(store: Store, preset: Preset) -> StepReport:
 
 def run_table(store: Store, preset: Preset, number: int) -> StepReport:
     """One of the paper's tables: its rows generated, measured, and held against what it claims."""
+    from paha_core.benchmark.claims import VERDICTS
     from paha_core.benchmark.suite import run_suite
+    from paha_core.benchmark.suite_export import write_suite
 
     device = prepare_torch(preset)
     result = run_suite(store, preset, number, workers=workers_of(preset), device=device)
+    write_suite(store, result)
     verdicts = [cell.verdict for cell in result.comparisons]
-    counts = {f"cells {word}": verdicts.count(word) for word in dict.fromkeys(verdicts)}
+    figures: dict[str, float | str] = {"clips": result.clips, "seeds": len(result.seeds)}
+    figures |= {f"claims {word}": verdicts.count(word) for word in VERDICTS}
     return StepReport(
         f"table{number}",
         kept=sum(row.value is not None for row in result.rows),
         rejected=sum(row.value is None for row in result.rows),
         computed=int(result.computed),
         reused=int(not result.computed),
-        figures={**counts, "table": result.markdown},
+        figures=figures,
         artifacts={"results": store.uri(result.path)},
+        pages={"Table": f"report/tables/table{number}.md"},
         data_version=result.fingerprint,
     )

@@ -131,7 +131,7 @@ def test_markdown_for_the_dagster_ui() -> None:
     assert text.splitlines() == [
         "| system | BAS ↑ |",
         "|---|---|",
-        "| real | 0.500 |",
+        "| real | 0.500 [0.500 … 0.500] |",
         "| unguided | – |",
     ]
 
@@ -207,7 +207,7 @@ def test_a_log_cut_off_by_a_kill_still_plots(tmp_path: Path) -> None:
 
 
 def test_guidance_that_was_forced_is_named(tmp_path: Path, run_preset: Preset) -> None:
-    from paha_core.inference.generate import GENERATED_SCHEMA
+    from paha_core.inference.held_out import GENERATED_SCHEMA
     from paha_core.stages import manifest_path
 
     store = Store(str(tmp_path))

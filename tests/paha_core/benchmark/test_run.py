@@ -60,8 +60,11 @@ def test_the_numbers_are_what_the_drawing_says(rows: dict) -> None:
     assert value("real", "identity_hog") > 0.8
     assert value("differential", "fvd_random_r3d") > value("real", "fvd_random_r3d")
     assert rows["real", "all", "tc"].value is None
-    assert value("unguided", "tc") == pytest.approx(4.9 / 4)
-    assert value("differential", "tc_classifiers") == pytest.approx(1.5 / 4)
+    assert value("unguided", "tc") == pytest.approx(1.1 * 1.025)
+    assert value("differential", "tc_classifiers") == pytest.approx(0.3 * 1.025)
+    repeats = rows["unguided", "all", "tc"]  # an interval over them, not over clips
+    assert (repeats.n, repeats.reason) == (6, "")
+    assert repeats.low < repeats.value < repeats.high
 
 
 def test_controls_say_what_a_number_is_worth(rows: dict) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from paha_core.benchmark.suite import Comparison, compare, verdict
-from paha_core.benchmark.suites import SUITES
+from paha_core.benchmark.claims import Comparison, compare, verdict_of
+from paha_core.benchmark.suites import SUITES, SuiteRow, require_distinct
 from paha_core.benchmark.tables import PUBLISHED
 from paha_core.benchmark.variants import OverlayStore, derived, variant_name
-from paha_core.config import Preset, PresetError
+from paha_core.config import Preset, PresetError, load_preset, preset_names
+from paha_core.errors import StepError
 from paha_core.metrics.bootstrap import PairedDifference, paired_statistic
 from paha_core.store import Store
 
@@ -24,14 +25,50 @@ def test_rows_are_the_papers_and_table_4_has_its_place() -> None:
 def test_a_row_changes_what_its_name_says() -> None:
     two = {row.name: row for row in SUITES[2].rows}
     assert two["SG 0 %"].mode == two["DG 0 %"].mode == "unguided"
-    assert two["SG 75 %"].guidance == {"rate": 0.75}
+    assert two["SG 75 %"].rate == 0.75
     assert two["DG 25 %"].mode == "differential"
-    five = {row.name: row.guidance for row in SUITES[5].rows}
-    assert five["0.8"] == {"non_face": 0.8}
     three = {row.name: row for row in SUITES[3].rows}
     assert three["w/o PAR"].training == three["w/o PAR + two classifiers"].training
     assert three["w/o PAR + two classifiers"].mode == "unguided"
     assert three["Ours"].training == {}
+
+
+def test_rows_are_guided_as_the_paper_says_whatever_the_preset_generates_by(
+    run_preset: Preset,
+) -> None:
+    other = derived(run_preset, {"generation": {"guidance": {"face": 7, "non_face": 0, "rate": 1}}})
+    for suite in SUITES.values():
+        for row in suite.rows:
+            guidance = row.guidance(other)
+            assert guidance.rate == (row.rate if suite.number == 2 else 0.5)
+            if suite.number in (1, 2):
+                values = (guidance.face, guidance.non_face, guidance.differential)
+                assert values == (0.1, 1.0, 0.25)
+    for number, key in ((5, "non_face"), (6, "face"), (7, "differential")):
+        for row in SUITES[number].rows:
+            assert getattr(row.guidance(other), key) == pytest.approx(float(row.name))
+    stronger = derived(other, {"benchmark": {"suite": {"guidance": {"face": 5.0}}}})
+    swept = [row.guidance(stronger).face for row in SUITES[6].rows]
+    assert swept == [2.5, 5.0, 7.5, 10.0, 12.5]
+    three = {row.name: row.guidance(other) for row in SUITES[3].rows}
+    assert three["w/o face classifier"].face == 0
+    assert three["w/o non-face classifier"].non_face == 0
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_no_table_of_a_preset_compares_a_run_with_itself(name: str) -> None:
+    for suite in SUITES.values():
+        require_distinct(suite, load_preset(name))
+
+
+def test_two_rows_of_one_run_are_refused(run_preset: Preset) -> None:
+    hasty = derived(run_preset, {"generation": {"ddim_steps": 2}})
+    with pytest.raises(StepError, match=r"'SG 25 %' and 'SG 50 %' would be the same run"):
+        require_distinct(SUITES[2], hasty)
+    with pytest.raises(ValueError, match=r"non_face"):
+        derived(run_preset, {"benchmark": {"suite": {"guidance": {"non_face": 0}}}})
+    none = SuiteRow("none", "sequential", rate=0.0)
+    assert none.guidance(run_preset).read_by(none.mode, 30) == {}
 
 
 @pytest.mark.parametrize(
@@ -48,15 +85,15 @@ def test_a_row_changes_what_its_name_says() -> None:
 def test_a_verdict_needs_the_sign_and_the_interval(
     claimed: float, low: float, high: float, expected: str
 ) -> None:
-    assert verdict(claimed, PairedDifference((low + high) / 2, low, high, 0.01, 6)) == expected
+    assert verdict_of(claimed, PairedDifference((low + high) / 2, low, high, 0.01, 6)) == expected
 
 
 def test_few_clips_decide_nothing() -> None:
-    assert verdict(1, PairedDifference(2, 1, 3, 0.01, 5)) == "undecided"
+    assert verdict_of(1, PairedDifference(2, 1, 3, 0.01, 5)) == "undecided"
 
 
 def test_without_a_number_there_is_no_verdict() -> None:
-    assert verdict(1, None) == "missing"
+    assert verdict_of(1, None) == "missing"
     cell = Comparison(2, "a", "all", "bas", "bas", "b", 2.0, 1.0, *[None] * 5, "missing")
     assert cell.claimed == "up"
 
