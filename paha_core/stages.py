@@ -116,6 +116,7 @@ def manifest_place(store: Store, stage: str, dataset: str) -> str:
 
 
 def stage_schema(extra: pa.Schema) -> pa.Schema:
+    """The columns of every manifest, and a stage's own."""
     return pa.schema([*BASE_SCHEMA, *extra])
 
 

@@ -35,6 +35,7 @@ class StepReport:
     data_version: str = ""  # changes when, and only when, what the step made changes
 
     def as_dict(self) -> dict[str, Any]:
+        """As JSON: what a process sends, and `StepReport(**…)` takes."""
         return asdict(self)
 
 
@@ -141,16 +142,19 @@ def _last_figures(store: Store, network: str) -> dict[str, float | str]:
 
 
 def heard_by(run: Run, on_figures: OnFigures | None) -> Run:
+    """The same run, which tells its figures to whoever asked."""
     if on_figures is not None:
         run.on_figures = on_figures
     return run
 
 
 def not_in_preset(step: str, dataset: str) -> StepReport:
+    """The report of a step that has nothing to do."""
     return StepReport(step, figures={f"note ({dataset})": "this preset has no such corpus"})
 
 
 def require_manifest(store: Store, stage: str, dataset: str) -> None:
+    """Raises `StepError` naming the stage to run first when it has not."""
     from paha_core.stages import manifest_files
 
     if not manifest_files(store, stage, dataset):
@@ -158,5 +162,6 @@ def require_manifest(store: Store, stage: str, dataset: str) -> None:
 
 
 def require_path(path: Path, step: str) -> None:
+    """Raises `StepError` naming the step to run first when the file or folder is not there."""
     if not path.exists():
         raise StepError(f"no {path}: run `{step}` first, or correct the preset's path")

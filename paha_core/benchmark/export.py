@@ -23,20 +23,24 @@ def number(value: float | None, metric: str) -> str:
 
 
 def interval(row: MetricRow) -> str:
+    """A value's 95 % interval as text; empty where it has none."""
     if row.low is None or row.high is None:
         return ""
     return f"{number(row.low, row.metric)} … {number(row.high, row.metric)}"
 
 
 def datasets_of(rows: Sequence[MetricRow]) -> list[str]:
+    """The data sets that rows speak of, each once, in their order."""
     return list(dict.fromkeys(row.dataset for row in rows))
 
 
 def systems_of(rows: Sequence[MetricRow]) -> list[str]:
+    """The systems that rows speak of, each once, in their order."""
     return list(dict.fromkeys(row.system for row in rows))
 
 
 def find(rows: Sequence[MetricRow], system: str, dataset: str, metric: str) -> MetricRow | None:
+    """That cell of a table, or None."""
     key = (system, dataset, metric)
     return next((r for r in rows if (r.system, r.dataset, r.metric) == key), None)
 
@@ -122,6 +126,7 @@ def write_tables(store: Store, rows: Sequence[MetricRow]) -> list[str]:
 
 
 def to_csv(table: pa.Table) -> str:
+    """The table as csv with a head; what is missing is an empty field."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.schema.names)

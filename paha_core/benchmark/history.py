@@ -41,6 +41,7 @@ def checkpoint_of(store: Store, preset: Preset) -> str:
 
 
 def read(store: Store) -> list[dict[str, Any]]:
+    """Every evaluation's rows, oldest first; none before the first."""
     return store.read_table(PATH).to_pylist() if store.exists(PATH) else []
 
 

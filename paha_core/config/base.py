@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
+    """A part of a preset, checked when it is read: unknown keys are refused, values stay as they are."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def settings(self) -> dict[str, Any]:

@@ -113,6 +113,8 @@ class CnasConfig(Section):
 
 
 class CorporaConfig(Section):
+    """Where clips come from: footage of one's own, or the studio in its place."""
+
     studio: StudioConfig | None = None
     clip: ClipConfig = ClipConfig()
     pats: PatsConfig | None = None
@@ -178,6 +180,8 @@ class ParConfig(Section):
 
 
 class ShardConfig(Section):
+    """How training clips are packed."""
+
     clips_per_shard: int = Field(64, ge=1)
     shard_bytes: int = Field(
         256 << 20, ge=1, description="a shard that has this many is full; the last clip may exceed"

@@ -10,6 +10,8 @@ from paha_core.config.base import Section
 
 
 class TrainConfig(Section):
+    """One network's training; the defaults are the paper's for UniVDM."""
+
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1)
     frames: int = Field(32, ge=2)
@@ -101,6 +103,8 @@ class AudioConfig(Section):
 
 
 class ReferenceConfig(Section):
+    """Who encodes the reference picture for cross-attention."""
+
     encoder: Literal["clip", "pooled_pixels"] = "clip"
     pretrained: str | None = None
 
@@ -123,6 +127,8 @@ class NetworkConfig(Section):
 
 
 class UniVDMConfig(Section):
+    """The generator: its network, its training and its noise."""
+
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()
     par: bool = True
@@ -157,6 +163,8 @@ class NegativeConfig(Section):
 
 
 class ClassifierConfig(Section):
+    """The face and the non-face classifier: their size, their training, what is masked."""
+
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
     mask_probability: float = Field(0.8, ge=0, le=1)
     mismatched_audio: float = Field(

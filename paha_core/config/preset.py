@@ -29,6 +29,8 @@ class PresetError(UserError):
 
 
 class Preset(Section):
+    """Every number of a run, one section for each part of the pipeline."""
+
     name: str
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's choice")

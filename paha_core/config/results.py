@@ -51,6 +51,8 @@ class GuidanceConfig(Strengths):
 
 
 class GenerationConfig(Section):
+    """How videos are sampled: steps, segments, guidance, and which modes for the held-out voices."""
+
     ddim_steps: int = Field(30, ge=1)
     segment_frames: int = Field(32, ge=2)
     guidance: GuidanceConfig = GuidanceConfig()
