@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of a preset, checked when it is read: unknown keys are refused, values stay as they are."""
+    """A part of a preset: unknown keys are refused when it is read, and its values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

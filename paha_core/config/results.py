@@ -51,7 +51,7 @@ class GuidanceConfig(Strengths):
 
 
 class GenerationConfig(Section):
-    """How videos are sampled: steps, segments, guidance, and which modes for the held-out voices."""
+    """How videos are sampled: steps, segments, guidance, and the modes for held-out voices."""
 
     ddim_steps: int = Field(30, ge=1)
     segment_frames: int = Field(32, ge=2)
