@@ -29,8 +29,9 @@ from paha_core.benchmark.facts import LONG_VIDEO
 from paha_core.config import load_preset
 from paha_core.inference.held_out import choose, conditions_of
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
-from paha_core.inference.sampling import Conditions, Trace
+from paha_core.inference.sampling import Conditions
 from paha_core.inference.sliding_window import window_starts
+from paha_core.inference.trace import Trace
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import Store
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from paha_core.store import Store
+from paha_core.config import Preset
+from paha_core.store import Store, sha256_json
 
 NETWORKS = {
     "latent_codec": "Latent codec",
@@ -14,6 +16,7 @@ NETWORKS = {
 }
 """Name and title, in the order of training."""
 CLASSIFIERS = ("face_classifier", "non_face_classifier")
+GATE_VERSION = "2"  # of the classifiers' examination (`training/gate.py`)
 
 
 def fingerprint(store: Store, name: str) -> str:
@@ -22,9 +25,47 @@ def fingerprint(store: Store, name: str) -> str:
     return str(store.read_json(rel)["fingerprint"]) if store.exists(rel) else ""
 
 
-def read_log(store: Store, name: str) -> list[dict[str, float]]:
+def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
+    """Of all that the classifier's examination depends on: its weights, and what it is used for."""
+    generation = preset.generation
+    use = [generation.segment_frames, generation.ddim_steps, generation.guidance.rate]
+    return sha256_json([GATE_VERSION, fingerprint(store, classifier), use])
+
+
+def gate_verdict(store: Store, preset: Preset, classifier: str) -> dict[str, Any] | None:
+    """What the examination said of a trained classifier (`gate.json`; see `training/gate.py`).
+
+    None where it was never examined, or where the verdict is about other weights, another use or an
+    older examination.
+    """
+    rel = f"checkpoints/{classifier}/gate.json"
+    gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
+    stands = gate.get("fingerprint") == gate_fingerprint(store, preset, classifier)
+    return gate if stands else None
+
+
+def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
+    """A verdict for people: its shares with their 95 % intervals, in all and by noise level."""
+    figures: dict[str, float | str] = {name: gate[name] for name in ("share", "low", "high", "n")}
+    figures |= {f"moment {name}": gate["moment"][name] for name in ("share", "low", "high")}
+    figures["guidance acts down to timestep"] = gate["acts_down_to"]
+    for band in gate["bands"]:
+        swap, moment = (
+            f"{told['share']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
+            for told in (band["swap"], band["moment"])
+        )
+        figures[f"timesteps {band['from']}-{band['to']}"] = (
+            f"other voice {swap}, other moment {moment}, "
+            f"real or generated: accuracy {band['accuracy']:.2f}, AUC {band['auc']:.2f}"
+        )
+    if gate["shift"]:
+        figures["peak of the shift curve, frames"] = gate["shift"]["peak"]
+    return figures
+
+
+def read_log(store: Store, name: str) -> list[dict[str, Any]]:
     """The lines of a network's training log, without one that a kill cut off; none before it was
-    trained."""
+    trained. A figure that was no finite number is None."""
     rel = f"checkpoints/{name}/log.jsonl"
     if not store.exists(rel):
         return []

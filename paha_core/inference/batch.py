@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paha_core.inference.inputs import InputError
-from paha_core.inference.pipeline import PahaPipeline, Settings
+from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings
 from paha_core.inference.video_file import Request, make_video, request_json
 from paha_core.media.ffmpeg import MediaError
 from paha_core.store import sha256_file
@@ -61,8 +61,12 @@ def make_batch(
     pipeline: PahaPipeline,
     requests: list[Request],
     on_video: Callable[[Request, str], None] = lambda request, outcome: None,
+    on_segment: OnSegment = lambda done, total: None,
 ) -> BatchResult:
-    """Make what is missing. A row that fails is told and does not stop the others."""
+    """Make what is missing. A row that fails is told and does not stop the others; what no row
+    could be made with (`PahaPipeline.check`) is raised before the first."""
+    for how in {request.settings for request in requests}:
+        pipeline.check(how)
     result = BatchResult()
     for request in requests:
         try:
@@ -70,7 +74,7 @@ def make_batch(
                 result.reused.append(request.out)
                 on_video(request, "there already")
             else:
-                about = make_video(pipeline, request)
+                about = make_video(pipeline, request, on_segment)
                 result.made.append(request.out)
                 on_video(request, f"made in {about['seconds']['total']:.1f} s")
         except (InputError, MediaError, FileNotFoundError) as error:

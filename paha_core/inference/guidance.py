@@ -6,7 +6,7 @@ then moves the latents towards a higher score.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,25 +14,25 @@ import torch
 from torch.nn import functional as F
 
 from paha_core.config import GuidanceConfig
+from paha_core.models.trained import Part
 
-Mode = Literal["unguided", "sequential", "differential"]
-Logit = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (latents, timestep) -> [b]
-Solver = Callable[
-    [torch.Tensor, torch.Tensor], torch.Tensor
-]  # f_theta: (latents, timestep) -> latents
+GuidedMode = Literal["sequential", "differential"]
+Logit = Callable[[torch.Tensor, int], torch.Tensor]  # (latents, timestep) -> [b]
+Solver = Callable[[torch.Tensor, int], torch.Tensor]  # f_theta: (latents, timestep) -> latents
 
 
 @dataclass(frozen=True)
 class Guided:
-    """The states of one guided step."""
+    """The states of one guided step, and the logits [b] before it; a classifier without strength is
+    not asked, and leaves the latents as they are."""
 
     non_face: torch.Tensor  # equation 8
     face: torch.Tensor  # equation 9
     both: torch.Tensor  # equation 10
-    face_logit: torch.Tensor  # [b], before the step
-    non_face_logit: torch.Tensor  # [b]
+    face_logit: torch.Tensor | None
+    non_face_logit: torch.Tensor | None
 
-    def figures(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+    def figures(self, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """What every run logs of a step, since the lambdas were tuned for the paper's weights:
         logits, and |update| / |z| of each region and of both; means over the batch."""
 
@@ -44,8 +44,8 @@ class Guided:
             "update": moved(self.both),
             "face_update": moved(self.face),
             "non_face_update": moved(self.non_face),
-            "face_logit": self.face_logit.mean(),
-            "non_face_logit": self.non_face_logit.mean(),
+            "face_logit": None if self.face_logit is None else self.face_logit.mean(),
+            "non_face_logit": None if self.non_face_logit is None else self.non_face_logit.mean(),
         }
 
 
@@ -54,16 +54,15 @@ class Guidance:
     """Two classifiers, where each may act, and how strongly.
 
     Attributes:
-        mode: sequential or differential (unguided runs have no `Guidance`).
-        face, non_face: logits of the classifiers as functions of (latents [b, C, f, h, w], timestep
-        [b]).
+        mode: unguided runs have no `Guidance`.
+        logits: of each classifier that has any strength, as functions of latents [b, C, f, h, w]
+        and their timestep.
         face_mask: M_face [b, 1, 1, h, w] in 0..1; M_non-face is its complement.
         config: lambdas, rate and form.
     """
 
-    mode: Mode
-    face: Logit
-    non_face: Logit
+    mode: GuidedMode
+    logits: Mapping[Part, Logit]
     face_mask: torch.Tensor
     config: GuidanceConfig
 
@@ -71,20 +70,27 @@ class Guidance:
         """Whether step `index` of `steps` is guided: the first `rate` of them are."""
         return index < self.config.guided_steps(steps)
 
-    def guide(self, latents: torch.Tensor, timestep: torch.Tensor, sigma: float) -> Guided:
+    def guide(self, latents: torch.Tensor, timestep: int, sigma: float) -> Guided:
         """Equations 8 to 10 at noise level `sigma` = sqrt(1 - alpha_bar_t)."""
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
-        strength = self.config.non_face  # lambda_non-face
-        gradient, non_face_logit = energy_gradient(self.non_face, latents, timestep, strength != 0)
-        non_face = latents - strength * sigma * gradient * non_face_mask  # equation 8
-        strength = self.config.face  # lambda_face
-        gradient, face_logit = energy_gradient(self.face, non_face, timestep, strength != 0)
-        face = latents - strength * sigma * gradient * face_mask  # equation 9
-        both = face + non_face - latents  # equation 10
+        non_face = face = latents
+        face_logit = non_face_logit = None
+        if strength := self.config.non_face:  # lambda_non-face
+            gradient, non_face_logit = energy_gradient(self.logits["non_face"], latents, timestep)
+            non_face = latents - strength * sigma * gradient * non_face_mask  # equation 8
+        if strength := self.config.face:  # lambda_face
+            gradient, face_logit = energy_gradient(self.logits["face"], non_face, timestep)
+            face = latents - strength * sigma * gradient * face_mask  # equation 9
+        if face is latents:  # a state by itself, to the bit, and not solved twice
+            both = non_face
+        elif non_face is latents:
+            both = face
+        else:
+            both = face + non_face - latents  # equation 10
         return Guided(non_face, face, both, face_logit, non_face_logit)
 
     def step(
-        self, solver: Solver, latents: torch.Tensor, timestep: torch.Tensor, sigma: float
+        self, solver: Solver, latents: torch.Tensor, timestep: int, sigma: float
     ) -> tuple[torch.Tensor, Guided]:
         """One guided solve, a pass through algorithm 1: equation 11 (sequential) or 12
         (differential).
@@ -121,17 +127,10 @@ class Guidance:
 
 
 def energy_gradient(
-    logit: Logit, latents: torch.Tensor, timestep: torch.Tensor, wanted: bool = True
+    logit: Logit, latents: torch.Tensor, timestep: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of E = softplus(-logit) with respect to the latents, taken in float32, and the
-    logit [b].
-
-    Of the input only: `ClassifierLogit`'s weights ask for none. One that is not `wanted`, because
-    its strength is zero, is zeros, and costs no backward pass.
-    """
-    if not wanted:
-        with torch.no_grad():
-            return torch.zeros_like(latents), logit(latents.float(), timestep).float()
+    logit [b]. Of the input only: `ClassifierLogit`'s weights ask for none."""
     with torch.enable_grad():
         point = latents.detach().float().requires_grad_(True)
         value = logit(point, timestep)
@@ -140,9 +139,11 @@ def energy_gradient(
 
 
 def solve_together(
-    solver: Solver, states: tuple[torch.Tensor, ...], timestep: torch.Tensor
+    solver: Solver, states: tuple[torch.Tensor, ...], timestep: int
 ) -> tuple[torch.Tensor, ...]:
-    """The solver on several states as one batch: Differential Guidance's two extra solves cost less
-    so."""
-    solved = solver(torch.cat(states), timestep.repeat(len(states)))
-    return solved.chunk(len(states))
+    """The solver on the distinct ones of several states, as one batch: Differential Guidance's
+    extra solves cost less so."""
+    distinct = list({id(state): state for state in states}.values())
+    solved = solver(torch.cat(distinct), timestep).chunk(len(distinct))
+    by_state = {id(state): moved for state, moved in zip(distinct, solved, strict=True)}
+    return tuple(by_state[id(state)] for state in states)

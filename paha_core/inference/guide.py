@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from paha_core.config import GuidanceConfig, PoseConfig
-from paha_core.inference.guidance import Guidance, Mode
+from paha_core.inference.guidance import Guidance, GuidedMode
 from paha_core.inference.inputs import InputError
 from paha_core.inference.sampling import Conditions
 from paha_core.media.frames import resize
@@ -30,15 +30,23 @@ class Guide:
     """Makes each segment's `Guidance` (a `GuidanceFor`).
 
     Attributes:
-        face_boxes: of the segment's condition image, float [b, 4] xyxy in units of the side.
+        face_boxes: of the segment's condition image, float [b, 4] xyxy in units of the side. Raises
+            `InputError` for an empty one: without a face there is no M_face.
     """
 
-    mode: Mode
+    mode: GuidedMode
     classifiers: Mapping[Part, SyncClassifier]
     face_boxes: np.ndarray
     config: GuidanceConfig
     pose: PoseConfig
-    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        empty = (self.face_boxes[:, 2:] <= self.face_boxes[:, :2]).any(axis=1)
+        if empty.any():
+            raise InputError(
+                f"no face is known in reference picture {int(empty.argmax())} of the batch, and "
+                "guidance acts inside and outside a face box: use another picture, or unguided"
+            )
 
     def look(self, frames: np.ndarray) -> None:
         """Take the face boxes of the next segment's condition images, uint8 [b, H, W, 3]; where no
@@ -57,8 +65,7 @@ class Guide:
         mask = torch.from_numpy(np.stack(masks))[:, None, None]  # [b, 1, 1, h, w]
         return Guidance(
             self.mode,
-            ClassifierLogit(self.classifiers["face"], conditions, self.bf16),
-            ClassifierLogit(self.classifiers["non_face"], conditions, self.bf16),
+            {p: ClassifierLogit(self.classifiers[p], conditions) for p in acting(self.config)},
             mask.to(conditions.reference_latents.device),
             self.config,
         )
@@ -66,48 +73,26 @@ class Guide:
 
 @dataclass(frozen=True)
 class ClassifierLogit:
-    """A classifier as a function of latents and timestep alone; its weights need no gradient."""
+    """A classifier as a function of latents and timestep alone; its weights need no gradient. It
+    computes in float32 whatever UniVDM computes in, since its gradient is what counts."""
 
     classifier: SyncClassifier
     conditions: Conditions
-    bf16: bool = False
 
     def __post_init__(self) -> None:
         self.classifier.eval().requires_grad_(False)
 
-    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def __call__(self, latents: torch.Tensor, timestep: int) -> torch.Tensor:
         """[b] for latents [b, C, f, h, w]."""
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.classifier(
-                latents,
-                timestep,
-                self.conditions.reference_latents,
-                self.conditions.reference_embedding,
-                self.conditions.audio,
-            )
-
-
-def require_classifiers(
-    mode: Mode,
-    classifiers: Mapping[Part, SyncClassifier],
-    gates: Mapping[Part, bool],
-    force: bool,
-) -> None:
-    """Raises `FileNotFoundError` where one of the two is missing, `GateError` where one has failed
-    its audio-swap gate (or was never put to it) and nobody forces it."""
-    missing = [NAMES[part] for part in NAMES if part not in classifiers]
-    if missing:
-        raise FileNotFoundError(
-            f"{mode} guidance needs {' and '.join(missing)}: materialise them first"
-        )
-    failed = failed_gates(gates)
-    if failed and not force:
-        raise GateError(
-            f"{' and '.join(failed)} did not pass the audio-swap gate, so {mode} guidance is "
-            "refused: force it (--force, or generation.force_guidance), or generate unguided"
+        return self.classifier(
+            latents,
+            torch.full(latents.shape[:1], timestep, device=latents.device),
+            self.conditions.reference_latents,
+            self.conditions.reference_embedding,
+            self.conditions.audio,
         )
 
 
-def failed_gates(gates: Mapping[Part, bool]) -> list[str]:
-    """Names of the classifiers that have not passed."""
-    return [NAMES[part] for part in NAMES if not gates.get(part, False)]
+def acting(config: GuidanceConfig) -> list[Part]:
+    """The classifiers that have any strength; the others are not asked."""
+    return [part for part in NAMES if getattr(config, part)]

@@ -9,32 +9,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 
-from paha_core.config import GuidanceConfig, Preset
-from paha_core.inference.guidance import Mode
-from paha_core.inference.guide import Guide, require_classifiers
-from paha_core.inference.inputs import InputError, frame_portrait, read_picture, read_voice
-from paha_core.inference.sampling import Conditions, Sampler, Trace, segment_count
-from paha_core.inference.sliding_window import sliding_window
-from paha_core.models.audio_encoder import (
-    SAMPLES_PER_FRAME,
-    open_audio_encoder,
+from paha_core.config import GuidanceConfig, Mode
+from paha_core.inference.guide import GateError, Guide, acting
+from paha_core.inference.inputs import (
+    InputError,
+    Picture,
+    Voice,
+    frame_portrait,
+    read_picture,
+    read_voice,
 )
-from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
-from paha_core.models.reference_encoder import open_reference_encoder
-from paha_core.models.sync_classifier import SyncClassifier
-from paha_core.models.trained import NAMES, Part, load_classifier, load_codec, load_univdm
-from paha_core.models.univdm import UniVDM
-from paha_core.pretrained import weights_sha256
-from paha_core.store import Store
+from paha_core.inference.networks import Networks
+from paha_core.inference.sampling import Conditions, Sampler, segment_count
+from paha_core.inference.sliding_window import sliding_window
+from paha_core.inference.trace import Trace
+from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
+from paha_core.models.trained import NAMES, Part
 
 OnSegment = Callable[[int, int], None]
 
@@ -43,8 +40,8 @@ OnSegment = Callable[[int, int], None]
 class Settings:
     """How a video is made; null means the preset's.
 
-    `precision` bf16 runs UniVDM and the classifiers in bfloat16. `force` guides also by classifiers
-    that failed their gate.
+    `precision` bf16 runs UniVDM in bfloat16; the classifiers stay in float32. `force` guides also
+    by classifiers that failed their gate.
     """
 
     mode: Mode = "sequential"
@@ -66,98 +63,32 @@ class Generated:
     seconds: float
 
 
-@dataclass
-class PahaPipeline:
-    """UniVDM with its codec, encoders and classifiers.
-
-    `from_store` opens what a run has trained, `from_pretrained` what `save_pretrained` wrote.
-    `gates`: which classifiers passed the audio-swap test.
-    """
-
-    preset: Preset
-    codec: LatentCodec
-    univdm: UniVDM
-    audio: AudioEncoder
-    reference: ReferenceEncoder
-    classifiers: dict[Part, SyncClassifier] = field(default_factory=dict)
-    gates: dict[Part, bool] = field(default_factory=dict)
-    device: str = "cpu"
-
-    @classmethod
-    def from_store(cls, store: Store, preset: Preset, device: str = "cpu") -> PahaPipeline:
-        """Raises `FileNotFoundError` that names the stage whose weights are missing.
-
-        Classifiers are opened where they are there; guided modes ask for both.
-        """
-        trained = [
-            part for part in NAMES if store.exists(f"checkpoints/{NAMES[part]}/final/config.json")
-        ]
-        return cls(
-            preset,
-            load_codec(store, preset, device),
-            load_univdm(store, device=device),
-            open_audio_encoder(preset.audio, device),
-            open_reference_encoder(preset.reference, device),
-            {part: load_classifier(store, part, device=device) for part in trained},
-            {part: passed_gate(store, part) for part in trained},
-            device,
-        )
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> PahaPipeline:
-        """What `save_pretrained` wrote. Raises `FileNotFoundError` or `InputError` for a folder
-        that holds no pipeline, or one whose encoders are not those it was trained with."""
-        from paha_core.inference.folder import load_pipeline
-
-        return load_pipeline(cls, Path(folder), device)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """A folder with everything but the preset's pretrained encoders, which stay named."""
-        from paha_core.inference.folder import save_pipeline
-
-        save_pipeline(self, Path(folder))
-
-    @cached_property
-    def networks(self) -> dict[str, Any]:
-        """Name and weights' sha256 of every network that makes a video, and how its gate went."""
-        named = {
-            role: {"name": network.name, "sha256": network.sha256}
-            for role, network in (
-                ("codec", self.codec),
-                ("audio_encoder", self.audio),
-                ("reference_encoder", self.reference),
-            )
-        }
-        named["univdm"] = {"name": "univdm", "sha256": weights_sha256(self.univdm)}
-        return named | {
-            NAMES[part]: {
-                "name": NAMES[part],
-                "sha256": weights_sha256(classifier),
-                "passed_gate": self.gates.get(part, False),
-            }
-            for part, classifier in self.classifiers.items()
-        }
+class PahaPipeline(Networks):
+    """Makes videos. `from_store` opens what a run has trained, `from_pretrained` what
+    `save_pretrained` wrote."""
 
     def __call__(
         self,
-        image: str | Path,
-        audio: str | Path,
+        image: Picture,
+        audio: Voice,
         *,
         on_segment: OnSegment = lambda done, total: None,
         **settings: Any,
     ) -> tuple[Generated, np.ndarray]:
-        """A video of `image` speaking `audio` (any audio or video file), and the voice at 16 kHz.
+        """A video of `image` (a file, a PIL image or uint8 RGB [H, W, 3]) speaking `audio` (any
+        audio or video file, or float samples [N] at 16 kHz), and the voice at 16 kHz.
 
         The video lasts as long as the voice to within one frame. `settings` are those of
         `Settings`. Raises `InputError` for a picture without exactly one face or a voice that is
         empty or silent, `GateError` for guidance that would be noise.
         """
         how = Settings(**settings)
+        self.check(how)
         conditions, box, wave = self.conditions(image, audio, how)
         return self.generate(conditions, box[None], on_segment=on_segment, **settings), wave
 
     def conditions(
-        self, image: str | Path, audio: str | Path, how: Settings
+        self, image: Picture, audio: Voice, how: Settings
     ) -> tuple[Conditions, np.ndarray, np.ndarray]:
         """Of a batch of one; the portrait's face box [4] in 0..1; the voice as 16 kHz mono."""
         wave = read_voice(audio, how.max_seconds)
@@ -203,8 +134,8 @@ class PahaPipeline:
     ) -> Iterator[np.ndarray]:
         """The frames of `generate`, uint8 [b, f, H, W, 3], as each segment adds them: memory does
         not grow with the video. Raises before the first segment where it can't begin."""
-        settings = self.preset.generation
-        guide = self._guide(face_boxes, how)
+        self.check(how)
+        settings, guide = self.preset.generation, self._guide(face_boxes, how)
         sampler = Sampler(
             self.univdm,
             self.preset.univdm,
@@ -216,8 +147,6 @@ class PahaPipeline:
         noise = own or torch.Generator().manual_seed(how.seed)
         arguments = (conditions, settings.segment_frames, noise)
         if settings.long_video == "sliding_window":
-            if guide is not None:
-                raise InputError("long_video sliding_window is unguided: use --mode unguided")
             pieces: Iterator[torch.Tensor] = iter([sliding_window(sampler, *arguments, trace)])
             total = 1
         else:
@@ -233,20 +162,41 @@ class PahaPipeline:
             on_segment(done, total)
             yield frames
 
+    def check(self, how: Settings) -> None:
+        """Raises where no video can be made so, whatever the picture and the voice:
+        `FileNotFoundError` for a classifier that is missing, `GateError` for guidance that would be
+        noise, `InputError` for guidance of averaged windows."""
+        settings = self.preset.generation
+        if how.mode == "unguided":
+            return
+        if settings.long_video == "sliding_window":
+            raise InputError("long_video sliding_window is unguided: use --mode unguided")
+        missing = [NAMES[part] for part in self._acting(how) if part not in self.classifiers]
+        if missing:
+            raise FileNotFoundError(
+                f"{how.mode} guidance needs {' and '.join(missing)}: materialise them first"
+            )
+        failed = self.gates_failed(how)
+        if failed and not (how.force or settings.force_guidance):
+            raise GateError(
+                f"{' and '.join(failed)} did not pass the audio-swap gate as guidance is set, so "
+                f"{how.mode} guidance is refused: force it (--force, or "
+                "generation.force_guidance), or generate unguided"
+            )
+
+    def gates_failed(self, how: Settings) -> list[str]:
+        """Names of the classifiers that guide so without having passed their gate."""
+        return [NAMES[part] for part in self._acting(how) if not self.gates.get(part, False)]
+
+    def _acting(self, how: Settings) -> list[Part]:
+        guidance = how.guidance or self.preset.generation.guidance
+        return [] if how.mode == "unguided" else acting(guidance)
+
     def _guide(self, face_boxes: np.ndarray, how: Settings) -> Guide | None:
         if how.mode == "unguided":
             return None
-        settings = self.preset.generation
-        force = how.force or settings.force_guidance
-        require_classifiers(how.mode, self.classifiers, self.gates, force)
-        return Guide(
-            how.mode,
-            self.classifiers,
-            face_boxes,
-            how.guidance or settings.guidance,
-            self.preset.pose,
-            bf16=how.precision == "bf16",
-        )
+        guidance = how.guidance or self.preset.generation.guidance
+        return Guide(how.mode, self.classifiers, face_boxes, guidance, self.preset.pose)
 
 
 def window_view(features: np.ndarray, margin: int) -> np.ndarray:
@@ -255,12 +205,6 @@ def window_view(features: np.ndarray, margin: int) -> np.ndarray:
     padded = np.pad(features, ((margin, margin), (0, 0), (0, 0)), mode="edge")
     view = np.lib.stride_tricks.sliding_window_view(padded, 2 * margin + 1, 0, writeable=True)
     return np.moveaxis(view, -1, 1)
-
-
-def passed_gate(store: Store, part: Part) -> bool:
-    """Whether a trained classifier passed; one that was never tested has not."""
-    rel = f"checkpoints/{NAMES[part]}/gate.json"
-    return bool(store.exists(rel) and store.read_json(rel)["passed"])
 
 
 def describe(pipeline: PahaPipeline, trace: Trace, seconds: float) -> dict[str, Any]:

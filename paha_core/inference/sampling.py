@@ -7,17 +7,16 @@ again, which would drift in colour. So every segment after the first adds `frame
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
-from diffusers import DDIMScheduler
 
 from paha_core.config import UniVDMConfig
 from paha_core.inference.guidance import Guidance
 from paha_core.inference.halves import halves, on_each
-from paha_core.models.noise import noise_schedule
+from paha_core.inference.trace import Stopwatch, Trace
+from paha_core.models.noise import sampling_scheduler
 from paha_core.models.univdm import UniVDM, network_input
 
 
@@ -71,35 +70,6 @@ class Conditions:
         )
 
 
-@dataclass
-class Trace:
-    """Where the time of a generation went, in seconds, and how guidance acted."""
-
-    solver: float = 0.0
-    classifiers: float = 0.0
-    codec: float = 0.0
-    segments: int = 0
-    steps: list[dict[str, float]] = field(default_factory=list)
-
-    def add(self, parts: list[Trace], rows: list[int]) -> None:
-        """A segment that was made in `parts` of so many `rows` each, side by side.
-
-        Times are those of the slower part; figures of a step are means over the batch.
-        """
-        slowest = max(parts, key=lambda part: part.solver + part.classifiers)
-        self.solver += slowest.solver
-        self.classifiers += slowest.classifiers
-        self.segments += 1
-        shares = [n / sum(rows) for n in rows]
-        for step in zip(*(part.steps for part in parts), strict=True):
-            self.steps.append(
-                {
-                    name: sum(share * part[name] for share, part in zip(shares, step, strict=True))
-                    for name in step[0]
-                }
-            )
-
-
 GuidanceFor = Callable[[Conditions, slice], Guidance]
 """Makes the guidance of one segment from the conditions of the rows `slice` of the batch."""
 
@@ -127,9 +97,13 @@ class Sampler:
         bf16: bool = False,
     ) -> None:
         self.model = model.eval()
-        self.scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
-        self.scheduler.set_timesteps(steps)
+        self.scheduler = sampling_scheduler(config, steps)
+        self.timesteps: list[int] = self.scheduler.timesteps.tolist()
         self.cfg_scale, self.bf16 = cfg_scale, bf16
+
+    def sigma(self, timestep: int) -> float:
+        """sigma_t = sqrt(1 - alpha_bar_t)."""
+        return float(1 - self.scheduler.alphas_cumprod[timestep]) ** 0.5
 
     @torch.no_grad()
     def segment(
@@ -142,57 +116,51 @@ class Sampler:
     ) -> torch.Tensor:
         """Denoise `noise` [b, C, f, h, w] to latents; `first_frame` [b, C, h, w] is its frame 0."""
         latents = noise
-        steps = len(self.scheduler.timesteps)
-        solver_time = 0.0
-        figures: list[dict[str, torch.Tensor]] = []
+        solving, whole = Stopwatch(noise.device), Stopwatch(noise.device)
+        figures: list[dict[str, float | torch.Tensor | None]] = []
 
-        def solve(state: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            nonlocal solver_time
-            started = time.perf_counter()
-            solved = self.solve(state, timestep, conditions, first_frame)
-            solver_time += time.perf_counter() - started
-            return solved
+        def solve(state: torch.Tensor, timestep: int) -> torch.Tensor:
+            with solving.running():
+                return self.solve(state, timestep, conditions, first_frame)
 
-        for index, t in enumerate(self.scheduler.timesteps.to(noise.device)):
-            timestep = t.expand(noise.shape[0])
-            if first_frame is not None:
-                # What training shows: frame 0 is the given one at this noise level. Left to itself
-                # it drifts from it, and the next frames with it: a jump at the seam.
-                known = self.scheduler.add_noise(first_frame, noise[:, :, 0], timestep)
-                latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
-            started, before = time.perf_counter(), solver_time
-            if guidance is not None and guidance.acts_at(index, steps):
-                sigma = float((1 - self.scheduler.alphas_cumprod[int(t)]) ** 0.5)
-                moved, guided = guidance.step(solve, latents, timestep, sigma)
-                figures.append({"timestep": t} | guided.figures(latents))
-                latents = moved
-            else:
-                latents = solve(latents, timestep)
-            spent = time.perf_counter() - started
-            trace.classifiers += spent - (solver_time - before)
-        trace.solver += solver_time
+        with whole.running():
+            for index, timestep in enumerate(self.timesteps):
+                sigma = self.sigma(timestep)
+                if first_frame is not None:
+                    # What training shows: frame 0 is the given one at this noise level. Left to
+                    # itself it drifts from it, and the next frames with it: a jump at the seam.
+                    known = (1 - sigma**2) ** 0.5 * first_frame + sigma * noise[:, :, 0]
+                    latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
+                if guidance is not None and guidance.acts_at(index, len(self.timesteps)):
+                    moved, guided = guidance.step(solve, latents, timestep, sigma)
+                    figures.append({"timestep": timestep} | guided.figures(latents))
+                    latents = moved
+                else:
+                    latents = solve(latents, timestep)
+        trace.solver += solving.seconds()
+        trace.classifiers += whole.seconds() - solving.seconds()
         # Read at the end: a device would have to stop for each.
-        trace.steps += [{name: float(x) for name, x in step.items()} for step in figures]
+        trace.steps += [{k: None if x is None else float(x) for k, x in f.items()} for f in figures]
         return latents
 
     def solve(
         self,
         latents: torch.Tensor,
-        timestep: torch.Tensor,
+        timestep: int,
         conditions: Conditions,
         first_frame: torch.Tensor | None,
     ) -> torch.Tensor:
-        """f_theta: one DDIM step from `timestep` (the same for the whole batch)."""
+        """f_theta: one DDIM step from `timestep`."""
         times = latents.shape[0] // conditions.audio.shape[0]
         given = conditions.repeated(times)
         first = first_frame if first_frame is None else first_frame.repeat(times, 1, 1, 1)
         said = self.output(latents, timestep, given, first)
-        return self.scheduler.step(said, int(timestep[0]), latents).prev_sample
+        return self.scheduler.step(said, timestep, latents).prev_sample
 
     def output(
         self,
         latents: torch.Tensor,
-        timestep: torch.Tensor,
+        timestep: int,
         given: Conditions,
         first: torch.Tensor | None,
     ) -> torch.Tensor:
@@ -200,12 +168,12 @@ class Sampler:
         classifier-free guidance; two threads share the states of a batch of one as well."""
 
         def some(rows: slice) -> torch.Tensor:
-            part, state, at = given.rows(rows), latents[rows], timestep[rows]
+            part, state = given.rows(rows), latents[rows]
             start = None if first is None else first[rows]
-            said = self._predict(state, at, part, start)
+            said = self._predict(state, timestep, part, start)
             if self.cfg_scale == 1:
                 return said
-            plain = self._predict(state, at, part.dropped(), start)
+            plain = self._predict(state, timestep, part.dropped(), start)
             return plain + self.cfg_scale * (said - plain)
 
         return torch.cat(on_each(some, halves(len(latents), latents.device)))
@@ -214,14 +182,14 @@ class Sampler:
     def _predict(
         self,
         latents: torch.Tensor,
-        timestep: torch.Tensor,
+        timestep: int,
         given: Conditions,
         first: torch.Tensor | None,
     ) -> torch.Tensor:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
             said = self.model(
                 network_input(latents, first),
-                timestep,
+                torch.full(latents.shape[:1], timestep, device=latents.device),
                 given.reference_latents,
                 given.reference_embedding,
                 given.audio,

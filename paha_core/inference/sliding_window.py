@@ -3,11 +3,10 @@ whose predictions are averaged. The baseline for chained segments (paper B.4.1).
 
 from __future__ import annotations
 
-import time
-
 import torch
 
-from paha_core.inference.sampling import Conditions, Generators, Sampler, Trace, draw
+from paha_core.inference.sampling import Conditions, Generators, Sampler, draw
+from paha_core.inference.trace import Stopwatch, Trace
 
 OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
 
@@ -25,7 +24,6 @@ def sliding_window(
     At every step each window of `window` frames is predicted on its own, and a frame takes the mean
     of the windows that hold it. All frames of the video are in memory from the first step on.
     """
-    started = time.perf_counter()
     frames, shape = conditions.audio.shape[1], conditions.reference_latents.shape
     device = sampler.model.device
     starts = window_starts(frames, window)
@@ -34,16 +32,17 @@ def sliding_window(
     counts = torch.zeros(size, device=device)
     for start in starts:
         counts[start : start + window] += 1
-    for t in sampler.scheduler.timesteps.to(device):
-        timestep = t.expand(shape[0])
-        total = torch.zeros_like(latents)
-        for start in starts:
-            part = conditions.part(start, window).to(device)
-            state = latents[:, :, start : start + window]
-            total[:, :, start : start + window] += sampler.output(state, timestep, part, None)
-        mean = total / counts[:, None, None]
-        latents = sampler.scheduler.step(mean, int(t), latents).prev_sample
-    trace.solver += time.perf_counter() - started
+    solving = Stopwatch(device)
+    for timestep in sampler.timesteps:
+        with solving.running():
+            total = torch.zeros_like(latents)
+            for start in starts:
+                part = conditions.part(start, window).to(device)
+                state = latents[:, :, start : start + window]
+                total[:, :, start : start + window] += sampler.output(state, timestep, part, None)
+            mean = total / counts[:, None, None]
+            latents = sampler.scheduler.step(mean, timestep, latents).prev_sample
+    trace.solver += solving.seconds()
     trace.segments += len(starts)
     return latents[:, :, :frames]
 

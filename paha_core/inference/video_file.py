@@ -1,14 +1,16 @@
 """A video and its sidecar: what `paha generate`, its batch mode and the Dagster job write.
 
 The sidecar is a json beside the video that holds everything that made it: settings, hashes of the
-inputs and of every network, the whole preset. `replay` makes the same video from it again, bit for
-bit on the same device.
+inputs and of every network, where those came from, the whole preset. `read_sidecar` makes a request
+of it that gives the same video again, bit for bit on the same device.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +19,6 @@ from typing import Any
 import torch
 
 from paha_core.config import GuidanceConfig, Preset
-from paha_core.inference.guide import failed_gates
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
 from paha_core.inference.trace import Trace
@@ -26,7 +27,7 @@ from paha_core.media.video import write_video
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import published, sha256_file
 
-FORM = 1  # of the sidecar
+FORM = 2  # of the sidecar
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
 DAY = 86_400.0
 
@@ -72,14 +73,15 @@ def make_video(
     stream = pipeline.stream(conditions, box[None], how, trace, on_segment)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
     pictures = (picture for piece in stream for picture in resize(piece[0], size))
-    with published(request.out) as path:
+    with published(request.out) as path, repeatable(pipeline.device):
         write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
         sha256 = sha256_file(path)
     about = describe(pipeline, trace, time.perf_counter() - started)
     about |= {
         "form": FORM,
         "request": request_json(replace(request, size=size)),
-        "gates_failed": [] if how.mode == "unguided" else failed_gates(pipeline.gates),
+        "source": pipeline.source,
+        "gates_failed": pipeline.gates_failed(how),
         "face_box": box.tolist(),
         "frames": frames,
         "video_sha256": sha256,
@@ -104,6 +106,17 @@ def request_json(request: Request) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Within it a GPU uses algorithms that give the same bits each time; a CPU's always do."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.startswith("cuda"), warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def machine(device: str) -> dict[str, Any]:
     """What a bit-for-bit repetition depends on beside the inputs."""
     return {
@@ -126,6 +139,20 @@ class Replay:
     def device(self) -> str:
         return str(self.about["machine"]["device"])
 
+    @property
+    def threads(self) -> int:
+        return int(self.about["machine"]["threads"])
+
+    @property
+    def store(self) -> str:
+        """URL of the store that the networks came from, or empty."""
+        return str(self.about["source"].get("store", ""))
+
+    @property
+    def folder(self) -> Path | None:
+        """The exported folder that they came from, or None."""
+        return Path(self.about["source"]["folder"]) if "folder" in self.about["source"] else None
+
     def check_networks(self, pipeline: PahaPipeline) -> None:
         """Raises `InputError` when a network is not the one that made the video."""
         for role, made in self.about["networks"].items():
@@ -137,12 +164,10 @@ class Replay:
 
 
 def read_sidecar(
-    path: Path,
-    out: Path | None = None,
-    image: Path | None = None,
-    audio: Path | None = None,
+    path: Path, out: Path, image: Path | None = None, audio: Path | None = None
 ) -> Replay:
-    """The request of a sidecar; `image` and `audio` stand in for files that have moved.
+    """The request of a sidecar, to be written as `out`; `image` and `audio` stand in for files that
+    have moved.
 
     Raises `InputError` for a file that is no sidecar, or inputs that are not those of then.
     """
@@ -167,7 +192,7 @@ def read_sidecar(
     request = Request(
         files["image"],
         files["audio"],
-        out or path.with_suffix(".mp4"),
+        out,
         Settings(**settings),
         asked["size"],
     )

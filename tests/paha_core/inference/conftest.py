@@ -1,7 +1,5 @@
 """A portrait, a voice and small networks with random weights, shared by the tests of generation."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from paha_core.config import load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.media.audio import write_wav
 from paha_core.models.trained import NAMES
+from paha_core.networks import gate_fingerprint
 from paha_core.store import Store
 
 
@@ -54,6 +53,8 @@ def trained_store(pipeline, tmp_path_factory):
     for name, network in networks.items():
         with store.writing_folder(f"checkpoints/{name}/final") as folder:
             network.save_pretrained(folder)
+        store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": name})
     for name, passed in (("face_classifier", True), ("non_face_classifier", False)):
-        store.write_bytes(f"checkpoints/{name}/gate.json", json.dumps({"passed": passed}).encode())
+        verdict = {"passed": passed, "fingerprint": gate_fingerprint(store, pipeline.preset, name)}
+        store.write_json(f"checkpoints/{name}/gate.json", verdict)
     return store

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def make(mode="sequential", **settings):
     mask = torch.zeros(SHAPE[0], 1, 1, *SHAPE[-2:])
     mask[..., :3, 2:5] = 1
     config = GuidanceConfig(**settings)
-    return Guidance(mode, linear_logit(1), linear_logit(2), mask, config)
+    return Guidance(mode, {"face": linear_logit(1), "non_face": linear_logit(2)}, mask, config)
 
 
 @pytest.fixture
@@ -31,22 +33,27 @@ def latents():
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
 
 
-TIMESTEP = torch.tensor([500, 500])
+TIMESTEP = 500
 
 
-def test_zero_strength_is_unguided_bit_for_bit(latents):
-    guidance = make(face=0, non_face=0)
+@pytest.mark.parametrize("mode", ["sequential", "differential"])
+def test_zero_strength_is_unguided_bit_for_bit(latents, mode):
+    guidance = make(mode, face=0, non_face=0)
     moved, _ = guidance.step(solver, latents, TIMESTEP, 0.8)
     assert torch.equal(moved, solver(latents, TIMESTEP))
 
 
-def test_a_classifier_without_strength_is_asked_but_not_followed(latents):
-    alone, both = make(face=0), make()
-    guided, reference = (g.guide(latents, TIMESTEP, 0.8) for g in (alone, both))
-    assert torch.equal(guided.face, latents)
-    torch.testing.assert_close(guided.both, guided.non_face)
-    assert torch.equal(guided.non_face, reference.non_face)
-    torch.testing.assert_close(guided.face_logit, reference.face_logit)
+def test_a_classifier_without_strength_is_not_asked(latents):
+    reference, logits = make().guide(latents, TIMESTEP, 0.8), make().logits
+    alone = replace(make(face=0), logits={"non_face": logits["non_face"]})
+    alone = alone.guide(latents, TIMESTEP, 0.8)
+    assert torch.equal(alone.both, reference.non_face)
+    assert (alone.face_logit, alone.figures(latents)["face_logit"]) == (None, None)
+    assert alone.face is latents
+    other = replace(make(non_face=0), logits={"face": logits["face"]})
+    other = other.guide(latents, TIMESTEP, 0.8)
+    assert torch.equal(other.both, other.face)
+    assert other.figures(latents)["non_face_update"] == 0
 
 
 def test_differential_without_strength_is_sequential_bit_for_bit(latents):
@@ -72,7 +79,8 @@ def test_equation_10_is_the_sum_of_both_updates(latents):
 def test_a_step_raises_the_logit_of_its_region(latents):
     guidance = make(face=50, non_face=50)
     guided = guidance.guide(latents, TIMESTEP, 0.8)
-    for logit, moved in ((guidance.face, guided.face), (guidance.non_face, guided.non_face)):
+    for part, moved in (("face", guided.face), ("non_face", guided.non_face)):
+        logit = guidance.logits[part]
         assert (logit(moved, TIMESTEP) > logit(latents, TIMESTEP)).all()
 
 
@@ -113,21 +121,32 @@ def test_residuals_remove_a_leak_with_our_masks_and_the_work_itself_with_the_pri
     torch.testing.assert_close(moved("residual_printed_masks"), 0.75 * work, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rate", "guided"), [(0, 0), (0.5, 15), (1, 30)])
-def test_guidance_rate_guides_that_many_of_30_steps(rate, guided):
+@pytest.mark.parametrize(
+    ("rate", "steps", "guided"),
+    [(0, 30, 0), (0.25, 30, 8), (0.5, 30, 15), (1, 30, 30), (0.5, 5, 3), (0.5, 7, 4), (0.3, 1, 0)],
+)
+def test_guidance_rate_guides_that_many_of_the_first_steps(rate, steps, guided):
     guidance = make(rate=rate)
-    assert sum(guidance.acts_at(i, 30) for i in range(30)) == guided
+    assert [guidance.acts_at(i, steps) for i in range(steps)] == [i < guided for i in range(steps)]
 
 
-def test_differential_guidance_solves_three_states_at_once(latents):
+@pytest.mark.parametrize(
+    ("settings", "states"), [({}, 3), ({"face": 0}, 2), ({"non_face": 0}, 2), ({"rate": 1}, 3)]
+)
+def test_differential_guidance_solves_each_distinct_state_once_and_together(
+    latents, settings, states
+):
     sizes = []
 
     def counting(state, timestep):
         sizes.append(len(state))
         return solver(state, timestep)
 
-    make("differential").step(counting, latents, TIMESTEP, 0.8)
-    assert sizes == [3 * SHAPE[0]]
+    guidance = make("differential", **settings)
+    moved, guided = guidance.step(counting, latents, TIMESTEP, 0.8)
+    assert sizes == [states * SHAPE[0]]
+    alone = (solver(state, TIMESTEP) for state in (guided.both, guided.non_face, guided.face))
+    torch.testing.assert_close(moved, guidance.differential(*alone))
 
 
 def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
@@ -146,12 +165,13 @@ def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
     guide = Guide("sequential", pipeline.classifiers, box, config, pipeline.preset.pose)
     guidance = guide(given, slice(0, 1))
     latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
-    timestep = torch.tensor([300])
+    timestep = 300
     guided = guidance.guide(latents, timestep, 0.5)
+    face, non_face = guidance.logits["face"], guidance.logits["non_face"]
     with torch.no_grad():
-        assert guidance.non_face(guided.non_face, timestep) > guided.non_face_logit
+        assert non_face(guided.non_face, timestep) > guided.non_face_logit
         # equation 9 takes the face's gradient where equation 8 has arrived
         start = guided.non_face
         moved = start + (guided.face - latents)
-        assert guidance.face(moved, timestep) > guidance.face(start, timestep)
+        assert face(moved, timestep) > face(start, timestep)
     assert all(p.grad is None for c in pipeline.classifiers.values() for p in c.parameters())

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from paha_core.config import GuidanceConfig
 from paha_core.inference.batch import make_batch, read_batch
 from paha_core.inference.guide import GateError
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
+from paha_core.inference.sampling import Conditions
 from paha_core.inference.video_file import Request, make_video, read_sidecar
+from paha_core.media.audio import read_audio
+from paha_core.media.ffmpeg import open_media
 from paha_core.media.video import probe, read_frames
 from paha_core.models.audio_encoder import audio_windows
 
@@ -39,34 +43,91 @@ def test_a_video_comes_again_from_its_sidecar_bit_for_bit(pipeline, inputs, tmp_
     assert other["video_sha256"] != about["video_sha256"]
 
 
+def test_the_voice_may_be_a_video_and_is_heard_as_long_as_it_is_seen(pipeline, inputs, tmp_path):
+    quick = {"mode": "unguided", "steps": 1}
+    make_video(pipeline, request(inputs, tmp_path / "a.mp4", **quick))
+    spoken = (inputs[0], tmp_path / "a.mp4")
+    about = make_video(pipeline, request(spoken, tmp_path / "b.mp4", **quick))
+    assert about["frames"] == 15
+    with open_media(tmp_path / "b.mp4") as container:
+        [sound] = container.streams.audio
+        assert sound.codec_context.name == "aac"
+        assert float(sound.duration * sound.time_base) == pytest.approx(15 / 25, abs=1e-3)
+    heard, said = (read_audio(tmp_path / f"{name}.mp4") for name in "ba")
+    assert np.corrcoef(heard[:9600], said[:9600])[0, 1] > 0.99
+
+
 def test_a_sidecar_knows_its_inputs_and_networks(pipeline, inputs, tmp_path):
-    make_video(pipeline, request(inputs, tmp_path / "a.mp4", mode="unguided"))
+    make_video(pipeline, request(inputs, tmp_path / "a.mp4", mode="unguided", steps=1))
+    sidecar, out = tmp_path / "a.json", tmp_path / "b.mp4"
     with pytest.raises(InputError, match="is not the image"):
-        read_sidecar(tmp_path / "a.json", image=inputs[1])
-    about = json.loads((tmp_path / "a.json").read_text())
+        read_sidecar(sidecar, out, image=inputs[1])
+    about = json.loads(sidecar.read_text())
     about["networks"]["univdm"]["sha256"] = "0"
-    (tmp_path / "a.json").write_text(json.dumps(about))
+    sidecar.write_text(json.dumps(about))
     with pytest.raises(InputError, match="univdm is not the one"):
-        read_sidecar(tmp_path / "a.json").check_networks(pipeline)
-    (tmp_path / "a.json").write_text("{}")
+        read_sidecar(sidecar, out).check_networks(pipeline)
+    sidecar.write_text("{}")
     with pytest.raises(InputError, match="no sidecar"):
-        read_sidecar(tmp_path / "a.json")
+        read_sidecar(sidecar, out)
 
 
 def test_a_classifier_that_failed_its_gate_guides_only_by_force(trained_store, pipeline, inputs):
-    strict = pipeline.preset.model_copy(
-        update={
-            "generation": pipeline.preset.generation.model_copy(update={"force_guidance": False})
-        }
-    )
+    generation = pipeline.preset.generation.model_copy(update={"force_guidance": False})
+    strict = pipeline.preset.model_copy(update={"generation": generation})
     opened = PahaPipeline.from_store(trained_store, strict)
     assert opened.gates == {"face": True, "non_face": False}
+    assert opened.source == {"store": trained_store.root}
     with pytest.raises(GateError, match=r"^non_face_classifier did not pass .*--force"):
         opened(*inputs, mode="sequential", steps=1)
-    opened(*inputs, mode="unguided", steps=1, max_seconds=0.2)
-    opened(*inputs, mode="sequential", steps=1, max_seconds=0.2, force=True)
-    opened.gates["non_face"] = True
-    opened(*inputs, mode="sequential", steps=1, max_seconds=0.2)
+    short = {"steps": 1, "max_seconds": 0.2}
+    opened(*inputs, mode="unguided", **short)
+    opened(*inputs, mode="sequential", **short, force=True)
+    # one that has no strength is not asked, here neither
+    opened(*inputs, mode="sequential", **short, guidance=GuidanceConfig(non_face=0))
+
+
+def test_a_verdict_about_other_weights_lets_nobody_pass(trained_store, pipeline):
+    rel = "checkpoints/face_classifier/final/training.json"
+    trained_store.write_json(rel, {"fingerprint": "trained again"})
+    try:
+        opened = PahaPipeline.from_store(trained_store, pipeline.preset)
+        assert opened.gates == {"face": False, "non_face": False}
+    finally:
+        trained_store.write_json(rel, {"fingerprint": "face_classifier"})
+
+
+def test_a_batch_that_may_not_guide_is_refused_before_its_first_video(pipeline, inputs, tmp_path):
+    generation = pipeline.preset.generation.model_copy(update={"force_guidance": False})
+    strict = replace(pipeline, preset=pipeline.preset.model_copy(update={"generation": generation}))
+    wanted = [request(inputs, tmp_path / "a.mp4", force=False)]
+    with pytest.raises(GateError, match="did not pass"):
+        make_batch(strict, wanted)
+
+
+def test_without_strength_real_networks_make_the_unguided_video_bit_for_bit(pipeline, inputs):
+    short = {"steps": 2, "max_seconds": 0.2, "force": True}
+    none = GuidanceConfig(face=0, non_face=0, rate=1)
+    plain, _ = pipeline(*inputs, mode="unguided", **short)
+    for mode in ("sequential", "differential"):
+        made, _ = pipeline(*inputs, mode=mode, guidance=none, **short)
+        assert np.array_equal(made.frames, plain.frames)
+        assert [step["face_logit"] for step in made.trace.steps] == [None, None]
+    face, _ = pipeline(*inputs, mode="sequential", guidance=none.changed(face=50), **short)
+    assert not np.array_equal(face.frames, plain.frames)
+    assert face.trace.steps[0]["non_face_logit"] is None
+
+
+def test_guidance_without_a_face_is_refused(pipeline):
+    given = Conditions(
+        torch.zeros(2, 4, 8, 8),
+        torch.zeros(2, pipeline.reference.width),
+        torch.zeros(2, 4, 5, pipeline.audio.layers, pipeline.audio.width),
+    )
+    boxes = np.array([[0.2, 0.2, 0.6, 0.6], [0, 0, 0, 0]])
+    with pytest.raises(InputError, match="no face is known in reference picture 1"):
+        pipeline.generate(given, boxes, mode="sequential", steps=1)
+    pipeline.generate(given, boxes, mode="unguided", steps=1)
 
 
 def test_guidance_without_its_classifiers_says_which(pipeline, inputs):

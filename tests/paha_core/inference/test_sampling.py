@@ -6,8 +6,9 @@ import torch
 from paha_core.config import GuidanceConfig, UniVDMConfig
 from paha_core.inference.guidance import Guidance
 from paha_core.inference.halves import halves, on_each
-from paha_core.inference.sampling import Conditions, Sampler, Trace, segment_count
+from paha_core.inference.sampling import Conditions, Sampler, segment_count
 from paha_core.inference.sliding_window import sliding_window, window_starts
+from paha_core.inference.trace import Trace
 from paha_core.models.univdm import UniVDM
 
 SIZES = {
@@ -85,8 +86,8 @@ def test_a_segment_goes_on_from_the_last_latents_of_the_one_before(sampler):
 def test_states_are_solved_together_as_alone(sampler):
     given = conditions(6)
     states = torch.randn(3, 2, 4, 6, 4, 4, generator=seeded())
-    timestep = sampler.scheduler.timesteps[0].expand(2)
-    together = sampler.solve(states.flatten(0, 1), timestep.repeat(3), given, None)
+    timestep = sampler.timesteps[0]
+    together = sampler.solve(states.flatten(0, 1), timestep, given, None)
     alone = [sampler.solve(state, timestep, given, None) for state in states]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
@@ -121,7 +122,9 @@ def guidance_for(given, rows):
 
     mask = torch.zeros(len(given.audio), 1, 1, 4, 4)
     mask[..., :2, :] = 1
-    return Guidance("differential", logit, logit, mask, GuidanceConfig(face=5, non_face=5))
+    return Guidance(
+        "differential", {"face": logit, "non_face": logit}, mask, GuidanceConfig(face=5, non_face=5)
+    )
 
 
 def test_halves_of_a_batch_make_what_the_whole_makes(sampler, two_threads):
@@ -184,7 +187,7 @@ def test_a_segment_keeps_close_to_the_frame_it_starts_from(sampler):
 
     class Spy(Sampler):
         def solve(self, latents, timestep, *rest):
-            seen.append((int(timestep[0]), latents[:, :, 0].clone()))
+            seen.append((timestep, latents[:, :, 0].clone()))
             return super().solve(latents, timestep, *rest)
 
     first, noise = torch.randn(2, 4, 4, 4, generator=seeded()), torch.randn(2, 4, 6, 4, 4)
