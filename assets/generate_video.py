@@ -10,18 +10,27 @@ from paha_core.steps import Workspace, prepare_torch
 
 
 class GenerateConfig(dg.Config):
-    """What to make; the networks are those of the workspace's run."""
+    """What to make; the networks are those of the workspace's run. Null, or `preset`: as its
+    preset says."""
 
     image: str = Field(description="picture of one person, face to the camera")
     audio: str = Field(description="the voice: any audio or video file")
     out: str = Field(description="the mp4 to write; a json beside it tells what made it")
     mode: Literal["unguided", "sequential", "differential"] = "sequential"
     seed: int = 0
-    steps: int | None = Field(None, ge=1, description="DDIM steps; null: the preset's")
+    steps: int | None = Field(None, ge=1, description="DDIM steps")
+    rate: float | None = Field(None, ge=0, le=1, description="share of the steps that are guided")
+    lambda_face: float | None = Field(None, ge=0)
+    lambda_non_face: float | None = Field(None, ge=0)
+    lambda_diff: float | None = Field(None, ge=0)
+    form: Literal["preset", "residual", "residual_printed_masks", "printed"] = Field(
+        "preset", description="of equation 12"
+    )
     max_seconds: float | None = Field(None, gt=0, description="cut the voice there")
     letterbox: bool = Field(False, description="keep the whole picture instead of cropping it")
-    size: int | None = Field(None, description="side of the video in pixels; null: the clips'")
+    size: int | None = Field(None, description="side of the video in pixels")
     precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["preset", "auto", "cpu", "cuda"] = "preset"
     force: bool = Field(False, description="guide also by classifiers that failed their gate")
 
 
@@ -39,14 +48,22 @@ def generate_video(
     from paha_core.inference.pipeline import PahaPipeline, Settings
     from paha_core.inference.video_file import Request, make_video
 
-    how = config.model_dump(exclude={"image", "audio", "out", "size"})
-    request = Request(
-        Path(config.image), Path(config.audio), Path(config.out), Settings(**how), config.size
+    preset = workspace.preset
+    if config.device != "preset":
+        preset = preset.model_copy(update={"device": config.device})
+    guidance = preset.generation.guidance.changed(
+        rate=config.rate,
+        face=config.lambda_face,
+        non_face=config.lambda_non_face,
+        differential=config.lambda_diff,
+        form=None if config.form == "preset" else config.form,
     )
+    same = {"mode", "seed", "steps", "max_seconds", "letterbox", "precision", "force"}
+    how = Settings(guidance=guidance, **config.model_dump(include=same))
+    request = Request(Path(config.image), Path(config.audio), Path(config.out), how, config.size)
     try:
         request.check()
-        device = prepare_torch(workspace.preset)
-        pipeline = PahaPipeline.from_store(workspace.store, workspace.preset, device)
+        pipeline = PahaPipeline.from_store(workspace.store, preset, prepare_torch(preset))
         about = make_video(
             pipeline, request, lambda k, total: context.log.info(f"segment {k} of {total}")
         )

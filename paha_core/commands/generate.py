@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +14,10 @@ from paha_core.progress import Progress
 from paha_core.steps import Workspace, prepare_torch
 
 if TYPE_CHECKING:
+    from paha_core.config import Preset
     from paha_core.inference.pipeline import PahaPipeline, Settings
-    from paha_core.inference.video_file import Replay, Request
+    from paha_core.inference.video_file import Request
+    from paha_core.store import Store
 
 FolderOption = Annotated[
     Path | None,
@@ -24,6 +27,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def generate(
+    context: typer.Context,
     image: Annotated[
         Path | None, typer.Option(help="Picture of one person, face to the camera.")
     ] = None,
@@ -47,6 +51,10 @@ def generate(
     lambda_diff: Annotated[
         float | None, typer.Option(min=0, help="Of differential guidance.")
     ] = None,
+    form: Annotated[
+        Literal["residual", "residual_printed_masks", "printed"] | None,
+        typer.Option(help="Of equation 12 [the preset's]."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(min=64, max=4096, help="Side of the video in pixels [the clips'].")
     ] = None,
@@ -57,7 +65,7 @@ def generate(
         float | None, typer.Option(min=0.08, help="Cut the voice there.")
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Of the networks' sums.")
+        Literal["fp32", "bf16"], typer.Option(help="Of the generator's sums.")
     ] = "fp32",
     device: Annotated[Device | None, typer.Option(help="Where to run [the preset's].")] = None,
     force: Annotated[
@@ -67,7 +75,8 @@ def generate(
         Path | None, typer.Option(help="A csv with columns image, audio, out: many videos.")
     ] = None,
     sidecar: Annotated[
-        Path | None, typer.Option("--from", help="A video's json: make the same video again.")
+        Path | None,
+        typer.Option("--from", help="A video's json: make the same video again, as --out."),
     ] = None,
 ) -> None:
     """Make the person in a picture speak. A json beside the video tells everything that made it.
@@ -80,40 +89,68 @@ def generate(
 
         paha generate --batch list.csv --mode unguided          resumes where it stopped
     """
-    with one_sentence():
-        if sidecar is not None:
-            _again(sidecar, out, image, audio, Workspace(preset, store), folder)
-            return
-        strengths = {
-            "rate": rate,
-            "face": lambda_face,
-            "non_face": lambda_non_face,
-            "differential": lambda_diff,
-        }
-        how = {
-            "mode": mode,
-            "seed": seed,
-            "steps": steps,
-            "max_seconds": max_seconds,
-            "letterbox": letterbox,
-            "precision": precision,
-            "force": force,
-        }
-        if batch is None and (image is None or audio is None or out is None):
-            raise StepError("give --image, --audio and --out, or --batch, or --from")
-        source = _Source(Workspace(preset, store), folder, device)
-        settings = source.settings(how, strengths)
-        if batch is not None:
-            _batch(batch, source, settings, size)
-            return
-        from paha_core.inference.video_file import Request
+    from paha_core.inference.pipeline import Settings
 
-        assert image is not None
-        assert audio is not None
-        assert out is not None
-        request = Request(image, audio, out, settings, size)
-        request.check()
-        _make(source.open(), request)
+    with one_sentence():
+        given = _given(context)
+        if folder is not None:
+            _refuse(given, {"preset", "store"}, "--folder holds its own preset and networks")
+        if sidecar is not None:
+            others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
+            _refuse(given, others, "--from repeats a video as it was made")
+            if out is None:
+                raise StepError("give --out: where the video of --from is to be written again")
+            _again(sidecar, out, image, audio, store, folder)
+            return
+        if batch is not None:
+            _refuse(given, {"image", "audio", "out"}, "--batch takes them from its csv")
+        elif image is None or audio is None or out is None:
+            raise StepError("give --image, --audio and --out, or --batch, or --from")
+        workspace = Workspace(preset, store)
+        used = _preset(workspace, folder, device)
+        guidance = used.generation.guidance.changed(
+            rate=rate,
+            face=lambda_face,
+            non_face=lambda_non_face,
+            differential=lambda_diff,
+            form=form,
+        )
+        how = Settings(
+            guidance=guidance,
+            mode=mode,
+            seed=seed,
+            steps=steps,
+            max_seconds=max_seconds,
+            letterbox=letterbox,
+            precision=precision,
+            force=force,
+        )
+
+        def opened() -> PahaPipeline:
+            return _open(used, folder, lambda: workspace.store)
+
+        if batch is not None:
+            _batch(batch, how, size, opened)
+        else:
+            _one(image, audio, out, how, size, opened)
+
+
+def _given(context: typer.Context) -> dict[str, str]:
+    """The options that stand on the command line, as they are written there."""
+    written = {str(option.name): option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in written}
+    return {
+        name: written[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    }
+
+
+def _refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
+    """Raises `StepError` where options contradict each other."""
+    wrong = sorted(given[name] for name in names if name in given)
+    if wrong:
+        raise StepError(f"{why}: leave out {', '.join(wrong)}")
 
 
 def export(
@@ -130,51 +167,52 @@ def export(
     In Python: `PahaPipeline.from_pretrained("my-paha")("me.jpg", "hello.wav")`.
     """
     with one_sentence():
-        pipeline = _Source(Workspace(preset, store), None, "cpu").open()
+        workspace = Workspace(preset, store)
+        pipeline = _open(_preset(workspace, None, "cpu"), None, lambda: workspace.store)
         pipeline.save_pretrained(out)
         typer.echo(f"{out}: {', '.join(pipeline.networks)}")
 
 
-class _Source:
-    """Where the networks come from: a run's store, or an exported folder."""
+def _preset(workspace: Workspace, folder: Path | None, device: Device | None) -> Preset:
+    """The run's preset, or the exported folder's; on that device."""
+    from paha_core.config import load_preset
 
-    def __init__(self, workspace: Workspace, folder: Path | None, device: Device | None) -> None:
-        from paha_core.config import load_preset
+    if folder is not None and not (folder / "preset.yaml").is_file():
+        raise StepError(f"{folder} holds no pipeline: make one with `paha export`")
+    preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
+    return preset.model_copy(update={"device": device}) if device else preset
 
-        self.workspace, self.folder = workspace, folder
-        if folder is not None and not (folder / "preset.yaml").is_file():
-            raise StepError(f"{folder} holds no pipeline: make one with `paha export`")
-        self.preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
-        if device is not None:
-            self.preset = self.preset.model_copy(update={"device": device})
 
-    def settings(self, how: dict[str, Any], strengths: dict[str, float | None]) -> Settings:
-        from paha_core.inference.pipeline import Settings
+def _open(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> PahaPipeline:
+    """The networks of the exported folder, or else of the run's store."""
+    import torch
 
-        changed = {name: value for name, value in strengths.items() if value is not None}
-        ours = self.preset.generation.guidance
-        return Settings(**how, guidance=ours.model_copy(update=changed) if changed else None)
+    from paha_core.inference.pipeline import PahaPipeline
 
-    def open(self, replay: Replay | None = None) -> PahaPipeline:
-        """The pipeline; with `replay` under its preset, on its device, with its threads."""
-        from dataclasses import replace
+    device = prepare_torch(preset)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise StepError("there is no CUDA device here: use --device cpu")
+    if folder is not None:
+        return PahaPipeline.from_pretrained(folder, device)
+    return PahaPipeline.from_store(store(), preset, device)
 
-        import torch
 
-        from paha_core.inference.pipeline import PahaPipeline
+def _one(
+    image: Path | None,
+    audio: Path | None,
+    out: Path | None,
+    how: Settings,
+    size: int | None,
+    opened: Callable[[], PahaPipeline],
+) -> None:
+    from paha_core.inference.video_file import Request
 
-        device = prepare_torch(self.preset)
-        if replay is not None:
-            device = replay.device
-            torch.set_num_threads(int(replay.about["machine"]["threads"]))
-        if device == "cuda" and not torch.cuda.is_available():
-            raise StepError("there is no CUDA device here: use --device cpu")
-        if self.folder is not None:
-            pipeline = PahaPipeline.from_pretrained(self.folder, device)
-        else:
-            preset = replay.preset if replay else self.preset
-            pipeline = PahaPipeline.from_store(self.workspace.store, preset, device)
-        return replace(pipeline, preset=replay.preset) if replay else pipeline
+    assert image is not None
+    assert audio is not None
+    assert out is not None
+    request = Request(image, audio, out, how, size)
+    request.check()
+    _make(opened(), request)
 
 
 def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
@@ -191,34 +229,46 @@ def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
 
 def _again(
     sidecar: Path,
-    out: Path | None,
+    out: Path,
     image: Path | None,
     audio: Path | None,
-    workspace: Workspace,
+    store: str,
     folder: Path | None,
 ) -> None:
+    from dataclasses import replace
+
     from paha_core.inference.video_file import read_sidecar
+    from paha_core.store import Store
 
     replay = read_sidecar(sidecar, out, image, audio)
     replay.request.check()
-    pipeline = _Source(workspace, folder, None).open(replay)
+    if not store and folder is None:
+        store, folder = replay.store, replay.folder
+    # On the device of then, with as many threads.
+    same_machine = {"device": replay.device, "threads": replay.threads}
+    preset = replay.preset.model_copy(update=same_machine)
+    pipeline = _open(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
+    pipeline = replace(pipeline, preset=replay.preset)
     replay.check_networks(pipeline)
     about = _make(pipeline, replay.request)
     same = about["video_sha256"] == replay.about["video_sha256"]
     typer.echo("identical to the first" if same else "not identical: another machine or version")
 
 
-def _batch(path: Path, source: _Source, settings: Settings, size: int | None) -> None:
+def _batch(path: Path, how: Settings, size: int | None, opened: Callable[[], PahaPipeline]) -> None:
     from paha_core.inference.batch import make_batch, read_batch
 
-    requests = read_batch(path, settings, size)
-    with Progress(len(requests), "generate", "video") as progress:
+    requests = read_batch(path, how, size)
+    with Progress(len(requests), "generate", "video", every=5.0) as progress:
 
         def on_video(request: Request, outcome: str) -> None:
             typer.echo(f"{request.out}: {outcome}")
             progress.update()
 
-        result = make_batch(source.open(), requests, on_video)
+        def on_segment(done: int, total: int) -> None:
+            progress.update(0, f"segment {done} of {total} of the next")
+
+        result = make_batch(opened(), requests, on_video, on_segment)
     counts = f"{len(result.made)} made, {len(result.reused)} there already"
     typer.echo(f"{counts}, {len(result.failed)} failed")
     if result.failed:

@@ -80,7 +80,7 @@ def test_generate_says_which_weights_are_missing(paha, tmp_path):
     ("arguments", "words"),
     [
         ((), "--image, --audio and --out"),
-        (("--from", "no.json"), "no file no.json"),
+        (("--from", "no.json", "--out", "a.mp4"), "no file no.json"),
         (("--batch", "no.csv"), "no file no.csv"),
         (("--folder", "nowhere"), "paha export"),
     ],
@@ -88,8 +88,12 @@ def test_generate_says_which_weights_are_missing(paha, tmp_path):
 def test_generate_says_what_it_needs(paha, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     image = ("--image", "a.png", "--audio", "a.wav", "--out", "a.mp4")
-    given = (*arguments, *(image if "--folder" in arguments else ()))
-    done = paha("generate", *given, "--preset", "smoke", "--store", str(tmp_path / "store"))
+    networks = ("--preset", "smoke", "--store", str(tmp_path / "store"))
+    if "--folder" in arguments:
+        given = (*arguments, *image)
+    else:
+        given = arguments if "--from" in arguments else (*arguments, *networks)
+    done = paha("generate", *given)
     assert done.exit_code == 1
     assert words in done.output
     assert "Traceback" not in done.output

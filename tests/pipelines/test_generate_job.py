@@ -50,12 +50,20 @@ def execute(store, **config):
 
 def test_the_job_makes_the_video_and_its_sidecar(store, inputs, tmp_path):
     out = tmp_path / "out.mp4"
-    done = execute(store, **inputs, out=str(out), mode="unguided", seed=5, steps=1)
+    guidance = {"rate": 1, "lambda_face": 5, "form": "printed", "device": "cpu"}
+    done = execute(store, **inputs, out=str(out), mode="unguided", seed=5, steps=1, **guidance)
     assert done.success
     [event] = done.asset_materializations_for_node("generate_video")
     assert event.metadata["frames"].value == 10
     about = json.loads(out.with_suffix(".json").read_text())
-    assert about["request"]["settings"]["seed"] == 5
+    settings = about["request"]["settings"]
+    assert (settings["seed"], settings["guidance"]["face"], settings["guidance"]["rate"]) == (
+        5,
+        5,
+        1,
+    )
+    assert settings["guidance"]["form"] == "printed"
+    assert about["preset"]["device"] == "cpu"
     assert about["video_sha256"] == event.metadata["sha256"].value
     assert out.is_file()
 
