@@ -25,7 +25,13 @@ from paha_core.config import GuidanceConfig
 from paha_core.inference.held_out import HeldOut, choose, conditions_of
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline
-from paha_core.metrics.beats import audio_beats, beat_alignment, beat_error, motion_beats
+from paha_core.metrics.beats import (
+    audio_beats,
+    beat_alignment,
+    beat_error,
+    motion_beats,
+    stroke_ends,
+)
 from paha_core.metrics.lips import lip_correlation, mouth_openness
 from paha_core.metrics.pose_features import gesture_points
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
@@ -49,7 +55,7 @@ def scores(detector: Detector, frames: np.ndarray, clip: HeldOut, truth: Truth) 
     found = (
         None if mouth is None else lip_correlation(mouth, truth.openness),
         None if moved is None else beat_alignment(heard, moved),
-        None if moved is None else beat_error(moved, truth.beats),
+        None if gestures is None else beat_error(stroke_ends(gestures), truth.beats),
     )
     return [float("nan") if value is None else value for value in found]
 

@@ -146,9 +146,9 @@ class Evaluation:
             return lips.lip_correlation(mouth, truth.openness), "the drawn mouth never moves"
         if metric == "beat_error":
             truth = self.truths.get((video.clip_id, video.frames))
-            if truth is None or measured.beats is None:
+            if truth is None or measured.strokes is None:
                 return None, NO_TRUTH if truth is None else "the shoulders are never seen"
-            return beat_error(np.asarray(measured.beats), truth.beats), "no drawn beats"
+            return beat_error(np.asarray(measured.strokes), truth.beats), "no drawn beats"
         return measured.values.get(metric), measured.reasons.get(metric, "no keypoints")
 
     def _exchanged(

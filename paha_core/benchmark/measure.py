@@ -45,7 +45,7 @@ class Measured:
     values: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     openness: list[float] | None = None  # the mouth's, for each frame
-    beats: list[float] | None = None  # the gestures', in seconds
+    strokes: list[float] | None = None  # where the gestures' end, in seconds
 
 
 def measured_path(source: KeypointSource, extractors: Extractors, video: Video) -> str:
@@ -89,7 +89,7 @@ def _measure(source: KeypointSource, extractors: Extractors, video: Video) -> Me
         return Measured(values, reasons | {"face_share": "the clip has no keypoints"})
     frames = at_clip_size(load_frames(store, video), extractors.protocol.size)
     note("face_share", video_quality.face_share(keypoints.scores), "")
-    seen = _measure_beats(store, video, keypoints, note)
+    strokes = _measure_beats(store, video, keypoints, note)
     openness = lips.mouth_openness(keypoints.points, keypoints.scores)
     _measure_lips(video, openness, real, note)
     luma = video_quality.grey(frames)
@@ -98,13 +98,13 @@ def _measure(source: KeypointSource, extractors: Extractors, video: Video) -> Me
     _measure_identity(source, extractors, video, frames, keypoints, note)
     _measure_sync(store, extractors, video, frames, note)
     mouth = None if openness is None else [float(x) for x in openness]
-    return Measured(values, reasons, mouth, seen)
+    return Measured(values, reasons, mouth, strokes)
 
 
 def _measure_beats(
     store: Store, video: Video, keypoints: Keypoints, note: Note
 ) -> list[float] | None:
-    """Notes both scores; returns the gestures' beats."""
+    """Notes both scores; returns the ends of the strokes."""
     points = gesture_points(keypoints)
     if points is None:
         note("bas", None, "the shoulders are never seen")
@@ -113,7 +113,7 @@ def _measure_beats(
     heard, seen = beats.audio_beats(_wave(store, video)), beats.motion_beats(points)
     note("bas", beats.beat_alignment(heard, seen), "the audio has no beats")
     note("bas_aist", beats.beat_alignment(seen, heard), "the gestures have no beats")
-    return [float(x) for x in seen]
+    return [float(x) for x in beats.stroke_ends(points)]
 
 
 def _wave(store: Store, video: Video) -> np.ndarray:

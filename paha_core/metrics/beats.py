@@ -1,8 +1,10 @@
-"""Beat Alignment Score: do the gestures' beats meet the speech's?
+"""Do the gestures' beats meet the speech's?
 
-Times are seconds. `beat_alignment(audio, motion)` is Bailando's direction (over audio beats, the
-paper's magnitudes), reported as `bas`; `beat_alignment(motion, audio)` is AIST++'s (over motion
-beats), `bas_aist`.
+Times are seconds. `beat_alignment(audio, motion)` is the Beat Alignment Score in Bailando's
+direction (over audio beats, the paper's magnitudes), reported as `bas`; `beat_alignment(motion,
+audio)` is AIST++'s (over motion beats), `bas_aist`. Both take minima of speed, of which a rest has
+one as well as a stroke: they reward motion and don't claim sync. `beat_error` does, from the ends
+of the strokes and the true beats.
 """
 
 from __future__ import annotations
@@ -59,6 +61,30 @@ def motion_beats(
     return (minima + 1) / fps
 
 
+def stroke_ends(
+    points: np.ndarray,
+    *,
+    fps: float = PROTOCOL.fps,
+    sigma: float = PROTOCOL.stroke_smoothing,
+    min_rise: float = PROTOCOL.stroke_min_rise,
+) -> np.ndarray:
+    """Times `[B]` at which a stroke turns: peaks of the mean joint acceleration, smoothed over
+    `sigma` frames, that rise at least `min_rise` above their surroundings.
+
+    `points` `[T, K, 2]` in shoulder widths, without gaps, at `fps`. The second difference at frame
+    f belongs to the middle of that frame.
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
+    if len(points) < 5:
+        return np.zeros(0)
+    second = np.diff(np.asarray(points, np.float64), 2, axis=0)
+    acceleration = gaussian_filter1d(np.linalg.norm(second, axis=-1).mean(-1), sigma)
+    peaks, _ = find_peaks(acceleration, prominence=min_rise)
+    return (peaks + 1.5) / fps
+
+
 def audio_beats(wave: np.ndarray, *, sample_rate: int = PROTOCOL.sample_rate) -> np.ndarray:
     """Times `[B]` of onsets in mono speech `[N]`, float in -1 to 1 (librosa's onset detector, as in
     HA2G).
@@ -76,10 +102,10 @@ def audio_beats(wave: np.ndarray, *, sample_rate: int = PROTOCOL.sample_rate) ->
 def beat_error(
     seen: np.ndarray, truth: np.ndarray, *, cap: float = PROTOCOL.beat_error_cap
 ) -> float | None:
-    """Mean seconds between the beats of a video `[B]` and the true ones `[C]`, 0 to `cap`.
+    """Mean seconds between a video's `stroke_ends` `[B]` and the true beats `[C]`, 0 to `cap`.
 
     From each side to the nearest of the other, and the mean of both: many beats do not help. A
-    video without beats meets none: `cap`. None when there are no true beats.
+    video without strokes meets none: `cap`. None when there are no true beats.
     """
     seen, truth = np.asarray(seen, np.float64), np.asarray(truth, np.float64)
     if not len(truth):

@@ -32,11 +32,13 @@ class Protocol:
     pose_stride: int = 10
     diversity_rounds: int = 16  # derangements that are averaged
 
-    # beats. DESIGN 10 smooths the speed over 3 frames, where short strokes melt into bumps: real
-    # clips then have a beat error of 0.33 s against 0.11 (docs/evaluate.md, Controls).
+    # beats. DESIGN 10 smooths the speed over 3 frames, where short strokes melt away: its minima
+    # then lie 0.33 s from a real clip's beats, not 0.11 (docs/evaluate.md, Controls).
     beat_smoothing: float = 1.0  # frames, sigma
     beat_tolerance: float = 3.0  # frames, sigma
     beat_min_dip: float = 1.5e-3  # shoulder widths a frame; jitter on a still picture dips 1.2e-3
+    stroke_smoothing: float = 1.0  # frames, sigma
+    stroke_min_rise: float = 0.01  # shoulder widths a frame²; a noisy still picture stays below
     beat_error_cap: float = 0.5  # seconds
 
     # lips

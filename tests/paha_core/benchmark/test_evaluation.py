@@ -24,7 +24,7 @@ def test_a_short_video_is_held_against_the_beats_of_its_own_length(
     systems = {"S2G": [whole], "SDT": [short]}
     found = Evaluation(run_preset, systems, Extractors(run_preset), "no space")
     for video in (short, whole):  # whichever comes last
-        found.measured[video.key] = Measured(beats=[0.5])
+        found.measured[video.key] = Measured(strokes=[0.5])
         truth = drawn_truth(run_store, CLIP | {"start": 0.0}, video.frames)
         found.truths[video.clip_id, video.frames] = truth
     assert found.cell("beat_error", "SDT", "all").interval.value == 0
