@@ -1,5 +1,8 @@
 """Asset checks, apart from the assets. Blocking where going on is senseless."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from paha_core.checks import Outcome
@@ -10,13 +13,15 @@ WorkspaceParam = dg.ResourceParam[Workspace]
 
 
 def _result(
-    outcome: Outcome, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    outcome: Outcome,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    more: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=outcome.passed,
         severity=severity,
         description=outcome.words,
-        metadata=dict(outcome.figures),
+        metadata={**outcome.figures, **(more or {})},
     )
 
 
@@ -91,13 +96,15 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
 def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """No metric is worse than at the last accepted checkpoint by more than both intervals."""
     from paha_core.benchmark import history
+    from paha_core.benchmark.trends import trend_markdown
 
     verdict = history.judge(workspace.store)
     figures: dict[str, float | str] = {"evaluations": verdict.evaluations}
     figures["against"] = verdict.against or "nothing"
     figures |= {f"{r.system} {r.metric}": f"{r.before:g} to {r.now:g}" for r in verdict.regressions}
     outcome = Outcome(verdict.passed, verdict.words, figures)
-    return _result(outcome, dg.AssetCheckSeverity.WARN)
+    trend = dg.MetadataValue.md(trend_markdown(workspace.store) or "one evaluation yet")
+    return _result(outcome, dg.AssetCheckSeverity.WARN, {"trend": trend})
 
 
 ALL = [

@@ -3,17 +3,21 @@
 import dagster as dg
 
 from assets.metadata import materialized
+from assets.tables import KEYS
 from paha_core.steps import Workspace
 
 
 @dg.asset(
-    deps=["benchmark"],
+    deps=["benchmark", *KEYS.values()],
     group_name="results",
     kinds={"html"},
-    code_version="1",
+    code_version="2",
 )
 def report(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:
-    """One self-contained page: tables, curves, frame strips, playable videos, provenance."""
+    """One self-contained page: tables, curves, frame strips, playable videos, provenance.
+
+    It shows the paper's tables too, those that have been run.
+    """
     return materialized(context, workspace)

@@ -5,14 +5,16 @@ import dagster as dg
 from assets.metadata import materialized
 from paha_core.steps import TABLES, Workspace
 
+KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears the bare name
+
 
 def _table(name: str) -> dg.AssetsDefinition:
     @dg.asset(
-        name=name,
+        key=KEYS[name],
         deps=["univdm", "face_classifier", "non_face_classifier", "pose_autoencoder", "clips"],
         group_name="tables",
         kinds={"pytorch", "parquet"},
-        code_version="1",
+        code_version="2",
         pool="gpu",
         description=f"Table {name.removeprefix('table')} of the paper: its rows, and its claims.",
     )

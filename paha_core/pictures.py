@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIDE = 144  # pixels of a tile
 TILES = 6  # in a row
+GENERATED = "pictures/generated_clips.png"
 STRIPS = 4  # clips that are shown as a row of frames
 Row = dict[str, Any]
 
@@ -63,7 +64,7 @@ def generated(store: Store, modes: Sequence[str], *, fresh: bool) -> str | None:
                 shown.append(strip(read_first(path, rows[0]["frames"]), TILES, SIDE))
         return shown
 
-    return _picture(store, "pictures/generated_clips.png", fresh, draw, upright=True)
+    return _picture(store, GENERATED, fresh, draw, upright=True)
 
 
 def curve(store: Store, network: str, *, fresh: bool) -> str | None:

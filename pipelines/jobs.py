@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.generate_video import generate_video
-from paha_core.steps import TABLES as TABLE_STEPS
+from assets.tables import KEYS as TABLE_KEYS
 from pipelines.partitions import whole_range
 from pipelines.resources import PRESET_TAG
 
@@ -26,6 +26,7 @@ EXECUTOR = dg.multiprocess_executor.configured(
 
 
 TABLES = dg.AssetSelection.groups("tables")
+REPORT = dg.AssetSelection.assets("report")
 STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or by their own jobs
 
 full_rebuild = dg.define_asset_job(
@@ -56,19 +57,21 @@ reevaluate = dg.define_asset_job(
 
 table_jobs = [
     dg.define_asset_job(
-        f"{name}_suite",
-        selection=dg.AssetSelection.assets(name),
-        description=f"Table {name.removeprefix('table')} of the paper, on the networks there are.",
+        name,
+        selection=dg.AssetSelection.assets(key) | REPORT,
+        description=f"Table {name.removeprefix('table')} of the paper, on the networks there are, "
+        "and the report again.",
         tags=TAGS,
         executor_def=EXECUTOR,
     )
-    for name in TABLE_STEPS
+    for name, key in TABLE_KEYS.items()
 ]
 
 all_tables = dg.define_asset_job(
     "all_tables",
-    selection=TABLES,
-    description="Every table of the paper that can be run; they share what they generate.",
+    selection=TABLES | REPORT,
+    description="Every table of the paper that can be run, and the report again; tables share what "
+    "they generate.",
     tags=TAGS,
     executor_def=EXECUTOR,
 )

@@ -29,6 +29,14 @@ def interval(row: MetricRow) -> str:
     return f"{number(row.low, row.metric)} … {number(row.high, row.metric)}"
 
 
+def with_interval(row: MetricRow | None) -> str:
+    """`0.648 [0.601 … 0.690]`; a dash when the value is missing."""
+    if row is None or row.value is None:
+        return "–"
+    spread = interval(row)
+    return number(row.value, row.metric) + (f" [{spread}]" if spread else "")
+
+
 def datasets_of(rows: Sequence[MetricRow]) -> list[str]:
     """The data sets that rows speak of, each once, in their order."""
     return list(dict.fromkeys(row.dataset for row in rows))
@@ -54,12 +62,7 @@ def to_markdown(rows: Sequence[MetricRow], metrics: Sequence[str] | None = None)
     head = " | ".join(f"{METRICS[m].title} {ARROWS[METRICS[m].direction]}" for m in metrics)
     lines = [f"| system | {head} |", "|---" * (len(metrics) + 1) + "|"]
     for system in systems_of(rows):
-        cells = []
-        for metric in metrics:
-            row = find(rows, system, dataset, metric)
-            spread = interval(row) if row else ""
-            text = number(row.value if row else None, metric)
-            cells.append(f"{text} [{spread}]" if spread else text)
+        cells = [with_interval(find(rows, system, dataset, metric)) for metric in metrics]
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

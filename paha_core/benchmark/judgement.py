@@ -1,4 +1,4 @@
-"""The report's second half: tables of the paper as run here, trade-offs, shift curves, history."""
+"""The report's second half: tables of the paper as run here, trade-offs, shift curves."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paha_core.benchmark import export, history
+from paha_core.benchmark import export
 from paha_core.benchmark.grid import Grid, about, grids
-from paha_core.benchmark.plots import Series, line_svg, radar_svg
+from paha_core.benchmark.plots import Plot, Series, line_svg, radar_svg
 from paha_core.benchmark.suite import SuiteResult, load_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.tables import PUBLISHED
@@ -26,16 +26,7 @@ RADAR = (
     "sharpness_hands",
     "diversity",
 )
-TREND = ("fgd", "fvd_random_r3d", "lip_correlation", "lip_correlation_truth", "bas", "face_share")
 CLASSIFIERS = {"face_classifier": "Face", "non_face_classifier": "Non-face"}
-
-
-@dataclass(frozen=True)
-class Plot:
-    title: str
-    svg: str
-    note: str = ""
-    legend: tuple[tuple[str, str], ...] = ()  # (css class, name)
 
 
 @dataclass(frozen=True)
@@ -158,35 +149,4 @@ def shift_curves(store: Store) -> list[Plot]:
         svg = line_svg([line], x_title="frames the voice is moved", y_title="logit", zero=0)
         note = "A classifier that hears has its peak at 0."
         plots.append(Plot(f"{title} classifier", svg, note))
-    return plots
-
-
-def trends(store: Store) -> list[Plot]:
-    """Metrics over checkpoints, oldest first; nothing before there are two.
-
-    A line joins only what may be compared with the newest: one protocol, one extractor.
-    """
-    rows = history.read(store)
-    newest = history.newest(rows)
-    times = sorted({r["measured_at"] for r in rows if r["protocol"] == newest[0]["protocol"]})
-    if len(times) < 2:
-        return []
-    cells = {(r["system"], r["metric"], r["dataset"]): history.cell_of(r) for r in newest}
-    scope = "all" if any(row["dataset"] == "all" for row in newest) else newest[0]["dataset"]
-    plots = []
-    for metric in TREND:
-        lines = []
-        for system in ("unguided", "sequential", "differential"):
-            wanted = cells.get((system, metric, scope))
-            made = [r for r in rows if history.cell_of(r) == wanted and r["low"] is not None]
-            made.sort(key=lambda row: row["measured_at"])
-            if made:
-                points = [(times.index(r["measured_at"]), r["value"]) for r in made]
-                whiskers = [(r["low"], r["high"]) for r in made]
-                lines.append(Series(system, f"s-{system}", points, whiskers))
-        if lines:
-            title = METRICS[metric].title
-            legend = tuple((one.css, one.name) for one in lines)
-            svg = line_svg(lines, x_title="evaluation", y_title=title)
-            plots.append(Plot(title, svg, legend=legend))
     return plots

@@ -23,6 +23,14 @@ class Series:
     labels: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    svg: str
+    note: str = ""
+    legend: tuple[tuple[str, str], ...] = ()  # (css class, name)
+
+
 def line_svg(
     series: Sequence[Series], *, x_title: str, y_title: str, zero: float | None = None
 ) -> str:
@@ -61,6 +69,30 @@ def line_svg(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>'
     )
     return "".join([*parts, "</svg>"])
+
+
+# What the page's style sheet says, for a plot that stands by itself.
+_STYLE = (
+    "svg{font:11.5px sans-serif}text{fill:#636873}.grid{stroke:#dedbd4}.stroke{fill:none;"
+    "stroke:currentColor;stroke-width:1.8}circle,.name{fill:currentColor}.whisker{stroke:"
+    "currentColor;stroke-width:1.2;opacity:.55}.s-unguided{color:#a08a4b}.s-sequential{color:"
+    "#2f66a8}.s-differential{color:#b0472f}"
+)
+_ROOM = 18  # pixels above the plot, for its names
+
+
+def standalone(svg: str, legend: Sequence[tuple[str, str]]) -> str:
+    """A `line_svg` as a picture that needs no page: white, with its own style and names."""
+    body = svg.partition(">")[2].removesuffix("</svg>")
+    width, height = WIDTH, HEIGHT + _ROOM
+    size = f'width="{width}" height="{height}" viewBox="0 {-_ROOM} {width} {height}"'
+    names = [
+        f'<g class="{css}"><text class="name" x="{LEFT + 110 * k}" y="-4">{escape(name)}</text></g>'
+        for k, (css, name) in enumerate(legend)
+    ]
+    back = f'<rect y="{-_ROOM}" width="{width}" height="{height}" fill="#fff"/>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{back}'
+    return "".join([head, *names, body, "</svg>"])
 
 
 def _line(one: Series, places: Sequence[tuple[float, float]], at, below: bool) -> str:

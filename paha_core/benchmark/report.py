@@ -21,6 +21,7 @@ from paha_core.benchmark.suite_export import write_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
+from paha_core.benchmark.trends import trends
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import METRICS, MetricRow, shortfall
@@ -121,7 +122,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "suites": judgement.suite_tables(store),
         "shifts": judgement.shift_curves(store),
         "verdict": history.judge(store),
-        "trends": judgement.trends(store),
+        "trends": trends(store),
         "long_video": facts.long_video(store),
     }
     store.write_bytes(INDEX, render(page).encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from paha_core.benchmark import history
+from paha_core.benchmark import export, history
 from paha_core.benchmark.extractors import weights_given
 from paha_core.benchmark.measuring import evaluate
 from paha_core.benchmark.systems import control_systems, external_systems
@@ -23,7 +23,8 @@ from paha_core.store import Store, sha256_json
 
 SUITE = "main"
 RESULTS = "benchmark/results"
-CODE_VERSION = 3
+SUMMARY = f"{RESULTS}.md"  # over all data sets, with intervals
+CODE_VERSION = 4
 
 
 def all_systems(store: Store, preset: Preset) -> Systems:
@@ -38,8 +39,8 @@ def run_benchmark(
 ) -> list[MetricRow]:
     """Every metric of every system, overall and by dataset; a cell that can't be had says why.
 
-    Written to `benchmark/results.parquet` and `.json`, and to the history by checkpoint. When
-    nothing it depends on has changed, the stored rows are returned and nothing is computed.
+    Written to `benchmark/results` (`.parquet`, `.json`, `.md`), and to the history by checkpoint.
+    When nothing it depends on has changed, the stored rows are returned and nothing is computed.
     """
     systems = all_systems(store, preset)
     times = read_times(store, HELD_OUT)
@@ -54,6 +55,7 @@ def run_benchmark(
         for row in evaluation.rows(SUITE, system, dataset)
     ]
     store.write_table(f"{RESULTS}.parquet", rows_to_table(rows))
+    store.write_bytes(SUMMARY, export.to_markdown(rows).encode())
     history.append(store, preset, rows)
     store.write_json(
         f"{RESULTS}.json",

@@ -29,6 +29,7 @@ def generate_clips(store: Store, preset: Preset) -> StepReport:
 def run_benchmark(store: Store, preset: Preset) -> StepReport:
     """Every metric of every system under one protocol."""
     from paha_core.benchmark import run
+    from paha_core.benchmark.export import with_interval
 
     device = prepare_torch(preset)
     before = run.load_results(store)
@@ -49,11 +50,12 @@ def run_benchmark(store: Store, preset: Preset) -> StepReport:
         reused=len(rows) if same else 0,
         reasons=missing,
         figures={
-            f"{row.system} {row.metric}": float(row.value)
+            f"{row.system} {row.metric}": with_interval(row)
             for row in values
-            if row.value is not None and row.dataset == (scope or row.dataset)
+            if row.dataset == (scope or row.dataset)
         },
         artifacts={"results": store.uri(f"{run.RESULTS}.json")},
+        pages={"Results": run.SUMMARY},
         data_version=after[0] if after else "",
     )
 
@@ -61,17 +63,24 @@ def run_benchmark(store: Store, preset: Preset) -> StepReport:
 def build_report(store: Store, preset: Preset) -> StepReport:
     """The page that shows the run."""
     from paha_core.benchmark.report import build_report as build
+    from paha_core.benchmark.run import SUMMARY
+    from paha_core.benchmark.suites import SUITES
+    from paha_core.pictures import GENERATED
     from paha_core.store import sha256_json
 
     rel = build(store, preset)
-    page = store.read_bytes(rel)
+    html = store.read_bytes(rel)
+    pages = {"Results": SUMMARY}
+    pages |= {f"Table {n}": f"report/tables/table{n}.md" for n in SUITES}
     return StepReport(
         "report",
         kept=1,
         computed=1,
-        figures={"bytes": len(page)},
+        figures={"bytes": len(html)},
         artifacts={"report": store.uri(rel), "videos": store.uri("generated")},
-        data_version=sha256_json(page.decode()),
+        pictures={"Real, then generated": GENERATED} if store.exists(GENERATED) else {},
+        pages={title: page for title, page in pages.items() if store.exists(page)},
+        data_version=sha256_json(html.decode()),
     )
 
 

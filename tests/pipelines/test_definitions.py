@@ -23,8 +23,8 @@ def test_every_step_is_an_asset_of_that_name():
 
 def test_assets_depend_on_what_their_steps_need():
     for node in defs.resolve_asset_graph().asset_nodes:
-        needs = (STEPS | TABLES)[node.key.path[-1]].needs
-        assert {key.path[-1] for key in node.parent_keys} == set(needs), node.key
+        step = (STEPS | TABLES)[node.key.path[-1]]
+        assert {key.path[-1] for key in node.parent_keys} == {*step.needs, *step.shows}, node.key
 
 
 def test_loading_imports_nothing_heavy():
@@ -85,10 +85,10 @@ def test_tables_run_on_demand_only():
     whole = defs.resolve_job_def("full_rebuild").asset_layer.selected_asset_keys
     assert {key.path[-1] for key in whole} == set(STEPS)
     tables = defs.resolve_job_def("all_tables").asset_layer.selected_asset_keys
-    assert {key.path[-1] for key in tables} == set(TABLES)
+    assert {key.path[-1] for key in tables} == {*TABLES, "report"}
     for name in TABLES:
-        [only] = defs.resolve_job_def(f"{name}_suite").asset_layer.selected_asset_keys
-        assert only.path[-1] == name
+        keys = defs.resolve_job_def(name).asset_layer.selected_asset_keys
+        assert {key.path[-1] for key in keys} == {name, "report"}
 
 
 def test_device_steps_wait_for_the_gpu():
