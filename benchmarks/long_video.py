@@ -57,8 +57,8 @@ def conditions_for(
     features = pipeline.audio.encode(wave.astype(np.float32) / 32768, frames).astype(np.float32)
     first = conditions_of([clip], clip.frames, pipeline.preset.audio.margin)
     windows = torch.from_numpy(window_view(features, pipeline.preset.audio.margin))[None]
-    box = clip.sample.faces[clip.reference_frame]
-    return Conditions(first.reference_latents, first.reference_embedding, windows), box[None]
+    conditions = Conditions(first.reference_latents, first.reference_embedding, windows)
+    return conditions, clip.face_box[None]
 
 
 def seams(kind: str, frames: int, segment: int) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from paha_core.benchmark.measure import Truth, drawn_truth
 from paha_core.config import GuidanceConfig
-from paha_core.inference.held_out import HeldOut, choose, conditions_of
+from paha_core.inference.held_out import HeldOut, choose, conditions_of, noise_seed
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.metrics.beats import (
@@ -107,9 +107,9 @@ def main() -> None:
             longest = max(clip.frames for clip in part)
             made = pipeline.generate(
                 conditions_of(part, longest, preset.audio.margin),
-                np.stack([clip.sample.faces[clip.reference_frame] for clip in part]),
+                np.stack([clip.face_box for clip in part]),
+                seeds=[noise_seed(preset.generation.seed, clip) for clip in part],
                 mode=mode,
-                seed=preset.generation.seed,
                 guidance=guidance,
                 force=True,
             )

@@ -28,7 +28,7 @@ from paha_core.shards.sample import ClipSample
 from paha_core.stages import KEPT, clip_key, kept_rows, stage_schema
 from paha_core.store import Store, sha256_file, sha256_json
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 GENERATED_SCHEMA = stage_schema(
     pa.schema(
         [
@@ -70,10 +70,24 @@ class HeldOut:
         return str(self.row["clip_id"])
 
     @property
+    def reference_place(self) -> int:
+        """Which of the stored reference frames is taken: of those that show a face (of all, where
+        none does) the one nearest the middle, which is not the one the video starts with."""
+        sample = self.sample
+        stored = sample.reference_index
+        return min(
+            range(len(stored)),
+            key=lambda i: (not sample.face_found[stored[i]], abs(i - len(stored) // 2)),
+        )
+
+    @property
     def reference_frame(self) -> int:
-        """A stored frame from the middle of the clip: not the one the video starts with."""
-        stored = self.sample.reference_index
-        return int(stored[len(stored) // 2])
+        return int(self.sample.reference_index[self.reference_place])
+
+    @property
+    def face_box(self) -> np.ndarray:
+        """Of the reference, float [4] xyxy in units of the side; empty where it shows no face."""
+        return self.sample.faces[self.reference_frame]
 
     @property
     def voice(self) -> str:
@@ -210,7 +224,7 @@ def generate_batch(
     a json that says what made it."""
     made = pipeline.generate(
         conditions_of(clips, max(clip.frames for clip in clips), pipeline.preset.audio.margin),
-        np.stack([clip.sample.faces[clip.reference_frame] for clip in clips]),
+        np.stack([clip.face_box for clip in clips]),
         seeds=[noise_seed(how.seed, clip) for clip in clips],
         **vars(how),
     )
@@ -246,7 +260,7 @@ def conditions_of(clips: Sequence[HeldOut], frames: int, margin: int) -> Conditi
         heard = audio_windows(sample.audio[: clip.frames].astype(np.float32), margin)
         windows.append(heard[np.minimum(np.arange(frames), clip.frames - 1)])
     latents = [s.latents[c.reference_frame] for s, c in zip(samples, clips, strict=True)]
-    embeddings = [s.reference[len(s.reference_index) // 2] for s in samples]
+    embeddings = [s.reference[c.reference_place] for s, c in zip(samples, clips, strict=True)]
     return Conditions(
         *(torch.from_numpy(np.stack(x).astype(np.float32)) for x in (latents, embeddings, windows))
     )

@@ -43,7 +43,7 @@ def time_segments(
     """
     preset = pipeline.preset
     given = conditions_of([clip], preset.generation.segment_frames, preset.audio.margin)
-    box = clip.sample.faces[[clip.reference_frame]]
+    box = clip.face_box[None]
     times: Times = {name: [] for name in ways}
     with Progress((repeats + 1) * len(ways), "time cost", unit="segment") as progress:
         for repeat in range(repeats + 1):

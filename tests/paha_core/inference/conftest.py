@@ -10,6 +10,7 @@ from paha_core.inference.untrained import untrained_pipeline
 from paha_core.media.audio import write_wav
 from paha_core.models.trained import NAMES
 from paha_core.networks import gate_fingerprint
+from paha_core.shards.sample import ClipSample
 from paha_core.store import Store
 
 
@@ -58,3 +59,29 @@ def trained_store(pipeline, tmp_path_factory):
         verdict = {"passed": passed, "fingerprint": gate_fingerprint(store, pipeline.preset, name)}
         store.write_json(f"checkpoints/{name}/gate.json", verdict)
     return store
+
+
+@pytest.fixture(scope="session")
+def clip_sample(pipeline):
+    """Makes a clip of 20 frames as a shard holds it, of noise; `fields` stand in for its own."""
+
+    def make(speaker, number, split, frames=20, **fields):
+        draw = np.random.default_rng(number)
+        audio, width = pipeline.audio, pipeline.reference.width
+        about = {"dataset": "cnas", "speaker": speaker, "split": split, "fps": 25}
+        about |= {"codec": "a", "audio_encoder": "b", "reference_encoder": "c"}
+        about |= {"clip_id": f"cnas/{speaker}/{number}", "sample_rate": 16000, "frames": frames}
+        own = {
+            "latents": draw.normal(size=(frames, 4, 8, 8)).astype(np.float16),
+            "par": np.ones((frames, 8, 8), np.float16),
+            "regions": np.zeros((frames, 8, 8), np.uint8),
+            "audio": draw.normal(size=(frames, audio.layers, audio.width)).astype(np.float16),
+            "faces": np.tile(np.array([0, 0, 1, 0.5], np.float32), (frames, 1)),
+            "face_found": np.ones(frames, bool),
+            "reference": draw.normal(size=(2, width)).astype(np.float16),
+            "reference_index": np.array([2, 15], np.int32),
+            "wave": np.zeros(frames * 640, np.int16),
+        }
+        return ClipSample(key=f"cnas__{speaker}__{number}", meta=about, **(own | fields))
+
+    return make
