@@ -12,6 +12,10 @@ from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
 
 Wave = NDArray[np.float32]
 
+# Of ffmpeg's `aresample`: sample 0 is the file's time 0, and where the track has gaps there is
+# silence. By default it ignores gaps under 0.1 s, and all that follows comes too early.
+IN_TIME = {"first_pts": 0, "async": 1, "min_hard_comp": 0.01}
+
 
 def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None = None) -> Wave:
     """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz,
@@ -23,12 +27,7 @@ def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None
     with open_media(path) as container:
         if not container.streams.audio:
             raise MediaError("the file has no audio")
-    options = {
-        "resampler": "soxr",
-        "first_pts": 0,
-        "async": 1,
-    }  # async: silence where the track has gaps
-    stream = safe_input(path)["a:0"].filter("aresample", sample_rate, **options)
+    stream = safe_input(path)["a:0"].filter("aresample", sample_rate, resampler="soxr", **IN_TIME)
     limit = {} if seconds is None else {"t": seconds}
     raw = run(stream.output("pipe:1", format="f32le", ac=1, acodec="pcm_f32le", **limit))
     wave = np.frombuffer(raw, dtype="<f4").astype(np.float32)

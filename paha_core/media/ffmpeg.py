@@ -11,7 +11,9 @@ can't make ffmpeg read anything else.
 from __future__ import annotations
 
 import os
+import re
 import resource
+import signal
 import subprocess
 import tempfile
 import threading
@@ -35,12 +37,24 @@ DEMUXERS = (
 INPUT_OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
 
 
+# ffmpeg ends with which of its threads stopped.
 _ECHOES = (
     "Terminating thread",
     "Task finished with error",
     "Conversion failed",
     "Nothing was written",
 )
+_OUTPUT_FAILS = re.compile(
+    r"(No space left on device|Disk quota exceeded|Read-only file system|Stale file handle)"
+    r"|Error (?:writing|closing|muxing|opening output|submitting a packet)[^\n]*"
+    r"(Input/output error|Permission denied|File too large|No such file or directory)"
+)
+_MEANINGS = {
+    "Cannot allocate memory": "it takes more memory than ffmpeg is given",
+    "moov atom not found": "its index is missing: the file is cut off",
+    "matches no streams|does not contain any stream": "a track is missing",
+    "Invalid data found when processing input": "it can't be decoded",
+}
 
 
 Media = str | Path | IO[bytes]  # a local file, or an open one that can seek
@@ -51,6 +65,14 @@ CORES = 8  # processor seconds it may take for each second of its time limit
 
 class MediaError(UserError):
     """A media file that can't be read or written, with the reason in words a person understands."""
+
+
+class Killed(MediaError):
+    """ffmpeg was killed from outside, which need not be the file's fault."""
+
+
+class OutputError(UserError):
+    """What ffmpeg makes can't be written: a full disk, a file system that went away."""
 
 
 @cache
@@ -101,7 +123,8 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
     """Run an ffmpeg-python graph (or a list of arguments) and return what it wrote to stdout.
 
     `stdin` is fed piece by piece; an error that it raises stops ffmpeg and surfaces. Raises
-    `MediaError` with ffmpeg's last telling line when it fails or takes longer than `timeout` s.
+    `MediaError` with what ffmpeg says when it fails or takes longer than `timeout` s, `OutputError`
+    when it can't write.
     """
     quiet = [ffmpeg_exe(), *([] if stdin is not None else ["-nostdin"])]
     quiet += ["-hide_banner", "-loglevel", "error", "-y"]
@@ -137,9 +160,11 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
                 process.stdout.close()
         if late.is_set():
             raise MediaError(f"ffmpeg took longer than {timeout:g} s")
+        if code == -signal.SIGKILL:
+            raise Killed("ffmpeg was killed: perhaps memory ran out")
         if code != 0:
             errors.seek(0)
-            raise MediaError(_last_line(errors.read()) or f"ffmpeg ended with code {code}")
+            raise _failure(errors.read().decode(errors="replace"), code)
         return output
 
 
@@ -166,8 +191,16 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         pass
 
 
-def _last_line(stderr: bytes) -> str:
-    """The last line that says something: ffmpeg ends with which of its threads stopped."""
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if not any(words in line for words in _ECHOES)]
-    return (telling or lines or [""])[-1]
+def _failure(stderr: str, code: int) -> UserError:
+    """What ffmpeg's messages mean."""
+    fails = _OUTPUT_FAILS.search(stderr)
+    if fails:
+        return OutputError(f"ffmpeg can't write what it makes: {fails[1] or fails[2]}")
+    if code < 0:
+        return MediaError(f"ffmpeg broke down over it ({signal.Signals(-code).name})")
+    for pattern, words in _MEANINGS.items():
+        if re.search(pattern, stderr):
+            return MediaError(words)
+    lines = [re.sub(r"\[[^]]* @ 0x[0-9a-f]+\] ?", "", line).strip() for line in stderr.splitlines()]
+    telling = [line for line in lines if line and not any(words in line for words in _ECHOES)]
+    return MediaError(telling[-1] if telling else f"ffmpeg ended with code {code}")

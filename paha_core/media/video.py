@@ -34,10 +34,9 @@ class MediaInfo:
     duration: float  # seconds
     frames: int | None  # as the container says
     has_audio: bool
-    audio_rate: int | None  # Hz
-    audio_channels: int | None
+    audio_rate: int  # Hz; 0 without audio
+    audio_channels: int
     video_codec: str
-    rotation: int  # degrees, 0 90 180 270
     square_pixels: bool
 
 
@@ -64,8 +63,7 @@ def probe(path: Media) -> MediaInfo:
             raise MediaError("no picture can be decoded")
         aspect = float(stream.sample_aspect_ratio or 1) or 1.0
         width, height = round(frame.width * aspect), frame.height
-        rotation = int(frame.rotation) % 360
-        if rotation % 180:
+        if int(frame.rotation) % 180:
             width, height = height, width
         audio = next(iter(container.streams.audio), None)
         return MediaInfo(
@@ -75,12 +73,73 @@ def probe(path: Media) -> MediaInfo:
             duration=duration,
             frames=stream.frames or None,
             has_audio=audio is not None,
-            audio_rate=audio.codec_context.sample_rate if audio else None,
-            audio_channels=audio.codec_context.channels if audio else None,
+            audio_rate=int(audio.codec_context.sample_rate or 0) if audio else 0,
+            audio_channels=audio.codec_context.channels if audio else 0,
             video_codec=stream.codec_context.name,
-            rotation=rotation,
             square_pixels=abs(aspect - 1) < 1e-3,
         )
+
+
+def seek_point(path: str | Path, start: float) -> tuple[float, float]:
+    """Where to seek to, in seconds, so that the picture on show at `start` can be decoded, and the
+    time of the first picture that a decoder gives from there; (0, …): read from the beginning.
+
+    A seek in a container without an index (MPEG-TS, MPEG-PS) may land behind the keyframe it needs,
+    and a decoder is silent up to the next one: so one steps back until a keyframe is early enough.
+    """
+    back = 0.0
+    with open_media(path) as container:
+        while (seek := start - back) > 0:
+            container.seek(int((seek + _zero(container)) * av.time_base))
+            first = _first_keyframe(container)
+            if first is not None and first <= start:
+                return seek, first
+            back = 2 * back or 1.0
+    with open_media(path) as container:
+        first = _first_keyframe(container)
+    return 0.0, 0.0 if first is None else first  # without times (raw streams) it is the beginning
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A decoded frame that is not a picture yet, and its time in seconds."""
+
+    time: float
+    frame: Any  # PyAV's
+
+    def picture(self, size: int | None = None) -> Frames:
+        """RGB, upright; a square of `size`, cut at its longer sides equally, when that is given."""
+        return _picture(self.frame, size)
+
+    def grey(self, side: int) -> NDArray[np.uint8]:
+        """The whole picture as [side, side], whatever its shape."""
+        small = self.frame.reformat(width=side, height=side, format="gray", interpolation="AREA")
+        return np.asarray(small.to_ndarray(), dtype=np.uint8)
+
+
+def iter_moments(
+    path: str | Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    all_cores: bool = False,
+) -> Iterator[Moment]:
+    """The frames with `start <= time < end` (seconds). Raises `MediaError` when the file can't be
+    decoded."""
+    seek = seek_point(path, start)[0] if start else 0.0
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        if all_cores:
+            stream.thread_type = "AUTO"
+        if seek:
+            container.seek(int((seek + _zero(container)) * av.time_base))
+        for frame in container.decode(stream):
+            time = (frame.time or 0.0) - _zero(container)
+            if start is not None and time < start - 1e-3:
+                continue
+            if end is not None and time >= end - 1e-3:
+                break
+            yield Moment(time, frame)
 
 
 def iter_frames(
@@ -90,23 +149,8 @@ def iter_frames(
     start: float | None = None,
     end: float | None = None,
 ) -> Iterator[Frames]:
-    """Frames [H, W, 3] with `start <= time < end` (seconds), one at a time.
-
-    `size`: the side of a square output; a picture that is not square is cut at its longer sides
-    equally, never stretched. Raises `MediaError` when the file can't be decoded.
-    """
-    with open_media(path) as container:
-        stream = _video_stream(container)
-        zero = float(container.start_time or 0) / av.time_base
-        if start:
-            container.seek(int((start + zero) * av.time_base), backward=True)
-        for frame in container.decode(stream):
-            time = (frame.time or 0.0) - zero
-            if start is not None and time < start - 1e-3:
-                continue
-            if end is not None and time >= end - 1e-3:
-                break
-            yield _picture(frame, size)
+    """The pictures [H, W, 3] of `iter_moments`, squares of `size` when that is given."""
+    return (moment.picture(size) for moment in iter_moments(path, start=start, end=end))
 
 
 def read_frames(
@@ -215,6 +259,19 @@ def _video_stream(container: Any) -> Any:
             return stream
     kind = "only audio" if container.streams.audio else "neither picture nor sound"
     raise MediaError(f"the file holds no video: {kind}")
+
+
+def _zero(container: Any) -> float:
+    """Seconds: what the file calls its beginning."""
+    return float(container.start_time or 0) / av.time_base
+
+
+def _first_keyframe(container: Any) -> float | None:
+    """The time of the next keyframe from where the container stands; packets are only looked at."""
+    for packet in container.demux(_video_stream(container)):
+        if packet.is_keyframe and packet.pts is not None:
+            return float(packet.pts * packet.time_base) - _zero(container)
+    return None
 
 
 def _check_complete(stream: Any, size: int) -> None:
