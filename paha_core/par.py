@@ -27,6 +27,7 @@ from paha_core.config import ParConfig
 from paha_core.pose import Keypoints, layout
 from paha_core.stages import Job, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.workers import Workers
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +213,7 @@ def _through_numpy(function: Any, points: Any, scores: Any, *arguments: Any) -> 
 
 
 def par_masks_stage(
-    store: Store, dataset: str, par: ParConfig, grid: int, *, workers: int
+    store: Store, dataset: str, par: ParConfig, grid: int, *, workers: Workers
 ) -> StageResult:
     """The masks of every clip with keypoints, as `par_masks/<clip key>.npz`.
 

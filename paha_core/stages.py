@@ -3,30 +3,29 @@
 A stage turns `Job`s into rows of its manifest, one Parquet file a speaker
 (`manifests/<stage>/<dataset>/<speaker>.parquet`). A job whose fingerprint (content, settings, code
 version) already stands in the manifest is not computed again. A `Rejection` becomes a rejected row
-with its reason; so does a job that kills its worker process or takes too long. Any other exception
-is a bug and surfaces, after the finished rows were written. Rows in = rows kept + rows rejected.
+with its reason; a `Setback` as well, but the next run tries again. Any other exception is a bug or
+the run's own trouble and surfaces, after the finished rows were written. Rows in = rows kept + rows
+rejected.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import re
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from paha_core.processes import die_with_parent
 from paha_core.progress import Progress
 from paha_core.store import Store
+from paha_core.workers import Outcome, Rejection, Setback, Workers, outcomes
 
 KEPT, REJECTED = "kept", "rejected"
+NO_FINGERPRINT = ""  # of a setback: no job has it, so the next run tries again
 
 BASE_SCHEMA = pa.schema(
     [
@@ -43,17 +42,6 @@ BASE_SCHEMA = pa.schema(
 )
 
 
-class Rejection(Exception):
-    """An input that can't be used, with the reason in words a person understands.
-
-    `columns`: what is known of it all the same, for its row.
-    """
-
-    def __init__(self, reason: str = "", **columns: Any) -> None:
-        super().__init__(reason)
-        self.columns = columns
-
-
 @dataclass(frozen=True)
 class Job:
     """One clip's work: `payload` is for the stage's function, the rest goes to the manifest."""
@@ -68,7 +56,7 @@ class Job:
 class StageResult:
     """A stage's manifest after a run, and what the run had to do."""
 
-    table: pa.Table
+    table: pa.Table  # a row for each job, in their order
     computed: int
     reused: int
     figures: Mapping[str, float] = field(default_factory=dict)  # of the stage's own
@@ -132,6 +120,9 @@ def kept_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[dict[st
     return sorted(rows, key=lambda row: row["clip_id"])
 
 
+Row = dict[str, Any]
+
+
 def run_stage(
     store: Store,
     stage: str,
@@ -140,191 +131,167 @@ def run_stage(
     work: Callable[[Any], dict[str, Any]],
     *,
     extra_schema: pa.Schema,
-    workers: int = 1,
+    workers: Workers = 1,
     flush_every: float = 20.0,
     retry_rejected: bool = False,
     limit_seconds: float | None = None,
+    stays: Callable[[Row], bool] = lambda row: False,
+    finish: Callable[[list[Row]], list[Row]] = lambda rows: rows,
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
 
-    `work(payload)` runs in a worker process (in this one for `workers=0`) and returns the row's
-    further columns, `path` and `sha256` among them. A payload that is a `Rejection` is a rejected
-    row at once. Rows of clips that are no longer among the jobs leave the manifest; finished rows
+    `work(payload)` runs where `workers` says and returns the row's further columns, `path` and
+    `sha256` among them. A payload that is a `Rejection` is a rejected row at once. Finished rows
     are flushed every `flush_every` seconds, so that a kill costs no more than that.
     `retry_rejected`: rejected rows are computed again. `limit_seconds`: a job that takes longer
-    loses its worker process and is rejected.
+    loses its worker process and is rejected. `stays`: whether the row of a clip that is not among
+    the jobs is another run's and stays; the others leave, and what they name is removed, as is what
+    a rejected clip had. `finish`: the last word on the rows of one speaker, for columns that depend
+    on all of them.
     """
-    manifest = _Manifest(store, stage, dataset, stage_schema(extra_schema))
+    schema = stage_schema(extra_schema)
+    mine = {job.clip_id for job in jobs}
+    manifest = _Manifest(store, stage, dataset, schema, mine, stays, finish)
     before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
-    rows: dict[str, dict[str, Any]] = {}
+    there = _existing(store, before.values())
+    rows: dict[str, Row] = {}
     todo: list[Job] = []
     computed = 0
     for job in jobs:
         old = before.get(job.clip_id)
-        again = retry_rejected and old is not None and old["status"] == REJECTED
-        if old is not None and not again and _stands(store, old, job):
-            rows[job.clip_id] = old | job.columns  # a changed split moves along
-        elif isinstance(job.payload, Rejection):
+        if old is not None:
+            rows[job.clip_id] = old | job.columns  # until there is a new one
+        if old is not None and _stands(old, job, there, retry_rejected):
+            continue
+        computed += 1
+        if isinstance(job.payload, Rejection):
             rows[job.clip_id] = _row(job, job.payload, dataset)
-            computed += 1
         else:
             todo.append(job)
-    computed += len(todo)
 
     last_flush, cost = time.monotonic(), 0.0
     try:
         with Progress(len(todo), f"{stage} {dataset}") as progress:
-            for job, outcome in _run(todo, work, workers, limit_seconds):
-                rows[job.clip_id] = _row(job, outcome, dataset)
+            payloads = [job.payload for job in todo]
+            for number, outcome in outcomes(payloads, work, workers, limit_seconds):
+                rows[todo[number].clip_id] = _row(todo[number], outcome, dataset)
                 progress.update()
                 # A large manifest takes its time to write: never more than 2 % of the run's.
                 if time.monotonic() - last_flush > max(flush_every, 50 * cost):
                     started = time.monotonic()
-                    manifest.write(rows[job.clip_id] for job in jobs if job.clip_id in rows)
+                    manifest.write(rows)
                     last_flush = time.monotonic()
                     cost = last_flush - started
     finally:
-        table = manifest.write(rows[job.clip_id] for job in jobs if job.clip_id in rows)
-        manifest.drop_others()
+        manifest.write(rows)
+    manifest.drop_others()
+    _remove_leftovers(store, before, manifest.rows, stays)
+    table = pa.Table.from_pylist([manifest.rows[job.clip_id] for job in jobs], schema=schema)
     return StageResult(table, computed=computed, reused=len(jobs) - computed)
 
 
 class _Manifest:
-    """The files of one manifest; a file is written only when its rows changed."""
+    """The files of one manifest, one a speaker. A file is written only when its rows changed, and
+    keeps the rows of other runs that `stays` names.
 
-    def __init__(self, store: Store, stage: str, dataset: str, schema: pa.Schema) -> None:
+    Two runs at the same time that share a speaker may lose each other's rows (not their clips: the
+    next run finds them missing); runs over different speakers don't meet.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stage: str,
+        dataset: str,
+        schema: pa.Schema,
+        mine: set[str],
+        stays: Callable[[Row], bool],
+        finish: Callable[[list[Row]], list[Row]],
+    ) -> None:
         self.store, self.schema = store, schema
         self.stage, self.dataset = stage, dataset
-        self.written: dict[str, list[dict[str, Any]]] = {}
+        self.mine, self.stays, self.finish = mine, stays, finish
+        self.files: set[str] = set()
+        self.rows: dict[str, Row] = {}  # as they were published, by clip id
 
-    def write(self, rows: Iterable[dict[str, Any]]) -> pa.Table:
-        """Publish each speaker's rows; returns all of them as one table, in their order."""
-        filled = [_fill(row, self.schema) for row in rows]
-        parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in filled:
+    def write(self, rows: Mapping[str, Row]) -> None:
+        """Publish each speaker's rows, in the order of their ids."""
+        parts: dict[str, list[Row]] = defaultdict(list)
+        for row in rows.values():
             parts[self._file(row["speaker"])].append(row)
-        if not parts:  # a stage that ran over nothing has a manifest too
-            parts[self._file("none")] = []
         for rel, part in parts.items():
-            if self.written.get(rel) != part:
-                table = pa.Table.from_pylist(part, schema=self.schema)
-                if not self.store.exists(rel) or not self._same(rel, table):
-                    self.store.write_table(rel, table)
-        if not self.written:  # what an earlier version kept in one file is in these now
-            self.store.remove(manifest_path(self.stage, self.dataset))
-        self.written = parts
-        return pa.Table.from_pylist(filled, schema=self.schema)
+            stored = self.store.read_table(rel).to_pylist() if self.store.exists(rel) else []
+            self._publish(rel, part + self._others(stored), stored)
+        self.files.update(parts)
+        self.store.remove(manifest_path(self.stage, self.dataset))  # an earlier version's one file
 
-    def _same(self, rel: str, table: pa.Table) -> bool:
-        return rel not in self.written and bool(self.store.read_table(rel).equals(table))
+    def drop_others(self) -> None:
+        """The files of other speakers: what doesn't stay leaves them."""
+        listed = manifest_files(self.store, self.stage, self.dataset)
+        for rel in set(listed) - self.files:
+            stored = self.store.read_table(rel).to_pylist()
+            others = self._others(stored)
+            if others:
+                self._publish(rel, others, stored)
+            else:
+                self.store.remove(rel)
+        if not self.rows:  # a stage that ran over nothing has a manifest too
+            self.store.write_table(self._file("none"), self.schema.empty_table())
+
+    def _others(self, stored: Iterable[Row]) -> list[Row]:
+        return [row for row in stored if row["clip_id"] not in self.mine and self.stays(row)]
+
+    def _publish(self, rel: str, rows: Iterable[Row], stored: list[Row]) -> None:
+        filled = ({name: row.get(name) for name in self.schema.names} for row in rows)
+        part = self.finish(sorted(filled, key=lambda row: str(row["clip_id"])))
+        self.rows |= {row["clip_id"]: row for row in part}
+        if part != stored:
+            self.store.write_table(rel, pa.Table.from_pylist(part, schema=self.schema))
 
     def _file(self, speaker: str | None) -> str:
         name = re.sub(r"[^\w-]", "_", speaker or "") or "unnamed"
         return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
 
-    def drop_others(self) -> None:
-        """Remove files of speakers that are gone."""
-        for rel in manifest_files(self.store, self.stage, self.dataset):
-            if rel not in self.written:
-                self.store.remove(rel)
 
-
-def _stands(store: Store, row: dict[str, Any], job: Job) -> bool:
+def _stands(old: Row, job: Job, there: set[str], retry_rejected: bool) -> bool:
     """Whether what the row tells of was made from the same input and is still there."""
-    same = row["fingerprint"] == job.fingerprint
-    return bool(same and (row["status"] == REJECTED or store.exists(row["path"])))
+    if old["fingerprint"] != job.fingerprint:
+        return False
+    return not retry_rejected if old["status"] == REJECTED else there.issuperset(_files(old))
 
 
-def _fill(row: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
-    return {name: row.get(name) for name in schema.names}
+def _files(row: Row) -> set[str]:
+    """What a row says it made, relative to the store."""
+    return {row[name] for name in row if re.fullmatch("(.+_)?path", name) and row[name]}
 
 
-def _row(job: Job, outcome: dict[str, Any] | Rejection, dataset: str) -> dict[str, Any]:
+def _existing(store: Store, rows: Iterable[Row]) -> set[str]:
+    """Those of the rows' files that are there; an object store is listed once."""
+    named = {rel for row in rows for rel in _files(row)}
+    if store.is_local or not named:
+        return {rel for rel in named if store.exists(rel)}
+    folder = os.path.commonpath([os.path.dirname(rel) for rel in named])
+    return named.intersection(store.glob(f"{folder}/**"))
+
+
+def _remove_leftovers(
+    store: Store, before: Mapping[str, Row], after: Mapping[str, Row], stays: Callable[[Row], bool]
+) -> None:
+    """Remove what rows named that left, or were rejected for good."""
+    named = {rel for row in after.values() for rel in _files(row)}
+    for clip_id, row in before.items():
+        now = after.get(clip_id)
+        if stays(row) if now is None else now["fingerprint"] == NO_FINGERPRINT:
+            continue
+        for rel in _files(row) - named:
+            store.remove(rel)
+
+
+def _row(job: Job, outcome: Outcome, dataset: str) -> Row:
     row = {"clip_id": job.clip_id, "dataset": dataset, "fingerprint": job.fingerprint} | job.columns
     if isinstance(outcome, Rejection):
-        rejected = {"status": REJECTED, "reason": str(outcome), "path": "", "sha256": ""}
-        return row | outcome.columns | rejected
+        row |= outcome.columns | {"status": REJECTED, "reason": str(outcome)}
+        if isinstance(outcome, Setback):
+            row["fingerprint"] = NO_FINGERPRINT
+        return row | {"path": "", "sha256": ""}
     return row | {"status": KEPT, "reason": ""} | outcome
-
-
-def _run(
-    jobs: Sequence[Job],
-    work: Callable[[Any], dict[str, Any]],
-    workers: int,
-    limit: float | None = None,
-) -> Iterator[tuple[Job, dict[str, Any] | Rejection]]:
-    if workers == 0:
-        for job in jobs:
-            yield job, _attempt(work, job.payload)
-        return
-    queue = list(jobs)
-    while queue:
-        suspects, queue = yield from _run_pool(queue, work, workers, limit)
-        # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is
-        # rejected.
-        for job in suspects:
-            yield job, _alone(work, job, limit)
-
-
-def _run_pool(
-    queue: list[Job], work: Callable[[Any], dict[str, Any]], workers: int, limit: float | None
-) -> Generator[tuple[Job, dict[str, Any] | Rejection], None, tuple[list[Job], list[Job]]]:
-    """Yields outcomes; returns (jobs in flight when the pool broke, jobs not started)."""
-    waiting = list(reversed(queue))
-    running: dict[Future[Any], Job] = {}
-    with _pool(min(workers, len(queue))) as pool:
-        while waiting or running:
-            while waiting and len(running) < 2 * workers:
-                job = waiting.pop()
-                try:
-                    running[pool.submit(_attempt, work, job.payload, limit)] = job
-                except BrokenProcessPool:
-                    return [*running.values(), job], list(reversed(waiting))
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            broken = False
-            for future in done:
-                if isinstance(future.exception(), BrokenProcessPool):
-                    broken = True
-                else:
-                    yield running.pop(future), future.result()
-            if broken:
-                return list(running.values()), list(reversed(waiting))
-    return [], []
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
-
-
-def _alone(
-    work: Callable[[Any], dict[str, Any]], job: Job, limit: float | None
-) -> dict[str, Any] | Rejection:
-    with _pool(1) as pool:
-        pool.submit(_ready).result()  # the limit counts from when the process stands
-        started = time.monotonic()
-        try:
-            return pool.submit(_attempt, work, job.payload, limit).result()
-        except BrokenProcessPool:
-            if limit is not None and time.monotonic() - started >= limit:
-                return Rejection(f"processing this clip took longer than {limit:g} s")
-            return Rejection("processing this clip killed its worker process")
-
-
-def _ready() -> None:
-    """A worker process that answers."""
-
-
-def _attempt(
-    work: Callable[[Any], dict[str, Any]], payload: Any, limit: float | None = None
-) -> dict[str, Any] | Rejection:
-    if limit is not None:
-        # The default action of SIGALRM ends the process, also when it hangs in a library's code.
-        signal.setitimer(signal.ITIMER_REAL, limit)
-    try:
-        return work(payload)
-    except Rejection as rejection:
-        return rejection
-    finally:
-        if limit is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)

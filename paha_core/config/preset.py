@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -23,6 +23,8 @@ from paha_core.config.networks import (
 from paha_core.config.results import BenchmarkConfig, GenerationConfig
 from paha_core.errors import UserError
 
+Checked = TypeVar("Checked", bound=Section)
+
 
 class PresetError(UserError):
     """A preset that can't be used; the message names each bad key."""
@@ -35,6 +37,10 @@ class Preset(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's choice")
     workers: int = Field(0, ge=0, description="processes for per-clip work; 0: one per core")
+    executor: Literal["processes", "ray"] = Field(
+        "processes", description="where per-clip work runs: here, or on a Ray cluster"
+    )
+    retry_rejected: bool = Field(False, description="cut rejected clips once more")
     corpora: CorporaConfig
     pose: PoseConfig = PoseConfig()
     par: ParConfig = ParConfig()
@@ -48,6 +54,11 @@ class Preset(Section):
     classifiers: ClassifierConfig = ClassifierConfig()
     generation: GenerationConfig = GenerationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+
+    @property
+    def negatives_step(self) -> int:
+        """The step of UniVDM's training whose weights make the negatives."""
+        return max(1, round(self.negatives.at * self.univdm.train.steps))
 
 
 def preset_names() -> list[str]:
@@ -79,8 +90,13 @@ def load_preset(name: str | Path) -> Preset:
         raise PresetError(f"preset {name} is not yaml: {error}") from error
     if not isinstance(value, dict):
         raise PresetError(f"preset {name} is not a mapping of sections")
+    return checked(Preset, value, f"preset {name}")
+
+
+def checked(kind: type[Checked], value: dict[str, Any], what: str) -> Checked:
+    """`value` as that section. Raises `PresetError` naming each unknown key or wrong value."""
     try:
-        return Preset(**value)
+        return kind.model_validate(value)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PresetError(f"preset {name} can't be used:\n" + "\n".join(lines)) from None
+        raise PresetError(f"{what} can't be used:\n" + "\n".join(lines)) from None

@@ -7,7 +7,6 @@ missing now and then is kept: its shares tell.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from paha_core.pose.frames import VideoFrames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import Job, Rejection, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.workers import Workers, cores
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
 CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 2}  # raise one when its stage's results change
@@ -56,7 +56,9 @@ FACE_SCHEMA = pa.schema(
 )
 
 
-def keypoints_stage(store: Store, dataset: str, config: PoseConfig, *, workers: int) -> StageResult:
+def keypoints_stage(
+    store: Store, dataset: str, config: PoseConfig, *, workers: Workers
+) -> StageResult:
     """Keypoints of every kept clip, as `keypoints/<clip key>.parquet`.
 
     Raises `FileNotFoundError` when the detector's weights are missing.
@@ -78,7 +80,7 @@ def keypoints_stage(store: Store, dataset: str, config: PoseConfig, *, workers: 
 
 
 def face_boxes_stage(
-    store: Store, dataset: str, config: PoseConfig, *, workers: int
+    store: Store, dataset: str, config: PoseConfig, *, workers: Workers
 ) -> StageResult:
     """Face boxes of every kept clip, as `face_boxes/<clip key>.parquet`.
 
@@ -193,9 +195,9 @@ def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
             raise Rejection(f"the clip can't be decoded: {error}") from error
 
 
-def _threads(workers: int) -> int:
+def _threads(workers: Workers) -> int:
     """Cores for each worker's network: together they have what there is."""
-    return max(1, (os.cpu_count() or 1) // max(1, workers))
+    return 1 if workers == "ray" else max(1, cores() // max(1, workers))
 
 
 def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> dict[str, str]:

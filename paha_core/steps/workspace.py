@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from paha_core.workers import Workers, cores
 
 if TYPE_CHECKING:
     from paha_core.config import Preset
@@ -34,8 +35,13 @@ class Workspace:
 
 
 def workers_of(preset: Preset) -> int:
-    """Processes for per-clip work."""
-    return preset.workers or os.cpu_count() or 1
+    """Processes of this machine that may work side by side."""
+    return preset.workers or cores()
+
+
+def executor_of(preset: Preset) -> Workers:
+    """Where per-clip work runs."""
+    return "ray" if preset.executor == "ray" else workers_of(preset)
 
 
 def prepare_torch(preset: Preset) -> str:

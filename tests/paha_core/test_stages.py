@@ -14,6 +14,7 @@ import pytest
 from paha_core.stages import (
     Job,
     Rejection,
+    Setback,
     kept_rows,
     manifest_files,
     manifest_path,
@@ -38,6 +39,8 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
         raise Rejection("it is bad")
     if name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if name == "late" and len(store.glob("calls/late-*")) == 1:
+        raise Setback("the network was down")
     if name == "hang":
         while True:
             time.sleep(60)
@@ -121,6 +124,56 @@ def test_a_job_that_kills_its_worker_costs_only_its_own_row(store):
     assert [r["status"] for r in result.table.to_pylist()] == [
         "kept", "rejected", "kept", "kept"
     ]  # fmt: skip
+    fingerprint = result.table.to_pylist()[1]["fingerprint"]
+    assert fingerprint != listed[1].fingerprint  # it may have been memory: the next run tries again
+
+
+def test_what_may_go_better_is_tried_again_and_nothing_of_it_is_removed(store):
+    listed = jobs(store, "a/one", "a/late")
+    store.write_bytes("made/late", b"of an earlier run")
+    first = run(store, listed)
+    assert first.reasons == {"the network was down": 1}
+    assert store.exists("made/late")
+    again = run(store, listed)
+    assert (again.computed, again.kept) == (1, 2)
+
+
+def test_rows_of_other_runs_stay_and_the_files_of_those_that_leave_go(store):
+    run(store, jobs(store, "a/one", "a/two", "b/three"))
+    others = run(store, jobs(store, "a/four"), stays=lambda row: True)
+    assert others.table.num_rows == 1
+    assert len(read_manifest(store, "stage", "set")) == 4
+    run(store, jobs(store, "a/four"), stays=lambda row: row["speaker"] == "b")
+    left = [row["clip_id"] for row in read_manifest(store, "stage", "set")]
+    assert left == ["set/a/four", "set/b/three"]
+    assert store.glob("made/*") == ["made/four", "made/three"]
+
+
+def test_columns_that_depend_on_all_rows_of_a_speaker(store):
+    def number(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"split": f"{n} of {len(rows)}"} for n, row in enumerate(rows)]
+
+    def splits(result) -> list[str]:
+        return [row["split"] for row in result.table.to_pylist()]
+
+    assert splits(run(store, jobs(store, "a/one", "b/x"), finish=number)) == ["0 of 1"] * 2
+    more = run(store, jobs(store, "a/one", "a/two", "b/x"), finish=number)
+    assert splits(more) == ["0 of 2", "1 of 2", "0 of 1"]
+    assert more.computed == 1
+
+
+def test_ray_does_the_same_work(store):
+    ray = pytest.importorskip("ray")
+    try:
+        with pytest.raises(ZeroDivisionError):
+            run(store, jobs(store, "a/bug"), workers="ray")
+        result = run(store, jobs(store, "a/one", "a/bad", "a/kill", "b/two"), workers="ray")
+    finally:
+        ray.shutdown()
+    assert result.kept == 2
+    assert set(result.reasons) == {
+        "it is bad", "its worker process was killed, or took longer than it may"
+    }  # fmt: skip
 
 
 def test_a_job_that_hangs_is_stopped(store):
