@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +12,11 @@ from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, p
 from paha_core.errors import StepError
 from paha_core.progress import log
 from paha_core.steps import TABLES, Workspace, prepare_torch, workers_of
+
+if TYPE_CHECKING:
+    from paha_core.benchmark.claims import Comparison
+    from paha_core.benchmark.grid import Cell
+    from paha_core.benchmark.suite import SuiteResult
 
 
 def benchmark(
@@ -22,7 +29,8 @@ def benchmark(
     """Run a table of the paper on trained networks, and say which of its claims hold.
 
     Generates only what is not there; an ablation trains its own networks beside the others.
-    Results: benchmark/suites/ in the store, and `paha report`.
+    Results: report/tables/ in the store as csv, LaTeX, Markdown and Parquet; `paha report` shows
+    them. ✓ reproduced, ✗ the other way round, · undecided.
 
     Example:
 
@@ -36,6 +44,7 @@ def benchmark(
             raise StepError(f"no table {table!r}{hint}; there are {known}, or all")
         workspace = Workspace(preset, store)
         from paha_core.benchmark.suite import run_suite
+        from paha_core.benchmark.suite_export import write_suite
         from paha_core.benchmark.variants import derived
 
         asked = {"seeds": seeds, "clips": clips}
@@ -48,43 +57,41 @@ def benchmark(
             result = run_suite(
                 workspace.store, settings, number, workers=workers_of(settings), device=device
             )
-            show_table(result.number, result.rows)
-            show_verdicts(result.comparisons)
+            write_suite(workspace.store, result)
+            show(result)
 
 
-def show_table(number: int, rows: list) -> None:
-    """The cells that have values, over all data sets or the only one."""
-    from paha_core.benchmark.export import datasets_of, find, systems_of
-    from paha_core.benchmark.export import number as written
+def show(result: SuiteResult) -> None:
+    """The table beside the paper's for each data set, the verdicts, and what stands behind them."""
+    from paha_core.benchmark.grid import about, grids
+
+    for grid in grids(result):
+        body = [(system, *map(_cell, cells)) for system, cells in grid.rows]
+        heads = ("", *(column.head for column in grid.columns))
+        print_table(f"Table {grid.number}, {grid.title} (in brackets)", heads, body)
+        for words in grid.missing:
+            typer.echo(words)
+    show_verdicts(result.comparisons)
+    typer.echo(f"{about(result)}.")
+
+
+def _cell(cell: Cell) -> str:
+    paper = f"({cell.paper})" if cell.paper else ""
+    return " ".join(filter(None, (cell.text, cell.mark, paper)))
+
+
+def show_verdicts(comparisons: Sequence[Comparison]) -> None:
+    """How many cells of each metric and data set came out how."""
+    from paha_core.benchmark.claims import VERDICTS
     from paha_core.metrics.row import METRICS
 
-    dataset = datasets_of(rows)[0]
-    systems = systems_of(rows)
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    for cell in comparisons:
+        key = (cell.dataset, cell.metric, cell.claim_of)
+        counts.setdefault(key, Counter())[cell.verdict] += 1
     body = []
-    for metric, about in METRICS.items():
-        found = [find(rows, system, dataset, metric) for system in systems]
-        if any(row is not None and row.value is not None for row in found):
-            cells = [written(row.value if row else None, metric) for row in found]
-            body.append((about.title, *cells))
-    print_table(f"Table {number}" if number else "Results", ("", *systems), body)
-    reasons = {row.reason: METRICS[row.metric].title for row in rows if row.value is None}
-    wanted = {reason: title for reason, title in reasons.items() if reason.startswith("needs")}
-    for reason, title in wanted.items():
-        typer.echo(f"{title}: {reason}")
-
-
-def show_verdicts(comparisons: list) -> None:
-    """Counts of each verdict by metric."""
-    from paha_core.metrics.row import METRICS
-
-    words = ("reproduced", "not reproduced", "undecided", "missing")
-    datasets = [cell.dataset for cell in comparisons]
-    body = []
-    for metric in dict.fromkeys(cell.metric for cell in comparisons):
-        cells = [c for c in comparisons if c.metric == metric and c.dataset == datasets[0]]
-        counts = (str(sum(c.verdict == word for c in cells)) for word in words)
+    for (dataset, metric, claim), found in counts.items():
         title = METRICS[metric].title
-        if cells and cells[0].claim_of != metric:
-            title += f" (for {METRICS[cells[0].claim_of].title})"
-        body.append((title, *counts))
-    print_table("Claims of the paper", ("metric", *words), body)
+        title += "" if metric == claim else f" (for {METRICS[claim].title})"
+        body.append((dataset.upper(), title, *(str(found[word]) for word in VERDICTS)))
+    print_table("Claims of the paper", ("data set", "metric", *VERDICTS), body)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, run_one, show
+from paha_core.commands.shared import (
+    PresetOption,
+    StoreOption,
+    one_sentence,
+    print_table,
+    run_one,
+    show,
+)
 from paha_core.errors import StepError
 from paha_core.steps import Workspace, run_step
+
+if TYPE_CHECKING:
+    from paha_core.metrics.row import MetricRow
 
 
 def evaluate(
@@ -46,14 +57,32 @@ def evaluate(
         run_step("benchmark", workspace)
         from paha_core.benchmark import history
         from paha_core.benchmark.run import load_results
-        from paha_core.commands.benchmark import show_table
 
         stored = load_results(workspace.store)
         if stored is not None:
-            show_table(0, stored[1])
+            show_results(stored[1])
         if accept:
             typer.echo(f"accepted {history.accept(workspace.store)}")
         typer.echo(history.judge(workspace.store).words)
+
+
+def show_results(rows: Sequence[MetricRow]) -> None:
+    """Metrics down, systems across, over all data sets or the only one; what needs weights."""
+    from paha_core.benchmark.export import datasets_of, find, number, systems_of
+    from paha_core.metrics.row import METRICS
+
+    dataset, systems = datasets_of(rows)[0], systems_of(rows)
+    body = []
+    for metric, about in METRICS.items():
+        found = [find(rows, system, dataset, metric) for system in systems]
+        if any(row is not None and row.value is not None for row in found):
+            cells = [number(row.value if row else None, metric) for row in found]
+            body.append((about.title, *cells))
+    print_table("Results", ("", *systems), body)
+    reasons = {row.reason: METRICS[row.metric].title for row in rows if row.value is None}
+    for reason, title in reasons.items():
+        if reason.startswith("needs"):
+            typer.echo(f"{title}: {reason}")
 
 
 def _take_over(
