@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.commands.shared import one_sentence
+
+if TYPE_CHECKING:
+    from paha_core.store import Store
 
 corpus = typer.Typer(no_args_is_help=True, help="Make footage; describe and publish clips.")
 
@@ -49,25 +52,36 @@ def studio(
 
 
 DatasetArgument = Annotated[Literal["pats", "cnas"], typer.Argument(help="Which corpus.")]
+WhereOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="PAHA_STORE",
+        help="Where the clips are: the `--out` of `paha ingest`.",
+    ),
+]
+WhoseOption = Annotated[
+    str,
+    typer.Option(
+        "--preset", "-p", envvar="PAHA_PRESET", help="Or the preset that made them, in runs/PRESET."
+    ),
+]
 
 
 @corpus.command("card")
-def print_card(
-    dataset: DatasetArgument, preset: PresetOption = "demo", store: StoreOption = ""
-) -> None:
+def print_card(dataset: DatasetArgument, store: WhereOption = "", preset: WhoseOption = "") -> None:
     """The data set card: clips, speakers, what was left out and why, the scores' histograms.
 
     Example:
 
-        paha corpus card cnas --preset demo
+        paha corpus card cnas --store runs/cnas
     """
     with one_sentence():
         from paha_core.corpora.card import write_card
-        from paha_core.steps import Workspace
 
-        workspace = Workspace(preset, store)
-        rel = write_card(workspace.store, workspace.preset.corpora, dataset)
-        typer.echo(workspace.store.read_bytes(rel).decode())
+        place = _store(store, preset)
+        typer.echo(place.read_bytes(write_card(place, dataset)).decode())
 
 
 @corpus.command()
@@ -78,32 +92,35 @@ def export(
         Literal["webdataset", "hf"],
         typer.Option(help="webdataset: tar shards; hf: a folder for `datasets.load_dataset`."),
     ] = "webdataset",
-    preset: PresetOption = "demo",
-    store: StoreOption = "",
+    store: WhereOption = "",
+    preset: WhoseOption = "",
 ) -> None:
     """The kept clips for others: video, wav and what is known of each, with the data set card.
 
     Examples:
 
-        paha corpus export cnas --out release --preset demo
+        paha corpus export cnas --store runs/cnas --out release
 
-        paha corpus export cnas --out release_hf --format hf --preset demo
+        paha corpus export cnas --store runs/cnas --out release_hf --format hf
     """
     with one_sentence():
         from paha_core.corpora.export import export_corpus
         from paha_core.progress import Progress
-        from paha_core.steps import Workspace
         from paha_core.store import Store
 
-        workspace = Workspace(preset, store)
         target = Store(out)
         with Progress(0, "files", unit="file") as progress:
             clips, written = export_corpus(
-                workspace.store,
-                workspace.preset.corpora,
-                dataset,
-                target,
-                format,
-                progress.reach,
+                _store(store, preset), dataset, target, format, progress.reach
             )
         typer.echo(f"{clips} clips in {target.url}, {written} files written now")
+
+
+def _store(url: str, preset: str) -> Store:
+    """Raises `UserError` where neither says which clips are meant."""
+    from paha_core.errors import UserError
+    from paha_core.steps import Workspace
+
+    if not url and not preset:
+        raise UserError("whose clips? Name their store with --store, or a preset with --preset")
+    return Workspace(preset, url).store

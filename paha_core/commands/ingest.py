@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from paha_core.config import CorporaConfig
     from paha_core.stages import StageResult
     from paha_core.store import Store
+    from paha_core.workers import Workers
+
+MANY = 20  # reasons in a table
 
 ingest = typer.Typer(
     no_args_is_help=True,
@@ -29,17 +31,22 @@ ingest = typer.Typer(
 OutOption = Annotated[
     str, typer.Option(help="Folder or URL (`s3://bucket/run`) that clips and manifests go to.")
 ]
-PresetOption = Annotated[
+SettingsOption = Annotated[
     str, typer.Option("--preset", "-p", help="Take all other settings from this preset.")
 ]
 SizeOption = Annotated[
-    int | None, typer.Option(min=64, help="Side of the clips in pixels [512, or the preset's].")
+    int | None, typer.Option(help="Side of the clips in pixels, even [512, or the preset's].")
 ]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Processes; 0: as the preset says, or one per core.")
+]
 RetryOption = Annotated[
     bool, typer.Option("--retry-rejected", help="Try once more what was rejected before.")
 ]
-CsvOption = Annotated[Path, typer.Option(help="PATS's interval csv, in any of its forms.")]
+PruneOption = Annotated[
+    bool, typer.Option("--prune", help="Remove the clips of inputs that are not given any more.")
+]
+CsvOption = Annotated[str, typer.Option(help="PATS's interval csv, in any of its forms; or a URL.")]
 
 
 @ingest.command()
@@ -48,8 +55,11 @@ def pats(
     videos: Annotated[str, typer.Option(help="Folder or URL of the source videos.")],
     out: OutOption,
     split_file: Annotated[
-        Path | None,
-        typer.Option(help="S2G's json of ids; else the csv's own column `dataset` says the split."),
+        str | None,
+        typer.Option(
+            help="S2G's json of ids; else the csv's column `dataset` says the split, and its `dev` "
+            "counts as train."
+        ),
     ] = None,
     split: Annotated[
         Literal["paper", "by_video"] | None,
@@ -60,15 +70,17 @@ def pats(
         typer.Option(help="What becomes of intervals over 15 s [cut, as S2G does]."),
     ] = None,
     size: SizeOption = None,
-    preset: PresetOption = "",
+    preset: SettingsOption = "",
     workers: WorkersOption = 0,
     retry_rejected: RetryOption = False,
+    prune: PruneOption = False,
 ) -> None:
     """Clips of PATS from its interval csv and the source videos.
 
-    Sources are found by file name or by the video id of their link, and cropped to the square of
+    Sources are found by file name or by the YouTube id of their link, and cropped to the square of
     their speaker. With `--split-file` only its ids are cut, and
-    `manifests/split_ids/pats.parquet` says what became of each of them.
+    `manifests/split_ids/pats.parquet` says what became of each of them. Another csv adds its clips
+    to those that are there.
 
     Examples:
 
@@ -78,26 +90,23 @@ def pats(
             --out s3://bucket/pats --split-file filtered_intervals.json --split by_video
     """
     with one_sentence():
-        from paha_core.config import PatsConfig
-        from paha_core.corpora.pats import SPLIT_IDS, SUMMARY, ingest_pats
+        from paha_core.corpora.pats import ingest_pats
+        from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
         from paha_core.store import Store
 
-        given = {
-            "csv": str(csv),
-            "videos": videos,
-            "split_file": None if split_file is None else str(split_file),
-            "split": split,
-            "too_long": too_long,
-        }
-        config = _corpora(preset, size, pats=(PatsConfig(), given))
+        base, where = _settings(preset, workers)
+        given = {"csv": csv, "videos": videos, "split_file": split_file}
+        config = _with(base, size, "pats", given | {"split": split, "too_long": too_long})
         store = Store(out)
         result = ingest_pats(
-            store, config, csv, videos, workers=_cores(workers), retry_rejected=retry_rejected
+            *(store, config, csv, videos),
+            workers=where,
+            retry_rejected=retry_rejected,
+            prune=prune,
         )
         _show(store, "pats", result)
-        _card(store, config, "pats")
         typer.echo(f"summary: {store.uri(SUMMARY)}")
-        if config.pats and config.pats.split_file:
+        if split_file:
             typer.echo(f"wanted ids: {store.uri(SPLIT_IDS)}")
 
 
@@ -107,32 +116,42 @@ def cnas(
         str, typer.Option(help="Folder or URL with one folder a speaker, its videos within.")
     ],
     out: OutOption,
+    speaker: Annotated[
+        str | None, typer.Option(help="Of all files, wherever below the folder they lie.")
+    ] = None,
     size: SizeOption = None,
-    preset: PresetOption = "",
+    preset: SettingsOption = "",
     workers: WorkersOption = 0,
     retry_rejected: RetryOption = False,
+    prune: PruneOption = False,
 ) -> None:
     """A data set of CNAS's form from raw programmes: clips of 125 frames of one anchor.
 
-    Example:
+    Another folder adds its clips to those that are there; a programme is known by its speaker and
+    its name.
+
+    Examples:
 
         paha ingest cnas --programmes anchors --out runs/cnas
+
+        paha ingest cnas --programmes li_mei_2024 --speaker li_mei --out runs/cnas
 
     where `anchors/li_mei/evening_news.mp4` is a programme of the speaker `li_mei`.
     """
     with one_sentence():
-        from paha_core.config import CnasConfig
         from paha_core.corpora.cnas import ingest_cnas
         from paha_core.store import Store
 
-        given = {"programmes": programmes}
-        config = _corpora(preset, size, cnas=(CnasConfig(), given))
+        base, where = _settings(preset, workers)
+        config = _with(base, size, "cnas", {"programmes": programmes, "speaker": speaker})
         store = Store(out)
         result = ingest_cnas(
-            store, config, programmes, workers=_cores(workers), retry_rejected=retry_rejected
+            *(store, config, programmes),
+            workers=where,
+            retry_rejected=retry_rejected,
+            prune=prune,
         )
         _show(store, "cnas", result)
-        _card(store, config, "cnas")
 
 
 @ingest.command()
@@ -140,19 +159,21 @@ def download(
     csv: CsvOption,
     videos: Annotated[Path, typer.Option(help="Folder that the videos go to.")],
     split_file: Annotated[
-        Path | None, typer.Option(help="S2G's json: only the videos that its ids need.")
+        str | None, typer.Option(help="S2G's json: only the videos that its ids need.")
     ] = None,
     speaker: Annotated[list[str] | None, typer.Option(help="Only theirs; repeatable.")] = None,
     format: Annotated[
-        str, typer.Option(help="Which of a video's formats, in yt-dlp's language.")
-    ] = "bv*[height<=720]+ba/b[height<=720]/b",
+        str | None, typer.Option(help="Which of a video's formats, in yt-dlp's language [720p].")
+    ] = None,
     cookies: Annotated[Path | None, typer.Option(help="Cookies file (Netscape format).")] = None,
     rate: Annotated[
         int | None, typer.Option(min=1, help="At most this many kilobytes a second.")
     ] = None,
-    pause: Annotated[float, typer.Option(min=0, help="Seconds between two videos.")] = 2.0,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again for what was gone for good.")
+    pause: Annotated[
+        float | None, typer.Option(min=0, help="Seconds between two videos [2].")
+    ] = None,
+    retry_gone: Annotated[
+        bool, typer.Option("--retry-gone", help="Ask again for what was gone for good.")
     ] = False,
 ) -> None:
     """The source videos of PATS from the links in its csv. Needs `pip install paha[download]`.
@@ -177,13 +198,14 @@ def download(
         ids = set(read_split(split_file)) if split_file else None
         intervals = read_intervals(csv, need_dataset=False)
         wanted = wanted_videos(intervals, ids, set(speaker) if speaker else None)
-        settings = DownloadSettings(
-            format=format,
-            bytes_per_second=rate * 1000 if rate else None,
-            pause=pause,
-            cookies=cookies,
-            retry_failed=retry_failed,
-        )
+        given: dict[str, Any] = {
+            "format": format,
+            "bytes_per_second": rate * 1000 if rate else None,
+            "pause": pause,
+            "cookies": cookies,
+            "retry_gone": retry_gone,
+        }
+        settings = DownloadSettings(**{k: v for k, v in given.items() if v is not None})
         result = download_videos(wanted, videos, settings)
         outcomes = Counter({"there before": result.here, "left, gone for good": result.left})
         outcomes.update(row["outcome"] for row in result.attempts)
@@ -198,29 +220,35 @@ def download(
             raise typer.Exit(3)
 
 
-def _corpora(
-    preset: str, size: int | None, **sections: tuple[Any, dict[str, Any]]
+def _settings(preset: str, workers: int) -> tuple[CorporaConfig | None, Workers]:
+    """The preset's corpora, and where its work runs: as the command line says, or else the preset,
+    or else on all cores."""
+    from paha_core.config import load_preset
+    from paha_core.steps.workspace import executor_of
+    from paha_core.workers import cores
+
+    given = load_preset(preset) if preset else None
+    where = executor_of(given) if given else cores()
+    return given.corpora if given else None, workers or where
+
+
+def _with(
+    base: CorporaConfig | None, size: int | None, dataset: str, given: dict[str, Any]
 ) -> CorporaConfig:
-    """The preset's section `corpora`, or defaults, with what the command line says put in."""
-    from paha_core.config import ClipConfig, CorporaConfig, load_preset
+    """`base`, or defaults, of this one data set, with what the command line says put in."""
+    from paha_core.config import CorporaConfig, checked
 
-    base = load_preset(preset).corpora if preset else None
-    clip = base.clip if base else ClipConfig()
-    if size is not None:
-        clip = clip.model_copy(update={"size": size})
-    made = {}
-    for name, (default, given) in sections.items():
-        section = (getattr(base, name) if base else None) or default
-        made[name] = section.model_copy(update={k: v for k, v in given.items() if v is not None})
-    return CorporaConfig(clip=clip, **made)
-
-
-def _cores(workers: int) -> int:
-    return workers or os.cpu_count() or 1
+    there = base.settings() if base else {}
+    section = (there.get(dataset) or {}) | {k: v for k, v in given.items() if v is not None}
+    clip = there.get("clip", {}) | ({} if size is None else {"size": size})
+    return checked(CorporaConfig, {"clip": clip, dataset: section}, "these settings")
 
 
 def _show(store: Store, dataset: str, result: StageResult) -> None:
-    """What was kept of each speaker, why the rest was rejected, and the stage's own figures."""
+    """What was kept of each speaker, why the rest was rejected, the stage's own figures, and where
+    to read on."""
+    from paha_core.corpora.card import kind, write_card
+
     rows = result.table.to_pylist()
     speakers = sorted({str(row["speaker"]) for row in rows})
     table = [_speaker(name, [r for r in rows if r["speaker"] == name]) for name in speakers]
@@ -228,22 +256,23 @@ def _show(store: Store, dataset: str, result: StageResult) -> None:
         table.append(_speaker("all", rows))
     columns = ("speaker", "rows", "kept", "train", "test", "minutes", "rejected")
     print_table(f"{dataset}: clips", columns, table)
-    if result.reasons:
-        reasons = sorted(result.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    reasons = result.reasons
+    if len(reasons) > MANY:  # measured numbers differ from clip to clip
+        kinds: Counter[str] = Counter()
+        for words, count in reasons.items():
+            kinds[kind(words)] += count
+        reasons = kinds
+    if reasons:
+        listed = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
         print_table(
-            f"{dataset}: rejected", ("rows", "reason"), [(str(n), words) for words, n in reasons]
+            f"{dataset}: rejected", ("rows", "reason"), [(str(n), words) for words, n in listed]
         )
     if result.figures:
         counts = [(name, f"{value:g}") for name, value in result.figures.items()]
         print_table(f"{dataset}: summary", ("what", "count"), counts)
     typer.echo(f"{result.computed} computed, {result.reused} reused")
     typer.echo(f"manifest: {store.uri(f'manifests/clips/{dataset}')}")
-
-
-def _card(store: Store, corpora: CorporaConfig, dataset: str) -> None:
-    from paha_core.corpora.card import write_card
-
-    typer.echo(f"data set card: {store.uri(write_card(store, corpora, dataset))}")
+    typer.echo(f"data set card: {store.uri(write_card(store, dataset))}")
 
 
 def _speaker(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:

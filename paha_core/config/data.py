@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from paha_core.config.base import Section
 
@@ -21,9 +21,8 @@ class StudioConfig(Section):
 class ClipConfig(Section):
     """What every kept clip looks like."""
 
-    size: int = Field(512, ge=64, description="side of the square clip in pixels")
-    fps: int = Field(
-        25, ge=25, le=25, description="the model's frame rate; audio windows assume it"
+    size: int = Field(
+        512, ge=64, multiple_of=2, description="side of the square clip in pixels; video needs even"
     )
     max_source_seconds: float = Field(7200.0, gt=0)
     max_source_bytes: int = Field(8 << 30, gt=0)
@@ -34,6 +33,15 @@ class ClipConfig(Section):
     crf: int = Field(
         12, ge=0, le=30, description="x264 quality of stored clips; 12 is visually lossless"
     )
+
+
+# The four speakers of S2G's subset.
+PAPER_CROP_LEFT: dict[str, float | None] = {
+    "oliver": 0.38,
+    "seth": 0.395,
+    "chemistry": 0.031,
+    "jon": None,
+}
 
 
 class PatsConfig(Section):
@@ -50,22 +58,38 @@ class PatsConfig(Section):
     too_long: Literal["cut", "reject"] = Field(
         "cut", description="cut: the first `max_seconds` of a longer interval, as S2G takes them"
     )
-    min_face_share: float = Field(
-        0.5, ge=0, le=1, description="share of probed frames with a whole face"
+    crop_left: dict[str, Annotated[float, Field(ge=0, lt=1)] | None] = Field(
+        PAPER_CROP_LEFT,
+        description="left edge of a speaker's square as a share of the width, null: at the right; "
+        "added to the paper's four speakers",
+    )
+    min_face_share: float | None = Field(
+        0.5, ge=0, le=1, description="share of probed frames with a whole face; null: don't look"
+    )
+    max_still_seconds: float | None = Field(
+        1.0, gt=0, description="how long the picture may stand still; null: as long as it likes"
     )
     language: str = Field("en", description="of the speech, for the data set card")
     licence: str = Field(
         "unknown: the videos belong to their makers", description="for the data set card"
     )
 
+    @field_validator("crop_left")
+    @classmethod
+    def _with_the_papers(cls, value: dict[str, float | None]) -> dict[str, float | None]:
+        return PAPER_CROP_LEFT | value
+
 
 class CnasConfig(Section):
     """Clips from raw anchor programmes. A null path: the studio corpus' Mandarin programmes."""
 
     programmes: str | None = None
+    speaker: str | None = Field(
+        None, description="of all programmes; null: the name of the folder that each lies in"
+    )
     clip_frames: int = Field(125, ge=8)
     test_share: float = Field(
-        0.1, ge=0, lt=1, description="share of programmes, not clips, held out"
+        0.1, ge=0, lt=1, description="share of a speaker's clips held out, in whole programmes"
     )
     region: tuple[int, int] = Field((512, 896), description="height and width around the anchor")
     # The filters' thresholds: null turns a filter off.
@@ -78,6 +102,9 @@ class CnasConfig(Section):
     max_frame_change: float | None = Field(
         25.0, gt=0, description="mean change of grey in 0.4 s, 0-255, that is a switch of scene"
     )
+    max_still_seconds: float | None = Field(
+        1.0, gt=0, description="how long the picture may stand still"
+    )
     min_face_share: float | None = Field(
         0.9, ge=0, le=1, description="share of probed frames with a whole face"
     )
@@ -87,8 +114,8 @@ class CnasConfig(Section):
     min_body_share: float | None = Field(
         0.9, ge=0, le=1, description="share of probed frames with both shoulders"
     )
-    min_hand_share: float | None = Field(
-        0.5, ge=0, le=1, description="share of probed frames with a hand"
+    max_hand_gap: float | None = Field(
+        2.5, gt=0, description="seconds without a hand in the picture"
     )
     max_jitter: float | None = Field(
         0.02, gt=0, description="how far the face's points jump, in widths of the face"

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paha_core.config import CnasConfig, CorporaConfig, PatsConfig
+from paha_core.config import CnasConfig, PatsConfig
 from paha_core.corpora.cnas import anchor_filters
 from paha_core.corpora.filters import Filter
 from paha_core.corpora.pats import interval_filters
-from paha_core.errors import UserError
+from paha_core.corpora.record import read_record
 from paha_core.stages import KEPT, read_manifest
 from paha_core.store import Store
 
@@ -34,25 +34,23 @@ def card_path(dataset: str) -> str:
     return f"cards/{dataset}.md"
 
 
-def write_card(store: Store, corpora: CorporaConfig, dataset: str) -> str:
+def write_card(store: Store, dataset: str) -> str:
     """Write the card of `dataset` where it belongs; returns its place in the store."""
     rel = card_path(dataset)
-    text = card(read_manifest(store, "clips", dataset), corpora, dataset).encode()
+    rows = read_manifest(store, "clips", dataset)
+    text = card(rows, read_record(store, dataset), dataset).encode()
     if not store.exists(rel) or store.read_bytes(rel) != text:
         store.write_bytes(rel, text)
     return rel
 
 
-def card(rows: Sequence[dict[str, Any]], corpora: CorporaConfig, dataset: str) -> str:
-    """The card of the clips' manifest `rows`. Raises `UserError` without such a corpus."""
-    settings = getattr(corpora, dataset, None)
-    if settings is None:
-        raise UserError(f"the preset has no corpus {dataset}")
+def card(rows: Sequence[dict[str, Any]], settings: PatsConfig | CnasConfig, dataset: str) -> str:
+    """The card of the clips' manifest `rows`, made with `settings`."""
     kept = [row for row in rows if row["status"] == KEPT]
     parts = [
-        _front_matter(dataset, settings, licence_of(corpora, settings), len(kept)),
+        _front_matter(dataset, settings, kept),
         f"# {FULL_NAMES[dataset]}\n",
-        _facts(kept, rows, corpora, settings),
+        _facts(kept, rows, settings),
         _speakers(kept),
         _rejections(rows),
         _scores(rows, filters_of(settings)),
@@ -66,24 +64,20 @@ def filters_of(settings: PatsConfig | CnasConfig) -> tuple[Filter, ...]:
     )
 
 
-def is_drawn(corpora: CorporaConfig, settings: PatsConfig | CnasConfig) -> bool:
-    """Whether the clips are the studio corpus' own."""
-    own = settings.programmes if isinstance(settings, CnasConfig) else settings.csv
-    return corpora.studio is not None and not own
+def _licences(kept: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(sorted({row["licence"] for row in kept})) or "unknown: there are no clips"
 
 
-def licence_of(corpora: CorporaConfig, settings: PatsConfig | CnasConfig) -> str:
-    """What the preset says; drawn footage is under this project's licence."""
-    return "apache-2.0" if is_drawn(corpora, settings) else settings.licence
-
-
-def _front_matter(dataset: str, settings: PatsConfig | CnasConfig, licence: str, kept: int) -> str:
-    size = "n<1K" if kept < 1000 else "1K<n<10K" if kept < 10_000 else "10K<n<100K"
+def _front_matter(
+    dataset: str, settings: PatsConfig | CnasConfig, kept: Sequence[dict[str, Any]]
+) -> str:
+    count = len(kept)
+    size = "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
     facts = {
         "pretty_name": FULL_NAMES[dataset],
         "language": [settings.language],
         "license": "other",
-        "license_name": licence,
+        "license_name": _licences(kept),
         "size_categories": [size],
         "tags": ["audio-driven", "talking-head", "co-speech-gesture", "video"],
     }
@@ -93,7 +87,6 @@ def _front_matter(dataset: str, settings: PatsConfig | CnasConfig, licence: str,
 def _facts(
     kept: Sequence[dict[str, Any]],
     rows: Sequence[dict[str, Any]],
-    corpora: CorporaConfig,
     settings: PatsConfig | CnasConfig,
 ) -> str:
     seconds = sum(row["frames"] / row["fps"] for row in kept)
@@ -102,16 +95,13 @@ def _facts(
     for row in kept:
         videos[row["split"]].add(f"{row['speaker']}/{row['source']}")
     both = len(videos["train"] & videos["test"])
-    drawn = is_drawn(corpora, settings)
-    source = "drawn presenters of the embedded studio corpus" if drawn else "your own footage"
-    size = corpora.clip.size
+    forms = sorted({f"{row['size']} x {row['size']} pixels at {row['fps']:g} fps" for row in kept})
     lines = [
         f"{len(kept)} clips of {len(rows)} candidates, {seconds:.0f} s ({seconds / 3600:.2f} h)",
         f"split: {sides['train']} train, {sides['test']} test; {both} source videos on both sides",
-        f"{size} x {size} pixels at {corpora.clip.fps} fps, H.264; 16-bit wav at its own rate",
-        f"language: {settings.language} (as the preset says; it is not detected)",
-        f"licence: {licence_of(corpora, settings)}",
-        f"source: {source}",
+        f"{', '.join(forms) or 'no clips'}; H.264; 16-bit wav at its own rate",
+        f"language: {settings.language} (as the settings say; it is not detected)",
+        f"licence: {_licences(kept)}",
     ]
     if isinstance(settings, CnasConfig):
         used = "used" if settings.dinov2 and settings.min_part_share is not None else "not used"
@@ -136,15 +126,19 @@ def _speakers(kept: Sequence[dict[str, Any]]) -> str:
 
 
 def _rejections(rows: Sequence[dict[str, Any]]) -> str:
-    """Grouped by the reason's words; its numbers differ from clip to clip."""
-    kinds = Counter(
-        re.sub(r"-?\d+(?:\.\d+)?", "…", row["reason"]) for row in rows if row["status"] != KEPT
-    )
+    kinds = Counter(kind(row["reason"]) for row in rows if row["status"] != KEPT)
     if not kinds:
         return ""
     lines = ["## Left out\n", "| clips | reason |", "|---|---|"]
-    lines += [f"| {count} | {kind.replace('|', '/')} |" for kind, count in kinds.most_common()]
+    lines += [f"| {count} | {words.replace('|', '/')} |" for words, count in kinds.most_common()]
     return "\n".join(lines) + "\n"
+
+
+def kind(reason: str) -> str:
+    """A reason without its measured numbers, which differ from clip to clip; names keep theirs."""
+    plain = re.split(r"('[^']*'|\S*[/_]\S*)", reason)
+    plain[::2] = [re.sub(r"(?<![\w.-])-?\d+(\.\d+)?(?![\w-])", "…", part) for part in plain[::2]]
+    return "".join(plain)
 
 
 def _scores(rows: Sequence[dict[str, Any]], filters: Sequence[Filter]) -> str:

@@ -7,7 +7,9 @@ the source; both last `frames / 25` seconds.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +23,20 @@ from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.filters import PROBES, Filter, Look, apply
-from paha_core.corpora.regions import Crop, anchors_at, around
+from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
-from paha_core.media.audio import write_wav
-from paha_core.media.ffmpeg import MediaError, file_url, run, safe_input
-from paha_core.media.video import iter_frames, x264_options
-from paha_core.stages import Job, Rejection
+from paha_core.media.audio import IN_TIME, write_wav
+from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
+from paha_core.media.frames import FPS
+from paha_core.media.video import iter_frames, seek_point, x264_options
+from paha_core.stages import Job, Rejection, Setback
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
-FPS = 25
-CODE_VERSION = "clips-3"
-LEAD = 2.0  # seconds decoded before a span, so that the picture on show at its start is known
+CODE_VERSION = "clips-4"
+LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
+LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
 CLIP_SCHEMA = pa.schema(
     [
@@ -53,6 +56,7 @@ CLIP_SCHEMA = pa.schema(
         ("source_fps", pa.float64()),
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
         ("scores", pa.string()),  # json: filter -> score
+        ("licence", pa.string()),  # of the footage
     ]
 )
 
@@ -65,13 +69,12 @@ class Span:
     speaker: str
     interval: str
     programme: str
-    split: str  # train | test
     source: Source
     start: float  # seconds
     frames: int  # at 25 fps
     crop: Crop
+    licence: str = ""
     interval_seconds: float | None = None  # where it differs from the clip's
-    follows_face: bool = False  # `crop` is moved to where the face is in this span
 
     @property
     def clip_id(self) -> str:
@@ -95,8 +98,7 @@ class ClipTask:
 def clip_job(store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter]) -> Job:
     """The job that cuts `span`; done again when source, span, settings or code change."""
     settings = {
-        "span": [span.start, span.frames, asdict(span.crop), span.split]
-        + ["follows face"] * span.follows_face,
+        "span": [span.start, span.frames, asdict(span.crop)],
         "clip": [config.size, config.crf],
         "filters": {f.name: asdict(f) for f in filters},  # type: ignore[call-overload]
     }
@@ -108,39 +110,32 @@ def clip_job(store: Store, span: Span, config: ClipConfig, filters: Sequence[Fil
     )
 
 
-def rejected_job(
-    clip_id: str, reason: Rejection, *, speaker: str, split: str, **columns: Any
-) -> Job:
+def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> Job:
     """A row for an input that no clip comes from; computed again when its reason changes."""
-    return Job(
-        clip_id=clip_id,
-        fingerprint=sha256_json([str(reason), split, columns, CODE_VERSION]),
-        payload=reason,
-        columns={"speaker": speaker, "split": split} | columns,
-    )
+    return Job(clip_id, sha256_json([str(reason), CODE_VERSION]), reason, columns)
 
 
-def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
+def cut_clip(task: ClipTask) -> dict[str, Any]:
     """Cut one clip, look at it, publish it; returns its row. `Rejection` leaves no file behind."""
-    if isinstance(task, Rejection):
-        raise task
     store, span = task.store, task.span
+    end = span.start + span.seconds
+    if end > span.source.info.duration + 1 / FPS:
+        there = span.source.info.duration
+        raise Rejection(f"ends at {end:.2f} s, but its source at {there:.2f} s")
     stem = f"clips/{span.clip_id}"
-    try:
-        with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
+    with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
+        try:
             with local_file(span.source.path, task.config.cache_bytes) as source:
-                crop = _crop(source, span)
-                _cut(source, span, crop, task.config, video, audio)
+                _cut(source, span, task.config, video, audio)
             look = _look(span, video, audio)
-            scores, reason = apply(task.filters, look)
-            if reason:
-                raise Rejection(reason, scores=json.dumps(scores, sort_keys=True))
-            sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
-    except (MediaError, Rejection) as reason:
-        for suffix in (".mp4", ".wav"):  # of an earlier run with other settings
-            store.remove(stem + suffix)
-        columns = reason.columns if isinstance(reason, Rejection) else {}
-        raise Rejection(str(reason), **columns) from None
+        except Killed as error:
+            raise Setback(str(error)) from None
+        except MediaError as error:
+            raise Rejection(str(error)) from None
+        scores, reason = apply(task.filters, look)
+        if reason:
+            raise Rejection(reason, scores=json.dumps(scores, sort_keys=True))
+        sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
     return {
         "path": f"{stem}.mp4",
         "sha256": sha256,
@@ -149,48 +144,47 @@ def cut_clip(task: ClipTask | Rejection) -> dict[str, Any]:
         "size": task.config.size,
         "audio_path": f"{stem}.wav",
         "audio_sha256": audio_sha256,
-        "audio_rate": span.source.audio_rate,
-        "audio_seconds": len(look.wave) / span.source.audio_rate,
-        "crop": json.dumps([crop.left, crop.top, crop.side]),
+        "audio_rate": span.source.info.audio_rate,
+        "audio_seconds": len(look.wave) / look.rate,
         "scores": json.dumps(scores, sort_keys=True),
     }
 
 
-def _crop(path: Path, span: Span) -> Crop:
-    if not span.follows_face:
-        return span.crop
-    faces = anchors_at(path, span.start, span.seconds)
-    return around(faces, span.crop, span.source.width, span.source.height)
+def sweep(store: Store, dataset: str, seconds: float) -> None:
+    """Remove the unfinished clips of a run that was killed: those older than a clip may take."""
+    folder = Path(store.full(f"clips/{dataset}"))
+    for path in folder.rglob("*.????????.tmp.*") if store.is_local else ():
+        with suppress(FileNotFoundError):  # a run beside this one has finished it
+            if time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
 
 
 def _columns(span: Span) -> dict[str, Any]:
     return {
         "speaker": span.speaker,
-        "split": span.split,
         "source": span.source.path.name,
         "programme": span.programme,
         "interval": span.interval,
         "start": span.start,
         "end": span.start + span.seconds,
         "interval_seconds": span.interval_seconds or span.seconds,
-        "source_fps": span.source.fps,
+        "source_fps": span.source.info.fps,
+        "crop": json.dumps([span.crop.left, span.crop.top, span.crop.side]),
+        "licence": span.licence,
     }
 
 
-def _cut(path: Path, span: Span, crop: Crop, config: ClipConfig, video: Path, audio: Path) -> None:
+def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
     """Decode the span once, write the picture to `video` and the sound to `audio`."""
-    end = span.start + span.seconds
-    if end > span.source.seconds + 1 / FPS:
-        raise Rejection(f"ends at {end:.2f} s, but its source at {span.source.seconds:.2f} s")
-    lead = min(span.start, LEAD)
-    source = safe_input(
-        path,
-        ss=f"{span.start - lead:.6f}",
-        t=f"{lead + span.seconds + 1:.6f}",
-        threads=1,
-    )
-    picture = _picture(source.video, span, crop, config.size, lead)
-    sound = _sound(source["a:0"], span, lead)
+    seek, first = seek_point(path, max(0.0, span.start - LEAD))
+    if first > span.start + LATE:
+        raise Rejection(f"its first picture that can be decoded is at {first:.2f} s of the source")
+    # Time 0 of the streams is `seek`; all pictures from the keyframe on are kept, since the one on
+    # show at the span's start may be old.
+    at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
+    source = safe_input(path, threads=1, **at)
+    picture = _picture(source.video, span, config.size, span.start - seek)
+    sound = _sound(source["a:0"], span, span.start - seek)
     outputs = ffmpeg.merge_outputs(
         ffmpeg.output(
             picture,
@@ -203,7 +197,7 @@ def _cut(path: Path, span: Span, crop: Crop, config: ClipConfig, video: Path, au
             sound,
             file_url(audio),
             acodec="pcm_s16le",
-            ac=min(2, span.source.audio_channels),
+            ac=min(2, span.source.info.audio_channels),
             fflags="+bitexact",
             map_metadata=-1,
             f="wav",
@@ -212,13 +206,14 @@ def _cut(path: Path, span: Span, crop: Crop, config: ClipConfig, video: Path, au
     run(outputs, timeout=config.timeout_seconds)
 
 
-def _picture(stream: Any, span: Span, crop: Crop, size: int, lead: float) -> Any:
+def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
+    crop, info = span.crop, span.source.info
     # The grid of 25 fps starts at the span's own start, whatever the source's frames are.
     stream = stream.filter("setpts", f"PTS-{lead:.6f}/TB")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
-    if not span.source.square_pixels:
-        stream = stream.filter("scale", span.source.width, span.source.height).filter("setsar", 1)
+    if not info.square_pixels:
+        stream = stream.filter("scale", info.width, info.height).filter("setsar", 1)
     stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)
     if crop.side != size:
         stream = stream.filter("scale", size, size, flags="area" if size < crop.side else "bicubic")
@@ -226,10 +221,10 @@ def _picture(stream: Any, span: Span, crop: Crop, size: int, lead: float) -> Any
 
 
 def _sound(stream: Any, span: Span, lead: float) -> Any:
-    rate = span.source.audio_rate
+    rate = span.source.info.audio_rate
     first = round(lead * rate)
     # Gaps become silence first, so that cutting by samples is cutting by time.
-    stream = stream.filter("aresample", rate, **{"async": 1, "first_pts": 0})
+    stream = stream.filter("aresample", rate, **IN_TIME)
     return stream.filter(
         "atrim", start_sample=first, end_sample=first + round(span.seconds * rate)
     ).filter("asetpts", "PTS-STARTPTS")
@@ -251,14 +246,14 @@ def _look(span: Span, video: Path, audio: Path) -> Look:
         probes,
         np.asarray(thumbnails, dtype=np.uint8),
         wave.mean(axis=1),
-        span.source.audio_rate,
+        span.source.info.audio_rate,
         lambda: iter_frames(video),
     )
 
 
 def _exact_audio(span: Span, audio: Path) -> NDArray[np.float32]:
     """The clip's audio [N, channels]; a rounding's loss is padded, more is a `Rejection`."""
-    rate = span.source.audio_rate
+    rate = span.source.info.audio_rate
     wave, read_rate = soundfile.read(str(audio), dtype="float32", always_2d=True)
     if read_rate != rate:
         raise Rejection(f"the audio changes its rate from {rate} to {read_rate} Hz")

@@ -8,11 +8,11 @@ rejected row (`cnas/<speaker>/<programme>`), each span of a usable one is a row 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from paha_core.config import CnasConfig, CorporaConfig
 from paha_core.corpora.clips import (
@@ -23,45 +23,38 @@ from paha_core.corpora.clips import (
     clip_job,
     cut_clip,
     rejected_job,
+    sweep,
 )
 from paha_core.corpora.filters import (
     Audible,
     BodyParts,
     CleanSpeech,
     Filter,
-    HandsSeen,
+    HandsStay,
     OnePerson,
     OneScene,
     SpeechShare,
     Steady,
     Unclipped,
+    Unfrozen,
     WholeBody,
     WholeFace,
-    find_faces,
 )
-from paha_core.corpora.filters.parts import dinov2
-from paha_core.corpora.names import slug, unique
-from paha_core.corpora.regions import centre_crop
-from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
-from paha_core.corpora.sources import Source, SourceTask, look_at_source, look_at_sources
+from paha_core.corpora.programmes import (
+    Programme,
+    list_programmes,
+    look_at_programme,
+    look_settings,
+)
+from paha_core.corpora.record import licence_of, write_record
+from paha_core.corpora.regions import Crop
+from paha_core.corpora.sources import Source, look_at_sources
 from paha_core.errors import UserError
-from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import iter_frames
-from paha_core.pretrained import weights_sha256
-from paha_core.stages import Job, Rejection, StageResult, run_stage
+from paha_core.stages import KEPT, Job, Rejection, Row, StageResult, run_stage
 from paha_core.store import Store
+from paha_core.workers import Workers
 
 DATASET = "cnas"
-LOOKS = 8  # moments of a programme that are searched for a face before anything is cut
-
-
-@dataclass(frozen=True)
-class Programme:
-    """One raw file and its names in ids."""
-
-    path: SourceFile
-    speaker: str
-    name: str
 
 
 def ingest_cnas(
@@ -69,41 +62,43 @@ def ingest_cnas(
     config: CorporaConfig,
     programmes: str | Path,
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     retry_rejected: bool = False,
+    prune: bool = False,
 ) -> StageResult:
     """Bring the clips of CNAS in `store` up to date with the folder or fsspec URL `programmes`.
 
-    Raises `FileNotFoundError` when the folder doesn't exist.
+    Clips of programmes that are not there stay, unless `prune`. Raises `FileNotFoundError` when the
+    folder doesn't exist, `UserError` when it is empty.
     """
     settings = config.cnas
     if settings is None:
         raise UserError("the corpora have no section `cnas`")
-    listed = list_programmes(programmes)
+    filters = anchor_filters(settings)
+    listed = list_programmes(programmes, settings.speaker)
+    limit = 2 * config.clip.timeout_seconds
+    sweep(store, DATASET, limit)
     sources = look_at_sources(
         store,
         DATASET,
-        {p.path: p.speaker for p in listed},
+        {p.path: p.speaker for p in listed if not p.problem},
         config.clip,
         workers=workers,
         look=look_at_programme,
-        settings={"clip_frames": settings.clip_frames},
+        settings=look_settings(settings),
+        limit_seconds=limit + config.clip.max_source_seconds,  # a programme is seen as a whole
         retry_rejected=retry_rejected,
     )
-    usable = [p for p in listed if isinstance(sources[p.path], Source)]
-    test = choose_test(((p.speaker, p.name) for p in usable), settings.test_share)
-
-    filters = anchor_filters(settings)
     jobs: list[Job] = []
     for programme in listed:
-        source = sources[programme.path]
+        source = Rejection(programme.problem) if programme.problem else sources[programme.path]
         if isinstance(source, Rejection):
             jobs.append(_rejected(programme, source))
-            continue
-        split = "test" if (programme.speaker, programme.name) in test else "train"
-        spans = programme_spans(programme, source, settings, split)
-        jobs += [clip_job(store, span, config.clip, filters) for span in spans]
-    return run_stage(
+        else:
+            spans = programme_spans(programme, source, config)
+            jobs += [clip_job(store, span, config.clip, filters) for span in spans]
+    mine = {(p.speaker, p.name) for p in listed}
+    result = run_stage(
         store,
         STAGE,
         DATASET,
@@ -112,8 +107,15 @@ def ingest_cnas(
         extra_schema=CLIP_SCHEMA,
         workers=workers,
         retry_rejected=retry_rejected,
-        limit_seconds=2 * config.clip.timeout_seconds,
+        limit_seconds=limit,
+        stays=lambda row: not prune and (row["speaker"], row["programme"]) not in mine,
+        finish=partial(hold_out, share=settings.test_share),
     )
+    write_record(store, config, DATASET)
+    usable = [s for s in sources.values() if isinstance(s, Source)]
+    used = sum(len(s.spans) for s in usable) * settings.clip_frames / FPS
+    between = sum(s.info.duration for s in usable) - used
+    return replace(result, figures={"seconds between clips, which are left out": between})
 
 
 def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
@@ -122,13 +124,14 @@ def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
         (Audible, settings.min_speech_db),
         (Unclipped, settings.max_clipped_share),
         (OneScene, settings.max_frame_change),
+        (Unfrozen, settings.max_still_seconds),
         (WholeFace, settings.min_face_share),
         (OnePerson, settings.max_crowd_share),
-        (WholeBody, settings.min_body_share),
-        (HandsSeen, settings.min_hand_share),
-        (Steady, settings.max_jitter),
         (SpeechShare, settings.min_speech_share),
         (CleanSpeech, settings.min_dnsmos),
+        (WholeBody, settings.min_body_share),
+        (HandsStay, settings.max_hand_gap),
+        (Steady, settings.max_jitter),
     ]
     filters = [make(threshold) for make, threshold in choices if threshold is not None]
     if settings.min_part_share is not None:
@@ -138,73 +141,57 @@ def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
 
 def _body_parts(min_share: float, weights: str | None) -> Filter:
     """Loads the network, so that a wrong folder is told before anything is cut."""
-    sha256 = weights_sha256(dinov2(weights)) if weights else ""
-    return BodyParts(min_share, weights, sha256)
+    if not weights:
+        return BodyParts(min_share)
+    from paha_core.corpora.filters.parts import dinov2
+    from paha_core.pretrained import weights_sha256
+
+    return BodyParts(min_share, weights, weights_sha256(dinov2(weights)))
 
 
-def list_programmes(folder: str | Path) -> list[Programme]:
-    """Every visible file in the speakers' folders, in order of its path."""
-    parts = {file: relative_parts(file, folder) for file in list_sources(folder)}
-    files = [file for file, names in parts.items() if len(names) == 2]
-    names = unique(f"{slug(parts[f][0])}/{slug(f.stem)}" for f in files)
-    return [Programme(f, *name.split("/")) for f, name in zip(files, names, strict=True)]
+def hold_out(rows: list[Row], share: float) -> list[Row]:
+    """The rows of one speaker, each on its side: whole programmes, by what was kept of them."""
+    clips = Counter(row["programme"] for row in rows if row["status"] == KEPT)
+    test = choose_test(clips, share)
+    return [row | {"split": "test" if row["programme"] in test else "train"} for row in rows]
 
 
-def choose_test(programmes: Iterable[tuple[str, str]], share: float) -> set[tuple[str, str]]:
-    """The (speaker, programme) pairs held out: `share` of each speaker's, at least one of two.
+def choose_test(clips: Mapping[str, int], share: float) -> set[str]:
+    """Of a speaker's programmes (name -> clips) those held out: `share` of the clips as nearly as
+    whole programmes give it, at least one programme of two.
 
-    Taken in the order of a hash, so that a new programme moves at most one other.
+    In the order of a hash, so that a new programme moves few others.
     """
-    by_speaker: dict[str, list[str]] = defaultdict(list)
-    for speaker, name in programmes:
-        by_speaker[speaker].append(name)
-    test = set()
-    for speaker, names in by_speaker.items():
-        ordered = sorted(names, key=lambda n: hashlib.sha256(f"{speaker}/{n}".encode()).digest())
-        count = min(max(1, round(share * len(names))), len(names) - 1) if share else 0
-        test |= {(speaker, name) for name in ordered[:count]}
-    return test
+    if not share or len(clips) < 2:
+        return set()
+    wanted = share * sum(clips.values())
+    test: set[str] = set()
+    taken = 0
+    for name in sorted(clips, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        nearer = abs(wanted - taken - clips[name]) < abs(wanted - taken)
+        if nearer and len(test) < len(clips) - 1:
+            test.add(name)
+            taken += clips[name]
+    return test or {min(sorted(clips), key=clips.__getitem__)}
 
 
-def programme_spans(
-    programme: Programme, source: Source, settings: CnasConfig, split: str
-) -> list[Span]:
-    """Consecutive spans of exactly `clip_frames` frames; a shorter rest is left out."""
-    count = int(source.seconds * FPS + 0.5) // settings.clip_frames
-    crop = centre_crop(source.width, source.height, settings.region)
+def programme_spans(programme: Programme, source: Source, config: CorporaConfig) -> list[Span]:
+    """The clips that a look at the programme found room for."""
+    assert config.cnas is not None
     return [
         Span(
             dataset=DATASET,
             speaker=programme.speaker,
-            interval=f"{programme.name}_{n:04d}",
+            interval=f"{programme.name}_{number:04d}",
             programme=programme.name,
-            split=split,
             source=source,
-            start=n * settings.clip_frames / FPS,
-            frames=settings.clip_frames,
-            crop=crop,
-            follows_face=True,
+            start=first / FPS,
+            frames=config.cnas.clip_frames,
+            crop=Crop(left, top, side),
+            licence=licence_of(config, DATASET),
         )
-        for n in range(count)
+        for number, (first, left, top, side) in enumerate(source.spans)
     ]
-
-
-def look_at_programme(task: SourceTask) -> dict[str, Any]:
-    """`look_at_source`, and a face must be there at one of a few moments at least."""
-    row = look_at_source(task)
-    needed = task.settings["clip_frames"] / FPS
-    if row["seconds"] + 0.5 / FPS < needed:
-        raise Rejection(f"too short: {row['seconds']:.2f} s, one clip takes {needed:.2f} s")
-    try:
-        with local_file(task.file, task.limits.cache_bytes) as path:
-            for n in range(LOOKS):
-                moment = row["seconds"] * (n + 0.5) / LOOKS
-                frame = next(iter_frames(path, start=moment), None)
-                if frame is not None and find_faces(frame):
-                    return row
-    except MediaError as error:
-        raise Rejection(f"source: {error}") from None
-    raise Rejection(f"no face at any of {LOOKS} moments")
 
 
 def _rejected(programme: Programme, reason: Rejection) -> Job:
@@ -212,7 +199,6 @@ def _rejected(programme: Programme, reason: Rejection) -> Job:
         f"{DATASET}/{programme.speaker}/{programme.name}",
         reason,
         speaker=programme.speaker,
-        split="train",
         source=programme.path.name,
         programme=programme.name,
         interval="programme",

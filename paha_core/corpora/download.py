@@ -1,10 +1,10 @@
 """Source videos of PATS from their links, through yt-dlp: resumable, at a set rate, accounted for.
 
     pip install paha[download]
-    download_videos(read_intervals("cmu_intervals_df.csv"), Path("videos"))
+    download_videos(wanted_videos(read_intervals("cmu_intervals_df.csv")), Path("videos"))
 
 The ledger `<folder>/downloads.parquet` has a row for every attempt there ever was. A video that is
-in the folder is not asked for again; one that is gone for good only with `retry_failed`.
+in the folder is not asked for again; one that is gone for good only with `retry_gone`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class DownloadSettings:
     max_bytes: int = 8 << 30
     timeout: float = 30.0  # seconds without an answer
     cookies: Path | None = None  # in Netscape's format
-    retry_failed: bool = False
+    retry_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def download_videos(
     ledger = Ledger(folder)
     found = find_sources(((w.video, w.link) for w in wanted), list_sources(folder))
     missing = [w for w in wanted if (w.video, w.link) not in found]
-    todo = [w for w in missing if settings.retry_failed or not ledger.is_gone(w)]
+    todo = [w for w in missing if settings.retry_gone or not ledger.is_gone(w)]
     made: list[dict[str, Any]] = []
     with Progress(len(todo), "download", unit="video") as progress:
         for n, video in enumerate(todo):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from paha_core.config import CorporaConfig
 from paha_core.corpora.card import card
+from paha_core.corpora.record import read_record
 from paha_core.errors import UserError
 from paha_core.stages import KEPT, clip_key, read_manifest
 from paha_core.store import Store, sha256_json
@@ -21,14 +21,13 @@ Format = Literal["webdataset", "hf"]
 CLIPS_PER_SHARD = 64
 TOLD = (
     *("clip_id", "dataset", "speaker", "split", "programme", "interval", "source", "start", "end"),
-    *("frames", "fps", "size", "audio_rate", "sha256", "audio_sha256"),
+    *("frames", "fps", "size", "audio_rate", "sha256", "audio_sha256", "licence"),
 )
 INDEX = "export.json"  # file -> hash of what it was made from
 
 
 def export_corpus(
     store: Store,
-    corpora: CorporaConfig,
     dataset: str,
     out: Store,
     format: Format,
@@ -38,10 +37,10 @@ def export_corpus(
 
     Raises `UserError` when there are none.
     """
-    rows = read_manifest(store, "clips", dataset)
+    settings, rows = read_record(store, dataset), read_manifest(store, "clips", dataset)
     kept = sorted((r for r in rows if r["status"] == KEPT), key=lambda row: str(row["clip_id"]))
     if not kept:
-        raise UserError(f"{store.url} has no clips of {dataset}: run `clips` or `paha ingest`")
+        raise UserError(f"{store.url}: no clip of {dataset} was kept")
     index = out.read_json(INDEX) if out.exists(INDEX) else {}
     files = _shards(kept) if format == "webdataset" else _folder(kept)
     written = 0
@@ -56,7 +55,7 @@ def export_corpus(
     for rel in index.keys() - files.keys():
         out.remove(rel)
     out.write_json(INDEX, {rel: index[rel] for rel in files})
-    out.write_bytes("README.md", _readme(card(rows, corpora, dataset), kept, format).encode())
+    out.write_bytes("README.md", _readme(card(rows, settings, dataset), kept, format).encode())
     return len(kept), written
 
 

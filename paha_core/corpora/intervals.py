@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections import Counter, defaultdict
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from paha_core.config import PatsConfig
 from paha_core.corpora.names import require_plain_name
-from paha_core.corpora.source_files import video_id
+from paha_core.corpora.source_files import read_text, video_id
 from paha_core.errors import UserError
 from paha_core.stages import Rejection
 
@@ -48,26 +49,29 @@ class Interval:
 
 
 def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Interval]:
-    """The rows of PATS's csv, in order. Raises `CsvError` naming the columns that are missing.
+    """The rows of PATS's csv, in order. Raises `CsvError` naming the columns that are missing, or
+    when there are no rows.
 
     Columns that are not needed are ignored. The source is named by `video_fn`, or where that is
     absent by the id in `video_link`.
     """
     try:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or []]
-            names = set(reader.fieldnames)
-            missing = [c for c in COLUMNS if c not in names]
-            if not names & {"video_fn", "video_link"}:
-                missing.append("video_fn (or video_link)")
-            if need_dataset and "dataset" not in names:
-                missing.append("dataset (or give the split file)")
-            if missing:
-                raise CsvError(f"{Path(path).name} has no column {', '.join(missing)}")
-            return [_interval(row) for row in reader]
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or []]
+        names = set(reader.fieldnames)
+        missing = [c for c in COLUMNS if c not in names]
+        if not names & {"video_fn", "video_link"}:
+            missing.append("video_fn (or video_link)")
+        if need_dataset and "dataset" not in names:
+            missing.append("dataset (or give the split file)")
+        if missing:
+            raise CsvError(f"{Path(path).name} has no column {', '.join(missing)}")
+        rows = [_interval(row) for row in reader]
     except csv.Error as error:
         raise CsvError(f"{Path(path).name} is no csv: {error}") from None
+    if not rows:
+        raise CsvError(f"{Path(path).name} has no rows")
+    return rows
 
 
 def _interval(row: dict[str, str | None]) -> Interval:
@@ -140,7 +144,7 @@ def split_intervals(intervals: Sequence[Interval], settings: PatsConfig) -> list
 def read_split(path: str | Path) -> dict[str, str]:
     """S2G's json `{"train": [ids], "test": [ids]}` as id -> split."""
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(read_text(path))
     except ValueError as error:
         raise CsvError(f"{Path(path).name} is no json: {error}") from None
     if not isinstance(value, dict) or not {"train", "test"} <= set(value):

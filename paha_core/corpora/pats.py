@@ -7,10 +7,9 @@ it, or that the csv doesn't have it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -24,66 +23,51 @@ from paha_core.corpora.clips import (
     clip_job,
     cut_clip,
     rejected_job,
+    sweep,
 )
-from paha_core.corpora.filters import Audible, Filter, WholeFace
+from paha_core.corpora.filters import Audible, Filter, Unfrozen, WholeFace
 from paha_core.corpora.intervals import (
     Interval,
-    interval_number,
     join_pieces,
     read_intervals,
     read_split,
-    shared_videos,
     split_intervals,
 )
 from paha_core.corpora.names import slug, unique
+from paha_core.corpora.pats_summary import SUMMARY, summary, write_split_ids
+from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
-from paha_core.corpora.source_files import SourceFile, find_sources, list_sources
-from paha_core.corpora.sources import Source, look_at_sources
+from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
+from paha_core.corpora.sources import Source, known_sources, look_at_sources
 from paha_core.errors import UserError
-from paha_core.stages import KEPT, REJECTED, Job, Rejection, StageResult, run_stage
+from paha_core.stages import Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
+from paha_core.workers import Workers
 
 DATASET = "pats"
-SPLIT_IDS = "manifests/split_ids/pats.parquet"
-SUMMARY = "manifests/summaries/pats.json"
-
-SPLIT_ID_SCHEMA = pa.schema(
-    [
-        ("interval_id", pa.string()),
-        ("split", pa.string()),  # train | test, as the split file says
-        ("status", pa.string()),  # kept | rejected | not listed (in the csv)
-        ("reason", pa.string()),
-        ("clip_id", pa.string()),
-    ]
-)
-
-# The square crop has the height's side. Its left edge as a fraction of the width; None: at the
-# right edge.
-CROP_LEFT: dict[str, float | None] = {
-    "oliver": 0.38,
-    "seth": 0.395,
-    "chemistry": 0.031,
-    "jon": None,
-}
 
 
 def ingest_pats(
     store: Store,
     config: CorporaConfig,
-    csv: Path,
+    csv: str | Path,
     videos: str | Path,
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     retry_rejected: bool = False,
+    prune: bool = False,
 ) -> StageResult:
     """Bring the clips of PATS in `store` up to date: one row for each interval of `csv`.
 
-    `videos` is the folder or fsspec URL (with subfolders) of the source videos. Raises `CsvError`
-    when the csv lacks a column, `FileNotFoundError` without csv or folder.
+    `videos` is the folder or fsspec URL (with subfolders) of the source videos. Clips of intervals
+    that are not in this csv stay, unless `prune`. Raises `CsvError` when the csv lacks a column or
+    has no rows, `FileNotFoundError` without csv or folder.
     """
     settings = config.pats
     if settings is None:
         raise UserError("the corpora have no section `pats`")
+    limit = 2 * config.clip.timeout_seconds
+    sweep(store, DATASET, limit)
     files = list_sources(videos)
     rows = read_intervals(csv, need_dataset=settings.split_file is None)
     intervals = join_pieces(rows)
@@ -94,14 +78,19 @@ def ingest_pats(
     ]
 
     found = find_sources({(i.video, i.link) for i in intervals if not i.problem}, files)
-    speakers = {
-        found[i.video, i.link]: i.speaker
-        for i in intervals
-        if not i.problem and (i.video, i.link) in found
-    }
-    sources = look_at_sources(
-        store, DATASET, speakers, config.clip, workers=workers, retry_rejected=retry_rejected
+    looked_at = look_at_sources(
+        store,
+        DATASET,
+        {
+            file: i.speaker
+            for i in intervals
+            if not i.problem and isinstance(file := found.get((i.video, i.link)), SourceFile)
+        },
+        config.clip,
+        workers=workers,
+        retry_rejected=retry_rejected,
     )
+    sources = Sources(found, looked_at, known_sources(store, DATASET))
 
     filters = interval_filters(settings)
     jobs: list[Job] = []
@@ -111,11 +100,11 @@ def ingest_pats(
         speaker, name = name.split("/")
         try:
             _not_twice(interval, seen)
-            source = _source_of(interval, found, sources)
-            span = _span(interval, speaker, name, split, source, settings)
-            jobs.append(clip_job(store, span, config.clip, filters))
+            span = _span(interval, speaker, name, sources.of(interval), config)
+            job = clip_job(store, span, config.clip, filters)
         except Rejection as reason:
-            jobs.append(_rejected(interval, reason, speaker, name, split or "train"))
+            job = _rejected(interval, reason, speaker, name)
+        jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))
     # Intervals of one source next to each other: it is read, or fetched, once.
     by_source = sorted(jobs, key=lambda job: (job.columns["source"], job.columns["start"]))
     result = run_stage(
@@ -127,13 +116,15 @@ def ingest_pats(
         extra_schema=CLIP_SCHEMA,
         workers=workers,
         retry_rejected=retry_rejected,
-        limit_seconds=2 * config.clip.timeout_seconds,
+        limit_seconds=limit,
+        stays=lambda row: not prune,
     )
+    write_record(store, config, DATASET)
     made = {row["clip_id"]: row for row in result.table.to_pylist()}
     ordered = [made[job.clip_id] for job in jobs]
-    figures = _figures(rows, intervals, splits, ordered)
+    figures = summary(rows, intervals, splits, ordered)
     if settings.split_file is not None:
-        figures |= _write_split_ids(store, read_split(settings.split_file), intervals, ordered)
+        figures |= write_split_ids(store, read_split(settings.split_file), intervals, ordered)
     store.write_json(SUMMARY, figures)
     table = pa.Table.from_pylist(ordered, schema=result.table.schema)
     return replace(result, table=table, figures=figures)
@@ -141,7 +132,12 @@ def ingest_pats(
 
 def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:
     """What an interval must be: PATS's own choice is trusted for the rest."""
-    return (Audible(), WholeFace(min_share=settings.min_face_share))
+    filters: list[Filter] = [Audible()]
+    if settings.max_still_seconds is not None:
+        filters.append(Unfrozen(settings.max_still_seconds))
+    if settings.min_face_share is not None:
+        filters.append(WholeFace(settings.min_face_share))
+    return tuple(filters)
 
 
 def _checked(interval: Interval, settings: PatsConfig) -> Interval:
@@ -157,11 +153,9 @@ def _checked(interval: Interval, settings: PatsConfig) -> Interval:
         return replace(interval, problem=f"shorter than {low:g} s")
     if seconds > high + 1e-6 and settings.too_long == "reject":
         return replace(interval, problem=f"longer than {high:g} s")
-    if interval.speaker not in crop_table():
-        problem = (
-            f"no crop is known for speaker {interval.speaker!r}: "
-            "add the left edge to CROP_LEFT in paha_core/corpora/pats.py"
-        )
+    if interval.speaker not in crop_lefts(settings):
+        name = interval.speaker
+        problem = f"no crop is known for speaker {name!r}: set corpora.pats.crop_left.{name}"
         return replace(interval, problem=problem)
     return interval
 
@@ -177,14 +171,13 @@ def _not_twice(interval: Interval, seen: set[tuple[Any, ...]]) -> None:
     seen.add(key)
 
 
-def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str, split: str) -> Job:
+def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str) -> Job:
     return rejected_job(
         f"{DATASET}/{speaker}/{name}",
         reason,
         speaker=speaker,
-        split=split,
         source=interval.video,
-        programme=slug(Path(interval.video).stem),
+        programme=slug(PurePosixPath(interval.video).stem),
         interval=name,
         start=interval.start,
         end=interval.end,
@@ -192,116 +185,66 @@ def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str, sp
     )
 
 
-# --- what became of it ---------------------------------------------------------------------------
-
-
-def _figures(
-    rows: Sequence[Interval],
-    intervals: Sequence[Interval],
-    splits: Sequence[str],
-    made: Sequence[dict[str, Any]],
-) -> dict[str, float]:
-    kept = [n for n, row in enumerate(made) if row["status"] == KEPT]
-    sides = [splits[n] for n in kept]
-    shared = shared_videos([intervals[n] for n in kept], sides)
-    return {
-        "csv rows": len(rows),
-        "rows joined to the interval they are a piece of": len(rows) - len(intervals),
-        "train clips": sides.count("train"),
-        "test clips": sides.count("test"),
-        "clips cut at the longest length": sum(
-            made[n]["interval_seconds"] > made[n]["end"] - made[n]["start"] + 1 / FPS for n in kept
-        ),
-        "test videos": len({intervals[n].video for n in kept if splits[n] == "test"}),
-        "test videos that are also in train": len(shared),
-    }
-
-
-def _write_split_ids(
-    store: Store,
-    ids: dict[str, str],
-    intervals: Sequence[Interval],
-    made: Sequence[dict[str, Any]],
-) -> dict[str, float]:
-    """A row for each wanted id; returns how many there are of each kind."""
-    best: dict[str, dict[str, Any]] = {}
-    for interval, row in zip(intervals, made, strict=True):
-        number = interval_number(interval.id)
-        if best.get(number, {}).get("status") != KEPT:
-            best[number] = row
-    listed = [
-        {"interval_id": number, "split": split}
-        | {name: best[number][name] for name in ("status", "reason", "clip_id")}
-        if number in best
-        else {"interval_id": number, "split": split, "status": "not listed"}
-        | {"reason": "the csv has no such interval", "clip_id": ""}
-        for number, split in ids.items()
-    ]
-    store.write_table(SPLIT_IDS, pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
-    counts = Counter(str(row["status"]) for row in listed)
-    return {
-        "wanted ids": len(listed),
-        "wanted ids kept": counts[KEPT],
-        "wanted ids rejected": counts[REJECTED],
-        "wanted ids that the csv lacks": counts["not listed"],
-    }
-
-
 # --- sources and crops ---------------------------------------------------------------------------
 
 
-def crop_table() -> dict[str, float | None]:
-    """Left edges of all known speakers: the paper's four and the studio's presenters."""
-    from paha_core.corpora.studio import CROP_LEFT as STUDIO  # drawing code: only when it is asked
+class Sources:
+    """The source of each interval: one in the folder, or one that an earlier run has seen there."""
 
-    return {**STUDIO, **CROP_LEFT}
+    def __init__(
+        self,
+        found: Mapping[tuple[str, str], SourceFile | Rejection],
+        seen: Mapping[SourceFile, Source | Rejection],
+        known: Mapping[str, Mapping[SourceFile, Source]],
+    ) -> None:
+        self.found, self.seen, self.known = found, seen, known
 
-
-def crop_of(speaker: str, width: int, height: int) -> Crop:
-    """The square of a speaker's picture. Raises `Rejection` for one that is higher than wide."""
-    if height > width:
-        raise Rejection(f"the picture is {width}x{height}: no square of its height fits in")
-    left = crop_table()[speaker]
-    edge = width - height if left is None else min(round(left * width), width - height)
-    return Crop(left=edge, top=0, side=height)
-
-
-def _source_of(
-    interval: Interval,
-    found: dict[tuple[str, str], SourceFile],
-    sources: dict[SourceFile, Source | Rejection],
-) -> Source:
-    if interval.problem:
-        raise Rejection(interval.problem)
-    file = found.get((interval.video, interval.link))
-    if file is None:
-        raise Rejection("its source is not in the folder of videos")
-    source = sources[file]
-    if isinstance(source, Rejection):
-        raise source
-    return source
+    def of(self, interval: Interval) -> Source:
+        """Raises `Rejection` where there is none that can be used."""
+        if interval.problem:
+            raise Rejection(interval.problem)
+        key = interval.video, interval.link
+        known = self.known.get(slug(interval.speaker), {})
+        file = self.found.get(key) or find_sources([key], known).get(key) or Rejection(GONE)
+        source = file if isinstance(file, Rejection) else self.seen.get(file) or known[file]
+        if isinstance(source, Rejection):
+            raise source
+        return source
 
 
 def _span(
-    interval: Interval,
-    speaker: str,
-    name: str,
-    split: str,
-    source: Source,
-    settings: PatsConfig,
+    interval: Interval, speaker: str, name: str, source: Source, config: CorporaConfig
 ) -> Span:
+    assert config.pats is not None
     seconds = interval.end - interval.start
     # S2G's list has intervals of up to 113 s; its preparation keeps the first 375 frames of each.
-    frames = round(min(seconds, settings.max_seconds) * FPS)
+    frames = round(min(seconds, config.pats.max_seconds) * FPS)
+    left = crop_lefts(config.pats)[interval.speaker]
     return Span(
         dataset=DATASET,
         speaker=speaker,
         interval=name,
         programme=slug(source.path.stem),
-        split=split,
         source=source,
         start=interval.start,
         frames=frames,
-        crop=crop_of(interval.speaker, source.width, source.height),
+        crop=full_height(left, source.info.width, source.info.height),
+        licence=licence_of(config, DATASET),
         interval_seconds=seconds,
     )
+
+
+def crop_lefts(settings: PatsConfig) -> dict[str, float | None]:
+    """The left edge of every speaker's square, the studio's presenters included."""
+    from paha_core.corpora.studio import CROP_LEFT  # drawing code: only when it is asked
+
+    return {**CROP_LEFT, **settings.crop_left}
+
+
+def full_height(left: float | None, width: int, height: int) -> Crop:
+    """The square of the picture's height; `left` is its left edge as a fraction of the width, None:
+    at the right edge. Raises `Rejection` for a picture that is higher than wide."""
+    if height > width:
+        raise Rejection(f"the picture is {width}x{height}: no square of its height fits in")
+    edge = width - height if left is None else min(round(left * width), width - height)
+    return Crop(left=edge, top=0, side=height)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from paha_core.corpora.filters import find_faces
-from paha_core.media.video import iter_frames
-
-MOMENTS = 3  # of a clip, at which its anchor is looked for
 CENTRED = 0.1  # of the side: an anchor who sits this near to the middle leaves the region there
 EYE_LEVEL = 0.35  # of the side: how far below the region's top a face is placed if it is moved
 
@@ -57,14 +52,3 @@ def around(faces: Sequence[Box], crop: Crop, width: int, height: int) -> Crop:
     if not top + side / 10 <= y <= top + side * 2 / 3:
         top = int(np.clip(round(y - EYE_LEVEL * side), 0, height - side))
     return replace(crop, left=left, top=top)
-
-
-def anchors_at(path: Path, start: float, seconds: float) -> list[Box]:
-    """The largest face at each of a few moments of a span of the video, where there is one."""
-    found = []
-    for n in range(MOMENTS):
-        frame = next(iter_frames(path, start=start + seconds * (n + 0.5) / MOMENTS), None)
-        faces = find_faces(frame) if frame is not None else []
-        if faces:
-            found.append(max(faces, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
-    return found

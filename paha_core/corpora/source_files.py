@@ -6,21 +6,28 @@ object store is copied to a bounded local cache while it is cut.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
-from paha_core.stages import Rejection
+from paha_core.errors import UserError
+from paha_core.stages import Rejection, Setback
+from paha_core.workers import unlimited
 
+PART = ".part"
+CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
+GONE = "its source is not in the folder of videos"
 _VIDEO_ID = re.compile(r"[\w-]{11}")  # YouTube's
 _ID_IN_STEM = re.compile(r"(?:^|[-\[ ])([\w-]{11})\]?$")  # `Title-ID`, `Title [ID]` or `ID`
 
@@ -50,25 +57,61 @@ def is_remote(folder: str | Path) -> bool:
 
 
 def list_sources(folder: str | Path) -> list[SourceFile]:
-    """Every visible file of the folder and its subfolders, in order of its path.
+    """Every visible file of the folder and its subfolders, in order of its path. Links to folders
+    are followed, each folder once.
 
-    Raises `FileNotFoundError` when there is no such folder.
+    Raises `FileNotFoundError` when there is no such folder, `UserError` when it can't be asked.
     """
     if not is_remote(folder):
         root = Path(str(folder).removeprefix("file://"))
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of source videos at {folder}")
-        paths = (p for p in root.rglob("*") if _visible(p.relative_to(root).parts))
-        return [p for p in sorted(paths) if p.is_file()]
-    fs, root_path = fsspec.core.url_to_fs(str(folder))
-    if not fs.isdir(root_path):
-        raise FileNotFoundError(f"no folder of source videos at {folder}")
-    skip = len(root_path.rstrip("/")) + 1
-    return [
-        RemoteFile(fs.unstrip_protocol(path), int(info["size"] or 0), _stamp(info))
-        for path, info in sorted(fs.find(root_path, detail=True).items())
-        if _visible(PurePosixPath(path[skip:]).parts)
-    ]
+        return sorted(_walk(root))
+    with asking(folder):
+        fs, root_path = fsspec.core.url_to_fs(str(folder))
+        if not fs.isdir(root_path):
+            raise FileNotFoundError(f"no folder of source videos at {folder}")
+        skip = len(root_path.rstrip("/")) + 1
+        return [
+            RemoteFile(fs.unstrip_protocol(path), int(info["size"] or 0), _stamp(info))
+            for path, info in sorted(fs.find(root_path, detail=True).items())
+            if _visible(PurePosixPath(path[skip:]).parts)
+        ]
+
+
+@contextmanager
+def asking(url: object) -> Iterator[None]:
+    """What an object store's client raises (no keys, no network), as one sentence."""
+    try:
+        yield
+    except Exception as error:
+        # Their errors have no base in common.
+        if type(error).__module__.split(".")[0] not in CLIENTS:
+            raise
+        raise UserError(f"{url} can't be read: {error}") from error
+
+
+def read_text(path: str | Path) -> str:
+    """A text file at a path or fsspec URL. Raises `UserError` in words when it can't be read."""
+    try:
+        with asking(path), fsspec.open(str(path), "rb") as file:
+            data: bytes = file.read()
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a file") from None
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if _visible((name,)))
+        files = (Path(folder, name) for name in names if _visible((name,)))
+        yield from (file for file in files if file.is_file())
 
 
 def relative_parts(file: SourceFile, folder: str | Path) -> tuple[str, ...]:
@@ -94,45 +137,59 @@ def _stamp(info: dict[str, object]) -> str:
 
 def find_sources(
     wanted: Iterable[tuple[str, str]], files: Iterable[SourceFile]
-) -> dict[tuple[str, str], SourceFile]:
-    """The file of each (file name, link), by full name, else by stem, else by the video's id.
+) -> dict[tuple[str, str], SourceFile | Rejection]:
+    """The file of each (file name, link), by full name, else by stem, else by the YouTube id of the
+    link; a `Rejection` where several files fit. What none fits is absent.
 
     The extension counts last, because a download may have another than the list says.
     """
-    by_name: dict[str, SourceFile] = {}
-    by_stem: dict[str, SourceFile] = {}
-    by_id: dict[str, SourceFile] = {}
+    by_name: dict[str, list[SourceFile]] = defaultdict(list)
+    by_stem: dict[str, list[SourceFile]] = defaultdict(list)
+    by_id: dict[str, list[SourceFile]] = defaultdict(list)
     for file in files:
-        by_name.setdefault(file.name, file)
-        by_stem.setdefault(file.stem, file)
-        by_id.setdefault(id_in_name(file.name) or file.stem, file)
-    found = {}
+        by_name[file.name].append(file)
+        by_stem[file.stem].append(file)
+        by_id[id_in_name(file.name)].append(file)
+    found: dict[tuple[str, str], SourceFile | Rejection] = {}
     for name, link in set(wanted):
-        video = video_id(link) or id_in_name(name)
-        stem = PurePosixPath(name).stem
-        for index, key in ((by_name, name), (by_stem, stem), (by_id, video)):
-            if key in index:
-                found[name, link] = index[key]
-                break
+        stem, video = PurePosixPath(name).stem, youtube_id(link)
+        fitting = by_name.get(name) or by_stem.get(stem) or (by_id.get(video) if video else None)
+        if fitting and len(fitting) > 1:
+            places = ", ".join(sorted(repr("/".join(_path(f).parts[-2:])) for f in fitting))
+            found[name, link] = Rejection(f"several files fit its source: {places}")
+        elif fitting:
+            found[name, link] = fitting[0]
     return found
 
 
-def video_id(link: str) -> str:
-    """The id of the video that a link leads to: YouTube's, or else the last part of the path."""
+def _path(file: SourceFile) -> PurePosixPath:
+    return PurePosixPath(file.url if isinstance(file, RemoteFile) else file)
+
+
+def youtube_id(link: str) -> str:
+    """The id of the YouTube video that a link leads to, or nothing."""
     parts = urlsplit(link.strip())
-    last = re.split(r"[/:]", parts.path.rstrip("/"))[-1]
-    if (parts.hostname or "").removeprefix("www.").removeprefix("m.") in (
-        "youtube.com",
-        "youtu.be",
-        "youtube-nocookie.com",
-    ):
-        candidate = parse_qs(parts.query).get("v", [last])[0]
-        return candidate if _VIDEO_ID.fullmatch(candidate) else ""
-    return PurePosixPath(last).stem if parts.hostname else ""
+    candidate = parse_qs(parts.query).get("v", [PurePosixPath(parts.path).name])[0]
+    return candidate if _is_youtube(parts.hostname) and _VIDEO_ID.fullmatch(candidate) else ""
+
+
+def video_id(link: str) -> str:
+    """What a link calls its video: YouTube's id, elsewhere the last part of the path."""
+    parts = urlsplit(link.strip())
+    if _is_youtube(parts.hostname):
+        return youtube_id(link)
+    return (
+        PurePosixPath(re.split(r"[/:]", parts.path.rstrip("/"))[-1]).stem if parts.hostname else ""
+    )
+
+
+def _is_youtube(host: str | None) -> bool:
+    plain = (host or "").removeprefix("www.").removeprefix("m.")
+    return plain in ("youtube.com", "youtu.be", "youtube-nocookie.com")
 
 
 def id_in_name(name: str) -> str:
-    """The YouTube id at the end of a file name, as downloaders leave it there, or nothing."""
+    """What may be a YouTube id at the end of a file name, where downloaders leave it."""
     match = _ID_IN_STEM.search(PurePosixPath(name).stem)
     return match[1] if match else ""
 
@@ -145,10 +202,12 @@ def local_file(source: SourceFile, max_bytes: int) -> Iterator[Path]:
     """A local path of `source`, valid inside the block: itself, or a copy in the cache.
 
     The cache (`PAHA_CACHE`, or a folder beside temporary files) holds at most `max_bytes`; what was
-    not used for longest goes first, what a process is using never. Raises `Rejection` when the
-    source can't be fetched or is larger than the whole cache.
+    not used for longest goes first, what a process is using never. Raises `Setback` when the source
+    isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
     """
     if isinstance(source, Path):
+        if not source.exists():
+            raise Setback(GONE)
         yield source
         return
     if source.size > max_bytes:
@@ -157,15 +216,16 @@ def local_file(source: SourceFile, max_bytes: int) -> Iterator[Path]:
     key = hashlib.sha256(f"{source.url}\n{source.stamp}".encode()).hexdigest()[:32]
     path = folder / (key + PurePosixPath(source.url).suffix[:8])
     with open(folder / f"{key}.lock", "w") as lock:
-        while True:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                _make_room(folder, source.size, max_bytes)
-                _fetch(source, path)
-            os.utime(path)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if path.exists():  # between the two locks another process may have made room
-                break
+        with unlimited():
+            while True:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists():
+                    _make_room(folder, source.size, max_bytes)
+                    _fetch(source, path)
+                os.utime(path)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if path.exists():  # between the two locks another process may have made room
+                    break
         yield path
 
 
@@ -180,30 +240,40 @@ def cache_folder() -> Path:
 
 
 def _fetch(source: RemoteFile, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
-        fs, remote = fsspec.core.url_to_fs(source.url)
-        fs.get_file(remote, str(part))
+        with asking(source.url):
+            fs, remote = fsspec.core.url_to_fs(source.url)
+            fs.get_file(remote, str(part))
         if part.stat().st_size != source.size:
-            raise Rejection("the source changed while it was fetched")
+            raise Setback("the source changed while it was fetched")
         os.replace(part, path)
     except OSError as error:
-        raise Rejection(f"the source can't be fetched: {error.strerror or error}") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Setback(f"the source can't be fetched: {error.strerror or error}") from None
+    except UserError as error:
+        raise Setback(f"the source can't be fetched: {error}") from None
     finally:
         part.unlink(missing_ok=True)
 
 
 def _make_room(folder: Path, needed: int, max_bytes: int) -> None:
-    files = [p for p in folder.iterdir() if p.suffix not in (".lock", ".part")]
-    oldest = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in files)
-    total = sum(size for _, size, _ in oldest)
-    for _, size, path in oldest:
-        if total + needed <= max_bytes:
+    """Remove what killed processes left unfinished, then what was not used for longest."""
+    copies = []
+    for path in folder.iterdir():
+        if path.suffix != ".lock":
+            with suppress(FileNotFoundError):  # another process makes room as well
+                stat = path.stat()
+                copies.append((path.suffix != PART, stat.st_mtime, stat.st_size, path))
+    total = sum(size for whole, _, size, _ in copies if whole)
+    for whole, _, size, path in sorted(copies):
+        if whole and total + needed <= max_bytes:
             return
-        with open(folder / f"{path.stem}.lock", "w") as lock:
+        with open(folder / f"{path.name.split('.')[0]}.lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # in use
             path.unlink(missing_ok=True)
-            total -= size
+            total -= size if whole else 0

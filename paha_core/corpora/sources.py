@@ -6,8 +6,10 @@ reason is what every clip that would come from it is rejected with.
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,35 @@ import pyarrow as pa
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.names import slug, unique
-from paha_core.corpora.source_files import RemoteFile, SourceFile
+from paha_core.corpora.source_files import RemoteFile, SourceFile, asking
+from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import MediaInfo, probe
-from paha_core.stages import KEPT, Job, Rejection, run_stage
+from paha_core.progress import Progress
+from paha_core.stages import KEPT, NO_FINGERPRINT, Job, Rejection, Setback, read_manifest, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.workers import Workers
 
 STAGE = "sources"
 HASHES = "manifests/sources/{dataset}.hashes.json"
-CODE_VERSION = "sources-1"
+CODE_VERSION = "sources-2"
 
+# Beside them `sha256`, which is the source's own here; of one in an object store, a hash of its
+# listing.
 SOURCE_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
-        ("source_sha256", pa.string()),  # of one in an object store: a hash of its listing
         ("width", pa.int32()),  # as displayed
         ("height", pa.int32()),
         ("fps", pa.float64()),  # average
-        ("seconds", pa.float64()),
-        ("codec", pa.string()),
+        ("duration", pa.float64()),  # seconds
+        ("frames", pa.int64()),
+        ("has_audio", pa.bool_()),
         ("audio_rate", pa.int32()),  # Hz
         ("audio_channels", pa.int32()),
+        ("video_codec", pa.string()),
         ("square_pixels", pa.bool_()),
+        ("spans", pa.string()),  # json: what is cut from it, where the look decides that
     ]
 )
 
@@ -48,13 +57,8 @@ class Source:
 
     path: SourceFile
     sha256: str
-    width: int
-    height: int
-    fps: float
-    seconds: float
-    audio_rate: int
-    audio_channels: int
-    square_pixels: bool
+    info: MediaInfo
+    spans: Any = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,6 @@ class SourceTask:
     sha256: str
     limits: ClipConfig
     settings: Any = None  # of a corpus' own look
-
-    @property
-    def path(self) -> Path:
-        """The local file, for looks that need one."""
-        if isinstance(self.file, RemoteFile):
-            raise TypeError(f"{self.file.url} is not local")
-        return self.file
 
 
 def look_at_source(task: SourceTask) -> dict[str, Any]:
@@ -85,32 +82,22 @@ def look_at_source(task: SourceTask) -> dict[str, Any]:
         raise Rejection(f"source: {error}") from None
     if info.duration > task.limits.max_source_seconds:
         raise Rejection(f"the source is longer than {task.limits.max_source_seconds:g} s")
-    if not info.has_audio or not info.audio_rate:
+    if not info.audio_rate:
         raise Rejection("the source has no audio")
-    return {
-        "path": "",
-        "sha256": "",
-        "name": task.file.name,
-        "source_sha256": task.sha256,
-        "width": info.width,
-        "height": info.height,
-        "fps": info.fps,
-        "seconds": info.duration,
-        "codec": info.video_codec,
-        "audio_rate": info.audio_rate,
-        "audio_channels": info.audio_channels,
-        "square_pixels": info.square_pixels,
-    }
+    return {"path": "", "sha256": task.sha256, "name": task.file.name} | asdict(info)
 
 
 def _probe(file: SourceFile) -> MediaInfo:
     if isinstance(file, Path):
         return probe(file)
     try:
-        with fsspec.open(file.url, "rb") as opened:  # reads the index and a picture, not all of it
+        # reads the index and a picture, not all of it
+        with asking(file.url), fsspec.open(file.url, "rb") as opened:
             return probe(opened)
-    except OSError as error:
-        raise Rejection(f"the source can't be fetched: {error.strerror or error}") from None
+    except MediaError:
+        raise
+    except (OSError, UserError) as error:
+        raise Setback(f"the source can't be fetched: {error}") from None
 
 
 def look_at_sources(
@@ -119,12 +106,16 @@ def look_at_sources(
     files: Mapping[SourceFile, str],
     limits: ClipConfig,
     *,
-    workers: int,
+    workers: Workers,
     look: Callable[[SourceTask], dict[str, Any]] = look_at_source,
     settings: Any = None,
+    limit_seconds: float | None = None,
     retry_rejected: bool = False,
 ) -> dict[SourceFile, Source | Rejection]:
-    """Every file of `files` (path -> speaker) as a `Source`, or as the reason why it is none."""
+    """Every file of `files` (path -> speaker) as a `Source`, or as the reason why it is none.
+
+    What an earlier run saw of other files stays known (`known_sources`).
+    """
     paths = sorted(files, key=str)
     hashes = content_hashes(store, dataset, paths)
     ids = unique(f"{dataset}/{slug(files[p])}/{slug(p.name)}" for p in paths)
@@ -134,7 +125,7 @@ def look_at_sources(
             clip_id=clip_id,
             fingerprint=sha256_json([hashes[path], print_of]),
             payload=SourceTask(path, hashes[path], limits, settings),
-            columns={"speaker": slug(files[path]), "split": ""},
+            columns={"speaker": slug(files[path])},
         )
         for path, clip_id in zip(paths, ids, strict=True)
     ]
@@ -147,10 +138,22 @@ def look_at_sources(
         extra_schema=SOURCE_SCHEMA,
         workers=workers,
         retry_rejected=retry_rejected,
-        limit_seconds=limits.timeout_seconds,
+        limit_seconds=limit_seconds or limits.timeout_seconds,
+        stays=lambda row: True,
     )
     rows = result.table.to_pylist()
     return {path: _source(path, row) for path, row in zip(paths, rows, strict=True)}
+
+
+def known_sources(store: Store, dataset: str) -> dict[str, dict[SourceFile, Source]]:
+    """What earlier runs saw, by speaker and bare file name: a clip stands though its source is
+    gone."""
+    known: dict[str, dict[SourceFile, Source]] = defaultdict(dict)
+    for row in read_manifest(store, STAGE, dataset):
+        if row["status"] == KEPT:
+            path = Path(row["name"])
+            known[row["speaker"]][path] = Source(path, row["sha256"], _info(row))
+    return known
 
 
 def content_hashes(
@@ -165,16 +168,18 @@ def content_hashes(
     known: dict[str, list[Any]] = store.read_json(rel) if store.exists(rel) else {}
     hashes: dict[SourceFile, str] = {}
     changed = False
-    for path in paths:
-        if isinstance(path, RemoteFile):
-            hashes[path] = path.stamp
-            continue
-        stat = path.stat()
-        key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
-        if known.get(key, [])[:2] != stamp:
-            known[key] = [*stamp, sha256_file(path)]
-            changed = True
-        hashes[path] = known[key][2]
+    with Progress(len(paths), f"hashes of {dataset}", unit="file") as progress:
+        for path in paths:
+            if isinstance(path, RemoteFile):
+                hashes[path] = path.stamp
+                continue
+            stat = path.stat()
+            key, stamp = str(path.absolute()), [stat.st_size, stat.st_mtime_ns]
+            if known.get(key, [])[:2] != stamp:
+                known[key] = [*stamp, sha256_file(path)]
+                changed = True
+            hashes[path] = known[key][2]
+            progress.update()
     if changed:
         store.write_json(rel, known)
     return hashes
@@ -182,13 +187,10 @@ def content_hashes(
 
 def _source(path: SourceFile, row: dict[str, Any]) -> Source | Rejection:
     if row["status"] != KEPT:
-        return Rejection(row["reason"])
-    return Source(
-        path=path,
-        sha256=row["source_sha256"],
-        **{
-            name: row[name]
-            for name in ("width", "height", "fps", "seconds", "audio_rate", "audio_channels")
-        },
-        square_pixels=row["square_pixels"],
-    )
+        again = row["fingerprint"] == NO_FINGERPRINT
+        return Setback(row["reason"]) if again else Rejection(row["reason"])
+    return Source(path, row["sha256"], _info(row), json.loads(row["spans"] or "null"))
+
+
+def _info(row: dict[str, Any]) -> MediaInfo:
+    return MediaInfo(**{field.name: row[field.name] for field in fields(MediaInfo)})

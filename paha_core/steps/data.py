@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paha_core.errors import StepError
 from paha_core.step_report import (
@@ -14,7 +14,7 @@ from paha_core.step_report import (
     require_manifest,
     require_path,
 )
-from paha_core.steps.workspace import workers_of
+from paha_core.steps.workspace import executor_of, workers_of
 
 if TYPE_CHECKING:
     from paha_core.config import Preset
@@ -72,23 +72,28 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     from paha_core.corpora.pats import ingest_pats
     from paha_core.corpora.source_files import is_remote
 
-    corpora, workers = preset.corpora, workers_of(preset)
-    sources = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
+    corpora = preset.corpora
+    # The preset says all that the corpus is made of: what it doesn't name goes.
+    how: Any = {
+        "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
+    }  # fmt: skip
+    drawn = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
     if dataset == "pats" and corpora.pats is not None:
-        csv = Path(corpora.pats.csv or sources / "pats" / "intervals.csv")
-        videos = corpora.pats.videos or sources / "pats" / "videos"
-        require_path(csv, "programmes")
-        result = ingest_pats(store, corpora, csv, videos, workers=workers)
+        csv = corpora.pats.csv or drawn / "pats" / "intervals.csv"
+        videos = corpora.pats.videos or drawn / "pats" / "videos"
+        if not is_remote(csv):
+            require_path(Path(csv), "programmes")
+        result = ingest_pats(store, corpora, csv, videos, **how)
     elif dataset == "cnas" and corpora.cnas is not None:
-        programmes = corpora.cnas.programmes or str(sources / "cnas")
+        programmes = corpora.cnas.programmes or drawn / "cnas"
         if not is_remote(programmes):
             require_path(Path(programmes), "programmes")
-        result = ingest_cnas(store, corpora, programmes, workers=workers)
+        result = ingest_cnas(store, corpora, programmes, **how)
     else:
         return not_in_preset("clips", dataset)
     strip = pictures.clips(store, dataset, fresh=result.computed > 0)
     report = report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
-    report.pages[f"Data set card, {dataset}"] = write_card(store, corpora, dataset)
+    report.pages[f"Data set card, {dataset}"] = write_card(store, dataset)
     return report
 
 
@@ -100,7 +105,7 @@ def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
     if dataset not in preset.corpora.datasets:
         return not_in_preset("keypoints", dataset)
     require_manifest(store, "clips", dataset)
-    result = keypoints_stage(store, dataset, preset.pose, workers=workers_of(preset))
+    result = keypoints_stage(store, dataset, preset.pose, workers=executor_of(preset))
     strip = pictures.poses(store, dataset, fresh=result.computed > 0)
     shares = means(result, "body_share", "face_share", "left_hand_share", "right_hand_share")
     return report_of(store, "keypoints", {dataset: result}, {"Keypoints": strip}, shares)
@@ -115,7 +120,7 @@ def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
         return not_in_preset("face_boxes", dataset)
     source = "keypoints" if preset.pose.faces_from_keypoints else "clips"
     require_manifest(store, source, dataset)
-    result = face_boxes_stage(store, dataset, preset.pose, workers=workers_of(preset))
+    result = face_boxes_stage(store, dataset, preset.pose, workers=executor_of(preset))
     strip = pictures.faces(store, dataset, fresh=result.computed > 0)
     share = means(result, "face_share")
     return report_of(store, "face_boxes", {dataset: result}, {"Face boxes": strip}, share)
@@ -130,7 +135,7 @@ def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:
         return not_in_preset("par_masks", dataset)
     require_manifest(store, "keypoints", dataset)
     grid = preset.codec.latent_size
-    result = par_masks_stage(store, dataset, preset.par, grid, workers=workers_of(preset))
+    result = par_masks_stage(store, dataset, preset.par, grid, workers=executor_of(preset))
     strip = pictures.masks(store, dataset, fresh=result.computed > 0)
     shares = means(result, "mean_weight", "max_weight", "face_share", "hands_share")
     return report_of(store, "par_masks", {dataset: result}, {"PAR masks": strip}, shares)

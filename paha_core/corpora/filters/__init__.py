@@ -4,11 +4,11 @@ A filter is a small frozen dataclass (its fields are its settings and part of a 
 with a `name` and `check(look) -> score`, which raises `Failed`.
 """
 
-from paha_core.corpora.filters.body import HandsSeen, WholeBody
+from paha_core.corpora.filters.body import HandsStay, WholeBody
 from paha_core.corpora.filters.detectors import find_faces
 from paha_core.corpora.filters.look import PROBES, Failed, Filter, Look, apply
 from paha_core.corpora.filters.parts import BodyParts
-from paha_core.corpora.filters.picture import OnePerson, OneScene, WholeFace
+from paha_core.corpora.filters.picture import OnePerson, OneScene, Unfrozen, WholeFace
 from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
 from paha_core.corpora.filters.steady import Steady
 
@@ -19,13 +19,14 @@ __all__ = [
     "CleanSpeech",
     "Failed",
     "Filter",
-    "HandsSeen",
+    "HandsStay",
     "Look",
     "OnePerson",
     "OneScene",
     "SpeechShare",
     "Steady",
     "Unclipped",
+    "Unfrozen",
     "WholeBody",
     "WholeFace",
     "apply",

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
+from paha_core.corpora.filters.picture import longest_run
+from paha_core.media.frames import FPS
 
 SHOULDERS, WRISTS = [11, 12], [15, 16]  # of MediaPipe Pose's 33 keypoints
 VISIBLE = 0.5
@@ -29,17 +31,18 @@ class WholeBody:
 
 
 @dataclass(frozen=True)
-class HandsSeen:
-    """The share of probed frames with a wrist in the picture must reach `min_share`."""
+class HandsStay:
+    """The longest time without a wrist in the picture, in seconds, is at most `max_seconds`."""
 
-    name: ClassVar[str] = "hand_share"
-    min_share: float = 0.5
+    name: ClassVar[str] = "hand_gap"
+    max_seconds: float = 2.5
 
     def check(self, look: Look) -> float:
-        share = float(np.mean([bool(np.any(_seen(b, WRISTS))) for b in look.bodies]))
-        if share < self.min_share:
-            raise Failed(f"a hand in the frame {share:.0%} of the time", share)
-        return share
+        away = np.array([not np.any(_seen(body, WRISTS)) for body in look.bodies])
+        seconds = longest_run(away) / len(away) * len(look.thumbnails) / FPS
+        if seconds > self.max_seconds:
+            raise Failed(f"no hand in the clip's region for {seconds:.1f} s", seconds)
+        return seconds
 
 
 def _seen(body: NDArray[np.float32] | None, points: list[int]) -> NDArray[np.bool_]:

@@ -76,7 +76,7 @@ class Filter(Protocol):
 
 
 def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float | None], str]:
-    """Every filter's score, and the reason of the first that failed (empty when none did).
+    """The filters' scores up to the first that fails, and its reason (empty when none does).
 
     A score that is not a number, of a filter that lacks its weights, comes as None.
     """
@@ -86,6 +86,8 @@ def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float | None
         try:
             score = each.check(look)
         except Failed as failed:
-            score, reason = failed.score, reason or str(failed)
+            score, reason = failed.score, str(failed)
         scores[each.name] = None if math.isnan(score) else round(score, 4)
+        if reason:
+            break
     return scores, reason

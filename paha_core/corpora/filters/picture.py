@@ -1,15 +1,20 @@
-"""Filters of the picture: faces and scenes."""
+"""Filters of the picture: faces, scenes, and whether it moves at all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
+from paha_core.media.frames import FPS
 
 APART = 10  # frames, 0.4 s
+STILL = 0.02  # mean change of grey from frame to frame that is none
+EDGE = 0.005  # of the side: a face that comes this near to it is cut off
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,9 @@ class WholeFace:
 
     def _reason(self, faces: list[Any], whole: list[Any], share: float) -> str:
         if not any(faces):
-            return "no face in the frame"
+            return "no face in the clip's region"
         if not any(whole):
-            return "the face is only partly in the frame"
+            return "the face is only partly in the clip's region"
         return f"a whole face in {share:.0%} of the frames, {self.min_share:.0%} needed"
 
 
@@ -63,16 +68,44 @@ class OneScene:
     max_change: float = 25.0
 
     def check(self, look: Look) -> float:
-        if len(look.thumbnails) <= APART:
-            return 0.0
-        grey = look.thumbnails.astype(np.int16)
-        steps = np.abs(grey[APART:] - grey[:-APART]).mean(axis=(1, 2))
-        change = float(steps.max())
+        steps = changes(look.thumbnails)
+        change = float(steps.max(initial=0.0))
         if change > self.max_change:
             seconds = (int(steps.argmax()) + APART) / 25
             raise Failed(f"the scene switches at {seconds:.2f} s of the clip", change)
         return change
 
 
+@dataclass(frozen=True)
+class Unfrozen:
+    """The longest time without any change of the picture, in seconds, is at most `max_seconds`.
+
+    A person who holds still moves all the same; what stands still is a slide, a stuck recorder or
+    a picture that could not be decoded.
+    """
+
+    name: ClassVar[str] = "still_seconds"
+    max_seconds: float = 1.0
+
+    def check(self, look: Look) -> float:
+        still = longest_run(changes(look.thumbnails, 1) < STILL) / FPS
+        if still > self.max_seconds:
+            raise Failed(f"the picture stands still for {still:.1f} s", still)
+        return still
+
+
+def longest_run(flags: NDArray[np.bool_]) -> int:
+    """The length of the longest unbroken run of true flags [N]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
+
+
+def changes(thumbnails: NDArray[np.uint8], apart: int = APART) -> NDArray[np.float64]:
+    """Mean change of grey [T - apart] from each thumbnail [T, H, W] to the one `apart` later."""
+    later = thumbnails[apart:]
+    steps = [cv2.absdiff(a, b).mean() for a, b in zip(thumbnails, later, strict=False)]
+    return np.array(steps, dtype=np.float64)
+
+
 def _inside(box: tuple[float, float, float, float]) -> bool:
-    return box[0] >= 0 and box[1] >= 0 and box[2] <= 1 and box[3] <= 1
+    return min(box[0], box[1]) > EDGE and max(box[2], box[3]) < 1 - EDGE

@@ -33,7 +33,7 @@ def store(tmp_path) -> Store:
 @pytest.fixture(scope="session")
 def config() -> CorporaConfig:
     """Without the slow filters."""
-    slow = ("min_body_share", "min_hand_share", "min_dnsmos", "max_jitter")
+    slow = ("min_body_share", "max_hand_gap", "min_dnsmos", "max_jitter")
     return CorporaConfig(
         clip=ClipConfig(size=128),
         pats=PatsConfig(csv="-", videos="-", min_seconds=1.0),
@@ -51,7 +51,7 @@ def config() -> CorporaConfig:
 def counter() -> Callable[..., Path]:
     """Writes a 96x64 video: stripes of 8 px from x = 16 spell each frame's number in binary.
 
-    Its sound is faint noise with a click at 1 second.
+    Its sound is faint noise with a click at 1 second and at 6.
     """
 
     def make(path: Path, *, fps: float = 30, frames: int = 90, sound: bool = True) -> Path:
@@ -59,7 +59,8 @@ def counter() -> Callable[..., Path]:
         bits = np.arange(frames)[:, None] >> np.arange(8) & 1
         video[:, :, 16:80] = 250 * np.repeat(bits, 8, axis=1)[:, None, :, None]
         wave = np.random.default_rng(0).normal(0, 0.01, round(frames / fps * RATE))
-        wave[RATE : RATE + 160] = 0.9
+        for second in (1, 6):
+            wave[second * RATE : second * RATE + 160] = 0.9
         kwargs = {"wave": wave.astype(np.float32), "sample_rate": RATE} if sound else {}
         write_video(path, video, fps=fps, crf=4, **kwargs)
         return path

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
-from paha_core.corpora.cnas import choose_test, ingest_cnas, list_programmes
+from paha_core.corpora.cnas import choose_test, hold_out, ingest_cnas
+from paha_core.corpora.programmes import first_frames, list_programmes
 from paha_core.corpora.regions import Crop, around, centre_crop
+from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import probe
+from paha_core.stages import read_manifest
 from paha_core.store import Store
 
 
@@ -67,26 +72,91 @@ def test_programmes_become_exact_clips_and_unusable_ones_a_row(store, config, pr
 
 def test_a_new_programme_is_all_that_is_computed(store, config, programmes):
     first = ingest_cnas(store, config, programmes, workers=0)
-    before = {r["clip_id"]: r["split"] for r in first.table.to_pylist()}
-    assert set(before.values()) == {"train"}  # one programme a speaker: nothing to hold out
+    # one programme a speaker: nothing to hold out
+    assert {r["split"] for r in first.table.to_pylist()} == {"train"}
     wei = programmes / "wei"
     (wei / "second.mp4").write_bytes((wei / "wei_000.mp4").read_bytes())
     second = ingest_cnas(store, config, programmes, workers=0)
     rows = second.table.to_pylist()
     new = [r for r in rows if "second" in r["clip_id"]]
     assert {r["split"] for r in rows if r["speaker"] == "wei"} == {"train", "test"}
-    moved = sum(before.get(r["clip_id"], r["split"]) != r["split"] for r in rows)
-    assert second.computed == len(new) + moved
+    assert second.computed == len(new)  # a clip that changes sides is no other clip
 
 
-def test_held_out_programmes():
-    names = [("a", f"p{n}") for n in range(20)] + [("b", "x"), ("b", "y"), ("c", "only")]
-    test = choose_test(names, 0.1)
-    assert sum(s == "a" for s, _ in test) == 2
-    assert sum(s == "b" for s, _ in test) == 1
-    assert not any(s == "c" for s, _ in test)
-    assert len(choose_test([*names, ("a", "p20")], 0.1) ^ test) <= 2  # one changes places at most
-    assert choose_test(names, 0) == set()
+def test_held_out_are_whole_programmes_by_their_clips():
+    even = {f"p{n}": 10 for n in range(20)}
+    test = choose_test(even, 0.1)
+    assert len(test) == 2
+    assert len(choose_test(even | {"p20": 10}, 0.1) ^ test) <= 2  # one changes places at most
+    uneven = {"long": 360, "middle": 60, "short": 9} | {f"p{n}": 100 for n in range(9)}
+    clips = sum(uneven[name] for name in choose_test(uneven, 0.1))
+    assert abs(clips - 0.1 * sum(uneven.values())) < 60
+    assert choose_test({"x": 3, "y": 30}, 0.1) == {"x"}
+    assert choose_test({"only": 5}, 0.1) == set()
+    assert choose_test(even, 0) == set()
+
+
+def test_a_programme_of_which_nothing_was_kept_is_not_held_out():
+    rows = [
+        {"programme": name, "status": status}
+        for name, status in [("a", "kept"), ("a", "kept"), ("b", "kept"), ("bad", "rejected")]
+    ]
+    sides = [row["split"] for row in hold_out(rows, 0.3)]
+    assert sides == ["train", "train", "test", "train"]
+
+
+def test_every_file_has_a_row_wherever_it_lies(store, config, programmes, tmp_path):
+    video = (programmes / "lin/lin_000.mp4").read_bytes()
+    (programmes / "flat.mp4").write_bytes(video)
+    (programmes / "lin/2024").mkdir()
+    (programmes / "lin/2024/deep.mp4").write_bytes(video)
+    elsewhere = tmp_path / "disk"
+    shutil.move(programmes / "wei", elsewhere)
+    (programmes / "wei").symlink_to(elsewhere)
+    (programmes / "lin/round").symlink_to(programmes)
+    result = ingest_cnas(store, config, programmes, workers=0)
+    rows = {r["clip_id"]: r for r in result.table.to_pylist()}
+    assert "in no speaker's folder" in rows["cnas/unsorted/flat"]["reason"]
+    assert "not in it" in rows["cnas/lin/deep"]["reason"]
+    assert rows["cnas/wei/wei_000_0000"]["status"] == "kept"
+    assert len({r["programme"] for r in rows.values()}) == 4  # the circle is followed once
+
+    of_one = config.model_copy(update={"cnas": config.cnas.model_copy(update={"speaker": "li"})})
+    listed = list_programmes(programmes, of_one.cnas.speaker)
+    assert [(p.speaker, p.problem) for p in listed] == [("li", "")] * 4
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="no programmes in"):
+        ingest_cnas(store, config, tmp_path / "nothing", workers=0)
+
+
+def test_what_is_gone_stays_and_what_changed_is_replaced(store, config, programmes):
+    ingest_cnas(store, config, programmes, workers=0)
+    wei = {r["clip_id"] for r in read_manifest(store, "clips", "cnas") if r["speaker"] == "wei"}
+    shutil.rmtree(programmes / "wei")
+    lin = programmes / "lin/lin_000.mp4"
+    whole = lin.read_bytes()
+    lin.write_bytes(b"no video")
+    ingest_cnas(store, config, programmes, workers=0)
+    ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
+    assert ids == wei | {"cnas/lin/lin_000"}
+    assert not store.glob("clips/cnas/lin/*")
+    lin.write_bytes(whole)
+    ingest_cnas(store, config, programmes, workers=0, prune=True)
+    ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
+    assert ids == {f"cnas/lin/lin_000_{n:04d}" for n in range(len(ids))}
+    assert not store.glob("clips/cnas/wei/*")
+    assert not store.glob("manifests/clips/cnas/wei.parquet")
+
+
+def test_clips_begin_behind_a_switch_of_scene():
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 256, (3, 32, 32)).astype(np.uint8)
+    thumbnails = np.concatenate(
+        [np.repeat(s[None], n, axis=0) for s, n in zip(scenes, (130, 60, 260))]
+    )
+    assert first_frames(thumbnails, 450, 125, 25.0) == [0, 190, 315]
+    assert first_frames(thumbnails, 450, 125, None) == [0, 125, 250]
+    assert first_frames(thumbnails, 100, 125, 25.0) == []
 
 
 def test_programmes_from_a_url_give_the_clips_of_a_folder(tmp_path, config, programmes):

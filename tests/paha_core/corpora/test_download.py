@@ -147,7 +147,7 @@ def test_every_video_has_its_outcome(tmp_path, site, film):
 
     site.files["/lost.mp4"] = film
     third = download_videos(
-        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=5, retry_failed=True)
+        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=5, retry_gone=True)
     )
     assert {r["video"]: r["outcome"] for r in third.attempts}["lost.mp4"] == "downloaded"
     assert len(ledger(folder)) == 7 + 2 + len(third.attempts)

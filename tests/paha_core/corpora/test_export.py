@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from paha_core.cli import app
 from paha_core.config import StudioConfig
-from paha_core.corpora.card import card, histogram, write_card
+from paha_core.corpora.card import card, histogram, kind, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
+from paha_core.corpora.record import licence_of
 from paha_core.errors import UserError
 from paha_core.stages import read_manifest
 from paha_core.store import Store
@@ -47,7 +48,7 @@ def files(folder):
 def test_the_card_counts_what_the_manifest_holds(filled, config):
     rows = read_manifest(filled, "clips", "cnas")
     kept = [row for row in rows if row["status"] == "kept"]
-    text = filled.read_bytes(write_card(filled, config, "cnas")).decode()
+    text = filled.read_bytes(write_card(filled, "cnas")).decode()
     front = yaml.safe_load(text.split("---")[1])
     assert (front["language"], front["license"]) == (["zh"], "other")
     assert f"{len(kept)} clips of {len(rows)} candidates" in text
@@ -56,16 +57,31 @@ def test_the_card_counts_what_the_manifest_holds(filled, config):
     assert "not a readable" in text
     assert "### mean_db (asked: at least -50)" in text
     assert "### jitter (asked: at most 0.02)" in text
+    assert "128 x 128 pixels at 25 fps" in text
+    assert "licence: unknown" in text
+    assert front["license_name"] == config.cnas.licence
+
+
+def test_a_licence_comes_from_the_clips_and_is_never_guessed(filled, config, tmp_path):
     drawn = config.model_copy(
         update={
             "studio": StudioConfig(),
             "cnas": config.cnas.model_copy(update={"programmes": None}),
         }
     )
-    assert "licence: apache-2.0" in card(rows, drawn, "cnas")
-    assert "licence: unknown" in text
-    with pytest.raises(UserError, match="no corpus pats"):
-        card(rows, config.model_copy(update={"pats": None}), "pats")
+    assert licence_of(drawn, "cnas").startswith("apache-2.0")
+    assert licence_of(config, "cnas") == config.cnas.licence
+    rows = read_manifest(filled, "clips", "cnas")
+    mixed = [row | {"licence": licence_of(drawn, "cnas")} for row in rows[:3]] + rows[3:]
+    both = f"licence: {licence_of(drawn, 'cnas')}; {config.cnas.licence}"
+    assert both in card(mixed, config.cnas, "cnas")
+    with pytest.raises(UserError, match="no clips of pats"):
+        write_card(filled, "pats")
+
+
+def test_a_reason_loses_its_numbers_and_keeps_its_names():
+    assert kind("silence: the mean level is -63 dB") == kind("silence: the mean level is -5.2 dB")
+    assert kind("no crop is known for speaker 'ada 2'") == "no crop is known for speaker 'ada 2'"
 
 
 def test_a_histogram_counts_every_score():
@@ -76,7 +92,7 @@ def test_a_histogram_counts_every_score():
 
 def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
     out = tmp_path / "shards"
-    clips, written = export_corpus(filled, config, "cnas", Store(str(out)), "webdataset")
+    clips, written = export_corpus(filled, "cnas", Store(str(out)), "webdataset")
     names = files(out).keys()
     assert names == {"train-000000.tar", "test-000000.tar", "README.md", "export.json"}
     assert written == 2
@@ -97,16 +113,16 @@ def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
 def test_the_same_clips_give_the_same_bytes_and_nothing_is_written_twice(filled, config, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for out in (one, two):
-        export_corpus(filled, config, "cnas", Store(str(out)), "webdataset")
+        export_corpus(filled, "cnas", Store(str(out)), "webdataset")
     assert all(path.read_bytes() == (two / rel).read_bytes() for rel, path in files(one).items())
-    assert export_corpus(filled, config, "cnas", Store(str(one)), "webdataset")[1] == 0
+    assert export_corpus(filled, "cnas", Store(str(one)), "webdataset")[1] == 0
     (one / "train-000000.tar").unlink()
-    assert export_corpus(filled, config, "cnas", Store(str(one)), "webdataset")[1] == 1
+    assert export_corpus(filled, "cnas", Store(str(one)), "webdataset")[1] == 1
 
 
 def test_a_folder_for_datasets_names_its_files(filled, config, tmp_path):
     out = tmp_path / "hf"
-    clips, _ = export_corpus(filled, config, "cnas", Store(str(out)), "hf")
+    clips, _ = export_corpus(filled, "cnas", Store(str(out)), "hf")
     listed = 0
     for split in ("train", "test"):
         for line in (out / f"data/{split}/metadata.jsonl").read_text().splitlines():
@@ -122,16 +138,29 @@ def test_a_folder_for_datasets_names_its_files(filled, config, tmp_path):
 
 def test_clips_that_are_gone_leave_the_export(filled, config, tmp_path):
     out = Store(str(tmp_path / "hf"))
-    export_corpus(filled, config, "cnas", out, "hf")
+    export_corpus(filled, "cnas", out, "hf")
     out.write_json("export.json", out.read_json("export.json") | {"data/train/old.mp4": "x"})
     out.write_bytes("data/train/old.mp4", b"old")
-    export_corpus(filled, config, "cnas", out, "hf")
+    export_corpus(filled, "cnas", out, "hf")
     assert not out.exists("data/train/old.mp4")
     assert "data/train/old.mp4" not in out.read_json("export.json")
 
 
-def test_the_commands_say_what_to_do_without_clips(tmp_path):
-    given = ["--preset", "smoke", "--store", str(tmp_path / "store")]
-    told = CliRunner().invoke(app, ["corpus", "export", "cnas", "--out", str(tmp_path), *given])
-    assert told.exit_code == 1
-    assert "no clips of cnas" in told.stderr
+def test_the_commands_take_a_store_and_say_what_to_do_without_clips(filled, tmp_path, monkeypatch):
+    for name in ("PAHA_PRESET", "PAHA_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def corpus(*arguments):
+        return CliRunner().invoke(app, ["corpus", *map(str, arguments)])
+
+    shown = corpus("card", "cnas", "--store", filled.url)
+    assert (shown.exit_code, "licence: unknown" in shown.stdout) == (0, True)
+    export = ("export", "cnas", "--out", tmp_path / "out")
+    assert corpus(*export, "--store", filled.url).exit_code == 0
+    for given, words in (
+        (("--preset", "smoke", "--store", tmp_path / "store"), "no clips of cnas"),
+        ((), "whose clips?"),
+    ):
+        told = corpus(*export, *given)
+        assert told.exit_code == 1
+        assert words in told.stderr

@@ -15,13 +15,14 @@ from paha_core.corpora.filters import (
     BodyParts,
     CleanSpeech,
     Failed,
-    HandsSeen,
+    HandsStay,
     Look,
     OnePerson,
     OneScene,
     SpeechShare,
     Steady,
     Unclipped,
+    Unfrozen,
     WholeBody,
     WholeFace,
     apply,
@@ -129,6 +130,18 @@ def test_a_switch_of_scene_is_found_where_it_is():
     assert "at 2.00 s" in str(told)
 
 
+def test_a_picture_that_stands_still():
+    moving = np.random.default_rng(0).integers(0, 256, (100, 32, 32)).astype(np.uint8)
+    assert Unfrozen().check(seen([], moving)) == 0
+    stuck = moving.copy()
+    stuck[40:80] = stuck[40]
+    told = refused(Unfrozen(), seen([], stuck))
+    assert told.score == pytest.approx(39 / 25)
+    assert str(told) == "the picture stands still for 1.6 s"
+    stuck[60] += 1  # two pauses of 0.8 s
+    assert Unfrozen().check(seen([], stuck)) < 1
+
+
 def test_a_face_must_be_wholly_in_the_picture(frames):
     probes = frames[::10]
     assert WholeFace().check(seen(probes)) == 1.0
@@ -136,7 +149,7 @@ def test_a_face_must_be_wholly_in_the_picture(frames):
     halved = [probe[:, width // 2 - 2 :] for probe in probes]
     assert refused(WholeFace(), seen(halved)).score < 0.9
     nobody = [np.full_like(probe, 128) for probe in probes]
-    assert str(refused(WholeFace(), seen(nobody))) == "no face in the frame"
+    assert str(refused(WholeFace(), seen(nobody))) == "no face in the clip's region"
     mixed = refused(WholeFace(), seen([*probes[:3], *nobody[:2]]))
     assert mixed.score == pytest.approx(0.6)
 
@@ -153,7 +166,12 @@ def test_shoulders_and_hands_must_be_seen(frames):
     assert WholeBody().check(seen(probes)) >= 0.9
     heads = [np.ascontiguousarray(probe[:50]) for probe in probes]
     assert refused(WholeBody(), seen(heads)).score < 0.9
-    assert refused(HandsSeen(), seen(heads)).score < 0.5
+    clip = np.zeros((125, 32, 32), np.uint8)
+    assert HandsStay().check(seen(probes, clip)) < 2.5
+    told = refused(HandsStay(), seen(heads, clip))
+    assert told.score == 5
+    assert str(told) == "no hand in the clip's region for 5.0 s"
+    assert HandsStay().check(seen([*probes, *heads[:3]], clip)) < 2.5  # away at its end only
 
 
 # --- detections that jump ------------------------------------------------------------------------
@@ -195,9 +213,9 @@ def test_frames_that_shake_are_unstable(frames):
 # --- together ------------------------------------------------------------------------------------
 
 
-def test_every_score_is_kept_and_the_first_failure_is_the_reason():
-    scores, reason = apply([Audible(), Unclipped(), SpeechShare()], heard(sine(0.0001)))
-    assert scores.keys() == {"mean_db", "clipped_share", "speech_share"}
+def test_the_first_failure_is_the_reason_and_spares_the_others():
+    scores, reason = apply([Unclipped(), Audible(), SpeechShare()], heard(sine(0.0001)))
+    assert scores.keys() == {"clipped_share", "mean_db"}
     assert reason.startswith("silence")
     assert apply([Audible()], heard(sine()))[1] == ""
 

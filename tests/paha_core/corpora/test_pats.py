@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from paha_core.corpora.pats import SPLIT_IDS, SUMMARY, crop_of, ingest_pats
+from paha_core.config import PatsConfig
+from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
+from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
+from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.stages import Rejection, read_manifest
 from paha_core.store import Store, sha256_file
@@ -112,12 +116,13 @@ def test_only_what_changed_is_done_again(store, config, videos, tmp_path):
     assert (result.computed, result.kept) == (1, 2)
 
 
-def test_crops_of_the_four_speakers():
-    assert crop_of("oliver", 1280, 720) == crop_of("oliver", 1280, 720)
-    lefts = {s: crop_of(s, 1280, 720).left for s in ("oliver", "seth", "chemistry", "jon")}
-    assert lefts == {"oliver": 486, "seth": 506, "chemistry": 40, "jon": 560}
+def test_crops_of_the_four_speakers_and_of_others():
+    lefts = crop_lefts(PatsConfig(crop_left={"zoe": 0.5}))
+    named = ("oliver", "seth", "chemistry", "jon", "zoe")
+    edges = [full_height(lefts[name], 1280, 720).left for name in named]
+    assert edges == [486, 506, 40, 560, 560]
     with pytest.raises(Rejection, match="no square"):
-        crop_of("oliver", 720, 1280)
+        full_height(0.38, 720, 1280)
 
 
 def test_an_object_store_does_as_well(config, videos, tmp_path):
@@ -180,9 +185,12 @@ def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
         "rows joined to the interval they are a piece of": 1,
         "train clips": 2,
         "test clips": 1,
+        "train clips that the csv calls dev": 0,
         "clips cut at the longest length": 0,
         "test videos": 1,
         "test videos that are also in train": 1,
+        "test videos of the list": 1,  # 9 is in the split file, not in the csv
+        "test videos of the list that are also in train": 1,
         "wanted ids": 5,
         "wanted ids kept": 3,
         "wanted ids rejected": 1,
@@ -213,3 +221,58 @@ def test_a_rejected_source_is_looked_at_again_when_asked(store, config, videos, 
     assert ingest_pats(store, config, file, videos, workers=0).computed == 0
     again = ingest_pats(store, config, file, videos, workers=0, retry_rejected=True)
     assert again.computed == 1
+
+
+def test_another_csv_adds_its_clips_and_a_source_may_go(store, config, videos, tmp_path):
+    first = write_csv(tmp_path / "a.csv", [row("1"), row("2", "0:00:02", "0:00:04")])
+    second = write_csv(tmp_path / "b.csv", [row("3", "0:00:03", "0:00:05")])
+    ingest_pats(store, config, first, videos, workers=0)
+    assert ingest_pats(store, config, second, videos, workers=0).table.num_rows == 1
+    ids = [f"pats/ada/{n}" for n in (1, 2, 3)]
+    assert [r["clip_id"] for r in read_manifest(store, "clips", "pats")] == ids
+    assert ingest_pats(store, config, first, videos, workers=0).computed == 0
+
+    (videos / "ada_000.mp4").rename(tmp_path / "away.mp4")
+    again = ingest_pats(store, config, first, videos, workers=0)
+    assert (again.computed, again.kept) == (0, 2)  # what was cut stands
+    Path(store.full("clips/pats/ada/1.wav")).unlink()
+    again = ingest_pats(store, config, first, videos, workers=0)
+    assert again.reasons == {"its source is not in the folder of videos": 1}
+    (tmp_path / "away.mp4").rename(videos / "ada_000.mp4")
+    assert ingest_pats(store, config, first, videos, workers=0).computed == 1
+
+    assert ingest_pats(store, config, first, videos, workers=0, prune=True).computed == 0
+    assert [r["clip_id"] for r in read_manifest(store, "clips", "pats")] == ids[:2]
+    assert not store.glob("clips/pats/ada/3.*")
+
+
+def test_a_clip_that_is_rejected_later_leaves_no_file(store, config, videos, tmp_path):
+    file = write_csv(tmp_path / "i.csv", [row("1")])
+    ingest_pats(store, config, file, videos, workers=0)
+    loud = config.pats.model_copy(update={"min_seconds": 3.0})
+    stricter = config.model_copy(update={"pats": loud})
+    assert ingest_pats(store, stricter, file, videos, workers=0).rejected == 1
+    assert not store.glob("clips/pats/ada/*")
+
+
+def test_a_csv_and_a_split_file_in_an_object_store(store, config, videos, tmp_path):
+    fs = fsspec.filesystem("memory")
+    fs.pipe(f"/{tmp_path.name}/s.json", json.dumps({"train": [1], "test": []}).encode())
+    local = write_csv(tmp_path / "i.csv", [row("1")])
+    fs.pipe(f"/{tmp_path.name}/i.csv", local.read_bytes())
+    split = {"split_file": f"memory://{tmp_path.name}/s.json"}
+    config = config.model_copy(update={"pats": config.pats.model_copy(update=split)})
+    csv = f"memory://{tmp_path.name}/i.csv"
+    assert ingest_pats(store, config, csv, videos, workers=0).kept == 1
+    with pytest.raises(UserError, match="is a folder"):
+        ingest_pats(store, config, tmp_path, videos, workers=0)
+
+
+def test_what_a_killed_run_left_is_swept(store, config, videos, tmp_path):
+    old, new = (store.full(f"clips/pats/ada/{n}.mp4.0123abcd.tmp.mp4") for n in "xy")
+    for path in (old, new):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    os.utime(old, (0, 0))
+    ingest_pats(store, config, write_csv(tmp_path / "i.csv", [row("1")]), videos, workers=0)
+    assert [Path(path).exists() for path in (old, new)] == [False, True]

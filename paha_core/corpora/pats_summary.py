@@ -1,0 +1,92 @@
+"""What became of PATS's intervals, counted: the run's figures, and a row for each wanted id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from paha_core.corpora.clips import FPS
+from paha_core.corpora.intervals import Interval, interval_number, shared_videos
+from paha_core.stages import KEPT, REJECTED
+from paha_core.store import Store
+
+SPLIT_IDS = "manifests/split_ids/pats.parquet"
+SUMMARY = "manifests/summaries/pats.json"
+
+SPLIT_ID_SCHEMA = pa.schema(
+    [
+        ("interval_id", pa.string()),
+        ("split", pa.string()),  # train | test, as the split file says
+        ("status", pa.string()),  # kept | rejected | not listed (in the csv)
+        ("reason", pa.string()),
+        ("clip_id", pa.string()),
+    ]
+)
+
+
+def summary(
+    rows: Sequence[Interval],
+    intervals: Sequence[Interval],
+    splits: Sequence[str],
+    made: Sequence[dict[str, Any]],
+) -> dict[str, float]:
+    """Figures of a run: the csv's `rows`, the `intervals` they were joined to, their sides, and
+    the manifest's rows."""
+    kept = [n for n, row in enumerate(made) if row["status"] == KEPT]
+    sides = [splits[n] for n in kept]
+    wanted = [n for n, split in enumerate(splits) if split]
+    return {
+        "csv rows": len(rows),
+        "rows joined to the interval they are a piece of": len(rows) - len(intervals),
+        "train clips": sides.count("train"),
+        "test clips": sides.count("test"),
+        "train clips that the csv calls dev": sum(
+            intervals[n].dataset == "dev" and splits[n] == "train" for n in kept
+        ),
+        "clips cut at the longest length": sum(
+            made[n]["interval_seconds"] > made[n]["end"] - made[n]["start"] + 1 / FPS for n in kept
+        ),
+        **_videos("", [intervals[n] for n in kept], sides),
+        **_videos(" of the list", [intervals[n] for n in wanted], [splits[n] for n in wanted]),
+    }
+
+
+def _videos(whose: str, intervals: Sequence[Interval], sides: Sequence[str]) -> dict[str, float]:
+    test = {i.video for i, side in zip(intervals, sides, strict=True) if side == "test"}
+    return {
+        f"test videos{whose}": len(test),
+        f"test videos{whose} that are also in train": len(shared_videos(intervals, sides)),
+    }
+
+
+def write_split_ids(
+    store: Store,
+    ids: dict[str, str],
+    intervals: Sequence[Interval],
+    made: Sequence[dict[str, Any]],
+) -> dict[str, float]:
+    """A row for each wanted id; returns how many there are of each kind."""
+    best: dict[str, dict[str, Any]] = {}
+    for interval, row in zip(intervals, made, strict=True):
+        number = interval_number(interval.id)
+        if best.get(number, {}).get("status") != KEPT:
+            best[number] = row
+    listed = [
+        {"interval_id": number, "split": split}
+        | {name: best[number][name] for name in ("status", "reason", "clip_id")}
+        if number in best
+        else {"interval_id": number, "split": split, "status": "not listed"}
+        | {"reason": "the csv has no such interval", "clip_id": ""}
+        for number, split in ids.items()
+    ]
+    store.write_table(SPLIT_IDS, pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
+    counts = Counter(str(row["status"]) for row in listed)
+    return {
+        "wanted ids": len(listed),
+        "wanted ids kept": counts[KEPT],
+        "wanted ids rejected": counts[REJECTED],
+        "wanted ids that the csv lacks": counts["not listed"],
+    }
