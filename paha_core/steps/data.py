@@ -129,7 +129,7 @@ def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
 def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:
     """The loss weight of every latent cell (equations 2 and 3)."""
     from paha_core import pictures
-    from paha_core.par import par_masks_stage
+    from paha_core.par.stage import par_masks_stage
 
     if dataset not in preset.corpora.datasets:
         return not_in_preset("par_masks", dataset)

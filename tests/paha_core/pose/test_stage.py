@@ -11,7 +11,8 @@ from PIL import Image
 from paha_core import pictures
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.media.video import write_video
-from paha_core.par import PAR_SCHEMA, par_masks_stage, par_weights
+from paha_core.par import par_weights
+from paha_core.par.stage import PAR_SCHEMA, par_masks_stage
 from paha_core.pose import Keypoints
 from paha_core.pose.detect import detector_sha256
 from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
