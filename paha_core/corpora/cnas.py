@@ -41,6 +41,7 @@ from paha_core.corpora.filters import (
     WholeFace,
 )
 from paha_core.corpora.programmes import (
+    STRAY,
     Programme,
     list_programmes,
     look_at_programme,
@@ -98,6 +99,11 @@ def ingest_cnas(
             spans = programme_spans(programme, source, config)
             jobs += [clip_job(store, span, config.clip, filters) for span in spans]
     mine = {(p.speaker, p.name) for p in listed}
+
+    def stays(row: Row) -> bool:
+        """Another folder's; not one that lay astray and may have been moved."""
+        return (row["speaker"], row["programme"]) not in mine and row["speaker"] != STRAY
+
     result = run_stage(
         store,
         STAGE,
@@ -108,7 +114,7 @@ def ingest_cnas(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit,
-        stays=lambda row: not prune and (row["speaker"], row["programme"]) not in mine,
+        stays=lambda row: not prune and stays(row),
         finish=partial(hold_out, share=settings.test_share),
     )
     write_record(store, config, DATASET)

@@ -68,7 +68,7 @@ def _programme(file: SourceFile, parts: Sequence[str], speaker: str | None) -> P
         return Programme(file, slug(parts[0]), slug(file.stem))
     place = "in no speaker's folder" if len(parts) == 1 else "below a speaker's folder, not in it"
     problem = f"lies {place}: move it there, or name the `--speaker` of all files"
-    return Programme(file, slug(parts[0]) if len(parts) > 2 else STRAY, slug(file.stem), problem)
+    return Programme(file, STRAY, slug(file.stem), problem)
 
 
 def look_settings(settings: CnasConfig) -> dict[str, Any]:

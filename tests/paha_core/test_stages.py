@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from paha_core.stages import (
     run_stage,
 )
 from paha_core.store import Store
+from paha_core.workers import unlimited
 
 EXTRA = pa.schema([("length", pa.int32())])
 
@@ -162,8 +164,20 @@ def test_columns_that_depend_on_all_rows_of_a_speaker(store):
     assert more.computed == 1
 
 
+def test_a_download_does_not_count_against_the_limit():
+    signal.setitimer(signal.ITIMER_REAL, 100)
+    try:
+        with unlimited():
+            assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        assert 99 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def test_ray_does_the_same_work(store):
     ray = pytest.importorskip("ray")
+    places = os.pathsep.join([str(Path(__file__).parent), *sys.path])  # of this file's functions
+    ray.init(log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": places}})
     try:
         with pytest.raises(ZeroDivisionError):
             run(store, jobs(store, "a/bug"), workers="ray")

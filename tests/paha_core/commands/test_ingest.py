@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,15 +16,6 @@ from paha_core.store import Store
 def paha():
     runner = CliRunner()
     return lambda *arguments: runner.invoke(app, ["ingest", *map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory) -> Path:
-    from paha_core.corpora.studio import render_corpus
-
-    out = tmp_path_factory.mktemp("studio")
-    render_corpus(out, programmes=1, seconds=6, height=128, seed=0, workers=1)
-    return out
 
 
 def test_help_teaches(paha):
@@ -61,11 +51,22 @@ def test_what_can_not_start_is_one_sentence(paha, tmp_path):
         (("--csv", tmp_path / "i.csv", "--videos", tmp_path), "no column interval_id"),
         (("--csv", tmp_path / "i.csv", "--videos", tmp_path / "none"), "no folder of source"),
         (("--csv", tmp_path / "none.csv", "--videos", tmp_path), "none.csv"),
+        (("--csv", tmp_path, "--videos", tmp_path), "is a folder, not a file"),
+        (("--csv", tmp_path / "i.csv", "--videos", tmp_path, "--size", 95), "multiple of 2"),
     ):
         done = paha("pats", *arguments, "--out", tmp_path / "out")
         assert done.exit_code == 1
         assert words in done.output
         assert "Traceback" not in done.output
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(paha, tmp_path):
+    csv = tmp_path / "i.csv"
+    head = "speaker,video_fn,interval_id,start_time,end_time,dataset\n"
+    csv.write_text(head + "[/red],a.mp4,1,0,5,train\n")
+    done = paha("pats", "--csv", csv, "--videos", tmp_path, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "'[/red]'" in done.output
 
 
 def test_a_download_that_misses_a_video_says_so(paha, tmp_path):

@@ -1,4 +1,4 @@
-"""Small footage for the ingestion tests: one drawn programme a speaker, and a frame counter."""
+"""For the ingestion tests: settings without slow filters, a video that counts its frames."""
 
 from __future__ import annotations
 
@@ -13,16 +13,6 @@ from paha_core.media.video import write_video
 from paha_core.store import Store
 
 RATE = 16000
-
-
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory) -> Path:
-    """pats/videos/ada_000.mp4 (30 fps) … and cnas/lin/lin_000.mp4 (25 fps), of some 6 seconds."""
-    from paha_core.corpora.studio import render_corpus
-
-    out = tmp_path_factory.mktemp("studio")
-    render_corpus(out, programmes=1, seconds=6, height=128, seed=0, workers=2)
-    return out
 
 
 @pytest.fixture

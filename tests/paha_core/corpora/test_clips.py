@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from paha_core.corpora.clips import FPS, ClipTask, Span, cut_clip
 from paha_core.corpora.filters import Audible, Look, OneScene
 from paha_core.corpora.names import require_plain_name, slug, unique
 from paha_core.corpora.regions import Crop
+from paha_core.corpora.source_files import RemoteFile
 from paha_core.corpora.sources import Source
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import OutputError, file_url, run
@@ -213,6 +215,11 @@ def test_audio_that_starts_late_stays_in_sync(tmp_path, store, counter):
 def test_a_span_beyond_the_end(tmp_path, store, counter):
     with pytest.raises(Rejection, match=r"its source at 3\.00 s"):
         cut(store, counter(tmp_path / "s.mp4"), start=2.0, frames=50)
+    nowhere = RemoteFile("memory://nowhere/s.mp4", 1000, "stamp")
+    source = replace(source_of(tmp_path / "s.mp4"), path=nowhere)
+    span = Span("pats", "ada", "i", "p", source, 2.0, 50, Crop(16, 0, 64))
+    with pytest.raises(Rejection, match="its source at"):  # known without fetching it
+        cut_clip(ClipTask(store, span, ClipConfig(), ()))
 
 
 def test_filters_on_made_up_looks():

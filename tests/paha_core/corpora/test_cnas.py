@@ -117,9 +117,15 @@ def test_every_file_has_a_row_wherever_it_lies(store, config, programmes, tmp_pa
     result = ingest_cnas(store, config, programmes, workers=0)
     rows = {r["clip_id"]: r for r in result.table.to_pylist()}
     assert "in no speaker's folder" in rows["cnas/unsorted/flat"]["reason"]
-    assert "not in it" in rows["cnas/lin/deep"]["reason"]
+    assert "not in it" in rows["cnas/unsorted/deep"]["reason"]
     assert rows["cnas/wei/wei_000_0000"]["status"] == "kept"
     assert len({r["programme"] for r in rows.values()}) == 4  # the circle is followed once
+
+    (programmes / "flat.mp4").rename(programmes / "lin/flat.mp4")
+    ingest_cnas(store, config, programmes, workers=0)
+    ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
+    assert "cnas/unsorted/flat" not in ids
+    assert "cnas/lin/flat_0000" in ids
 
     of_one = config.model_copy(update={"cnas": config.cnas.model_copy(update={"speaker": "li"})})
     listed = list_programmes(programmes, of_one.cnas.speaker)

@@ -13,6 +13,7 @@ from paha_core.corpora.source_files import (
     local_file,
     video_id,
 )
+from paha_core.errors import UserError
 from paha_core.stages import Rejection, Setback
 
 
@@ -100,6 +101,33 @@ def test_remote_files_are_copied_once_and_the_oldest_copy_goes(bucket, cache, mo
     assert sum(p.stat().st_size for p in copies) <= 2500
     assert not list(cache.glob("*.part"))
     assert cache_folder().stat().st_mode & 0o077 == 0
+
+
+def test_what_a_killed_fetch_left_makes_room(bucket, cache):
+    (cache / "0123.mp4.part").parent.mkdir(exist_ok=True)
+    (cache / "0123.mp4.part").write_bytes(bytes(5000))
+    with local_file(list_sources(bucket)[0], 2500) as path:
+        assert path.exists()
+    assert not list(cache.glob("*.part"))
+
+
+def test_several_files_that_fit_are_told(tmp_path):
+    for name in ("ada/talk.mp4", "ben/talk.mp4", "x-abcdefghijk.mp4", "y [abcdefghijk].mkv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    link = "https://youtu.be/abcdefghijk"
+    found = find_sources([("talk.mp4", ""), ("z.mp4", link)], list_sources(tmp_path))
+    assert "'ada/talk.mp4', 'ben/talk.mp4'" in str(found["talk.mp4", ""])
+    assert isinstance(found["z.mp4", link], Rejection)
+
+
+def test_without_keys_an_object_store_says_so_in_a_sentence(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    with pytest.raises(UserError, match="credentials"):
+        list_sources("s3://a-bucket-of-nobody/videos")
 
 
 def test_remote_files_that_can_not_be_had(bucket):

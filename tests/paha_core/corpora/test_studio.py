@@ -170,8 +170,10 @@ def test_drawing_is_reproducible_and_the_seed_counts(programmes: dict[str, Progr
     again = prepare("ada", 0, seconds=12, height=128, seed=3)
     for first, second in zip(draw_frames(programmes["ada"]), draw_frames(again), strict=True):
         np.testing.assert_array_equal(first, second)
-    for key, value in ground_truth(again).items():
-        np.testing.assert_array_equal(value, ground_truth(programmes["ada"])[key])
+    truth, before = ground_truth(again), ground_truth(programmes["ada"])
+    assert truth.keys() == before.keys()
+    for key, value in truth.items():
+        np.testing.assert_array_equal(value, before[key])
     other = prepare("ada", 0, seconds=12, height=128, seed=4)
     assert other.script.sentences != again.script.sentences
 
