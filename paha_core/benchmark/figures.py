@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 
 from paha_core.metrics.row import MetricRow
+
+TITLES = {
+    "real": "Real",
+    "unguided": "Unguided",
+    "sequential": "Sequential guidance",
+    "differential": "Differential guidance",
+}
+OTHERS = 6  # colours for systems that are not ours
+
+
+def palette(systems: Iterable[str]) -> dict[str, str]:
+    """The class of the style sheet that gives each system its colour."""
+    names = list(dict.fromkeys(systems))
+    others = [name for name in names if name not in TITLES]
+    return {name: f"s-{name}" for name in names if name in TITLES} | {
+        name: f"s-other{k % OTHERS}" for k, name in enumerate(sorted(others))
+    }
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -121,13 +138,14 @@ def interval_svg(rows: Sequence[MetricRow | None], *, width: int = 150) -> str:
     def x(value: float) -> float:
         return 6 + (width - 12) * (value - low) / span
 
+    css = palette(row.system for row in rows if row)
     parts = [f'<svg class="spread" viewBox="0 0 {width} {height}" aria-hidden="true">']
     for i, row in enumerate(rows):
         if row is None or row.value is None or row.low is None or row.high is None:
             continue
         y = 6 + 9 * i
         parts.append(
-            f'<g class="s-{row.system}"><line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" '
+            f'<g class="{css[row.system]}"><line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" '
             f'y1="{y}" y2="{y}"/><circle cx="{x(row.value):.1f}" cy="{y}" r="3.2"/></g>'
         )
     return "".join([*parts, "</svg>"])

@@ -80,7 +80,7 @@ class Line:
 class ResultTable:
     dataset: str
     paper_dataset: str
-    systems: list[tuple[str, str]]  # (name, title)
+    systems: list[tuple[str, str]]  # (class of the style sheet, title)
     groups: list[tuple[str, list[Line]]]
     footnotes: list[tuple[str, str]]
 
@@ -116,7 +116,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "published": [published_grid(table) for table in PUBLISHED.values()],
         "extractors": extractors(rows),
         "weights": facts.weights_of(store),
-        "titles": showcase.TITLES,
+        "titles": figures.TITLES,
         "radar": judgement.radar(rows, {mode: f"s-{mode}" for mode in preset.generation.modes}),
         "controls": control_lines(rows),
         "suites": judgement.suite_tables(store),
@@ -182,7 +182,7 @@ def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
             if other is not None and other.value is not None
         )
         shown.append((_figure(row.value, metric), what, against))
-    return {"title": showcase.TITLES.get(system, system), "figures": shown}
+    return {"title": figures.TITLES.get(system, system), "figures": shown}
 
 
 def _figure(value: float, metric: str) -> str:
@@ -210,7 +210,8 @@ def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
     for group, metrics in GROUPS.items():
         lines = [_line(rows, systems, dataset, paper_dataset, metric, marks) for metric in metrics]
         groups.append((group, lines))
-    titles = [(system, showcase.TITLES.get(system, system)) for system in systems]
+    css = figures.palette(systems)
+    titles = [(css[system], figures.TITLES.get(system, system)) for system in systems]
     footnotes = [(mark, reason) for reason, mark in marks.items()]
     return ResultTable(dataset, paper_dataset, titles, groups, footnotes)
 

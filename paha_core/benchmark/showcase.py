@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paha_core.benchmark.figures import data_uri, picture_uri
+from paha_core.benchmark.figures import TITLES, data_uri, palette, picture_uri
+from paha_core.benchmark.systems import external_systems
 from paha_core.benchmark.videos import (
     FPS,
     KeypointSource,
@@ -25,17 +26,12 @@ from paha_core.store import Store
 
 EMBED_LIMIT = 30_000_000  # bytes of video; beyond it they lie beside the page
 STRIP_FRAMES, STRIP_SIDE = 10, 112
-TITLES = {
-    "real": "Real",
-    "unguided": "Unguided",
-    "sequential": "Sequential guidance",
-    "differential": "Differential guidance",
-}
 
 
 @dataclass(frozen=True)
 class Track:
     system: str
+    css: str
     title: str
     source: str  # data URI, or a path relative to the page
 
@@ -65,13 +61,16 @@ class Overlay:
 
 
 def _by_clip(store: Store, preset: Preset) -> dict[str, dict[str, Video]]:
-    """Videos of each generated clip by system; empty before generation."""
+    """Videos of each generated clip by system, others' that were taken over among them; empty
+    before generation."""
     systems = collect_videos(store, preset)
+    systems |= external_systems(store, systems["real"])
     found: dict[str, dict[str, Video]] = {}
     for system, videos in systems.items():
         for video in videos:
             found.setdefault(video.clip_id, {})[system] = video
-    return {clip_id: v for clip_id, v in sorted(found.items()) if set(v) - {"real"}}
+    modes = set(preset.generation.modes)
+    return {clip_id: group for clip_id, group in sorted(found.items()) if modes & set(group)}
 
 
 def players(store: Store, preset: Preset, *, limit: int = EMBED_LIMIT) -> tuple[list[Player], bool]:
@@ -93,11 +92,17 @@ def players(store: Store, preset: Preset, *, limit: int = EMBED_LIMIT) -> tuple[
 
         return put
 
+    css = palette(system for group in clips.values() for system in group)
     found = []
     for clip_id, group in clips.items():
         key = clip_key(clip_id)
         tracks = [
-            Track(system, TITLES.get(system, system), place(f"{key}.{system}")(video.path))
+            Track(
+                system,
+                css[system],
+                TITLES.get(system, system),
+                place(f"{key}.{system}")(video.path),
+            )
             for system, video in group.items()
             if store.exists(video.path)
         ]
