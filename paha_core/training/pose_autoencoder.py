@@ -85,7 +85,8 @@ def pose_window(store: Store, preset: Preset) -> int:
     """HA2G's 34 frames at 15 fps, or the longest window that every held-out clip fills."""
     rows = kept_rows(store, "clips", preset.corpora.datasets)
     frames = [int(row["frames"]) for row in rows if row["split"] == "test" and row["frames"]]
-    return pf.longest_window(min([preset.generation.max_frames, *frames]))
+    cut = [preset.generation.max_frames, preset.benchmark.suite.max_frames]
+    return pf.longest_window(min([*filter(None, cut), *frames]))
 
 
 @dataclass(frozen=True)
