@@ -62,7 +62,7 @@ def _finite_loss(network: str) -> dg.AssetChecksDefinition:
         asset=network,
         name="finite_loss",
         blocking=True,
-        description="Every loss in the log is a finite number, and held-out loss is reported.",
+        description="Every held-out loss is a finite number, and few steps were skipped.",
     )
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
         from paha_core import checks
@@ -87,7 +87,7 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
 
         forced = workspace.preset.generation.force_guidance
         severity = dg.AssetCheckSeverity.WARN if forced else dg.AssetCheckSeverity.ERROR
-        return _result(checks.audio_swap(workspace.store, classifier), severity)
+        return _result(checks.audio_swap(workspace.store, workspace.preset, classifier), severity)
 
     return check
 

@@ -16,15 +16,14 @@ from typing import Any
 
 import dagster as dg
 
+from paha_core.processes import INTERRUPTED
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace
 
 # Dagster's own use of its preview; it would come with every step.
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
 
-INTERRUPTED = 75  # the exit code of a trainer that saved itself on SIGTERM
 RESUMES = 5  # how often such a step is started again by itself
-GRACE = 30.0  # seconds between TERM and KILL: a step of the trainer, and its checkpoint
 POLL = 0.1
 RESUME_AFTER = 5.0  # seconds: whoever asked for the machine gets it first
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
@@ -37,16 +36,25 @@ def run_in_process(
     step: str,
     worker: Sequence[str] = WORKER,
 ) -> StepReport:
-    """Run `worker STEP PARENT_PID` and return the report it sends.
+    """Run `worker STEP PARENT_PID`, with preset and store in its environment, and return the report
+    it sends.
 
     Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
     killed. A step that was interrupted and saved itself is started again (`RESUMES` times).
     """
-    extras = {"preset": workspace.preset_name, "store": workspace.store.url}
+    given = {"PAHA_PRESET": workspace.preset_name, "PAHA_STORE": workspace.store.url}
+    grace = workspace.preset.trainer.grace_seconds
     with dg.open_pipes_session(
-        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader(), extras=extras
+        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
     ) as session:
-        code = _run(context, session, _command(workspace, step, worker))
+        environment = os.environ | session.get_bootstrap_env_vars() | given
+        child = subprocess.Popen(
+            _command(workspace, step, worker), env=environment, start_new_session=True
+        )
+        try:
+            code = _watch(context, session, child)
+        finally:
+            _end_group(child, grace)
     messages = session.get_custom_messages()
     reports = [message["report"] for message in messages if "report" in message]
     if code == 0 and reports:
@@ -60,30 +68,22 @@ def run_in_process(
 
 def _command(workspace: Workspace, step: str, worker: Sequence[str]) -> list[str]:
     """The worker, or a launcher of several where the preset wants UniVDM trained by more."""
-    processes = workspace.preset.trainer.processes
-    if step == "univdm" and processes != 1:
-        launcher = [sys.executable, "-m", "paha_core.training.launch", str(processes)]
-        return [*launcher, *worker, step]
+    trainer = workspace.preset.trainer
+    if step == "univdm" and trainer.processes != 1:
+        launcher = (sys.executable, "-m", "paha_core.training.launch")
+        return [*launcher, str(trainer.processes), str(trainer.grace_seconds), *worker, step]
     return [*worker, step, str(os.getpid())]
 
 
-def _run(context: dg.AssetExecutionContext, session: Any, command: list[str]) -> int:
-    """Start the child, pass on its figures while it lives, return its exit code."""
-    child = subprocess.Popen(
-        command,
-        env=os.environ | session.get_bootstrap_env_vars(),
-        start_new_session=True,
-    )
+def _watch(context: dg.AssetExecutionContext, session: Any, child: subprocess.Popen[bytes]) -> int:
+    """Pass on the child's figures while it lives; returns its exit code."""
     observed = time.monotonic()
-    try:
-        while (code := child.poll()) is None:
-            time.sleep(POLL)
-            if time.monotonic() - observed > OBSERVE_EVERY:
-                observed = time.monotonic()
-                _observe(context, session)
-        return code
-    finally:
-        _end_group(child)
+    while (code := child.poll()) is None:
+        time.sleep(POLL)
+        if time.monotonic() - observed > OBSERVE_EVERY:
+            observed = time.monotonic()
+            _observe(context, session)
+    return code
 
 
 def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
@@ -94,9 +94,9 @@ def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
         context.log_event(dg.AssetObservation(context.asset_key, description=words, metadata=last))
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """TERM to whatever is left of the child's group, a grace period, KILL."""
-    for signum, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
+def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
+    """TERM to whatever is left of the child's group, `grace` seconds to save itself, KILL."""
+    for signum, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signum)
         deadline = time.monotonic() + wait

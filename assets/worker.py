@@ -3,7 +3,8 @@ Pipes.
 
     python -m assets.worker STEP [PARENT_PID]
 
-Exit codes: 0 done, 1 failed, 75 interrupted and saved. Under torchrun only rank 0 opens Pipes.
+Preset and store come in PAHA_PRESET and PAHA_STORE. Exit codes: 0 done, 1 failed, 75 interrupted
+and saved. Of several processes only the first opens Pipes.
 """
 
 import logging
@@ -14,7 +15,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.processes import die_with_parent
+from paha_core.processes import INTERRUPTED, die_with_parent
 from paha_core.steps import Workspace, run_step
 
 FIGURES_EVERY = 5.0  # seconds
@@ -43,16 +44,12 @@ def _run(step: str, pipes: Any) -> int:
             told = time.monotonic()
             pipes.report_custom_message({"figures": {"step": number} | figures})
 
-    extras = pipes.extras if pipes is not None else {}
-    workspace = Workspace(
-        extras.get("preset") or os.environ["PAHA_PRESET"],
-        extras.get("store") or os.environ.get("PAHA_STORE", ""),
-    )
+    workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
     try:
         report = run_step(step, workspace, on_figures=on_figures)
     except Interrupted as saved:
         logging.getLogger("paha").warning("%s", saved)
-        return 75
+        return INTERRUPTED
     except Exception as error:
         expected = isinstance(error, EXPECTED)
         if pipes is not None:

@@ -28,7 +28,7 @@ from paha_core.corpora.studio import programme
 from paha_core.media.audio import write_wav
 from paha_core.media.video import write_video
 from paha_core.models.audio_encoder import open_audio_encoder
-from paha_core.models.build import new_univdm
+from paha_core.models.build import Widths, new_univdm
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.par import par_weights, region_masks
 from paha_core.shards.prefetch import Prefetched
@@ -159,16 +159,14 @@ def waiting(store: Store, steps: int) -> None:
     form = (audio.layers, audio.width), reference.width
     publish(store, 24, codec.latent_channels, codec.latent_size, *form)
 
-    class Codec:
-        channels = codec.latent_channels
-
-    rows = []
+    rows, (batch, _) = [], train.shares()
     for how in ("as asked for", "prefetched"):
         reader = ShardReader(store, ["pats"], cache_bytes=0)
-        plain = WindowBatches(reader, train.batch, train.frames, preset.audio.margin, 0)
+        plain = WindowBatches(reader, batch, train.frames, preset.audio.margin, 0)
         with Prefetched(plain) as ahead:
             batches = Timed(ahead if how == "prefetched" else plain)
-            model = new_univdm(preset, Codec(), audio, reference)  # type: ignore[arg-type]
+            widths = Widths(codec.latent_channels, audio.layers, audio.width, reference.width)
+            model = new_univdm(preset, widths)
             task = UniVDMTask(model, preset.univdm, batches, [])
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
             took = []
@@ -183,7 +181,7 @@ def waiting(store: Store, steps: int) -> None:
         share = sum(batches.waits[3:]) / sum(took[3:])
         rows.append((how, f"{1000 * step_time:.0f}", f"{1000 * wait:.2f}", f"{share:.2%}"))
     heads = ("batches", "step, ms", "wait, ms", "share of the time")
-    what = f"demo network, {train.batch} x {train.frames} frames, cache off"
+    what = f"demo network, {batch} x {train.frames} frames, cache off"
     table(f"Waiting for data: {what}", heads, rows)
 
 

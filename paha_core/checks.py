@@ -10,13 +10,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from paha_core.config import Preset
-from paha_core.networks import read_log
+from paha_core.networks import gate_figures, gate_verdict, read_log
 from paha_core.stages import kept_rows, read_manifest
 from paha_core.store import Store
 
 # A corpus below these can't teach what the paper is about; single bad clips are the stages'
 # business.
 MIN_KEPT_SHARE = 0.5
+MAX_SKIPPED_SHARE = 0.01  # of a training's steps
 MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
 DURATION_TOLERANCE = 1 / 25 + 1024 / 16_000  # a frame, and the padding of AAC's last packet
 
@@ -86,40 +87,42 @@ def shard_integrity(store: Store, preset: Preset) -> Outcome:
 
 
 def finite_loss(store: Store, network: str) -> Outcome:
-    """Every figure in the network's log is a finite number, and there is a held-out loss."""
+    """Every held-out loss in the network's log is a number, and few steps had to be skipped."""
     log = read_log(store, network)
-    bad = [(line["step"], name) for line in log for name, v in line.items() if not math.isfinite(v)]
-    held_out = [line["validation_loss"] for line in log if "validation_loss" in line]
-    losses = [line["loss"] for line in log if "loss" in line]
-    figures: dict[str, float | str] = {"lines": len(log)}
-    if losses:
-        figures |= {"first loss": losses[0], "last loss": losses[-1]}
-    if held_out:
-        figures["held-out loss"] = held_out[-1]
-    if bad:
-        return Outcome(False, f"{bad[0][1]} is not finite at step {bad[0][0]}", figures)
+    losses, held_out = (
+        [(line["step"], line[name]) for line in log if name in line]
+        for name in ("loss", "validation_loss")
+    )
+    skipped = max((line.get("skipped_steps", 0) for line in log), default=0)
+    figures: dict[str, float | str] = {"lines": len(log), "skipped steps": skipped}
+    for name, values in (("loss", losses), ("held-out loss", held_out)):
+        if numbers := [value for _, value in values if _is_number(value)]:
+            figures |= {f"first {name}": numbers[0], f"last {name}": numbers[-1]}
     if not held_out:
         return Outcome(False, f"{network} has no held-out loss in its log", figures)
-    return Outcome(True, "all losses are finite", figures)
+    if bad := [step for step, value in held_out if not _is_number(value)]:
+        return Outcome(False, f"the held-out loss is not finite at step {bad[0]}", figures)
+    if skipped > MAX_SKIPPED_SHARE * log[-1]["step"]:
+        return Outcome(False, f"{skipped} of {log[-1]['step']} steps were not finite", figures)
+    return Outcome(True, f"all held-out losses are finite, {skipped} steps were skipped", figures)
 
 
-def audio_swap(store: Store, classifier: str) -> Outcome:
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
     """Putting in other audio lowers the classifier's score. Else its guidance is noise."""
-    rel = f"checkpoints/{classifier}/gate.json"
-    if not store.exists(rel):
-        return Outcome(False, f"no {rel}: {classifier} has not been tested")
-    gate = store.read_json(rel)
+    gate = gate_verdict(store, preset, classifier)
+    if gate is None:
+        return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
     moment = gate["moment"]
-    figures = {name: gate[name] for name in ("share", "low", "high", "n")}
-    figures |= {f"moment {name}": moment[name] for name in ("share", "low", "high")}
-    if gate["shift"]:
-        figures["peak of the shift curve, frames"] = gate["shift"]["peak"]
     words = (
         f"of {gate['n']} windows the score falls for {gate['share']:.0%} with another clip's voice "
         f"(95 % interval from {gate['low']:.0%}), for {moment['share']:.0%} with another moment's "
-        f"(from {moment['low']:.0%})"
+        f"(from {moment['low']:.0%}), down to timestep {gate['acts_down_to']} as guidance acts"
     )
-    return Outcome(bool(gate["passed"]), words, figures)
+    return Outcome(bool(gate["passed"]), words, gate_figures(gate))
 
 
 def generated_durations(store: Store, preset: Preset) -> Outcome:

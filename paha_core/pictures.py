@@ -82,7 +82,7 @@ def curve(store: Store, network: str, *, fresh: bool) -> str | None:
         }
         log = read_log(store, network)
         found = {
-            name: [(e["step"], math.log(e[name])) for e in log if e.get(name, 0) > 0]
+            name: [(e["step"], math.log(e[name])) for e in log if (e.get(name) or 0) > 0]
             for name in lines
         }
         points = [point for pairs in found.values() for point in pairs]

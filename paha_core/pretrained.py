@@ -10,8 +10,11 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 
-def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
-    """A transformers model in evaluation mode without gradients, from a local folder or a hub id.
+def load_frozen(
+    model_class: Any, pretrained: str, key: str, *, safetensors_only: bool = False
+) -> Any:
+    """A transformers or diffusers model in evaluation mode without gradients, from a local folder
+    or a hub id. Pickles are not read, or only their tensors.
 
     Raises `FileNotFoundError` naming the preset key when there is neither.
     """
@@ -23,9 +26,9 @@ def load_frozen(model_class: Any, pretrained: str, key: str) -> Any:
         raise FileNotFoundError(f"{key}: no folder {pretrained}")
     disable_progress_bar()  # it would draw over the stage's own
     try:
-        model = model_class.from_pretrained(
-            str(local) if local.exists() else pretrained, weights_only=True, dtype=torch.float32
-        )
+        how = {"use_safetensors": True} if safetensors_only else {"weights_only": True}
+        place = str(local) if local.exists() else pretrained
+        model = model_class.from_pretrained(place, dtype=torch.float32, **how)
     except OSError as error:
         raise FileNotFoundError(f"{key}: no usable weights at {pretrained}: {error}") from error
     return model.eval().requires_grad_(False)

@@ -11,6 +11,7 @@ import sys
 import threading
 from functools import cache
 
+INTERRUPTED = 75  # exit code of a trainer that saved itself: started again, it goes on
 _PR_SET_PDEATHSIG = 1
 
 

@@ -43,8 +43,8 @@ class Progress:
             left = (self.total - self.done) / max(rate, 1e-9)
             tail = f", {note}" if note else ""
             log.info(
-                "%s: %d of %d, %.3g %ss/s, %.0f s left%s",
-                *(self.what, self.done, self.total, rate, self.unit, left, tail),
+                "%s: %d of %d, %.3g %ss/s, %s left%s",
+                *(self.what, self.done, self.total, rate, self.unit, duration(left), tail),
             )
 
     def reach(self, done: int, total: int) -> None:
@@ -63,3 +63,11 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def duration(seconds: float) -> str:
+    """For people: `40 s`, `12 min`, `5 h 03 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

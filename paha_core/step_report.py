@@ -103,17 +103,12 @@ def means(result: StageResult, *columns: str) -> dict[str, float]:
     return means
 
 
-def trained(run: Run, train: Callable[[], bool], gate: str | None = None) -> StepReport:
+def trained(run: Run, train: Callable[[], bool]) -> StepReport:
     """Train, and tell what the run's log says."""
     from paha_core import pictures
 
     done = train()
     store, figures = run.store, _last_figures(run.store, run.name)
-    if gate is not None and store.exists(gate):
-        verdict = store.read_json(gate)
-        figures |= {f"audio swap, {k}": verdict[k] for k in ("share", "low", "high", "n")}
-        figures |= {f"other moment, {k}": verdict["moment"][k] for k in ("share", "low", "high")}
-        figures["audio swap, passed"] = str(verdict["passed"])
     curve = pictures.curve(store, run.name, fresh=done)
     strips = sorted(store.glob(f"{run.folder}/strips/*.png"))
     shown = {"Loss": curve} if curve else {}
@@ -137,7 +132,7 @@ def _last_figures(store: Store, network: str) -> dict[str, float | str]:
 
     figures: dict[str, float | str] = {}
     for line in read_log(store, network):
-        figures.update(line)
+        figures |= {name: value for name, value in line.items() if value is not None}
     return figures
 
 

@@ -136,9 +136,12 @@ class Store:
     # --- whole folders (checkpoints) ------------------------------------------------------------
 
     @contextmanager
-    def writing_folder(self, rel: str) -> Iterator[Path]:
-        """A local folder to fill; replaces `rel` as a whole when the block ends without an
-        error."""
+    def writing_folder(self, rel: str, marker: str = "") -> Iterator[Path]:
+        """A local folder to fill; replaces `rel` as a whole when the block ends without an error.
+
+        An object store has no whole folders: there the file `marker` goes first and comes last, so
+        that a folder that has it is complete.
+        """
         target = self.full(rel)
         if self.is_local:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -146,6 +149,7 @@ class Store:
             temporary.mkdir()
             try:
                 yield temporary
+                _flush(temporary)
                 if os.path.exists(target):
                     os.replace(target, old)
                 os.replace(temporary, target)
@@ -155,8 +159,12 @@ class Store:
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
             yield Path(folder)
+            if marker:
+                self.remove(f"{rel}/{marker}")
             self.remove(rel)
-            self.fs.put(folder + "/", target + "/", recursive=True)
+            files = [path for path in Path(folder).rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.name == marker):
+                self.fs.put_file(str(path), f"{target}/{path.relative_to(folder).as_posix()}")
 
     @contextmanager
     def reading_folder(self, rel: str) -> Iterator[Path]:
@@ -167,6 +175,29 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
             self.fs.get(self.full(rel) + "/", folder + "/", recursive=True)
             yield Path(folder)
+
+    def move(self, old: str, new: str) -> bool:
+        """Rename a folder; returns whether there was one."""
+        source, target = self.full(old), self.full(new)
+        if not self.fs.exists(source):
+            return False
+        if self.is_local:
+            os.replace(source, target)
+        else:
+            self.fs.mv(source, target, recursive=True)
+        return True
+
+    def growing(self, rel: str) -> Path:
+        """The path of a file or folder that is written to while others read it (local stores)."""
+        return Path(self.full(rel))
+
+
+def _flush(folder: Path) -> None:
+    """To the disk, so that a machine that fails leaves no renamed folder of empty files."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 @contextmanager

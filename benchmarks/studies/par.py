@@ -19,22 +19,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paha_core.config import Preset
-from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.config import Preset, TrainerConfig
 from paha_core.models.build import new_univdm
 from paha_core.models.noise import training_scheduler
-from paha_core.models.reference_encoder import open_reference_encoder
-from paha_core.models.trained import load_codec
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.par import FACE_BIT, HANDS_BIT
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, WindowBatches
 from paha_core.stages import kept_rows
 from paha_core.steps import Workspace, prepare_torch
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
-from paha_core.training.univdm import UniVDMTask
+from paha_core.training.univdm import UniVDMTask, widths_of
 
 LEVELS = (100, 300, 500, 700, 900)
 REGIONS = ("face", "mouth", "hands", "rest")
@@ -51,23 +48,18 @@ def train(store: Store, preset: Preset, par: bool, seed: int) -> UniVDM:
     """The variant's network, trained unless it is there already."""
     config, margin = preset.univdm, preset.audio.margin
     rows = kept_rows(store, "training_shards", preset.corpora.datasets)
-    settings = [config.settings(), [row["fingerprint"] for row in rows]]
+    content = [config.identity("train"), [row["fingerprint"] for row in rows]]
     name = f"studies/par-{'on' if par else 'off'}-{seed}-{config.train.steps}"
-    run = Run(store, name, sha256_json(settings), log_every=100)
+    run = Run.of(store, name, config.train, TrainerConfig(log_every=100), content)
     if not run.is_done():
-        encoders = (
-            load_codec(store, preset),
-            open_audio_encoder(preset.audio),
-            open_reference_encoder(preset.reference),
-        )
         batches, held_out = (
             WindowBatches(
                 ShardReader(store, preset.corpora.datasets, split),
-                *(config.train.batch, config.train.frames, margin, seed),
+                *(config.train.shares()[0], config.train.frames, margin, seed),
             )
             for split in ("train", "test")
         )
-        model = new_univdm(preset, *encoders)
+        model = new_univdm(preset, widths_of(batches.reader.read(0)))
         fit(UniVDMTask(model, config, batches, [held_out.batch_at(0)]), config.train, run)
     with store.reading_folder(run.final) as folder:
         return UniVDM.from_pretrained(folder, use_safetensors=True).eval()

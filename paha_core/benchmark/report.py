@@ -23,6 +23,7 @@ from paha_core.benchmark.systems import CONTROLS
 from paha_core.benchmark.tables import PAPER_SYSTEMS, PUBLISHED, PublishedTable
 from paha_core.benchmark.trends import trends
 from paha_core.config import Preset
+from paha_core.metrics.bootstrap import MIN_CLIPS
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import METRICS, MetricRow, shortfall
 from paha_core.networks import NETWORKS
@@ -71,6 +72,7 @@ class Line:
     title: str
     unit: str
     arrow: str
+    claims_sync: bool
     cells: list[Cell]
     spread: str  # svg
     paper: list[tuple[str, str]]  # the paper's numbers with their notes
@@ -83,6 +85,12 @@ class ResultTable:
     systems: list[tuple[str, str]]  # (class of the style sheet, title)
     groups: list[tuple[str, list[Line]]]
     footnotes: list[tuple[str, str]]
+    clips: int  # of the system that has the fewest
+
+    @property
+    def too_few(self) -> bool:
+        """Whether a bootstrap over its clips gives intervals that are too narrow."""
+        return self.clips < MIN_CLIPS
 
 
 def build_report(store: Store, preset: Preset) -> str:
@@ -213,7 +221,9 @@ def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
     css = figures.palette(systems)
     titles = [(css[system], figures.TITLES.get(system, system)) for system in systems]
     footnotes = [(mark, reason) for reason, mark in marks.items()]
-    return ResultTable(dataset, paper_dataset, titles, groups, footnotes)
+    clips = [row.clips for row in rows if row.dataset == dataset and row.metric == "face_share"]
+    few = min(filter(None, clips), default=0)
+    return ResultTable(dataset, paper_dataset, titles, groups, footnotes, few)
 
 
 def _line(
@@ -245,7 +255,8 @@ def _line(
     title = about.title
     for prefix in ("Lip correlation, ", "Time cost, "):  # stands below the line that names it
         title = title.replace(prefix, "… ")
-    return Line(title, about.unit, export.ARROWS[about.direction], cells, spread, paper)
+    arrow = export.ARROWS[about.direction]
+    return Line(title, about.unit, arrow, about.claims_sync, cells, spread, paper)
 
 
 def control_lines(rows: Sequence[MetricRow]) -> list[tuple[str, list[str]]]:

@@ -39,8 +39,16 @@ class OverlayStore(Store):
     def writing(self, rel: str) -> AbstractContextManager[Path]:  # type: ignore[override]
         return self.top.writing(rel)
 
-    def writing_folder(self, rel: str) -> AbstractContextManager[Path]:  # type: ignore[override]
-        return self.top.writing_folder(rel)
+    def writing_folder(  # type: ignore[override]
+        self, rel: str, marker: str = ""
+    ) -> AbstractContextManager[Path]:
+        return self.top.writing_folder(rel, marker)
+
+    def move(self, old: str, new: str) -> bool:
+        return self.top.move(old, new)
+
+    def growing(self, rel: str) -> Path:
+        return self.top.growing(rel)
 
 
 def derived(preset: Preset, changes: Mapping[str, Any]) -> Preset:
@@ -80,23 +88,14 @@ def trained_variant(
     if not changes:
         return store, preset
     from paha_core.inference.negatives import make_negatives
-    from paha_core.models.audio_encoder import open_audio_encoder
-    from paha_core.models.reference_encoder import open_reference_encoder
-    from paha_core.models.trained import load_codec
-    from paha_core.training.classifier import train_classifier
+    from paha_core.training.classifier import classifier_run, train_classifier
     from paha_core.training.univdm import train_univdm, univdm_run
 
     preset = derived(preset, changes)
     over = OverlayStore(f"{store.url}/variants/{variant_name(changes)}", store.url)
-    if not univdm_run(over, preset).is_done():
-        encoders = (
-            load_codec(over, preset, device),
-            open_audio_encoder(preset.audio, device),
-            open_reference_encoder(preset.reference, device),
-        )
-        train_univdm(over, preset, *encoders, device=device)
+    train_univdm(over, preset, univdm_run(over, preset, device))
     if guided:
         make_negatives(over, preset, device=device)
         for part in ("face", "non_face"):
-            train_classifier(over, preset, part, device=device)
+            train_classifier(over, preset, part, classifier_run(over, preset, part, device))
     return over, preset

@@ -23,6 +23,10 @@ FolderOption = Annotated[
     Path | None,
     typer.Option("--folder", help="A folder made by `paha export`, instead of preset and store."),
 ]
+DatasetOption = Annotated[
+    Literal["pats", "cnas"] | None,
+    typer.Option(help="Hear voices as this data set's (audio.by_dataset) [no one's]."),
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -36,6 +40,7 @@ def generate(
     preset: PresetOption = "demo",
     store: StoreOption = "",
     folder: FolderOption = None,
+    dataset: DatasetOption = None,
     mode: Annotated[
         Literal["unguided", "sequential", "differential"], typer.Option(help="How to guide.")
     ] = "sequential",
@@ -94,7 +99,8 @@ def generate(
     with one_sentence():
         given = _given(context)
         if folder is not None:
-            _refuse(given, {"preset", "store"}, "--folder holds its own preset and networks")
+            own = {"preset", "store", "dataset"}
+            _refuse(given, own, "--folder holds its own preset and networks")
         if sidecar is not None:
             others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
             _refuse(given, others, "--from repeats a video as it was made")
@@ -107,7 +113,7 @@ def generate(
         elif image is None or audio is None or out is None:
             raise StepError("give --image, --audio and --out, or --batch, or --from")
         workspace = Workspace(preset, store)
-        used = _preset(workspace, folder, device)
+        used = _preset(workspace, folder, device, dataset)
         guidance = used.generation.guidance.changed(
             rate=rate,
             face=lambda_face,
@@ -157,6 +163,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     preset: PresetOption = "demo",
     store: StoreOption = "",
+    dataset: DatasetOption = None,
 ) -> None:
     """Everything that `paha generate` needs of a run, as one folder to copy or publish.
 
@@ -168,18 +175,22 @@ def export(
     """
     with one_sentence():
         workspace = Workspace(preset, store)
-        pipeline = _open(_preset(workspace, None, "cpu"), None, lambda: workspace.store)
+        pipeline = _open(_preset(workspace, None, "cpu", dataset), None, lambda: workspace.store)
         pipeline.save_pretrained(out)
         typer.echo(f"{out}: {', '.join(pipeline.networks)}")
 
 
-def _preset(workspace: Workspace, folder: Path | None, device: Device | None) -> Preset:
-    """The run's preset, or the exported folder's; on that device."""
+def _preset(
+    workspace: Workspace, folder: Path | None, device: Device | None, dataset: str | None
+) -> Preset:
+    """The run's preset, or the exported folder's; on that device, for that data set's voices."""
     from paha_core.config import load_preset
 
     if folder is not None and not (folder / "preset.yaml").is_file():
         raise StepError(f"{folder} holds no pipeline: make one with `paha export`")
     preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
+    if dataset is not None:
+        preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
     return preset.model_copy(update={"device": device}) if device else preset
 
 

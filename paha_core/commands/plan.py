@@ -45,6 +45,7 @@ def plan(
             typer.echo(json.dumps(made.as_dict(), indent=2))
             return
         train = chosen.univdm.train
+        micro, times = train.shares(gpus)
         checkpoints = f"{made.checkpoints} of {made.checkpoint / GIB:.2f} GiB"
         rows = [
             ("parameters", f"{made.parameters / 1e6:,.1f} M"),
@@ -55,11 +56,13 @@ def plan(
             ("activations and gradients at their peak", _gib(made.step)),
             ("libraries, fragmentation", _gib(made.reserve)),
             ("one GPU in all", f"{_gib(made.total)} of {memory:g}"),
-            ("samples in a step", f"{train.batch * train.accumulate * gpus}"),
+            ("samples of a step", f"{train.batch}: {gpus} GPU(s) x {micro} at once x {times}"),
             ("steps a second, estimate", f"{made.steps_per_second:.3g}"),
             (f"{train.steps:,} steps, estimate", f"{made.days:.3g} days"),
             ("disk: checkpoints", checkpoints),
             ("disk: shards, an hour of video", _gib(made.shard_bytes_per_hour)),
+            ("disk: shards, the paper's PATS and CNAS, at most", _gib(made.shard_bytes)),
+            ("disk: negatives", _gib(made.negative_bytes)),
         ]
         print_table(f"UniVDM by preset {chosen.name}, {gpus} GPU(s)", ("what", "how much"), rows)
         if not made.fits:

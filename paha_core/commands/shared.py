@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from paha_core.errors import EXPECTED, Interrupted
+from paha_core.processes import INTERRUPTED
 from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
 
 PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
-INTERRUPTED = 75  # asked to stop, saved: start again to go on
 
 PresetOption = Annotated[
     str,
@@ -47,14 +47,14 @@ def one_sentence() -> Iterator[None]:
 def run_here_or_launched(step: str, preset: str, store: str) -> None:
     """Run a step in this process, or in as many as the preset's trainer asks for (UniVDM's)."""
     workspace = Workspace(preset, store)
-    wanted = workspace.preset.trainer.processes
-    if step == "univdm" and wanted != 1:
+    trainer = workspace.preset.trainer
+    if step == "univdm" and trainer.processes != 1:
         from paha_core.training.launch import launch, processes_of
         from paha_core.training.ranks import launched
 
-        if not launched() and (processes := processes_of(wanted)) > 1:
+        if not launched() and (processes := processes_of(trainer.processes)) > 1:
             command = [sys.executable, "-m", "paha_core.cli", "train", step, "--preset", preset]
-            code = launch([*command, "--store", store], processes)
+            code = launch([*command, "--store", store], processes, trainer.grace_seconds)
             if code:
                 raise typer.Exit(code if code > 0 else 128 - code)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,7 +11,20 @@ class Section(BaseModel):
     """A part of a preset: unknown keys are refused when it is read, and its values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # Keys that do not decide what comes out: how the machine goes about it, and paths of what is
+    # known by its content.
+    outside: ClassVar[frozenset[str]] = frozenset()
 
     def settings(self) -> dict[str, Any]:
         """The section as plain JSON: what a stage's fingerprint is made of."""
         return self.model_dump(mode="json")
+
+    def identity(self, *without: str) -> dict[str, Any]:
+        """`settings` of what decides the result alone: keys `outside`, here and in sections below,
+        and those `without` are left out."""
+        found: dict[str, Any] = {}
+        for name, plain in self.settings().items():
+            if name not in self.outside and name not in without:
+                value = getattr(self, name)
+                found[name] = value.identity() if isinstance(value, Section) else plain
+        return found

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from paha_core.config.base import Section
+from paha_core.errors import UserError
 
 
 class TrainConfig(Section):
     """One network's training; the defaults are the paper's for UniVDM."""
 
+    outside = frozenset(
+        {"micro_batch", "replicas", "checkpoint_every", "keep", "validate_every", "max_bad_steps"}
+    )
+    # What may change under way: a checkpoint goes on with another schedule.
+    schedule: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "warmup", "decay")
+
     steps: int = Field(100_000, ge=1)
-    batch: int = Field(8, ge=1)
+    batch: int = Field(8, ge=1, description="samples of a step, over all processes")
+    micro_batch: int | None = Field(
+        None, ge=1, description="of them a process takes at once; null: its whole share"
+    )
     frames: int = Field(32, ge=2)
     learning_rate: float = Field(5e-5, gt=0)
     warmup: int = Field(0, ge=0)
     decay: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    accumulate: int = Field(1, ge=1, description="micro-batches of `batch` clips in a step")
     replicas: int = Field(1, ge=1, description="micro-batches side by side, one CPU thread each")
     ema: float = Field(0.9999, ge=0, lt=1, description="0 turns the moving average off")
     checkpoint_every: int = Field(1000, ge=1)
@@ -33,15 +42,31 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _parts(self) -> TrainConfig:
-        if self.accumulate % self.replicas:
+        micro = self.micro_batch or self.batch
+        if self.batch % (micro * self.replicas):
             raise ValueError(
-                f"accumulate {self.accumulate} is no multiple of {self.replicas} replicas"
+                f"batch {self.batch} is no multiple of {micro} at once by {self.replicas} replicas"
             )
         return self
 
+    def shares(self, processes: int = 1) -> tuple[int, int]:
+        """The samples that each of `processes` takes at once, and how many times in a step.
+
+        Raises `UserError` where the batch can't be shared so.
+        """
+        micro = self.micro_batch or max(1, self.batch // processes)
+        times, rest = divmod(self.batch, processes * micro)
+        if rest:
+            raise UserError(
+                f"{processes} processes that take {micro} at once can't share a batch of "
+                f"{self.batch}: it must be a multiple of their number times train.micro_batch"
+            )
+        return micro, times
+
 
 class TrainerConfig(Section):
-    """How networks are trained on the machine at hand; what they become is set elsewhere."""
+    """How networks are trained on the machine at hand, and what is told of it; what they become is
+    set elsewhere."""
 
     processes: int = Field(
         1, ge=0, description="of UniVDM's training on this host, one a GPU; 0: one for each GPU"
@@ -53,7 +78,12 @@ class TrainerConfig(Section):
     keep_every: int = Field(
         0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
     )
+    grace_seconds: float = Field(
+        600.0, gt=0, description="that a trainer has to save itself when it is asked to stop"
+    )
+    log_every: int = Field(10, ge=1, description="steps of a line in the log")
     tensorboard: bool = True
+    validation_windows: int = Field(16, ge=1, description="held-out windows of each validation")
     strips: int = Field(
         0, ge=0, description="held-out windows that are sampled as pictures at each validation"
     )
@@ -99,7 +129,23 @@ class AudioConfig(Section):
     pretrained: str | None = Field(
         None, description="local folder or hub id of the wav2vec2 weights"
     )
+    by_dataset: dict[str, str] = Field(
+        {}, description="weights for a data set in another language: {cnas: a Mandarin wav2vec2}"
+    )
     margin: int = Field(2, ge=0)  # m
+
+    def for_dataset(self, dataset: str) -> AudioConfig:
+        """The settings for one data set's voices."""
+        weights = self.by_dataset.get(dataset, self.pretrained)
+        return self.model_copy(update={"pretrained": weights})
+
+    @model_validator(mode="after")
+    def _named(self) -> AudioConfig:
+        if unknown := self.by_dataset.keys() - {"pats", "cnas"}:
+            raise ValueError(f"by_dataset names no data set: {', '.join(sorted(unknown))}")
+        if self.by_dataset and self.encoder != "wav2vec2":
+            raise ValueError(f"by_dataset names weights, and {self.encoder} has none")
+        return self
 
 
 class ReferenceConfig(Section):
@@ -111,6 +157,8 @@ class ReferenceConfig(Section):
 
 class NetworkConfig(Section):
     """UniVDM's size; the defaults are the ModelScope text-to-video 1.7b network."""
+
+    outside = frozenset({"pretrained"})
 
     pretrained: str | None = None
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -128,6 +176,8 @@ class NetworkConfig(Section):
 
 class UniVDMConfig(Section):
     """The generator: its network, its training and its noise."""
+
+    outside = frozenset({"gradient_checkpointing"})
 
     network: NetworkConfig = NetworkConfig()
     train: TrainConfig = TrainConfig()
@@ -161,6 +211,11 @@ class NegativeConfig(Section):
     batch: int = Field(8, ge=1)
     seed: int = 0
 
+    def lengths_within(self, longest: int) -> tuple[int, ...]:
+        """Those that clips of up to `longest` frames have; without augmentation the longest alone."""
+        fitting = tuple(n for n in sorted(set(self.lengths)) if n <= longest)
+        return fitting if self.augment else fitting[-1:]
+
 
 class ClassifierConfig(Section):
     """The face and the non-face classifier: their size, their training, what is masked."""
@@ -179,3 +234,11 @@ class ClassifierConfig(Section):
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)
     heads: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _pairs(self) -> ClassifierConfig:
+        if self.train.shares()[0] % 2:
+            raise ValueError(
+                "classifiers.train counts real and generated samples: take an even number at once"
+            )
+        return self

@@ -7,7 +7,7 @@ import torch
 from paha_core.config import Preset
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.models.audio_encoder import open_audio_encoder
-from paha_core.models.build import new_univdm
+from paha_core.models.build import Widths, new_univdm
 from paha_core.models.codec import Codec, new_autoencoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
@@ -22,7 +22,7 @@ def untrained_pipeline(preset: Preset, device: str = "cpu") -> PahaPipeline:
     codec = Codec(autoencoder.to(device), "untrained", weights_sha256(autoencoder))
     audio = open_audio_encoder(preset.audio, device)
     reference = open_reference_encoder(preset.reference, device)
-    univdm = new_univdm(preset, codec, audio, reference)
+    univdm = new_univdm(preset, Widths.of(codec, audio, reference))
     sizes = preset.classifiers
     classifiers = {
         part: SyncClassifier.from_univdm(

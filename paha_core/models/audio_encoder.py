@@ -8,6 +8,7 @@ little as two frames.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +38,15 @@ def open_audio_encoder(config: AudioConfig, device: str | torch.device = "cpu") 
             "(log_mel needs none)"
         )
     return Wav2Vec2(config.pretrained, device)
+
+
+def open_audio_encoders(
+    config: AudioConfig, datasets: Sequence[str], device: str | torch.device = "cpu"
+) -> dict[str, AudioEncoder]:
+    """The audio encoder of each data set; those of the same weights are one."""
+    chosen = {dataset: config.for_dataset(dataset) for dataset in datasets}
+    opened = {one.pretrained: open_audio_encoder(one, device) for one in chosen.values()}
+    return {dataset: opened[one.pretrained] for dataset, one in chosen.items()}
 
 
 def audio_windows(

@@ -21,13 +21,15 @@ class Widths:
     audio_width: int
     reference_width: int
 
+    @classmethod
+    def of(cls, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder) -> Widths:
+        return cls(codec.channels, audio.layers, audio.width, reference.width)
 
-def new_univdm(
-    preset: Preset, codec: LatentCodec, audio: AudioEncoder, reference: ReferenceEncoder
-) -> UniVDM:
-    """A UniVDM of the preset's size for these encoders: seeded, from the base weights if given."""
+
+def new_univdm(preset: Preset, widths: Widths) -> UniVDM:
+    """A UniVDM of the preset's size: seeded, from the base weights if given."""
     torch.manual_seed(preset.univdm.train.seed)
-    model = univdm_of(preset, Widths(codec.channels, audio.layers, audio.width, reference.width))
+    model = univdm_of(preset, widths)
     if preset.univdm.network.pretrained:
         load_base_weights(model, preset.univdm.network.pretrained)
     return model

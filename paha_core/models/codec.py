@@ -17,9 +17,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from paha_core.config import CodecConfig
-from paha_core.store import sha256_file
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from paha_core.pretrained import load_frozen, weights_sha256
 
 
 def new_autoencoder(config: CodecConfig) -> AutoencoderKL:
@@ -108,15 +106,12 @@ def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -
     Raises `FileNotFoundError` when neither is there.
     """
     if config.pretrained:
-        autoencoder = AutoencoderKL.from_pretrained(config.pretrained, use_safetensors=True)
-        folder, name = Path(config.pretrained), f"autoencoder-kl:{Path(config.pretrained).name}"
+        place, name = config.pretrained, f"autoencoder-kl:{Path(config.pretrained).name}"
     elif trained is not None and (trained / "config.json").is_file():
-        autoencoder = AutoencoderKL.from_pretrained(trained, use_safetensors=True)
-        folder, name = trained, f"small-kl-f{config.factor}"
+        place, name = str(trained), f"small-kl-f{config.factor}"
     else:
         raise FileNotFoundError(
             "no codec weights: materialise `latent_codec`, or set codec.pretrained"
         )
-    weights = folder / WEIGHTS
-    sha256 = sha256_file(weights) if weights.is_file() else f"hub:{config.pretrained}"
-    return Codec(autoencoder.to(device), name, sha256)
+    autoencoder = load_frozen(AutoencoderKL, place, "codec.pretrained", safetensors_only=True)
+    return Codec(autoencoder.to(device), name, weights_sha256(autoencoder))

@@ -27,7 +27,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from paha_core.models.conditioning import AudioTokens, ReferenceTokens
-from paha_core.models.univdm_blocks import Conditions, DownBlock, LayerFactory, MidBlock, UpBlock
+from paha_core.models.univdm_blocks import (
+    Conditions,
+    DownBlock,
+    LayerFactory,
+    Layers,
+    MidBlock,
+    UpBlock,
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,6 @@ class UniVDM(ModelMixin, ConfigMixin):
         audio_tokens, audio_dim (`int`, default to 32 and 768): audio tokens per frame and their
         width.
         audio_hidden (`int`, defaults to 512): width inside the audio projection.
-        dropout (`float`, defaults to 0): dropout of the temporal convolutions (the base trains with
-            0.1).
     """
 
     _supports_gradient_checkpointing = True
@@ -87,13 +92,12 @@ class UniVDM(ModelMixin, ConfigMixin):
         audio_tokens: int = 32,
         audio_dim: int = 768,
         audio_hidden: int = 512,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels = tuple(block_out_channels)
         time_dim = 4 * channels[0]
         make = LayerFactory(
-            time_dim, attention_head_dim, cross_attention_dim, audio_dim, norm_num_groups, dropout
+            time_dim, attention_head_dim, cross_attention_dim, audio_dim, norm_num_groups
         )
         # input: noisy latents, first-frame latents, first-frame mask
         self.conv_in = nn.Conv2d(2 * latent_channels + 1, channels[0], 3, padding=1)
@@ -145,8 +149,9 @@ class UniVDM(ModelMixin, ConfigMixin):
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations."""
-        for block in [*self.down_blocks, self.mid_block, *self.up_blocks]:
-            block.gradient_checkpointing = True
+        for block in self.modules():
+            if isinstance(block, Layers):
+                block.gradient_checkpointing = True
 
     def forward(
         self,
@@ -243,22 +248,25 @@ class UniVDM(ModelMixin, ConfigMixin):
         )
 
 
-def network_input(noisy: torch.Tensor, first_frame: torch.Tensor | None) -> torch.Tensor:
+def network_input(
+    noisy: torch.Tensor, first_frame: torch.Tensor | None, given: torch.Tensor | None = None
+) -> torch.Tensor:
     """The 2C+1 channels of `conv_in`: noisy latents, first-frame latents at frame 0, and where they
     are.
 
     Args:
         noisy: [b, C, f, h, w].
-        first_frame: [b, C, h, w], with zeros for samples that start from pure noise (their mask is
-            zero
-            too), or None when no sample has one.
+        first_frame: [b, C, h, w], or None when every sample starts from pure noise.
+        given: bool [b], which samples have theirs; None for all.
 
     Returns:
         [b, 2C+1, f, h, w].
     """
-    given = torch.zeros_like(noisy)
+    known = torch.zeros_like(noisy)
     mask = torch.zeros_like(noisy[:, :1])
     if first_frame is not None:
-        given[:, :, 0] = first_frame
-        mask[:, :, 0] = first_frame.flatten(1).ne(0).any(dim=1)[:, None, None, None]
-    return torch.cat([noisy, given, mask], dim=1)
+        there = torch.ones(len(noisy), device=noisy.device) if given is None else given
+        there = there.to(noisy.dtype)[:, None, None, None]
+        known[:, :, 0] = first_frame * there
+        mask[:, :, 0] = there
+    return torch.cat([noisy, known, mask], dim=1)

@@ -56,11 +56,12 @@ class Layers(nn.Module):
     """The lists a block is made of, named as diffusers names them, and one pass through layer
     `i`."""
 
-    def __init__(self, gradient_checkpointing: bool = False) -> None:
+    gradient_checkpointing = False
+
+    def __init__(self) -> None:
         super().__init__()
         self.resnets = nn.ModuleList()
         self.temp_convs = nn.ModuleList()
-        self.gradient_checkpointing = gradient_checkpointing
 
     def add_convolutions(self, make: LayerFactory, in_channels: int, out_channels: int) -> None:
         self.resnets.append(make.resnet(in_channels, out_channels))
@@ -207,7 +208,6 @@ class LayerFactory:
     cross_attention_dim: int
     audio_dim: int
     groups: int
-    dropout: float
 
     def resnet(self, in_channels: int, out_channels: int) -> nn.Module:
         return ResnetBlock2D(
@@ -219,9 +219,7 @@ class LayerFactory:
         )
 
     def temporal_convolution(self, channels: int) -> nn.Module:
-        return TemporalConvolution(
-            channels, channels, dropout=self.dropout, norm_num_groups=self.groups
-        )
+        return TemporalConvolution(channels, channels, norm_num_groups=self.groups)
 
     def spatial_attention(self, channels: int) -> nn.Module:
         return Transformer2DModel(

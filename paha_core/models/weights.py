@@ -6,13 +6,14 @@ import pickle
 from pathlib import Path
 
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
 from safetensors.torch import load_file
 
 from paha_core.errors import UserError
 from paha_core.models.univdm import UniVDM
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-OLD_WEIGHTS = "diffusion_pytorch_model.bin"
+WEIGHTS = SAFETENSORS_WEIGHTS_NAME
+OLD_WEIGHTS = WEIGHTS_NAME
 NEW_PARTS = ("reference_stem", "reference_projection", "audio_projection", "audio_attentions")
 
 

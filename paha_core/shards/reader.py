@@ -10,7 +10,7 @@ from typing import Literal
 
 from paha_core.errors import UserError
 from paha_core.shards.sample import ClipSample, SampleError, from_tar
-from paha_core.shards.writer import Row, read_packed, read_verified
+from paha_core.shards.writer import HEARD_BY, SEEN_BY, Row, read_packed, read_verified
 from paha_core.stages import kept_rows
 from paha_core.store import Store
 
@@ -52,9 +52,12 @@ class ShardReader:
         self.rows: list[Row] = [row for row in rows if split is None or row["split"] == split]
         if not self.rows:
             raise UserError(f"no clips of split {split} in {stage} of {', '.join(datasets)}")
-        encoders = {(r["codec"], r["audio_encoder"], r["reference_encoder"]) for r in self.rows}
-        if len(encoders) > 1:
-            raise UserError(f"{stage} mixes encoders: {sorted(encoders)}")
+        seen, heard = (
+            {tuple(row.get(name) or "" for name in columns) for row in self.rows}
+            for columns in (SEEN_BY, ("dataset", *HEARD_BY))
+        )
+        if len(seen) > 1 or len(heard) > len({dataset for dataset, *_ in heard}):
+            raise UserError(f"{stage} mixes encoders: {sorted(seen)}, {sorted(heard)}")
         self.cache_bytes, self.bad_shards = cache_bytes, dict[str, int]()
         self._cache: OrderedDict[int, ClipSample] = OrderedDict()
         self._cached_bytes = 0

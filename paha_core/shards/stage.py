@@ -7,7 +7,7 @@ shard alone is written again, with the bytes of the others copied. New clips go 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,20 +41,22 @@ def training_shards_stage(
     shards: ShardConfig,
     size: int,
     codec: LatentCodec,
-    audio: AudioEncoder,
+    audio: Mapping[str, AudioEncoder],
     reference: ReferenceEncoder,
-    *,
-    datasets: Sequence[str],
 ) -> dict[str, StageResult]:
-    """Bring shards and manifest of each dataset up to date with `clips`, `par_masks`, `face_boxes`.
+    """Bring shards and manifest of each dataset of `audio`, which hears it, up to date with
+    `clips`, `par_masks`, `face_boxes`.
 
     `size` is the side of the codec's frames (`CodecConfig.size`). Each kept clip gets a row: kept,
     or rejected with what an earlier stage said, or because its parts last differently long. A kill
     costs the shard in work. Shards that no row names any more are removed at the end.
     """
-    encoders = Encoders(codec, audio, reference, size, shards.reference_frames)
-    limits = shards.clips_per_shard, shards.shard_bytes
-    return {dataset: _Run(store, dataset, encoders, *limits).run() for dataset in datasets}
+    results = {}
+    for dataset, hearing in audio.items():
+        encoders = Encoders(codec, hearing, reference, size, shards.reference_frames)
+        limits = shards.clips_per_shard, shards.shard_bytes
+        results[dataset] = _Run(store, dataset, encoders, *limits).run()
+    return results
 
 
 @dataclass(frozen=True)

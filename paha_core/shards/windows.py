@@ -143,23 +143,6 @@ class WindowBatches:
         if self.too_short:
             log.info("%d clips are shorter than %d frames", self.too_short, frames)
 
-    def place_of(self, step: int) -> tuple[int, int]:
-        """The epoch in which the step begins, and how many of its samples came before."""
-        return divmod(step * self.world * self.batch, len(self.stream.clips))
-
-    def step_of(self, epoch: int, sample: int) -> int:
-        """The step that begins at a place of the stream, also if another world size got there.
-
-        Raises `ValueError` where no step of this batch and world begins.
-        """
-        step, rest = divmod(epoch * len(self.stream.clips) + sample, self.world * self.batch)
-        if rest:
-            raise ValueError(
-                f"no step of {self.world} x {self.batch} clips begins at sample {sample} of epoch"
-                f" {epoch}"
-            )
-        return step
-
     def windows_at(self, step: int) -> list[Window]:
         """What `batch_at` reads, without reading it."""
         first = (step * self.world + self.rank) * self.batch

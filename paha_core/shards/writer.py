@@ -25,6 +25,9 @@ from paha_core.shards.sample import ClipSample, SampleError, to_tar
 from paha_core.stages import KEPT, manifest_path, stage_schema
 from paha_core.store import Store
 
+# Encoders that all clips must have in common, and that those of one data set must.
+SEEN_BY = ("codec", "codec_sha256", "reference_encoder", "reference_encoder_sha256")
+HEARD_BY = ("audio_encoder", "audio_encoder_sha256")
 INDEX_SCHEMA = stage_schema(
     pa.schema(
         [
@@ -34,9 +37,7 @@ INDEX_SCHEMA = stage_schema(
             ("bytes", pa.int64()),  # of all its entries
             ("checksum", pa.string()),  # of those bytes; `sha256` is the whole shard's
             ("frames", pa.int32()),
-            ("codec", pa.string()),
-            ("audio_encoder", pa.string()),
-            ("reference_encoder", pa.string()),
+            *((name, pa.string()) for name in (*SEEN_BY, *HEARD_BY)),
         ]
     )
 )
@@ -115,6 +116,15 @@ def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.T
     table = pa.Table.from_pylist(filled, schema=INDEX_SCHEMA)
     store.write_table(manifest_path(stage, dataset), table)
     return table
+
+
+def encoders_of(rows: Iterable[Row]) -> dict[str, str]:
+    """Names and hashes of the encoders that made the clips of an index's rows."""
+    found: dict[str, set[str]] = {name: set() for name in (*SEEN_BY, *HEARD_BY)}
+    for row in rows:
+        for name, values in found.items():
+            values.add(row.get(name) or "")
+    return {name: ", ".join(sorted(values)) for name, values in found.items()}
 
 
 def read_packed(store: Store, row: Row) -> bytes:

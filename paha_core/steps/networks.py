@@ -35,7 +35,7 @@ def train_latent_codec(
 
 def make_training_shards(store: Store, preset: Preset) -> StepReport:
     """Every clip encoded (latents, audio, reference, masks), in WebDataset shards."""
-    from paha_core.models.audio_encoder import open_audio_encoder
+    from paha_core.models.audio_encoder import open_audio_encoders
     from paha_core.models.reference_encoder import open_reference_encoder
     from paha_core.models.trained import load_codec
     from paha_core.shards.stage import training_shards_stage
@@ -46,36 +46,18 @@ def make_training_shards(store: Store, preset: Preset) -> StepReport:
         preset.shards,
         preset.codec.size,
         load_codec(store, preset, device),
-        open_audio_encoder(preset.audio, device),
+        open_audio_encoders(preset.audio, preset.corpora.datasets, device),
         open_reference_encoder(preset.reference, device),
-        datasets=preset.corpora.datasets,
     )
     return report_of(store, "training_shards", results, {})
 
 
 def train_univdm(store: Store, preset: Preset, on_figures: OnFigures | None = None) -> StepReport:
     """The generator, with the PAR loss."""
-    from paha_core.models.audio_encoder import open_audio_encoder
-    from paha_core.models.reference_encoder import open_reference_encoder
-    from paha_core.models.trained import load_codec
     from paha_core.training import univdm
-    from paha_core.training.ranks import join
 
-    device = prepare_torch(preset)
-    join(device)  # before anything is moved there
-    run = univdm.univdm_run(store, preset)
-
-    def train() -> bool:
-        # Only the codec has work to do (sample strips); of the others the sizes are asked.
-        encoders = (
-            load_codec(store, preset, device),
-            open_audio_encoder(preset.audio),
-            open_reference_encoder(preset.reference),
-        )
-        heard = heard_by(run, on_figures)
-        return univdm.train_univdm(store, preset, *encoders, run=heard, device=device)
-
-    return trained(run, train)
+    run = heard_by(univdm.univdm_run(store, preset, prepare_torch(preset)), on_figures)
+    return trained(run, lambda: univdm.train_univdm(store, preset, run))
 
 
 def make_negatives(store: Store, preset: Preset) -> StepReport:
@@ -93,16 +75,17 @@ def train_classifier(
     on_figures: OnFigures | None = None,
 ) -> StepReport:
     """One of the two sync classifiers, and its audio-swap gate."""
+    from paha_core.networks import gate_figures, gate_verdict
     from paha_core.training import classifier
 
-    device = prepare_torch(preset)
-    run = classifier.classifier_run(store, preset, part)
-
-    def train() -> bool:
-        heard = heard_by(run, on_figures)
-        return classifier.train_classifier(store, preset, part, run=heard, device=device)
-
-    return trained(run, train, gate=f"{run.folder}/gate.json")
+    run = classifier.classifier_run(store, preset, part, prepare_torch(preset))
+    run = heard_by(run, on_figures)
+    report = trained(run, lambda: classifier.train_classifier(store, preset, part, run))
+    gate = gate_verdict(store, preset, run.name)
+    assert gate is not None  # training ends with it
+    report.figures.update({f"audio swap, {name}": v for name, v in gate_figures(gate).items()})
+    report.figures["audio swap, passed"] = str(gate["passed"])
+    return report
 
 
 def train_pose_autoencoder(

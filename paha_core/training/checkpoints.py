@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from dataclasses import asdict
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from paha_core.training.average import Average
-from paha_core.training.run import Run, Task
+from paha_core.training.run import Run, State, Task, TrainingError
 
 log = logging.getLogger("paha")
+
+STATE = "state.json"
+EXPORTED = "training.json"
 
 
 def save(
@@ -25,33 +28,38 @@ def save(
     model: nn.Module,
     average: Average,
     optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
+    state: State,
     keep: int,
 ) -> None:
-    """Write the checkpoint of `state["step"]`; the last `keep` stay, and those kept for good."""
+    """Write the checkpoint of `state.step`; the last `keep` stay, and those kept for good."""
     names = [name for name, _ in model.named_parameters()]
     moments = {
         f"{names[i]}/{key}": value
         for i, entry in optimizer.state_dict()["state"].items()
         for key, value in entry.items()
     }
-    with run.store.writing_folder(f"{run.folder}/steps/{state['step']:08d}") as folder:
+    described = asdict(state) | {"fingerprint": run.fingerprint, "lineage": run.lineage}
+    with run.store.writing_folder(f"{run.folder}/steps/{state.step:08d}", STATE) as folder:
         save_file(
             {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
         )
         save_file(dict(zip(names, average.weights, strict=True)), folder / "average.safetensors")
         save_file(moments, folder / "optimizer.safetensors")
-        (folder / "state.json").write_text(json.dumps(state | {"fingerprint": run.fingerprint}))
+        (folder / STATE).write_text(json.dumps(described))
     for old in checkpoints(run)[:-keep]:
         if not _for_good(run, old):
             run.store.remove(old)
 
 
 def checkpoints(run: Run) -> list[str]:
-    """Whole checkpoints, oldest first."""
-    found = run.store.glob(f"{run.folder}/steps/*/state.json")
-    folders = [rel.removesuffix("/state.json") for rel in found]
-    return [folder for folder in folders if folder.rsplit("/", 1)[1].isdigit()]
+    """Whole checkpoints of the run's lineage, oldest first."""
+    found = run.store.glob(f"{run.folder}/steps/*/{STATE}")
+    folders = [rel.removesuffix(f"/{STATE}") for rel in found]
+    return [folder for folder in folders if _lineage(run, f"{folder}/{STATE}") == run.lineage]
+
+
+def _lineage(run: Run, mark: str) -> str:
+    return str(run.store.read_json(mark).get("lineage", "unknown"))
 
 
 def clear(run: Run) -> None:
@@ -69,25 +77,50 @@ def _for_good(run: Run, rel: str) -> bool:
     return every > 0 and int(rel.rsplit("/", 1)[1]) % every == 0
 
 
-def start_over(run: Run) -> None:
-    """Clear away what was made with other settings or data, and what a kill left half-written."""
-    run.store.tidy(run.folder)  # at full size tens of gigabytes each
-    for rel in checkpoints(run):
-        if run.store.read_json(f"{rel}/state.json")["fingerprint"] != run.fingerprint:
-            run.store.remove(rel)
-    if not checkpoints(run):
+def claim(run: Run) -> None:
+    """Make the run's folder its own.
+
+    What was trained there with other settings or data is set aside as a whole, and what these
+    settings and data had trained before comes back. What a kill left half-written is removed.
+    """
+    store, aside = run.store, f"{run.folder}.before-"
+    store.tidy(run.folder)  # of what a kill left half-written: at full size tens of gigabytes each
+    marks = store.glob(f"{run.folder}/steps/*/{STATE}") + store.glob(f"{run.folder}/*/{EXPORTED}")
+    if not marks:
+        store.remove(run.folder)  # it holds no more than a log
+    for other in {_lineage(run, mark)[:8] for mark in marks} - {run.lineage[:8]}:
+        if store.move(run.folder, f"{aside}{other}"):
+            log.warning(
+                "%s: settings or data are others than before; what those made is kept in %s",
+                *(run.name, store.uri(f"{aside}{other}")),
+            )
+    own = f"{aside}{run.lineage[:8]}"
+    if not store.exists(run.folder) and store.move(own, run.folder):
+        log.info("%s: these settings and data are back, and what they made", run.name)
+    if not checkpoints(run) and not run.is_done():
         for told in ("log.jsonl", "tensorboard", "strips"):
-            run.store.remove(f"{run.folder}/{told}")
+            store.remove(f"{run.folder}/{told}")
 
 
 def resume(
-    run: Run, model: nn.Module, average: Average, optimizer: torch.optim.Optimizer, world: int
-) -> dict[str, int]:
-    """Load the newest checkpoint; without one the state of a run that begins."""
+    run: Run,
+    model: nn.Module,
+    average: Average,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    steps: int,
+) -> None:
+    """Load the newest checkpoint, if there is one; `TrainingError` for one beyond `steps`."""
     found = checkpoints(run)
     if not found:
-        return {"step": 0, "bad_steps": 0, "world": world}
-    state = run.store.read_json(f"{found[-1]}/state.json")
+        return
+    about = run.store.read_json(f"{found[-1]}/{STATE}")
+    state.step, state.skipped_steps = about["step"], about["skipped_steps"]
+    if state.step > steps:
+        raise TrainingError(
+            f"{run.name}: {run.store.uri(found[-1])} is beyond train.steps {steps}: raise that, or "
+            "move the checkpoint away"
+        )
     with run.store.reading_folder(found[-1]) as folder:
         model.load_state_dict(load_file(folder / "model.safetensors"))
         weights = load_file(folder / "average.safetensors")
@@ -95,14 +128,9 @@ def resume(
     for kept, (name, _) in zip(average.weights, model.named_parameters(), strict=True):
         kept.copy_(weights[name])
     _load_moments(model, optimizer, moments)
-    log.info("%s: going on from step %d", run.name, state["step"])
-    before = state.get("world", 1)
-    if before != world:
-        log.warning(
-            "%s: %d processes now, %d before: batches of another size, other clips from here on",
-            *(run.name, world, before),
-        )
-    return {"step": state["step"], "bad_steps": state["bad_steps"], "world": world}
+    log.info("%s: going on from step %d", run.name, state.step)
+    if about["fingerprint"] != run.fingerprint:
+        log.warning("%s: with another schedule (steps, learning rate) than before", run.name)
 
 
 def _load_moments(
@@ -118,8 +146,14 @@ def _load_moments(
 
 def export(run: Run, task: Task, average: Average, step: int, name: str) -> None:
     """The averaged weights as users load them, with what they were made from."""
-    with run.store.writing_folder(f"{run.folder}/{name}") as folder:
+    with run.store.writing_folder(f"{run.folder}/{name}", EXPORTED) as folder:
         with average.applied(task.model) as model:
             task.export(model, folder)
-        described = {"fingerprint": run.fingerprint, "step": step, "name": run.name}
-        (folder / "training.json").write_text(json.dumps(described, indent=2))
+        described = {
+            "name": run.name,
+            "step": step,
+            "fingerprint": run.fingerprint,
+            "lineage": run.lineage,
+            "made_from": dict(run.sources),
+        }
+        (folder / EXPORTED).write_text(json.dumps(described, indent=2))

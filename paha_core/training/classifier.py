@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
-from paha_core.models.trained import NAMES, Part, load_classifier, load_univdm
+from paha_core.models.trained import NAMES, UNIVDM, Part, load_classifier, load_univdm
+from paha_core.networks import gate_fingerprint, gate_verdict
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, LengthBuckets
 from paha_core.stages import kept_rows
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store
 from paha_core.training.gate import examine
 from paha_core.training.loop import fit
 from paha_core.training.pairs import accuracy, cross_entropy, logits, masked, paired
@@ -39,16 +41,15 @@ class ClassifierTask:
         real: LengthBuckets,
         generated: LengthBuckets,
         held_out: tuple[list[Batch], list[Batch]],
-        device: str = "cpu",
     ) -> None:
-        self.model: nn.Module = model.to(device)
-        self.part, self.config, self.device = part, preset.classifiers, device
+        self.model: nn.Module = model
+        self.part, self.config = part, preset.classifiers
         self.real, self.generated, self.held_out = real, generated, held_out
         self.scheduler = training_scheduler(preset.univdm)
 
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.train.seed, step)
-        real, fake = self.real.batch_at(step), self.generated.batch_at(step)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
+        draw = step_generator(self.config.train.seed, number)
+        real, fake = self.real.batch_at(number), self.generated.batch_at(number)
         mismatched = torch.rand(len(real.keys), generator=draw) < self.config.mismatched_audio
         pairs = paired(real, fake, mismatched)
         pairs = masked(pairs, self.part, self.config.mask_probability, draw)
@@ -92,36 +93,38 @@ class ClassifierTask:
         model.save_pretrained(folder)
 
 
-def classifier_run(store: Store, preset: Preset, part: Part) -> Run:
-    """The run's name and fingerprint: its settings, the negatives, and the UniVDM it starts
-    from."""
+def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu") -> Run:
+    """The run of these settings on these negatives, from this UniVDM."""
     negatives = kept_rows(store, NEGATIVES, preset.corpora.datasets)
-    content = [(row["clip_id"], row["fingerprint"]) for row in negatives]
-    univdm = store.read_json("checkpoints/univdm/final/training.json")["fingerprint"]
-    settings = [part, preset.classifiers.settings(), univdm]
-    return Run(store, NAMES[part], sha256_json([CODE_VERSION, settings, content]))
+    clips = [(row["clip_id"], row["fingerprint"]) for row in negatives]
+    univdm = store.read_json(f"checkpoints/{UNIVDM}/final/training.json")["fingerprint"]
+    config = preset.classifiers
+    content = [CODE_VERSION, part, config.identity("train"), univdm, clips]
+    run = Run.of(store, NAMES[part], config.train, preset.trainer, content)
+    return replace(run, device=device, sources={UNIVDM: univdm})
 
 
-def train_classifier(
-    store: Store, preset: Preset, part: Part, run: Run | None = None, device: str = "cpu"
-) -> bool:
+def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None = None) -> bool:
     """Train one classifier and examine it (`gate.py`); returns whether anything had to be done."""
     run = run or classifier_run(store, preset, part)
-    verdict = f"{run.folder}/gate.json"
-    if run.is_done() and store.exists(verdict):
+    if run.is_done() and gate_verdict(store, preset, NAMES[part]) is not None:
         return False
     config = preset.classifiers
     torch.manual_seed(config.train.seed)
     model = SyncClassifier.from_univdm(
         load_univdm(store), width=config.width, layers=config.layers, heads=config.heads
     )
+    if preset.univdm.gradient_checkpointing:
+        model.encoder.enable_gradient_checkpointing()
     real, fake = _streams(store, preset, "train")
     held_real, held_fake = _streams(store, preset, "test")
-    steps = range(4)
-    held_out = ([held_real.batch_at(i) for i in steps], [held_fake.batch_at(i) for i in steps])
-    fit(ClassifierTask(model, part, preset, real, fake, held_out, device), config.train, run)
-    found = examine(load_classifier(store, part, device=device), part, store, preset, held_out)
-    store.write_json(verdict, {"classifier": NAMES[part]} | found)
+    batches = range(-(-preset.trainer.validation_windows // held_real.batch))
+    held_out = ([held_real.batch_at(i) for i in batches], [held_fake.batch_at(i) for i in batches])
+    fit(ClassifierTask(model, part, preset, real, fake, held_out), config.train, run)
+    trained = load_classifier(store, part, device=run.device)
+    found = examine(trained, part, store, preset, held_out)
+    about = {"classifier": NAMES[part], "fingerprint": gate_fingerprint(store, preset, NAMES[part])}
+    store.write_json(f"{run.folder}/gate.json", about | found)
     return True
 
 
@@ -138,8 +141,9 @@ def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, L
     if not lengths:
         raise UserError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
     config = preset.classifiers.train
+    at_once, _ = config.shares()
     real, fake = (
-        LengthBuckets(reader, config.batch // 2, lengths, preset.audio.margin, config.seed)
+        LengthBuckets(reader, at_once // 2, lengths, preset.audio.margin, config.seed)
         for reader in readers
     )
     return real, fake

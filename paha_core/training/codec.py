@@ -18,7 +18,7 @@ from paha_core.media.video import read_frames
 from paha_core.models.codec import fold, new_autoencoder, to_pixels
 from paha_core.models.trained import CODEC
 from paha_core.stages import kept_rows
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, step_generator
 
@@ -46,11 +46,12 @@ class CodecTask:
     def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
         torch.manual_seed(config.train.seed)
         self.config, self.train, self.held_out = config, train, held_out
+        self.count, _ = config.train.shares()
         self.model: nn.Module = new_autoencoder(config)
 
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.train.seed, step)
-        picked = torch.randint(len(self.train.pixels), (self.config.train.batch,), generator=draw)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
+        draw = step_generator(self.config.train.seed, number)
+        picked = torch.randint(len(self.train.pixels), (self.count,), generator=draw)
         pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
         posterior = model.encode(pixels).latent_dist
         decoded = model.decode(posterior.sample(generator=draw)).sample
@@ -115,8 +116,9 @@ def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
 def codec_run(store: Store, preset: Preset) -> Run:
     """The run's name and fingerprint."""
     masks = kept_rows(store, "par_masks", preset.corpora.datasets)
-    content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
-    return Run(store, CODEC, sha256_json([CODE_VERSION, preset.codec.settings(), content]))
+    clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
+    content = [CODE_VERSION, preset.codec.identity("train"), clips]
+    return Run.of(store, CODEC, preset.codec.train, preset.trainer, content)
 
 
 def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:

@@ -15,8 +15,8 @@ from paha_core.training.ranks import Ranks
 from paha_core.training.run import Task, Told, TrainingError
 
 KNOBS = (
-    "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.batch with as "
-    "much more train.accumulate (the same training); fewer train.frames"
+    "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.micro_batch (the "
+    "same training, in more turns); fewer train.frames"
 )
 
 
@@ -42,7 +42,8 @@ class Gradient:
     def __init__(
         self, task: Task, config: TrainConfig, trainer: TrainerConfig, ranks: Ranks
     ) -> None:
-        self.task, self.config, self.accumulate = task, config, config.accumulate
+        self.task = task
+        _, self.times = config.shares(ranks.world)
         self.device = next(task.model.parameters()).device
         self.half = trainer.precision == "bf16"
         self.models = [task.model] + [_sharing(task.model) for _ in range(config.replicas - 1)]
@@ -59,33 +60,22 @@ class Gradient:
             self.objectives = [_distributed(self.objectives[0], self.device)]
 
     def at(self, step: int) -> tuple[torch.Tensor, Told]:
-        """Leaves the gradient in the task's model; returns the mean loss and figures.
-
-        Raises `TrainingError` naming what to turn down when the memory does not suffice.
-        """
-        try:
-            return self._at(step)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingError(out_of_memory(self.config, step, error)) from error
-
-    def autocast(self) -> torch.autocast:
-        """bfloat16 where the trainer's precision says so."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
-
-    def _at(self, step: int) -> tuple[torch.Tensor, Told]:
-        numbers = range(step * self.accumulate, (step + 1) * self.accumulate)
+        """Leaves the gradient in the task's model; returns the mean loss and figures."""
+        numbers = range(step * self.times, (step + 1) * self.times)
         if self.pool is None:
             results = [self._part(self.objectives[0], number, numbers[-1]) for number in numbers]
         else:
             size = len(self.objectives)
             results = []
-            for turn in range(0, self.accumulate, size):
+            for turn in range(0, self.times, size):
                 jobs = zip(self.objectives, numbers[turn : turn + size], strict=True)
                 results += list(self.pool.map(lambda job: self._part(*job), jobs))
             self._collect()
-        return torch.stack([loss for loss, _ in results]).mean(), _means([f for _, f in results])
+        return torch.stack([loss for loss, _ in results]).mean(), means([f for _, f in results])
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where the trainer's precision says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
     def _part(
         self, objective: nn.Module, number: int, last: int | None = None
@@ -98,7 +88,7 @@ class Gradient:
         with alone:
             with self.autocast():
                 loss, figures = objective(number)
-            (loss / self.accumulate).backward()
+            (loss / self.times).backward()
         return loss.detach(), figures
 
     @torch.no_grad()
@@ -123,20 +113,16 @@ def _sharing(model: nn.Module) -> nn.Module:
 def _distributed(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
     """Gradients averaged over the processes while the backward pass still runs."""
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(
-        objective, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    return DistributedDataParallel(objective, device_ids=ids, gradient_as_bucket_view=True)
 
 
-def _means(told: list[Told]) -> Told:
-    """Each figure's mean over the micro-batches that have it, without reading any from a device."""
+def means(told: list[Told]) -> Told:
+    """Each figure's mean where it is a number, without reading any from a device."""
     if len(told) == 1:
         return told[0]
-    means: Told = {}
-    for name in dict.fromkeys(name for figures in told for name in figures):
-        values = [torch.as_tensor(f[name], dtype=torch.float32) for f in told if name in f]
-        means[name] = torch.stack(values).nanmean()
-    return means
+    names = dict.fromkeys(name for figures in told for name in figures)
+    values = {name: [torch.as_tensor(f[name]) for f in told if name in f] for name in names}
+    return {name: torch.stack(found).float().nanmean() for name, found in values.items()}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -146,10 +132,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or on_host
 
 
-def out_of_memory(config: TrainConfig, step: int, error: BaseException) -> str:
+def out_of_memory(config: TrainConfig, world: int, step: int, error: BaseException) -> str:
     """What to turn down, in the order of what it costs."""
     said = str(error).splitlines()[0][:200]
+    micro, _ = config.shares(world)
     return (
-        f"out of memory at step {step} with {config.batch} clips of {config.frames} frames. In "
+        f"out of memory at step {step} with {micro} clips of {config.frames} frames at once. In "
         f"this order: {KNOBS}. `paha plan` tells what a preset needs. ({said})"
     )

@@ -1,14 +1,16 @@
 """Starts one training in several processes of this host, with torchrun's environment.
 
-    python -m paha_core.training.launch PROCESSES COMMAND…
+    python -m paha_core.training.launch PROCESSES GRACE_SECONDS COMMAND…
 
-torchrun itself answers every failure with exit code 1; here a run that saved itself on SIGTERM ends
-with 75, so that an orchestrator knows to start it again. For several hosts use torchrun on each.
+torchrun itself answers every failure with exit code 1; here a run that was asked to stop and saved
+itself ends with 75, so that an orchestrator knows to start it again. For several hosts use torchrun
+on each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -17,10 +19,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from paha_core.processes import die_with_parent
+from paha_core.processes import INTERRUPTED, die_with_parent
 
-INTERRUPTED = 75  # exit code of a trainer that saved itself and wants to be started again
-GRACE = 60.0  # seconds that the others have once one has failed
+AFTER_FAILURE = 60.0  # seconds: without the one that failed the others can save nothing
 POLL = 0.1
 
 
@@ -33,11 +34,12 @@ def processes_of(wanted: int) -> int:
     return torch.cuda.device_count() or 1
 
 
-def launch(command: Sequence[str], processes: int) -> int:
+def launch(command: Sequence[str], processes: int, grace: float) -> int:
     """Run `command` in `processes` processes; returns one exit code for all.
 
     0 when all are done, 75 when they saved themselves, else the code of the first that failed; the
-    others are then ended. SIGTERM and SIGINT go to all of them.
+    others are then ended. SIGTERM and SIGINT ask all of them to stop, and leave them `grace`
+    seconds; a second SIGINT leaves them none.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -45,46 +47,62 @@ def launch(command: Sequence[str], processes: int) -> int:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
     }
-    children: list[subprocess.Popen[bytes]] = []
-
-    def pass_on(signum: int, frame: object) -> None:
-        _signal(children, signal.SIGTERM)
-
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
+    group = _Group(grace)
+    before = {s: signal.signal(s, group.ask) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         for rank in range(processes):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            children.append(
+            group.children.append(
                 subprocess.Popen(command, env=os.environ | shared | own, preexec_fn=die_with_parent)
             )
-        return _wait(children)
+        return group.wait()
     finally:
-        _signal(children, signal.SIGKILL)
+        group.signal(signal.SIGKILL)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
-def _wait(children: list[subprocess.Popen[bytes]]) -> int:
-    """The first code that is neither 0 nor 75 decides; then the others' time is limited."""
-    deadline: float | None = None
-    decided = 0
-    while any(child.poll() is None for child in children):
-        codes = [child.poll() for child in children]
-        if not decided and (bad := [c for c in codes if c not in (None, 0, INTERRUPTED)]):
-            decided, deadline = int(bad[0] or 1), time.monotonic() + GRACE
-            _signal(children, signal.SIGTERM)
-        if deadline is not None and time.monotonic() > deadline:
-            _signal(children, signal.SIGKILL)
-        time.sleep(POLL)
-    ended = [child.returncode for child in children]
-    return decided or next((code for code in ended if code not in (0, INTERRUPTED)), max(ended))
+class _Group:
+    """The processes of one training, and when the patience with them ends."""
 
+    def __init__(self, grace: float) -> None:
+        self.grace, self.children = grace, list[subprocess.Popen[bytes]]()
+        self.asked = self.interrupted = False
+        self.deadline = math.inf
 
-def _signal(children: list[subprocess.Popen[bytes]], signum: int) -> None:
-    for child in children:
-        if child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signum)
+    def ask(self, signum: int, frame: object) -> None:
+        """Handles SIGTERM and SIGINT."""
+        again = self.interrupted and signum == signal.SIGINT
+        self.asked, self.interrupted = True, self.interrupted or signum == signal.SIGINT
+        self.end_in(0.0 if again else self.grace)
+
+    def end_in(self, seconds: float) -> None:
+        self.signal(signal.SIGTERM)
+        self.deadline = min(self.deadline, time.monotonic() + seconds)
+
+    def signal(self, signum: int) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.send_signal(signum)
+
+    def wait(self) -> int:
+        """The first code of a failure decides, and limits the others' time."""
+        failed = 0
+        while any(child.poll() is None for child in self.children):
+            if not failed and (failed := self._failure()):
+                self.end_in(AFTER_FAILURE)
+            if time.monotonic() > self.deadline:
+                self.signal(signal.SIGKILL)
+            time.sleep(POLL)
+        ended = [child.returncode for child in self.children]
+        return failed or self._failure() or (INTERRUPTED if any(ended) else 0)
+
+    def _failure(self) -> int:
+        """The first code that is one. Who was asked to stop before it had begun saved nothing, and
+        lost nothing."""
+        fine = {None, 0, INTERRUPTED} | ({-signal.SIGTERM} if self.asked else set())
+        return next((child.returncode for child in self.children if child.poll() not in fine), 0)
 
 
 def _free_port() -> int:
@@ -94,9 +112,9 @@ def _free_port() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    wanted, *command = arguments
+    wanted, grace, *command = arguments
     die_with_parent()
-    code = launch(command, processes_of(int(wanted)))
+    code = launch(command, processes_of(int(wanted)), float(grace))
     return 128 - code if code < 0 else code
 
 

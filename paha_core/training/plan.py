@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from paha_core.config import Preset
+from paha_core.inference.negatives import TEST_SHARE
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, univdm_of
 from paha_core.models.reference_encoder import open_reference_encoder
@@ -21,6 +22,7 @@ FLOAT32 = 4
 FPS = 25
 CONTEXT_GIB = 1.0  # a GPU's libraries and cuDNN's workspace
 FRAGMENTED = 0.05  # of the memory: what the allocator can't use
+PATS_SECONDS, CNAS_SECONDS = 4 * 1200 * 15, 36_825  # section 5.1 and appendix C
 PUBLISHED = Widths(4, 12, 768, 1024)  # SD's autoencoder, wav2vec2-base, CLIP ViT-H/14
 
 
@@ -54,6 +56,8 @@ class Plan:
     checkpoint: int
     checkpoints: int  # that many at once, exports included
     shard_bytes_per_hour: int  # of video at 25 fps
+    shard_bytes: int  # of the paper's corpora, where every PATS clip has 15 s
+    negative_bytes: int
 
     @property
     def total(self) -> int:
@@ -77,8 +81,9 @@ def plan_univdm(preset: Preset, machine: Machine) -> Plan:
     parameters = sum(sizes)
     weights = FLOAT32 * parameters
     optimizer = 2 * weights + FLOAT32 * len(sizes)  # AdamW: two moments, and a step for each tensor
-    cost = traced_step(preset, widths)
-    flops = cost.flops * train.accumulate
+    micro, times = train.shares(machine.gpus)
+    cost = traced_step(preset, widths, micro)
+    flops = cost.flops * times
     rate = machine.tflops * 1e12 * machine.utilisation / flops
     every = preset.trainer.keep_every
     return Plan(
@@ -96,6 +101,8 @@ def plan_univdm(preset: Preset, machine: Machine) -> Plan:
         checkpoint=2 * weights + optimizer,
         checkpoints=train.keep + (train.steps // every if every else 0) + 1,
         shard_bytes_per_hour=3600 * bytes_per_second(preset, widths),
+        shard_bytes=(PATS_SECONDS + CNAS_SECONDS) * bytes_per_second(preset, widths),
+        negative_bytes=round(negative_seconds(preset) * bytes_per_second(preset, widths)),
     )
 
 
@@ -116,8 +123,8 @@ def _is_here(pretrained: str | None) -> bool:
     return pretrained is not None and Path(pretrained).is_dir()
 
 
-def traced_step(preset: Preset, widths: Widths) -> StepCost:
-    """Of one micro-batch, as `fit` runs it."""
+def traced_step(preset: Preset, widths: Widths, micro: int) -> StepCost:
+    """Of a micro-batch of that many clips, as `fit` runs it."""
     train, side, margin = preset.univdm.train, preset.codec.latent_size, preset.audio.margin
     half = preset.trainer.precision == "bf16"
 
@@ -125,13 +132,13 @@ def traced_step(preset: Preset, widths: Widths) -> StepCost:
         model = univdm_of(preset, widths).train()
         if preset.univdm.gradient_checkpointing:
             model.enable_gradient_checkpointing()
-        video = torch.randn(train.batch, widths.latent_channels, train.frames, side, side)
+        video = torch.randn(micro, widths.latent_channels, train.frames, side, side)
         sample = network_input(video, None)
-        timestep = torch.zeros(train.batch, dtype=torch.int64)
-        embedding = torch.randn(train.batch, widths.reference_width)
+        timestep = torch.zeros(micro, dtype=torch.int64)
+        embedding = torch.randn(micro, widths.reference_width)
         heard = (2 * margin + 1, widths.audio_layers, widths.audio_width)
-        audio = torch.randn(train.batch, train.frames, *heard)
-        weights = torch.randn(train.batch, train.frames, side, side)
+        audio = torch.randn(micro, train.frames, *heard)
+        weights = torch.randn(micro, train.frames, side, side)
 
         def step() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -153,3 +160,10 @@ def bytes_per_second(preset: Preset, widths: Widths) -> int:
     a_frame = 2 * widths.latent_channels * cells + 2 * cells + cells
     a_frame += 2 * widths.audio_layers * widths.audio_width
     return FPS * a_frame + 2 * 16_000
+
+
+def negative_seconds(preset: Preset) -> float:
+    """Of the negatives, those for validation included."""
+    config = preset.negatives
+    frames = sum(config.lengths) / len(config.lengths) if config.augment else config.lengths[-1]
+    return (1 + TEST_SHARE) * config.count * frames / FPS

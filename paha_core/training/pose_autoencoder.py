@@ -16,7 +16,7 @@ from paha_core.config import Preset, TrainConfig
 from paha_core.metrics import pose_features as pf
 from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import kept_rows
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, TrainingError, step_generator
 
@@ -41,8 +41,8 @@ class PoseTask:
         model.deviation.copy_(self.train.std((0, 1)).clamp_min(0.02))
         self.model: nn.Module = model
 
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.seed, step)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
+        draw = step_generator(self.config.seed, number)
         count = min(self.config.batch, len(self.train))
         picked = torch.randint(len(self.train), (count,), generator=draw)
         return reconstruction(model, self.train[picked]), {}
@@ -119,8 +119,8 @@ def pose_run(store: Store, preset: Preset) -> Run:
     """The run's name and fingerprint: poses, window and settings."""
     rows = kept_rows(store, "keypoints", preset.corpora.datasets)
     poses = [(row["clip_id"], row["sha256"], row["split"]) for row in rows]
-    settings = [train_config(preset).settings(), pose_window(store, preset)]
-    return Run(store, NAME, sha256_json([CODE_VERSION, settings, poses]))
+    content = [CODE_VERSION, pose_window(store, preset), poses]
+    return Run.of(store, NAME, train_config(preset), preset.trainer, content)
 
 
 def train_pose_autoencoder(store: Store, preset: Preset, run: Run | None = None) -> bool:

@@ -36,6 +36,15 @@ class Ranks:
         distributed.all_reduce(both)
         return both[0] / self.world, bool(both[1] > 0)
 
+    def means(self, values: torch.Tensor) -> torch.Tensor:
+        """Each of `values` [n] as the mean over the processes in which it is a number."""
+        if self.world == 1:
+            return values
+        is_number = values.isfinite()
+        sums = torch.stack([values.where(is_number, 0), is_number.to(values.dtype)])
+        distributed.all_reduce(sums)
+        return sums[0] / sums[1]
+
 
 ALONE = Ranks()
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ import torch
 from torch import nn
 
 from paha_core.config import Preset, UniVDMConfig
-from paha_core.models.build import new_univdm
+from paha_core.models.build import Widths, new_univdm
 from paha_core.models.noise import training_scheduler
-from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
-from paha_core.models.trained import UNIVDM
+from paha_core.models.trained import UNIVDM, load_codec
 from paha_core.models.univdm import UniVDM, network_input
+from paha_core.models.weights import find_weights
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
+from paha_core.shards.sample import ClipSample
 from paha_core.shards.windows import Batch, Batches, WindowBatches
+from paha_core.shards.writer import encoders_of
 from paha_core.stages import kept_rows
-from paha_core.store import Store, sha256_json
+from paha_core.store import Store, sha256_file
 from paha_core.training.journal import as_numbers
 from paha_core.training.loop import fit
 from paha_core.training.ranks import ALONE, Ranks, join
@@ -84,24 +86,22 @@ class UniVDMTask:
         config: UniVDMConfig,
         batches: Batches,
         held_out: list[Batch],
-        device: str = "cpu",
         ranks: Ranks = ALONE,
     ) -> None:
-        self.model: nn.Module = model.to(device)
-        self.ranks, self.world = ranks, ranks.world
+        self.model: nn.Module = model
         if config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
-        self.config, self.batches, self.held_out, self.device = config, batches, held_out, device
-        self.scheduler = training_scheduler(config)
+        self.config, self.batches, self.held_out = config, batches, held_out
+        self.ranks, self.scheduler = ranks, training_scheduler(config)
 
-    def loss(self, model: Any, step: int) -> tuple[torch.Tensor, Told]:
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Told]:
         started = time.monotonic()
-        batch = self.batches.batch_at(step)
+        batch = self.batches.batch_at(number)
         waited = time.monotonic() - started
-        draw = Draw(step_generator(self.config.train.seed, step), self.ranks)
+        draw = Draw(step_generator(self.config.train.seed, number), self.ranks)
         timestep = draw.integers(1000, len(batch.keys))
         squared = self._squared_error(model, self._dropped(batch, draw), timestep, draw)
-        weights = batch.par.to(self.device)
+        weights = batch.par.to(squared.device)
         plain = squared.mean()
         weighted = par_loss(squared, weights)
         figures: Told = {
@@ -110,7 +110,7 @@ class UniVDMTask:
             "data_wait_seconds": waited,
         }
         loss = weighted if self.config.par else plain
-        return loss, figures | region_errors(squared.detach(), batch.regions.to(self.device))
+        return loss, figures | region_errors(squared.detach(), batch.regions.to(squared.device))
 
     @torch.no_grad()
     def validate(self, model: Any) -> Figures:
@@ -124,9 +124,9 @@ class UniVDMTask:
                 squared = self._squared_error(model, batch, timestep, draw)
                 figures = {
                     "validation_loss": float(squared.mean()),
-                    "validation_loss_par": float(par_loss(squared, batch.par.to(self.device))),
+                    "validation_loss_par": float(par_loss(squared, batch.par.to(squared.device))),
                 }
-                regions = as_numbers(region_errors(squared, batch.regions.to(self.device)))
+                regions = as_numbers(region_errors(squared, batch.regions.to(squared.device)))
                 figures |= {f"validation_{name}": value for name, value in regions.items()}
                 for name, value in figures.items():
                     sums.setdefault(name, []).append(value)
@@ -139,13 +139,13 @@ class UniVDMTask:
         self, model: Any, batch: Batch, timestep: torch.Tensor, draw: Draw
     ) -> torch.Tensor:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
-        batch, timestep = batch.to(self.device), timestep.to(self.device)
-        noise = draw.normal(batch.latents.shape).to(self.device)
+        device = next(model.parameters()).device
+        batch, timestep = batch.to(device), timestep.to(device)
+        noise = draw.normal(batch.latents.shape).to(device)
         given = draw.uniform(1, len(timestep))[0] < self.config.first_frame_probability
-        first_frame = batch.first_frame * given.to(self.device)[:, None, None, None]
         noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
         predicted = model(
-            network_input(noisy, first_frame),
+            network_input(noisy, batch.first_frame, given.to(device)),
             timestep,
             batch.reference_latents,
             batch.reference_embedding,
@@ -162,13 +162,11 @@ class UniVDMTask:
         possible."""
         keep = draw.uniform(2, len(batch.keys)) >= self.config.condition_dropout
         voice, reference = keep.float()
-        return Batch(
-            **{
-                **batch.__dict__,
-                "audio": batch.audio * voice[:, None, None, None, None],
-                "reference_latents": batch.reference_latents * reference[:, None, None, None],
-                "reference_embedding": batch.reference_embedding * reference[:, None],
-            }
+        return replace(
+            batch,
+            audio=batch.audio * voice[:, None, None, None, None],
+            reference_latents=batch.reference_latents * reference[:, None, None, None],
+            reference_embedding=batch.reference_embedding * reference[:, None],
         )
 
 
@@ -187,48 +185,44 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Told:
     }
 
 
-def univdm_run(store: Store, preset: Preset) -> Run:
-    """The run's name and fingerprint; the share of `negatives.at` is kept as an export of its
-    own."""
-    shards = kept_rows(store, "training_shards", preset.corpora.datasets)
-    content = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]
-    settings = [preset.univdm.settings(), preset.audio.settings()]
-    if preset.trainer.precision != "float32":
-        settings.append({"precision": preset.trainer.precision})
-    run = Run(store, UNIVDM, sha256_json([CODE_VERSION, settings, content]), trainer=preset.trainer)
-    run.milestones = {
-        max(1, round(preset.negatives.at * preset.univdm.train.steps)): "for_negatives"
-    }
-    return run
+def univdm_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
+    """The run of these settings on these shards; the weights of `negatives.at` are kept as an
+    export of their own."""
+    config, shards = preset.univdm, kept_rows(store, "training_shards", preset.corpora.datasets)
+    base = config.network.pretrained
+    weights = {"base_sha256": sha256_file(find_weights(base))} if base else {}
+    clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]
+    content = [CODE_VERSION, config.identity("train"), weights, preset.audio.margin, clips]
+    run = Run.of(store, UNIVDM, config.train, preset.trainer, content)
+    milestones = {preset.negatives_step: "for_negatives"}
+    return replace(run, device=device, milestones=milestones, sources=weights | encoders_of(shards))
 
 
-def train_univdm(
-    store: Store,
-    preset: Preset,
-    codec: LatentCodec,
-    audio: AudioEncoder,
-    reference: ReferenceEncoder,
-    run: Run | None = None,
-    device: str = "cpu",
-) -> bool:
+def train_univdm(store: Store, preset: Preset, run: Run | None = None) -> bool:
     """Train G, in every process that a launcher made; returns whether anything had to be done."""
     run = run or univdm_run(store, preset)
     if run.is_done():
         return False
-    config, margin, ranks = preset.univdm, preset.audio.margin, join(device)
-    datasets = preset.corpora.datasets
-    train = WindowBatches(
-        ShardReader(store, datasets, "train", on_bad_shard=preset.shards.on_bad_shard),
-        *(config.train.batch, config.train.frames, margin, config.train.seed),
-        *(ranks.rank, ranks.world),
+    config, ranks = preset.univdm.train, join(run.device)
+    train, test = (
+        ShardReader(store, preset.corpora.datasets, split, on_bad_shard=preset.shards.on_bad_shard)
+        for split in ("train", "test")
     )
-    held_out = WindowBatches(
-        ShardReader(store, datasets, "test", on_bad_shard=preset.shards.on_bad_shard),
-        *(config.train.batch, config.train.frames, margin, 1),
-    )
-    model = new_univdm(preset, codec, audio, reference)
-    fixed = [held_out.batch_at(i) for i in range(2)]
-    if preset.trainer.strips:
-        run.on_validation = Strips(run, preset, codec, fixed[0])
-    with Prefetched(train) as batches:
-        return fit(UniVDMTask(model, config, batches, fixed, device, ranks), config.train, run)
+    micro, _ = config.shares(ranks.world)
+    form = config.frames, preset.audio.margin
+    windows = WindowBatches(train, micro, *form, config.seed, ranks.rank, ranks.world)
+    # One by one: what they tell must not depend on how many a process takes at once.
+    held_out = WindowBatches(test, 1, *form, seed=1)
+    fixed = [held_out.batch_at(i) for i in range(preset.trainer.validation_windows)]
+    if ranks.first and (count := preset.trainer.strips):
+        shown = WindowBatches(test, count, *form, seed=1).batch_at(0)
+        run.on_validation = Strips(run, preset, load_codec(store, preset, run.device), shown)
+    model = new_univdm(preset, widths_of(train.read(0)))
+    with Prefetched(windows) as batches:
+        return fit(UniVDMTask(model, preset.univdm, batches, fixed, ranks), config, run, ranks)
+
+
+def widths_of(sample: ClipSample) -> Widths:
+    """What the encoders that made the shards decide of UniVDM's size."""
+    _, layers, width = sample.audio.shape
+    return Widths(sample.latents.shape[1], layers, width, sample.reference.shape[1])

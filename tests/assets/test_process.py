@@ -7,15 +7,21 @@ import time
 
 import dagster as dg
 import pytest
+import yaml
 
 from assets import process
 from assets.process import run_in_process
+from paha_core.config import load_preset
 from paha_core.steps import Workspace
+from paha_core.store import Store
 
 CHILD = """
 import json, os, signal, subprocess, sys, time
+from contextlib import nullcontext
 from dagster_pipes import open_dagster_pipes
-with open_dagster_pipes() as pipes:
+from paha_core.steps import Workspace
+first = os.environ.get("RANK", "0") == "0"
+with open_dagster_pipes() if first else nullcontext() as pipes:
     {body}
 """
 
@@ -24,14 +30,14 @@ with open_dagster_pipes() as pipes:
 def run_child(tmp_path):
     """Runs `body` as the step `univdm`: its report or None, the failure's words, observations."""
 
-    def run(body: str):
+    def run(body: str, preset: str = "smoke"):
         script = tmp_path / "child.py"
         script.write_text(CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip()))
         reports = []
 
         @dg.asset
         def univdm(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            workspace = Workspace("smoke", str(tmp_path / "store"))
+            workspace = Workspace(preset, str(tmp_path / "store"))
             worker = (sys.executable, str(script))
             reports.append(run_in_process(context, workspace, "univdm", worker))
             return dg.MaterializeResult()
@@ -57,13 +63,33 @@ def run_child(tmp_path):
 def test_the_report_comes_back(run_child):
     report, failure, _ = run_child(
         """
-        assert pipes.extras["preset"] == "smoke"
+        assert os.environ["PAHA_PRESET"] == "smoke"
         assert os.getsid(0) == os.getpid()
         pipes.report_custom_message({"report": {"step": sys.argv[1], "kept": 3}})
         """
     )
     assert failure == ""
     assert (report.step, report.kept) == ("univdm", 3)
+
+
+def test_each_of_several_processes_has_preset_and_store(run_child, tmp_path):
+    settings = load_preset("smoke").model_dump(mode="json") | {"trainer": {"processes": 2}}
+    preset = tmp_path / "two.yaml"
+    preset.write_text(yaml.safe_dump(settings))
+    report, failure, _ = run_child(
+        """
+        workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
+        told = (workspace.preset.trainer.processes, os.environ["WORLD_SIZE"], sys.argv[1:])
+        workspace.store.write_json(f"rank{os.environ['RANK']}.json", told)
+        if first:
+            pipes.report_custom_message({"report": {"step": "univdm"}})
+        """,
+        str(preset),
+    )
+    assert failure == ""
+    assert report.step == "univdm"
+    for rank in (0, 1):
+        assert Store(str(tmp_path / "store")).read_json(f"rank{rank}.json") == [2, "2", ["univdm"]]
 
 
 def test_its_own_sentence_is_the_failure(run_child):

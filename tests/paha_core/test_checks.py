@@ -7,6 +7,7 @@ import pytest
 
 from paha_core import checks
 from paha_core.config import load_preset
+from paha_core.networks import gate_fingerprint, gate_verdict
 from paha_core.stages import manifest_path
 from paha_core.store import Store
 
@@ -68,7 +69,16 @@ def test_a_changed_shard_is_found(store, preset):
     [
         ([{"step": 1, "loss": 0.5}, {"step": 1, "validation_loss": 0.4}], True),
         ([{"step": 1, "loss": 0.5}], False),
-        ([{"step": 1, "loss": float("nan")}, {"step": 1, "validation_loss": 0.4}], False),
+        ([{"step": 1, "loss": 0.5}, {"step": 1, "validation_loss": None}], False),
+        ([{"step": 1, "loss": 0.5}, {"step": 1, "validation_loss": float("nan")}], False),
+        (
+            [{"step": 300, "loss": None, "skipped_steps": 3}, {"step": 300, "validation_loss": 1}],
+            True,
+        ),
+        (
+            [{"step": 200, "loss": 0.5, "skipped_steps": 3}, {"step": 200, "validation_loss": 1}],
+            False,
+        ),
         ([], False),
     ],
 )
@@ -78,16 +88,35 @@ def test_losses_are_finite_and_held_out_loss_is_there(store, lines, passed):
     assert checks.finite_loss(store, "univdm").passed is passed
 
 
-def test_the_gate_is_read(store):
-    assert not checks.audio_swap(store, "face_classifier").passed
-    moment = {"share": 0.7, "low": 0.6, "high": 0.8}
-    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40, "moment": moment}
-    store.write_json("checkpoints/face_classifier/gate.json", gate | {"shift": {"peak": 1}})
-    found = checks.audio_swap(store, "face_classifier")
+def test_the_gate_is_read(store, preset):
+    name = "face_classifier"
+    assert not checks.audio_swap(store, preset, name).passed
+    store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "a"})
+    told = {"share": 0.7, "low": 0.6, "high": 0.8}
+    band = {"from": 0, "to": 250, "accuracy": 0.9, "auc": 0.95, "swap": told, "moment": told}
+    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40, "moment": told}
+    gate |= {"acts_down_to": 501, "bands": [band], "shift": {"peak": 1}}
+    gate["fingerprint"] = gate_fingerprint(store, preset, name)
+    store.write_json(f"checkpoints/{name}/gate.json", gate)
+    found = checks.audio_swap(store, preset, name)
     assert found.passed
     assert "of 40 windows the score falls for 80%" in found.words
     assert found.figures["moment low"] == 0.6
+    assert "other voice 70% (60% to 80%)" in found.figures["timesteps 0-250"]
     assert found.figures["peak of the shift curve, frames"] == 1
+
+
+def test_a_verdict_is_about_one_network_and_one_use(store, preset):
+    name, generation = "face_classifier", preset.generation
+    store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "a"})
+    verdict = {"passed": True, "fingerprint": gate_fingerprint(store, preset, name)}
+    store.write_json(f"checkpoints/{name}/gate.json", verdict)
+    assert gate_verdict(store, preset, name) == verdict
+    longer = generation.model_copy(update={"segment_frames": 16})
+    assert gate_verdict(store, preset.model_copy(update={"generation": longer}), name) is None
+    store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "b"})
+    assert gate_verdict(store, preset, name) is None
+    assert "has not been examined as it is" in checks.audio_swap(store, preset, name).words
 
 
 def test_videos_last_as_long_as_their_sound(store, preset):

@@ -13,6 +13,7 @@ from paha_core.models.audio_encoder import (
     Wav2Vec2,
     audio_windows,
     open_audio_encoder,
+    open_audio_encoders,
 )
 
 
@@ -111,6 +112,15 @@ def test_wav2vec2_hash_names_the_weights(wav2vec2_folder, tmp_path):
     assert first.sha256 == Wav2Vec2(wav2vec2_folder).sha256 != Wav2Vec2(str(tmp_path)).sha256
     assert not any(p.requires_grad for p in first.model.parameters())
     assert not first.model.training
+
+
+def test_a_dataset_in_another_language_has_weights_of_its_own(wav2vec2_folder, tmp_path):
+    Wav2Vec2Model.from_pretrained(wav2vec2_folder).save_pretrained(tmp_path)
+    config = AudioConfig(pretrained=wav2vec2_folder, by_dataset={"cnas": str(tmp_path)})
+    opened = open_audio_encoders(config, ["pats", "cnas"])
+    assert opened["pats"] is not opened["cnas"]
+    shared = open_audio_encoders(AudioConfig(pretrained=wav2vec2_folder), ["pats", "cnas"])
+    assert shared["pats"] is shared["cnas"]
 
 
 def test_absent_weights_name_the_preset_key():

@@ -11,7 +11,7 @@ from paha_core.config import AudioConfig, ReferenceConfig, ShardConfig
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.video import read_frames, write_video
-from paha_core.models.audio_encoder import LogMel, open_audio_encoder
+from paha_core.models.audio_encoder import LogMel, open_audio_encoders
 from paha_core.models.reference_encoder import PooledPixels, open_reference_encoder
 from paha_core.pose.face import FaceBoxes
 from paha_core.shards.reader import ShardReader
@@ -89,9 +89,8 @@ class Corpus:
             ShardConfig(**{"clips_per_shard": 3, "reference_frames": 4} | limits),
             SIZE,
             codec or AreaMean(),
-            open_audio_encoder(AudioConfig(encoder="log_mel")),
+            open_audio_encoders(AudioConfig(encoder="log_mel"), ["pats"]),
             open_reference_encoder(ReferenceConfig(encoder="pooled_pixels")),
-            datasets=["pats"],
         )["pats"]
 
     def shards(self):
@@ -127,6 +126,7 @@ def test_a_clip_is_encoded_exactly(corpus):
     row = read_manifest(store, "training_shards", "pats")[1]
     assert row["path"] == row["shard"]
     assert (row["codec"], row["audio_encoder"]) == ("area-mean", "log-mel")
+    assert row["audio_encoder_sha256"] == LogMel().sha256
     assert len(ShardReader(store, ["pats"], split="test")) == 1
 
 

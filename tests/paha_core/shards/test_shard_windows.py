@@ -9,6 +9,7 @@ import pytest
 import torch
 from shard_samples import make_sample, publish
 
+from paha_core.config import TrainConfig
 from paha_core.errors import UserError
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardError, ShardReader
@@ -112,20 +113,15 @@ def test_prefetching_survives_leaps(reader):
             assert len(ahead._coming) <= 6
 
 
-def test_a_place_in_an_epoch_is_a_step(reader):
-    run = WindowBatches(reader, 3, 8, 1, seed=1)  # 13 clips
-    assert run.place_of(0) == (0, 0)
-    assert run.place_of(4) == (0, 12)
-    assert run.place_of(5) == (1, 2)
-    assert [run.step_of(*run.place_of(step)) for step in range(9)] == list(range(9))
-    with pytest.raises(ValueError, match="sample 4 of epoch 0"):
-        run.step_of(0, 4)
-    # another world goes on at the same sample, and sees the same clips from there on
-    wider = WindowBatches(reader, 2, 8, 1, seed=1, rank=1, world=3)
-    step = wider.step_of(*run.place_of(4))
-    assert step == 2
-    late = [w for s in range(4, 8) for w in run.windows_at(s)]
-    assert wider.windows_at(step) == late[2:4]
+@pytest.mark.parametrize(("world", "micro_batch"), [(1, 8), (1, 2), (2, None), (4, 1), (8, None)])
+def test_a_step_has_the_same_clips_however_many_processes_share_it(reader, world, micro_batch):
+    micro, times = TrainConfig(batch=8, micro_batch=micro_batch).shares(world)
+    one = WindowBatches(reader, 8, 6, 2, seed=5)
+    ranks = [WindowBatches(reader, micro, 6, 2, 5, rank, world) for rank in range(world)]
+    for step in (0, 3):
+        numbers = range(step * times, (step + 1) * times)
+        shared = [w for number in numbers for rank in ranks for w in rank.windows_at(number)]
+        assert shared == one.windows_at(step)
 
 
 def test_windows_stay_inside_and_reach_everything(reader):

@@ -13,7 +13,7 @@ from paha_core.errors import UserError
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
 from paha_core.shards.verify import verify_shards
-from paha_core.shards.writer import Checksum, checksum, write_shards
+from paha_core.shards.writer import Checksum, checksum, encoders_of, write_shards
 from paha_core.store import Store, sha256_file
 
 
@@ -188,11 +188,24 @@ def test_the_cache_keeps_to_its_bytes(store):
 
 
 def test_no_clips_and_mixed_encoders_are_refused(store):
-    publish(store, [make_sample(0), make_sample(1, codec="other")])
-    with pytest.raises(UserError, match="mixes encoders"):
-        ShardReader(store, ["pats"])
+    for other in ({"codec": "other"}, {"codec_sha256": "1"}, {"audio_encoder_sha256": "1"}):
+        publish(store, [make_sample(0), make_sample(1, **other)])
+        with pytest.raises(UserError, match="mixes encoders"):
+            ShardReader(store, ["pats"])
     with pytest.raises(UserError, match="no clips of split test"):
         ShardReader(store, ["pats"], split="test")
+
+
+def test_each_dataset_may_be_heard_by_its_own_encoder(store):
+    for dataset, sha256 in (("pats", "english"), ("cnas", "mandarin")):
+        sample = make_sample(0, dataset=dataset, audio_encoder_sha256=sha256)
+        publish(store, [sample], dataset=dataset)
+    reader = ShardReader(store, ["pats", "cnas"])
+    assert encoders_of(reader.rows)["audio_encoder_sha256"] == "english, mandarin"
+    odd = make_sample(0, dataset="cnas", reference_encoder_sha256="other")
+    publish(store, [odd], dataset="cnas")
+    with pytest.raises(UserError, match="mixes encoders"):
+        ShardReader(store, ["pats", "cnas"])
 
 
 def test_the_checksum_sees_flips_zeros_and_exchanged_blocks():

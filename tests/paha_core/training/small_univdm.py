@@ -1,15 +1,16 @@
 """A small UniVDM's training as a module, so that a test can start it in one process or in two.
 
-    small_univdm.py FOLDER BATCH [STOP]
+    small_univdm.py FOLDER MICRO_BATCH [STOP]
 
-Writes step 0's gradient to FOLDER/gradient.safetensors and trains; at step STOP it asks its
-launcher to stop.
+Writes step 0's gradient, taken in one turn and in two, to FOLDER/gradient-<turns>.safetensors and
+trains; at step STOP it asks its launcher to stop.
 """
 
 import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,12 +19,12 @@ from safetensors.torch import save_file
 from paha_core.config import TrainConfig, TrainerConfig, UniVDMConfig
 from paha_core.errors import Interrupted
 from paha_core.models.univdm import UniVDM
+from paha_core.processes import INTERRUPTED
 from paha_core.shards.windows import Batch
 from paha_core.store import Store
 from paha_core.training.gradient import Gradient
-from paha_core.training.launch import INTERRUPTED
 from paha_core.training.loop import fit
-from paha_core.training.ranks import join
+from paha_core.training.ranks import ALONE, join
 from paha_core.training.run import Run, step_generator
 from paha_core.training.univdm import UniVDMTask
 
@@ -52,20 +53,21 @@ def small_univdm():
 
 
 class Made:
-    """Step by step the rows of one rank of a made-up batch of `WHOLE` clips."""
+    """Micro-batch by micro-batch the rows of one rank of made-up batches of `WHOLE` clips."""
 
-    def __init__(self, rank, batch):
-        self.rows = slice(rank * batch, (rank + 1) * batch)
+    def __init__(self, micro, ranks):
+        self.micro, self.ranks = micro, ranks
 
-    def batch_at(self, step):
-        draw = step_generator(7, step)
+    def batch_at(self, number):
+        step, first = divmod((number * self.ranks.world + self.ranks.rank) * self.micro, WHOLE)
+        draw, rows = step_generator(7, step), slice(first, first + self.micro)
 
         def normal(*shape):
-            return torch.randn(WHOLE, *shape, generator=draw)[self.rows]
+            return torch.randn(WHOLE, *shape, generator=draw)[rows]
 
         def below(high):
             shape = (WHOLE, FRAMES, SIZE, SIZE)
-            return torch.randint(high, shape, generator=draw, dtype=torch.uint8)[self.rows]
+            return torch.randint(high, shape, generator=draw, dtype=torch.uint8)[rows]
 
         latents = normal(4, FRAMES, SIZE, SIZE)
         return Batch(
@@ -78,21 +80,20 @@ class Made:
             first_frame=latents[:, :, 0],
             face_mask=below(2)[:, 0].float(),
             mismatched_audio=normal(FRAMES, 5, 1, 4),
-            keys=[str(i) for i in range(WHOLE)][self.rows],
+            keys=[str(i) for i in range(WHOLE)][rows],
         )
 
 
-def task(batch, ranks):
-    held_out = [Made(0, batch).batch_at(1000)]
-    return UniVDMTask(
-        small_univdm(), UniVDMConfig(), Made(ranks.rank, batch), held_out, ranks=ranks
-    )
+def task(micro, ranks, **settings):
+    held_out = [Made(WHOLE, ALONE).batch_at(1000)]
+    return UniVDMTask(small_univdm(), UniVDMConfig(**settings), Made(micro, ranks), held_out, ranks)
 
 
-def config(batch):
+def config(micro):
     return TrainConfig(
         steps=12,
-        batch=batch,
+        batch=WHOLE,
+        micro_batch=micro,
         frames=FRAMES,
         learning_rate=1e-3,
         ema=0.9,
@@ -102,17 +103,20 @@ def config(batch):
 
 
 def run(folder, **changes):
-    return Run(Store(str(folder)), "small", "a", log_every=1, **changes)
+    made = Run.of(Store(str(folder)), "small", config(1), TrainerConfig(log_every=1), "a")
+    return replace(made, **changes)
 
 
-def main(folder, batch, stop="0"):
+def main(folder, micro, stop="0"):
     torch.set_num_threads(1)
-    ranks, batch = join("cpu"), int(batch)
-    first_step = task(batch, ranks)
-    Gradient(first_step, config(batch), TrainerConfig(), ranks).at(0)
-    if ranks.first:
-        gradient = {name: p.grad.clone() for name, p in first_step.model.named_parameters()}
-        save_file(gradient, Path(folder) / "gradient.safetensors")
+    ranks, micro = join("cpu"), int(micro)
+    for turns in (1, 2):
+        at_once = micro // turns
+        first_step = task(at_once, ranks)
+        Gradient(first_step, config(at_once), TrainerConfig(), ranks).at(0)
+        if ranks.first:
+            gradient = {name: p.grad.clone() for name, p in first_step.model.named_parameters()}
+            save_file(gradient, Path(folder) / f"gradient-{turns}.safetensors")
 
     def ask_to_stop(step, figures):
         if step == int(stop):
@@ -120,7 +124,7 @@ def main(folder, batch, stop="0"):
             time.sleep(1.0)
 
     try:
-        fit(task(batch, ranks), config(batch), run(folder, on_figures=ask_to_stop))
+        fit(task(micro, ranks), config(micro), run(folder, on_figures=ask_to_stop), ranks)
     except Interrupted:
         return INTERRUPTED
     return 0

@@ -4,15 +4,19 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from paha_core import checks
+from paha_core.config import NetworkConfig, TrainerConfig, UniVDMConfig
 from paha_core.errors import Interrupted
+from paha_core.store import Store
 from paha_core.training.loop import fit, learning_rate
-from paha_core.training.run import TrainingError
+from paha_core.training.run import Run, TrainingError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import TinyTask, config, run
@@ -22,10 +26,13 @@ def weights(folder, export="final"):
     return load_file(folder / "checkpoints/tiny" / export / "model.safetensors")
 
 
-def journal(folder):
+def lines(folder):
     text = (folder / "checkpoints/tiny/log.jsonl").read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    return [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
+
+
+def journal(folder):
+    return [(line["step"], line["loss"]) for line in lines(folder) if "loss" in line]
 
 
 def assert_same(one, other):
@@ -67,13 +74,13 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
 
 
 def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
-    hidden = 400_000  # some 60 MB a checkpoint
+    hidden = 100_000  # some 15 MB a checkpoint
     assert fit(TinyTask(hidden=hidden), config(), run(tmp_path / "whole"))
     killed = tmp_path / "killed"
     process = start(killed, 0, hidden)
     half_written = killed / "checkpoints/tiny/steps"
     deadline = time.monotonic() + 60
-    while not (found := list(half_written.glob("00000010.*"))):  # the second: one is whole
+    while not (found := list(half_written.glob("*00000010.*"))):  # the second: one is whole
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.001)
@@ -88,28 +95,108 @@ def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path
     assert not list(killed.glob("checkpoints/tiny/steps/*"))
 
 
-def test_sigterm_saves_and_says_so(tmp_path):
+def stopped_at(step, folder, *signals, train=None, content="a"):
+    """A run that is sent the signals once it has told of `step`."""
+
+    def send(told, figures):
+        if told == step:
+            for signum in signals:
+                os.kill(os.getpid(), signum)
+
+    stopped = run(folder, content, train)
+    stopped.on_figures = send
+    fit(TinyTask(), train or config(), stopped)
+
+
+def resumed_at(folder, train=None, content="a"):
+    """The step at which a run goes on, to its end."""
     task = TinyTask()
+    assert fit(task, train or config(), run(folder, content, train))
+    return min(task.losses)
 
-    def stop_at_seven(step, figures):
-        if step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
 
-    stopped = run(tmp_path)
-    stopped.on_figures = stop_at_seven
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_so(tmp_path, signum):
+    before = signal.getsignal(signum)
     with pytest.raises(Interrupted, match="step 8 of 40"):
-        fit(task, config(), stopped)
-    again = TinyTask()
-    fit(again, config(), run(tmp_path))
-    assert min(again.losses) == 8  # the step in which the signal was heard is kept
+        stopped_at(7, tmp_path, signum)
+    assert signal.getsignal(signum) is before
+    assert resumed_at(tmp_path) == 8  # the step in which the signal was heard is kept
+
+
+def test_a_second_interrupt_aborts(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        stopped_at(7, tmp_path, signal.SIGINT, signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert resumed_at(tmp_path) == 5
+
+
+def test_who_is_asked_to_stop_saves_before_it_looks(tmp_path):
+    with pytest.raises(Interrupted, match="step 20 of 40"):
+        stopped_at(19, tmp_path, signal.SIGTERM)
+    assert "validation_loss" not in lines(tmp_path)[-1]
+    with pytest.raises(Interrupted, match="step 40 of 40"):
+        stopped_at(39, tmp_path, signal.SIGTERM)
+    assert fit(TinyTask(), config(), run(tmp_path))  # what is left is to look, and to publish
+    assert "validation_loss" in lines(tmp_path)[-1]
+    assert weights(tmp_path)
 
 
 def test_a_finished_run_is_not_repeated_and_a_changed_one_starts_anew(tmp_path):
     assert fit(TinyTask(), config(), run(tmp_path))
     assert not fit(TinyTask(), config(), run(tmp_path))
     task = TinyTask()
-    assert fit(task, config(steps=12), run(tmp_path, fingerprint="b"))
+    assert fit(task, config(steps=12), run(tmp_path, "b", config(steps=12)))
     assert sorted(task.losses) == list(range(12))
+
+
+def test_what_other_settings_had_trained_is_set_aside_and_comes_back_with_them(tmp_path):
+    with pytest.raises(Interrupted):
+        stopped_at(7, tmp_path, signal.SIGTERM)
+    assert resumed_at(tmp_path, content="b") == 0
+    aside = tmp_path / f"checkpoints/tiny.before-{run(tmp_path).lineage[:8]}"
+    assert (aside / "steps/00000008/model.safetensors").is_file()
+    b = weights(tmp_path)
+    assert resumed_at(tmp_path) == 8
+    assert not aside.exists()
+    assert not fit(TinyTask(), config(), run(tmp_path, "b"))  # and so does a finished one
+    assert_same(weights(tmp_path), b)
+
+
+def test_so_it_is_in_an_object_store():
+    store, short = Store(f"memory://{uuid.uuid4().hex}"), config(steps=2)
+    a, b = (Run.of(store, "tiny", short, TrainerConfig(), content) for content in "ab")
+    assert fit(TinyTask(), short, a)
+    assert fit(TinyTask(), short, b)
+    assert not fit(TinyTask(), short, a)
+    assert store.glob("checkpoints/*") == [
+        "checkpoints/tiny",
+        f"checkpoints/tiny.before-{b.lineage[:8]}",
+    ]
+
+
+def test_another_schedule_goes_on_from_the_checkpoint(tmp_path, caplog):
+    with pytest.raises(Interrupted):
+        stopped_at(7, tmp_path, signal.SIGTERM)
+    assert resumed_at(tmp_path, config(learning_rate=5e-3, steps=12)) == 8
+    assert "with another schedule" in caplog.text
+    with pytest.raises(Interrupted):
+        stopped_at(7, tmp_path / "b", signal.SIGTERM)
+    with pytest.raises(TrainingError, match=r"00000008 is beyond train.steps 6"):
+        fit(TinyTask(), config(steps=6), run(tmp_path / "b", train=config(steps=6)))
+
+
+def test_how_the_machine_goes_about_it_is_not_part_of_what_a_run_is():
+    here = config()
+    elsewhere = config(micro_batch=4, replicas=2, keep=7, checkpoint_every=3, validate_every=9)
+    assert run(".", train=here).fingerprint == run(".", train=elsewhere).fingerprint
+    network = NetworkConfig(pretrained="/elsewhere")
+    univdm = UniVDMConfig(network=network, gradient_checkpointing=True, train=elsewhere)
+    assert univdm.identity() == UniVDMConfig(train=here).identity()
+    assert univdm.identity() != UniVDMConfig(train=config(seed=1)).identity()
+    faster = config(learning_rate=2e-2)
+    assert run(".", train=faster).lineage == run(".", train=here).lineage
+    assert run(".", train=faster).fingerprint != run(".", train=here).fingerprint
 
 
 def test_milestones_are_kept_and_working_checkpoints_removed(tmp_path):
@@ -122,8 +209,38 @@ def test_milestones_are_kept_and_working_checkpoints_removed(tmp_path):
 
 def test_bad_steps_are_skipped_then_stop_the_run(tmp_path):
     with pytest.raises(TrainingError, match="4 steps were not finite, the last one 13"):
-        fit(TinyTask(bad_step=10), config(max_bad_steps=3), run(tmp_path))
+        fit(TinyTask(bad_steps=range(10, 99)), config(max_bad_steps=3), run(tmp_path))
     assert list(tmp_path.glob("checkpoints/tiny/steps/00000010"))
+
+
+def test_a_skipped_step_is_null_in_the_log_and_counted(tmp_path):
+    fit(TinyTask(bad_steps=(10, 12)), config(), run(tmp_path))
+    told = [line for line in lines(tmp_path) if "loss" in line]
+    assert [line["step"] for line in told if line["loss"] is None] == [11, 13]
+    assert [line["skipped_steps"] for line in told][9:14] == [0, 1, 1, 2, 2]
+    assert checks.finite_loss(run(tmp_path).store, "tiny").passed is False  # two of 40
+
+
+def test_the_log_can_be_read_while_it_grows_and_holds_means(tmp_path):
+    task, seen = TinyTask(bad_steps=(5,)), []
+    made = run(tmp_path)
+    made.trainer = TrainerConfig(log_every=4)
+    made.on_figures = lambda step, figures: seen.append(len(lines(tmp_path)))
+    fit(task, config(steps=12, validate_every=12), made)
+    assert seen == [1, 2, 3, 4]
+    means = [sum(task.losses[i] for i in steps) / len(steps) for steps in ((0, 1, 2, 3), (4, 6, 7))]
+    assert [line["loss"] for line in lines(tmp_path)[:2]] == pytest.approx(means)
+
+
+def test_a_failed_run_in_an_object_store_leaves_its_log():
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    failed = Run.of(store, "tiny", config(), TrainerConfig(log_every=1), "a")
+    with pytest.raises(TrainingError, match="not finite"):
+        fit(TinyTask(bad_steps=range(7, 99)), config(max_bad_steps=1, checkpoint_every=99), failed)
+    told = [
+        json.loads(line) for line in store.read_bytes(f"{failed.folder}/log.jsonl").splitlines()
+    ]
+    assert [line["step"] for line in told] == list(range(1, 10))
 
 
 def test_the_loss_falls(tmp_path):
@@ -142,7 +259,7 @@ def test_learning_rate_warms_up_then_falls():
 
 def test_micro_batches_side_by_side_give_the_same_weights(tmp_path):
     one_by_one, together = tmp_path / "a", tmp_path / "b"
-    fit(TinyTask(), config(accumulate=4), run(one_by_one))
-    fit(TinyTask(), config(accumulate=4, replicas=2), run(together))
+    fit(TinyTask(), config(micro_batch=4), run(one_by_one))
+    fit(TinyTask(), config(micro_batch=4, replicas=2), run(together))
     for name, weight in weights(one_by_one).items():
         torch.testing.assert_close(weight, weights(together)[name], rtol=1e-4, atol=1e-6)

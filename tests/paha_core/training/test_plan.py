@@ -18,7 +18,9 @@ MACHINE = Machine(gpus=1, memory_gib=8)
 def preset(checkpointing=False, precision="float32", channels=(32, 64), frames=8, cells=8):
     demo = load_preset("demo")
     network = demo.univdm.network.model_copy(update={"block_out_channels": channels})
-    train = demo.univdm.train.model_copy(update={"frames": frames, "accumulate": 1, "replicas": 1})
+    train = demo.univdm.train.model_copy(
+        update={"frames": frames, "batch": 2, "micro_batch": None, "replicas": 1}
+    )
     univdm = {"network": network, "train": train, "gradient_checkpointing": checkpointing}
     return demo.model_copy(
         update={
@@ -73,7 +75,7 @@ def test_the_traced_peak_is_the_measured_one(channels, frames, cells, checkpoint
     given = given.model_copy(
         update={"univdm": given.univdm.model_copy(update={"network": network})}
     )
-    traced = traced_step(given, widths_of(given))
+    traced = traced_step(given, widths_of(given), given.univdm.train.batch)
     assert traced.peak_bytes == pytest.approx(measured_peak(given), rel=0.05)
 
 

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from paha_core.config import TrainerConfig, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.shards.windows import Batch
+from paha_core.training.gradient import Gradient
 from paha_core.training.loop import fit
 from paha_core.training.ranks import ALONE
 from paha_core.training.run import TrainingError
@@ -35,7 +36,7 @@ class Remembering(TinyTask):
 
 def with_trainer(folder, **changes):
     made = run(folder)
-    made.trainer = TrainerConfig(**changes)
+    made.trainer = TrainerConfig(**{"log_every": 1} | changes)
     return made
 
 
@@ -63,13 +64,31 @@ def test_a_compiled_network_trains_to_the_same_weights_under_the_same_names(tmp_
         torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
 
 
+def opened(**settings):
+    """The small UniVDM's task; its new modules begin at zero, which would hide them."""
+    task = small_univdm.task(4, ALONE, **settings)
+    torch.manual_seed(1)
+    for weights in task.model.parameters():
+        weights.data.add_(0.05 * torch.randn_like(weights))
+    return task
+
+
+def gradient(precision, **settings):
+    task = opened(**settings)
+    Gradient(task, small_univdm.config(4), TrainerConfig(precision=precision), ALONE).at(0)
+    return torch.cat([p.grad.flatten() for p in task.model.parameters()])
+
+
+def test_univdm_in_bf16_has_nearly_the_gradient_and_recomputing_changes_nothing():
+    exact, half = gradient("float32"), gradient("bf16")
+    assert half.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact, half, dim=0) > 0.99
+    assert torch.equal(half, gradient("bf16", gradient_checkpointing=True))
+
+
 def test_torch_compile_takes_univdm_as_one_graph():
     """Its capture; the generated code, which takes minutes, gave the same gradients to 2e-5."""
-    eager, compiled = small_univdm.task(4, ALONE), small_univdm.task(4, ALONE)
-    for task in (eager, compiled):
-        torch.manual_seed(1)  # its new modules begin at zero, which would hide them
-        for weights in task.model.parameters():
-            weights.data.add_(0.05 * torch.randn_like(weights))
+    eager, compiled = opened(), opened()
     compiled.model.compile(backend="eager", fullgraph=True)  # raises where it would break up
     for task in (eager, compiled):
         task.loss(task.model, 0)[0].backward()
@@ -109,9 +128,7 @@ class Waiting(TinyTask):
 
 
 def test_the_wait_for_data_is_the_mean_since_the_line_before(tmp_path):
-    made = run(tmp_path)
-    made.log_every = 6
-    fit(Waiting(), config(steps=12), made)
+    fit(Waiting(), config(steps=12), with_trainer(tmp_path, log_every=6))
     lines = (tmp_path / "checkpoints/tiny/log.jsonl").read_text().splitlines()
     waits = [x["data_wait_seconds"] for x in map(json.loads, lines) if "loss" in x]
     assert waits == [1.0, 1.0]
@@ -128,8 +145,20 @@ class Greedy(TinyTask):
 def test_out_of_memory_names_what_to_turn_down(tmp_path):
     with pytest.raises(TrainingError, match="out of memory at step 0") as told:
         fit(Greedy(), config(), run(tmp_path))
-    knobs = ("trainer.precision bf16", "gradient_checkpointing", "train.accumulate", "paha plan")
+    knobs = ("trainer.precision bf16", "gradient_checkpointing", "train.micro_batch", "paha plan")
     assert all(knob in str(told.value) for knob in knobs)
+
+
+class GreedyLater(TinyTask):
+    """The same, but only when it is looked at."""
+
+    def validate(self, model):
+        torch.empty(1 << 55, dtype=torch.uint8)
+
+
+def test_out_of_memory_is_named_wherever_it_happens(tmp_path):
+    with pytest.raises(TrainingError, match="out of memory at step 20 with 16 clips"):
+        fit(GreedyLater(), config(), run(tmp_path))
 
 
 def test_strips_show_each_window_over_what_the_network_makes_of_it(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from paha_core.config import TrainConfig
+from paha_core.config import TrainConfig, TrainerConfig
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
@@ -18,16 +18,16 @@ class TinyTask:
     """A small network learns a linear map; `pause` seconds a step, or a `hidden` layer that takes a
     while to write, leave time to kill it."""
 
-    def __init__(self, pause=0.0, bad_step=None, hidden=8):
+    def __init__(self, pause=0.0, bad_steps=(), hidden=8):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, 3))
-        self.pause, self.bad_step, self.losses = pause, bad_step, {}
+        self.pause, self.bad_steps, self.losses = pause, bad_steps, {}
 
     def loss(self, model, step):
         time.sleep(self.pause)
         x = torch.randn(16, 6, generator=step_generator(1, step))
         loss = (model(x) - x[:, :3]).square().mean()
-        if self.bad_step is not None and step >= self.bad_step:
+        if step in self.bad_steps:
             loss = loss * float("nan")
         self.losses[step] = loss.item()
         return loss, {"tiny": 1.0}
@@ -56,8 +56,11 @@ def config(**changes):
     )
 
 
-def run(folder, fingerprint="a"):
-    return Run(Store(str(folder)), "tiny", fingerprint, milestones={24: "early"}, log_every=1)
+def run(folder, content="a", train=None):
+    trainer = TrainerConfig(log_every=1)
+    made = Run.of(Store(str(folder)), "tiny", train or config(), trainer, content)
+    made.milestones = {24: "early"}
+    return made
 
 
 if __name__ == "__main__":
