@@ -71,6 +71,17 @@ def test_both_ends_reach_the_logit(classifier):
     assert audio.grad.abs().sum() > 0
 
 
+def test_its_encoder_recomputes_where_asked_and_gives_the_same_gradients(classifier):
+    gradients = []
+    for recompute in (False, True):
+        if recompute:
+            classifier.encoder.enable_gradient_checkpointing()
+        classifier.train().zero_grad()
+        classifier(**inputs()).sum().backward()
+        gradients.append([p.grad.clone() for p in classifier.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
 def test_save_and_load(classifier, tmp_path):
     classifier.save_pretrained(tmp_path)
     loaded = SyncClassifier.from_pretrained(tmp_path, use_safetensors=True)
