@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from paha_core.config import Preset
+from paha_core.errors import UserError
 from paha_core.store import Store, sha256_json
 
 NETWORKS = {
@@ -15,6 +16,7 @@ NETWORKS = {
     "non_face_classifier": "Non-face classifier",
 }
 """Name and title, in the order of training."""
+FOR_NEGATIVES = "checkpoints/univdm/for_negatives"
 CLASSIFIERS = ("face_classifier", "non_face_classifier")
 GATE_VERSION = "2"  # of the classifiers' examination (`training/gate.py`)
 
@@ -61,6 +63,22 @@ def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
     if gate["shift"]:
         figures["peak of the shift curve, frames"] = gate["shift"]["peak"]
     return figures
+
+
+def negatives_checkpoint(store: Store, preset: Preset) -> str:
+    """What UniVDM's weights for the negatives are: their run, and its step.
+
+    Raises `UserError` where they are of another step than `negatives.at` asks for.
+    """
+    made, wanted = store.read_json(f"{FOR_NEGATIVES}/training.json"), preset.negatives_step
+    if made["step"] != wanted:
+        raise UserError(
+            f"UniVDM was kept for the negatives at step {made['step']}, and negatives.at "
+            f"{preset.negatives.at} means step {wanted}: set negatives.at to "
+            f"{made['step'] / preset.univdm.train.steps:g}, or move "
+            f"{store.uri('checkpoints/univdm')} away and train again"
+        )
+    return f"{made['fingerprint']} at {wanted}"
 
 
 def read_log(store: Store, name: str) -> list[dict[str, Any]]:

@@ -73,6 +73,7 @@ def _train(
             with average.applied(model) as averaged, gradient.autocast():
                 journal.tell(state.step, task.validate(averaged))
                 run.on_validation(state.step, averaged)
+            journal.go_on()
 
     with Journal(run, config, ranks, gradient.device, state) as journal:
         for step in range(state.step, config.steps):
