@@ -8,9 +8,9 @@ import dagster as dg
 
 from paha_core.errors import EXPECTED
 from paha_core.processes import die_with_creator
-from paha_core.recall import recall, remember
-from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
+from paha_core.steps.recall import recall, remember
+from paha_core.steps.report import StepReport
 
 PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG of at most that side
 

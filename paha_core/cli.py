@@ -108,7 +108,7 @@ def _wanted(step: str, only: bool) -> list[str]:
 def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
     """Which stages are done, with how many clips kept and rejected."""
     with one_sentence():
-        from paha_core.status import rows
+        from paha_core.steps.status import rows
 
         workspace = Workspace(preset, store)
         print_table(

@@ -12,8 +12,8 @@ import typer
 
 from paha_core.errors import EXPECTED, Interrupted
 from paha_core.processes import INTERRUPTED
-from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, run_step
+from paha_core.steps.report import StepReport
 
 PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
 

@@ -212,7 +212,7 @@ class NegativeConfig(Section):
     seed: int = 0
 
     def lengths_within(self, longest: int) -> tuple[int, ...]:
-        """Those that clips of up to `longest` frames have; without augmentation the longest alone."""
+        """Those that clips of `longest` frames have; without augmentation the longest alone."""
         fitting = tuple(n for n in sorted(set(self.lengths)) if n <= longest)
         return fitting if self.augment else fitting[-1:]
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paha_core.errors import StepError
-from paha_core.step_report import OnFigures, StepReport, merged
 from paha_core.steps.data import (
     find_face_boxes,
     find_keypoints,
@@ -27,6 +26,7 @@ from paha_core.steps.networks import (
     train_pose_autoencoder,
     train_univdm,
 )
+from paha_core.steps.report import OnFigures, StepReport, merged
 from paha_core.steps.results import build_report, generate_clips, run_benchmark, run_table
 from paha_core.steps.workspace import Workspace, prepare_torch, workers_of
 

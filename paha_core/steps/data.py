@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paha_core.errors import StepError
-from paha_core.step_report import (
+from paha_core.steps.report import (
     StepReport,
     means,
     not_in_preset,
@@ -66,11 +66,11 @@ def render_programmes(store: Store, preset: Preset) -> StepReport:
 
 def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
-    from paha_core import pictures
     from paha_core.corpora.card import write_card
     from paha_core.corpora.cnas import ingest_cnas
     from paha_core.corpora.pats import ingest_pats
     from paha_core.corpora.source_files import is_remote
+    from paha_core.steps import pictures
 
     corpora = preset.corpora
     # The preset says all that the corpus is made of: what it doesn't name goes.
@@ -99,8 +99,8 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
 
 def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
     """133 whole-body keypoints of every frame of every kept clip."""
-    from paha_core import pictures
     from paha_core.pose.stage import keypoints_stage
+    from paha_core.steps import pictures
 
     if dataset not in preset.corpora.datasets:
         return not_in_preset("keypoints", dataset)
@@ -113,8 +113,8 @@ def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
 
 def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
     """The face box of every frame of every kept clip."""
-    from paha_core import pictures
     from paha_core.pose.stage import face_boxes_stage
+    from paha_core.steps import pictures
 
     if dataset not in preset.corpora.datasets:
         return not_in_preset("face_boxes", dataset)
@@ -128,8 +128,8 @@ def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
 
 def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:
     """The loss weight of every latent cell (equations 2 and 3)."""
-    from paha_core import pictures
     from paha_core.par.stage import par_masks_stage
+    from paha_core.steps import pictures
 
     if dataset not in preset.corpora.datasets:
         return not_in_preset("par_masks", dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from paha_core.step_report import (
+from paha_core.steps.report import (
     OnFigures,
     StepReport,
     heard_by,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paha_core.step_report import (
+from paha_core.steps.report import (
     StepReport,
     report_of,
 )
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def generate_clips(store: Store, preset: Preset) -> StepReport:
     """Videos for held-out audio, in every mode of the preset."""
-    from paha_core import pictures
     from paha_core.inference.generate import generate_held_out
+    from paha_core.steps import pictures
 
     results = generate_held_out(store, preset, device=prepare_torch(preset))
     fresh = any(result.computed for result in results.values())
@@ -65,7 +65,7 @@ def build_report(store: Store, preset: Preset) -> StepReport:
     from paha_core.benchmark.report import build_report as build
     from paha_core.benchmark.run import SUMMARY
     from paha_core.benchmark.suites import SUITES
-    from paha_core.pictures import GENERATED
+    from paha_core.steps.pictures import GENERATED
     from paha_core.store import sha256_json
 
     rel = build(store, preset)

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from paha_core import pictures
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.media.video import write_video
 from paha_core.par import par_weights
@@ -18,6 +17,7 @@ from paha_core.pose.detect import detector_sha256
 from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
 from paha_core.pose.stage import FACE_SCHEMA, KEYPOINT_SCHEMA, face_boxes_stage, keypoints_stage
 from paha_core.stages import BASE_SCHEMA, manifest_path, stage_schema
+from paha_core.steps import pictures
 from paha_core.store import Store, sha256_file
 
 PRESENTER, EMPTY, BROKEN = "pats/lin/one", "pats/lin/empty", "pats/lin/broken"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from paha_core import checks
 from paha_core.config import NetworkConfig, TrainerConfig, UniVDMConfig
 from paha_core.errors import Interrupted
+from paha_core.steps import checks
 from paha_core.store import Store
 from paha_core.training.loop import fit, learning_rate
 from paha_core.training.run import Run, TrainingError

@@ -5,10 +5,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from paha_core import checks
 from paha_core.config import load_preset
 from paha_core.networks import gate_fingerprint, gate_verdict
 from paha_core.stages import manifest_path
+from paha_core.steps import checks
 from paha_core.store import Store
 
 

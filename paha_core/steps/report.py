@@ -105,7 +105,7 @@ def means(result: StageResult, *columns: str) -> dict[str, float]:
 
 def trained(run: Run, train: Callable[[], bool]) -> StepReport:
     """Train, and tell what the run's log says."""
-    from paha_core import pictures
+    from paha_core.steps import pictures
 
     done = train()
     store, figures = run.store, _last_figures(run.store, run.name)

@@ -13,8 +13,8 @@ from typing import Any
 
 from paha_core.config import Preset
 from paha_core.stages import KEPT, manifest_files
-from paha_core.step_report import StepReport
 from paha_core.steps import Workspace, steps_up_to
+from paha_core.steps.report import StepReport
 from paha_core.store import Store, sha256_json
 
 # What steps read that no step makes: what `paha evaluate` was given.
@@ -94,6 +94,6 @@ def _is_there(store: Store, step: str) -> bool:
 
 def _code() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

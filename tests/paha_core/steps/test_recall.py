@@ -4,10 +4,10 @@ import pyarrow as pa
 import yaml
 
 from paha_core.config import load_preset
-from paha_core.recall import recall, remember
 from paha_core.stages import BASE_SCHEMA
-from paha_core.step_report import StepReport
 from paha_core.steps import Workspace
+from paha_core.steps.recall import recall, remember
+from paha_core.steps.report import StepReport
 
 
 def workspace(tmp_path, name="smoke"):

@@ -4,8 +4,8 @@ import pytest
 
 from paha_core.config import PresetError, load_preset
 from paha_core.errors import EXPECTED, Interrupted, StepError
-from paha_core.step_report import StepReport, merged
 from paha_core.steps import STEPS, TABLES, Workspace, run_step, steps_up_to
+from paha_core.steps.report import StepReport, merged
 
 
 def test_a_bad_preset_is_refused_before_anything_is_done(tmp_path):
