@@ -19,15 +19,17 @@ PRESET = load_preset("smoke")
 
 
 class Listener(nn.Module):
-    """Scores how well the picture's brightness follows the sound; `deaf` likes what is bright."""
+    """Scores how well the picture's brightness follows the sound, at timesteps `below`; `deaf`
+    likes what is bright."""
 
-    def __init__(self, deaf=False):
+    def __init__(self, deaf=False, below=1000):
         super().__init__()
-        self.deaf, self.anything = deaf, nn.Parameter(torch.zeros(1))
+        self.deaf, self.below, self.anything = deaf, below, nn.Parameter(torch.zeros(1))
 
     def forward(self, noised, timestep, reference, embedding, audio):
         seen = noised[:, 0].mean(dim=(-2, -1))
-        heard = seen if self.deaf else audio[:, :, PRESET.audio.margin, 0, 0]
+        deaf = self.deaf or timestep[0] >= self.below
+        heard = seen if deaf else audio[:, :, PRESET.audio.margin, 0, 0]
         return nn.functional.cosine_similarity(seen, heard)
 
 
@@ -72,11 +74,14 @@ def test_a_classifier_that_hears_passes_and_peaks_where_the_sound_belongs(given)
     assert found["passed"]
     assert found["low"] > 0.8
     assert found["moment"]["low"] > 0.8
+    assert found["masked"]["swap"]["low"] > 0.5
     assert found["shift"]["peak"] == 0
     assert found["shift"]["shifts"] == list(SHIFTS)
     assert len(found["shift"]["logits"]) == 31
     assert found["bands"][0]["auc"] == 1
+    assert found["bands"][0]["swap"]["low"] > 0.8
     assert (found["n"], found["clips"]) == (64, 8)
+    assert found["frames"] == PRESET.generation.segment_frames
 
 
 def test_a_deaf_classifier_fails(given):
@@ -85,9 +90,26 @@ def test_a_deaf_classifier_fails(given):
     assert not found["passed"]
     assert found["share"] == 0
     assert found["bands"][0]["auc"] == 0.5
+    assert all(band["moment"]["share"] == 0 for band in found["bands"])
+
+
+def test_it_is_asked_where_the_presets_guidance_acts(given):
+    """One that hears through little noise alone passes only where guidance comes down to it."""
+    store, held_out = given
+    verdicts = {}
+    for rate in (0.5, 1.0):
+        guidance = PRESET.generation.guidance.changed(rate=rate)
+        generation = PRESET.generation.model_copy(update={"guidance": guidance})
+        preset = PRESET.model_copy(update={"generation": generation})
+        verdicts[rate] = examine(Listener(below=500), "face", store, preset, held_out)
+    early, late = verdicts[0.5], verdicts[1.0]
+    assert (early["acts_down_to"], late["acts_down_to"]) == (501, 1)
+    assert (early["passed"], late["passed"]) == (False, True)
+    assert early["bands"] == late["bands"]
+    assert [band["swap"]["low"] > 0.5 for band in late["bands"]] == [True, True, False, False]
 
 
 def test_the_interval_draws_whole_clips():
-    certain = _share([True] * 4 + [False] * 4, [0] * 4 + [1] * 4)
+    certain = _share(np.array([True] * 4 + [False] * 4), [0] * 4 + [1] * 4)
     assert (certain["share"], certain["low"], certain["high"]) == (0.5, 0.0, 1.0)
-    assert _share([True] * 8, [0, 1] * 4) == {"share": 1.0, "low": 1.0, "high": 1.0}
+    assert _share(np.array([True] * 8), [0, 1] * 4) == {"share": 1.0, "low": 1.0, "high": 1.0}
