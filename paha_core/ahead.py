@@ -13,14 +13,16 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead(work: Callable[[A], B], items: Iterable[A], depth: int = 1) -> Generator[B]:
-    """`work(item)` for each item, in order, up to `depth` of them computed ahead in one thread.
+def ahead(
+    work: Callable[[A], B], items: Iterable[A], depth: int = 1, threads: int = 1
+) -> Generator[B]:
+    """`work(item)` for each item, in order, up to `depth` of them computed ahead in `threads`.
 
-    An exception surfaces at the item it belongs to. Leaving the loop stops the thread after the
-    item it works on.
+    An exception surfaces at the item it belongs to. Leaving the loop stops the threads after the
+    items they work on.
     """
     source = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
     try:
         waiting: deque[Future[B]] = deque(pool.submit(work, i) for i in islice(source, depth))
         while waiting:

@@ -3,22 +3,29 @@
 UniVDM as it was at 60 % of its training speaks with a real voice from a real first frame, with a
 randomly sampled reference of the same speaker. Real and generated samples are latents of one codec,
 so nothing but the generation tells them apart. One shard a batch: a run that was killed goes on
-with the next one.
+with the batches that are missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
+from paha_core.ahead import ahead
 from paha_core.config import NegativeConfig, Preset
+from paha_core.errors import UserError
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
 from paha_core.models.trained import load_univdm
+from paha_core.networks import negatives_checkpoint
+from paha_core.pretrained import weights_sha256
 from paha_core.progress import Progress
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
@@ -26,8 +33,10 @@ from paha_core.shards.writer import write_index, write_shards
 from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manifest
 from paha_core.store import Store, sha256_json
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 STAGE = "negative_samples"
+EXPORT = "for_negatives"
+CHECKPOINT = f"checkpoints/univdm/{EXPORT}"
 TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
 
 
@@ -60,66 +69,109 @@ class Group:
 
 def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[str, StageResult]:
     """Bring the negatives of each dataset up to date with the 60 % checkpoint; rows name what they
-    came from."""
-    config = preset.negatives
-    source = store.read_json("checkpoints/univdm/for_negatives/training.json")
-    model = load_univdm(store, "for_negatives", device)
-    sampler = Sampler(model, preset.univdm, config.ddim_steps)
-    datasets = preset.corpora.datasets
-    results = {}
-    for dataset in datasets:
-        present = {row["split"] for row in kept_rows(store, "training_shards", [dataset])}
-        readers = {
+    came from.
+
+    On "cuda" every GPU of this host makes a batch at a time. A negative's noise comes from its own
+    id, so what comes out does not depend on how many there are.
+    """
+    work = {dataset: Work(store, preset, dataset) for dataset in preset.corpora.datasets}
+    devices = [device]
+    if device == "cuda":
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    todo = any(one.todo for one in work.values())
+    makers = [Maker(store, preset, device) for device in devices] if todo else []
+    return {dataset: one.finish(makers) for dataset, one in work.items()}
+
+
+class Work:
+    """The batches of one dataset: those that stand, and those that are to be made."""
+
+    def __init__(self, store: Store, preset: Preset, dataset: str) -> None:
+        self.store, self.dataset = store, dataset
+        rows = kept_rows(store, "training_shards", [dataset])
+        self.readers = {
             split: ShardReader(store, [dataset], split)
             for split in ("train", "test")
-            if split in present
+            if split in {row["split"] for row in rows}
         }
-        groups = [
+        count = max(1, round(preset.negatives.count / len(preset.corpora.datasets)))
+        self.groups = [
             group
-            for split, reader in readers.items()
-            for group in plan(reader, dataset, split, config, len(datasets))
+            for split, reader in self.readers.items()
+            for group in plan(reader, dataset, split, preset.negatives, count)
         ]
         before = {row["clip_id"]: row for row in read_manifest(store, STAGE, dataset)}
-        rows: list[dict[str, Any]] = []
+        checkpoint = negatives_checkpoint(store, preset)
+        self.prints = [
+            fingerprint(group, self.readers[group.split], checkpoint, preset)
+            for group in self.groups
+        ]
+        self.rows: dict[int, list[dict[str, Any]]] = {}  # by place among the groups
+        for place, (group, print_) in enumerate(zip(self.groups, self.prints, strict=True)):
+            old = [before.get(negative_id(group, p)) for p in group.plans]
+            standing = [row for row in old if row and row["fingerprint"] == print_]
+            if len(standing) == len(old) and all(store.exists(row["shard"]) for row in standing):
+                self.rows[place] = standing
+        self.todo = [place for place in range(len(self.groups)) if place not in self.rows]
+
+    def finish(self, makers: Sequence[Maker]) -> StageResult:
+        """Make what is missing; the index names every batch that stands, also when a kill ends it
+        half-way."""
         computed = 0
-        with Progress(len(groups), f"{STAGE} {dataset}", "batch") as progress:
-            for group in groups:
-                reader = readers[group.split]
-                print_ = fingerprint(group, reader, source["fingerprint"], config)
-                old = [before.get(negative_id(group, p)) for p in group.plans]
-                if all(
-                    row and row["fingerprint"] == print_ and store.exists(row["shard"])
-                    for row in old
-                ):
-                    rows += [row for row in old if row]
-                else:
-                    provenance = {"checkpoint": source["fingerprint"], "step": source["step"]}
-                    samples = generate(group, reader, sampler, preset, provenance, device)
-                    made = write_shards(
-                        store, group.prefix, samples, clips_per_shard=len(group.plans)
-                    )
-                    rows += [row | {"fingerprint": print_} for row in made]
-                    computed += len(made)
-                    write_index(store, STAGE, dataset, rows)
+        with (
+            Progress(len(self.todo), f"{STAGE} {self.dataset}", "batch") as progress,
+            closing(self._made(makers)) as made,
+        ):
+            for place, samples in zip(self.todo, made, strict=True):
+                group, print_ = self.groups[place], self.prints[place]
+                rows = write_shards(
+                    self.store, group.prefix, samples, clips_per_shard=len(group.plans)
+                )
+                self.rows[place] = [row | {"fingerprint": print_} for row in rows]
+                computed += len(rows)
+                self._write()
                 progress.update()
-        table = write_index(store, STAGE, dataset, rows)
-        results[dataset] = StageResult(table, computed, len(rows) - computed)
-    return results
+        table = self._write()
+        return StageResult(table, computed, len(table) - computed)
+
+    def _made(self, makers: Sequence[Maker]) -> Generator[list[ClipSample]]:
+        """The samples of each batch that is to be made, in order."""
+        idle: SimpleQueue[Maker] = SimpleQueue()
+        for maker in makers:
+            idle.put(maker)
+
+        def make(place: int) -> list[ClipSample]:
+            maker, group = idle.get(), self.groups[place]
+            try:
+                return maker.make(group, self.readers[group.split])
+            finally:
+                idle.put(maker)
+
+        if len(makers) > 1:
+            yield from ahead(make, self.todo, depth=len(makers), threads=len(makers))
+        else:
+            yield from map(make, self.todo)
+
+    def _write(self) -> pa.Table:
+        rows = [row for place in sorted(self.rows) for row in self.rows[place]]
+        return write_index(self.store, STAGE, self.dataset, rows)
 
 
 def plan(
-    reader: ShardReader, dataset: str, split: str, config: NegativeConfig, datasets: int
+    reader: ShardReader, dataset: str, split: str, config: NegativeConfig, count: int
 ) -> list[Group]:
-    """What to generate: `count` over all datasets for training, lengths uniform, one voice after
-    the other."""
+    """What to generate: `count` for training, lengths uniform, one voice after the other.
+
+    Raises `UserError` where no clip has one of the lengths.
+    """
     rng = np.random.default_rng([config.seed, len(reader), split == "test"])
-    count = max(config.batch, round(config.count / datasets))
-    if split == "test":
-        count = max(config.batch, round(count * TEST_SHARE))
-    lengths = [n for n in config.lengths if n <= max(reader.frames)]
+    wanted = max(config.batch, round(count * TEST_SHARE) if split == "test" else count)
+    lengths = config.lengths_within(max(reader.frames))
+    if not lengths:
+        raise UserError(f"no {split} clip of {dataset} has {min(config.lengths)} frames")
     groups = []
-    for number in range(-(-count // config.batch)):
-        frames = lengths[number % len(lengths)] if config.augment else lengths[-1]
+    for number in range(-(-wanted // config.batch)):
+        frames = lengths[number % len(lengths)]
         fitting = [i for i, length in enumerate(reader.frames) if length >= frames]
         plans = []
         for i in range(config.batch):
@@ -138,7 +190,7 @@ def negative_id(group: Group, plan: Plan) -> str:
     return f"{group.dataset}/negative/{group.split}-{plan.number:06d}"
 
 
-def fingerprint(group: Group, reader: ShardReader, checkpoint: str, config: NegativeConfig) -> str:
+def fingerprint(group: Group, reader: ShardReader, checkpoint: str, preset: Preset) -> str:
     """Of everything a group's samples depend on."""
     clips = [
         [
@@ -150,42 +202,70 @@ def fingerprint(group: Group, reader: ShardReader, checkpoint: str, config: Nega
         ]
         for p in group.plans
     ]
-    return sha256_json(
-        [CODE_VERSION, checkpoint, config.ddim_steps, config.seed, clips, group.number]
-    )
+    return sha256_json([CODE_VERSION, checkpoint, _settings(preset), clips, group.number])
 
 
-def generate(
-    group: Group,
-    reader: ShardReader,
-    sampler: Sampler,
-    preset: Preset,
-    provenance: dict[str, Any],
-    device: str,
-) -> Iterator[ClipSample]:
-    """The samples of one group, generated as one batch."""
-    voices = [reader.read(p.voice) for p in group.plans]
-    faces = [reader.read(p.face) for p in group.plans]
-    frames = group.plans[0].frames
-    conditions = Conditions(
-        reference_latents=_stack(face.latents[p.reference] for face, p in zip(faces, group.plans)),
-        reference_embedding=_stack(
-            face.reference[np.abs(face.reference_index - p.reference).argmin()]
-            for face, p in zip(faces, group.plans)
-        ),
-        audio=_stack(
-            audio_windows(voice.audio, preset.audio.margin, p.start, p.start + frames)
-            for voice, p in zip(voices, group.plans)
-        ),
-    ).to(device)
-    first_frame = _stack(face.latents[0] for face in faces).to(device)
-    draw = torch.Generator().manual_seed(preset.negatives.seed * 1_000_003 + group.number)
-    latents = sampler.video(
-        conditions, preset.generation.segment_frames, draw, first_frame=first_frame
-    )
-    made = latents.transpose(1, 2).cpu().numpy().astype(np.float16)
-    for sample, voice, face, p in zip(made, voices, faces, group.plans):
-        yield _sample(group, p, sample, voice, face, provenance)
+def _settings(preset: Preset) -> dict[str, int]:
+    """How a sample is made beside what it is made of."""
+    return {
+        "ddim_steps": preset.negatives.ddim_steps,
+        "segment_frames": preset.generation.segment_frames,
+        "seed": preset.negatives.seed,
+    }
+
+
+class Maker:
+    """Makes batches on one device, with UniVDM as it was at the checkpoint."""
+
+    def __init__(self, store: Store, preset: Preset, device: str) -> None:
+        self.preset, self.device = preset, device
+        model = load_univdm(store, EXPORT, device)
+        self.sampler = Sampler(model, preset.univdm, preset.negatives.ddim_steps)
+        trained = store.read_json(f"{CHECKPOINT}/training.json")
+        self.provenance = _settings(preset) | {
+            "checkpoint": trained["fingerprint"],
+            "step": trained["step"],
+            "weights": weights_sha256(model),
+        }
+
+    def make(self, group: Group, reader: ShardReader) -> list[ClipSample]:
+        """The samples of one group, generated as one batch."""
+        voices = [reader.read(p.voice) for p in group.plans]
+        faces = [reader.read(p.face) for p in group.plans]
+        frames, margin = group.plans[0].frames, self.preset.audio.margin
+        conditions = Conditions(
+            reference_latents=_stack(
+                face.latents[p.reference] for face, p in zip(faces, group.plans)
+            ),
+            reference_embedding=_stack(
+                face.reference[_nearest(face, p.reference)] for face, p in zip(faces, group.plans)
+            ),
+            audio=_stack(
+                audio_windows(voice.audio, margin, p.start, p.start + frames)
+                for voice, p in zip(voices, group.plans)
+            ),
+        ).to(self.device)
+        latents = self.sampler.video(
+            conditions,
+            self.preset.generation.segment_frames,
+            [self._noise(negative_id(group, p)) for p in group.plans],
+            first_frame=_stack(face.latents[0] for face in faces).to(self.device),
+        )
+        made = latents.transpose(1, 2).cpu().numpy().astype(np.float16)
+        about = self.provenance | {"batch": group.number}
+        return [
+            _sample(group, p, sample, voice, face, about)
+            for p, sample, voice, face in zip(group.plans, made, voices, faces, strict=True)
+        ]
+
+    def _noise(self, name: str) -> torch.Generator:
+        seed = int(sha256_json([self.preset.negatives.seed, name])[:12], 16)
+        return torch.Generator().manual_seed(seed)
+
+
+def _nearest(face: ClipSample, frame: int) -> int:
+    """Which of the clip's stored embeddings is the nearest to a frame's."""
+    return int(np.abs(face.reference_index - frame).argmin())
 
 
 def _sample(
@@ -202,7 +282,7 @@ def _sample(
     # The boxes of the face's own frames stand for those made from it: masks of one shape for real
     # and generated, else the shape would give them away. So would a generated reference.
     at = np.minimum(np.arange(frames), face.frames - 1)
-    nearest = int(np.abs(face.reference_index - plan.reference).argmin())
+    nearest = _nearest(face, plan.reference)
     meta = voice.meta | {
         "clip_id": clip_id,
         "split": group.split,
