@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from paha_core.benchmark.figures import Curve
-from paha_core.benchmark.videos import FPS
 from paha_core.config import Preset
+from paha_core.media import FPS
 from paha_core.metrics.row import METRICS
 from paha_core.networks import NETWORKS, read_log
 from paha_core.stages import KEPT, read_manifest

@@ -13,14 +13,13 @@ import numpy as np
 
 from paha_core.benchmark.extractors import Extractors
 from paha_core.benchmark.videos import (
-    FPS,
     KeypointSource,
     Video,
     at_clip_size,
     load_frames,
     load_picture,
 )
-from paha_core.media.frames import resize
+from paha_core.media.frames import FPS, resize
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points

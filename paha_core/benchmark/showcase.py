@@ -11,7 +11,6 @@ import numpy as np
 from paha_core.benchmark.figures import TITLES, data_uri, palette, picture_uri
 from paha_core.benchmark.systems import external_systems
 from paha_core.benchmark.videos import (
-    FPS,
     KeypointSource,
     Video,
     at_clip_size,
@@ -20,7 +19,7 @@ from paha_core.benchmark.videos import (
     real_video,
 )
 from paha_core.config import Preset
-from paha_core.media.frames import strip
+from paha_core.media.frames import FPS, strip
 from paha_core.stages import clip_key, kept_rows
 from paha_core.store import Store
 

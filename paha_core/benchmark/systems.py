@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from paha_core.benchmark.videos import FPS, Systems, Video, load_frames, real_video
+from paha_core.benchmark.videos import Systems, Video, load_frames, real_video
 from paha_core.config import Preset
 from paha_core.errors import StepError
+from paha_core.media import FPS
 from paha_core.metrics.diversity import derangement
 from paha_core.stages import (
     KEPT,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from paha_core.pose.detect import Detector
     from paha_core.pose.keypoints import Keypoints
 
-FPS = 25
 NO_VIDEOS = "no generated clips: materialise `generated_clips` for this mode first"
 
 

@@ -10,6 +10,7 @@ import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.errors import StepError
+from paha_core.media import FPS
 from paha_core.progress import Progress
 from paha_core.steps import Workspace, prepare_torch
 
@@ -234,7 +235,7 @@ def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
     for name in about["gates_failed"]:
         typer.echo(f"note: {name} did not pass its audio-swap gate", err=True)
     seconds = about["seconds"]["total"]
-    typer.echo(f"{request.out}: {about['frames'] / 25:.2f} s, made in {seconds:.1f} s")
+    typer.echo(f"{request.out}: {about['frames'] / FPS:.2f} s, made in {seconds:.1f} s")
     return about
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from paha_core.config import CnasConfig, CorporaConfig
 from paha_core.corpora.clips import (
     CLIP_SCHEMA,
-    FPS,
     STAGE,
     Span,
     clip_job,
@@ -51,6 +50,7 @@ from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.sources import Source, look_at_sources
 from paha_core.errors import UserError
+from paha_core.media import FPS
 from paha_core.stages import KEPT, Job, Rejection, Row, StageResult, run_stage
 from paha_core.store import Store
 from paha_core.workers import Workers

@@ -17,7 +17,6 @@ import pyarrow as pa
 from paha_core.config import CorporaConfig, PatsConfig
 from paha_core.corpora.clips import (
     CLIP_SCHEMA,
-    FPS,
     STAGE,
     Span,
     clip_job,
@@ -40,6 +39,7 @@ from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, known_sources, look_at_sources
 from paha_core.errors import UserError
+from paha_core.media import FPS
 from paha_core.stages import Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
 from paha_core.workers import Workers

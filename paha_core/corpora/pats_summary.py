@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from paha_core.corpora.clips import FPS
 from paha_core.corpora.intervals import Interval, interval_number, shared_videos
+from paha_core.media import FPS
 from paha_core.stages import KEPT, REJECTED
 from paha_core.store import Store
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.config import CnasConfig
-from paha_core.corpora.clips import FPS
 from paha_core.corpora.filters import find_faces
 from paha_core.corpora.filters.picture import APART, changes
 from paha_core.corpora.names import slug, unique
@@ -24,6 +23,7 @@ from paha_core.corpora.regions import Box, around, centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
 from paha_core.corpora.sources import SourceTask, look_at_source
 from paha_core.errors import UserError
+from paha_core.media import FPS
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import iter_moments
 from paha_core.stages import Rejection

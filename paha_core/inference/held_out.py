@@ -18,6 +18,7 @@ import torch
 from paha_core.config import Preset
 from paha_core.inference.pipeline import PahaPipeline, Settings, describe
 from paha_core.inference.sampling import Conditions
+from paha_core.media import FPS
 from paha_core.media.audio import write_wav
 from paha_core.media.frames import resize
 from paha_core.media.video import read_frames, write_video
@@ -207,7 +208,7 @@ def publish_inputs(store: Store, clips: Sequence[HeldOut]) -> None:
         with store.writing(clip.voice) as target:
             write_wav(target, wave, SAMPLE_RATE)
         with store.reading(clip.real_path) as source:
-            at = clip.reference_frame / 25
+            at = clip.reference_frame / FPS
             picture = read_frames(source, start=at, end=at + 0.04)[0]
         with store.writing(clip.reference) as target:
             cv2.imwrite(str(target), picture[:, :, ::-1])
@@ -274,5 +275,5 @@ def _publish(store: Store, preset: Preset, clip: HeldOut, video: np.ndarray, pat
     wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
     frames = resize(video, preset.corpora.clip.size)
     with store.writing(path) as target:
-        write_video(target, frames, fps=25, wave=wave, sample_rate=SAMPLE_RATE)
+        write_video(target, frames, fps=FPS, wave=wave, sample_rate=SAMPLE_RATE)
         return sha256_file(target)

@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from paha_core.media import FPS
 from paha_core.media.video import Frames, read_frames
-
-FPS = 25
 
 
 def read_first(path: Path, count: int) -> Frames:

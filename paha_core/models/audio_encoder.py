@@ -17,12 +17,12 @@ import torch
 
 from paha_core.config import AudioConfig
 from paha_core.errors import UserError
+from paha_core.media import FPS
 from paha_core.models.protocols import AudioEncoder
 from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
 
 SAMPLE_RATE = 16_000
-FPS = 25
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
 Features = TypeVar("Features", np.ndarray, torch.Tensor)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from paha_core.errors import UserError
+from paha_core.media import FPS
 from paha_core.media.audio import read_audio
 from paha_core.media.video import read_frames
-from paha_core.models.audio_encoder import FPS, SAMPLE_RATE, fit_wave
+from paha_core.models.audio_encoder import SAMPLE_RATE, fit_wave
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.pose.face import FaceBoxes
 from paha_core.shards.sample import ClipSample

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from paha_core.models.audio_encoder import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from paha_core.media import FPS
+from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 # Field of a sample, its file, type and axes: T frames, R reference frames, the rest as named.
 ARRAYS = (

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from paha_core.config import Preset
+from paha_core.media import FPS
 from paha_core.networks import gate_figures, gate_verdict, read_log
 from paha_core.stages import kept_rows, read_manifest
 from paha_core.store import Store
@@ -19,7 +20,7 @@ from paha_core.store import Store
 MIN_KEPT_SHARE = 0.5
 MAX_SKIPPED_SHARE = 0.01  # of a training's steps
 MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
-DURATION_TOLERANCE = 1 / 25 + 1024 / 16_000  # a frame, and the padding of AAC's last packet
+DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC's last packet
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,14 @@ def generated_durations(store: Store, preset: Preset) -> Outcome:
         count += 1
         try:
             with store.reading(row["path"]) as path, open_media(path) as container:
-                video = sum(1 for _ in container.decode(video=0)) / 25
+                video = sum(1 for _ in container.decode(video=0)) / FPS
                 container.seek(0)
                 audio = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
         except (MediaError, OSError, IndexError) as error:
             problems.append(f"{row['path']}: {error or 'has no sound'}")
             continue
         largest = max(largest, abs(video - audio))
-        if abs(video - audio) > DURATION_TOLERANCE or round(video * 25) != row["frames"]:
+        if abs(video - audio) > DURATION_TOLERANCE or round(video * FPS) != row["frames"]:
             problems.append(f"{row['path']}: picture {video:.2f} s, sound {audio:.2f} s")
     if not count:
         problems.append("nothing was generated")

@@ -10,6 +10,7 @@ import torch
 
 from paha_core.config import Preset
 from paha_core.inference.negatives import TEST_SHARE
+from paha_core.media import FPS
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, univdm_of
 from paha_core.models.reference_encoder import open_reference_encoder
@@ -19,7 +20,6 @@ from paha_core.training.univdm import par_loss
 
 GIB = 2**30
 FLOAT32 = 4
-FPS = 25
 CONTEXT_GIB = 1.0  # a GPU's libraries and cuDNN's workspace
 FRAGMENTED = 0.05  # of the memory: what the allocator can't use
 PATS_SECONDS, CNAS_SECONDS = 4 * 1200 * 15, 36_825  # section 5.1 and appendix C

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
 from paha_core.corpora.filters.picture import longest_run
-from paha_core.media.frames import FPS
+from paha_core.media import FPS
 
 SHOULDERS, WRISTS = [11, 12], [15, 16]  # of MediaPipe Pose's 33 keypoints
 VISIBLE = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.corpora.filters.look import Failed, Look
-from paha_core.media.frames import FPS
+from paha_core.media import FPS
 
 APART = 10  # frames, 0.4 s
 STILL = 0.02  # mean change of grey from frame to frame that is none
@@ -71,7 +71,7 @@ class OneScene:
         steps = changes(look.thumbnails)
         change = float(steps.max(initial=0.0))
         if change > self.max_change:
-            seconds = (int(steps.argmax()) + APART) / 25
+            seconds = (int(steps.argmax()) + APART) / FPS
             raise Failed(f"the scene switches at {seconds:.2f} s of the clip", change)
         return change
 

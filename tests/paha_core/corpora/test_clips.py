@@ -11,12 +11,13 @@ import pytest
 import soundfile
 
 from paha_core.config import ClipConfig
-from paha_core.corpora.clips import FPS, ClipTask, Span, cut_clip
+from paha_core.corpora.clips import ClipTask, Span, cut_clip
 from paha_core.corpora.filters import Audible, Look, OneScene
 from paha_core.corpora.names import require_plain_name, slug, unique
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import RemoteFile
 from paha_core.corpora.sources import Source
+from paha_core.media import FPS
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import OutputError, file_url, run
 from paha_core.media.video import probe, read_frames, write_video
