@@ -19,8 +19,8 @@ from paha_core.benchmark.tables import PUBLISHED
 from paha_core.metrics.bootstrap import MIN_CLIPS, PairedDifference
 from paha_core.metrics.row import METRICS, MetricRow
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "missing"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "not reproduced", "undecided", "missing")
+ClaimVerdict = Literal["reproduced", "not reproduced", "undecided", "missing"]
+VERDICTS: tuple[ClaimVerdict, ...] = ("reproduced", "not reproduced", "undecided", "missing")
 STANDS_FOR = {
     "fvd_random_r3d": "fvd",
     "lip_correlation_truth": "sync_c",
@@ -46,7 +46,7 @@ class Comparison:
     low: float | None
     high: float | None
     p: float | None
-    verdict: Verdict
+    verdict: ClaimVerdict
 
     @property
     def claimed(self) -> str:
@@ -109,7 +109,7 @@ def _numbers(
     return paired.difference, paired.low, paired.high, paired.p
 
 
-def verdict_of(claimed: float, paired: PairedDifference | None) -> Verdict:
+def verdict_of(claimed: float, paired: PairedDifference | None) -> ClaimVerdict:
     """`claimed`: the paper's row minus its baseline. A claim of nothing can't be reproduced."""
     if paired is None:
         return "missing"

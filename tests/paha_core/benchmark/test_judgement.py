@@ -1,4 +1,4 @@
-"""Tables as run: verdicts, what each data set is held against, plots, and every form to take away."""
+"""Tables as run: verdicts, what each data set is held against, plots, and all their forms."""
 
 import csv
 import re

@@ -1,15 +1,20 @@
 """Other systems' videos as rows."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from synthetic import FRAMES, SIZE, draw, hands, mouth_curve, speech
+from typer.testing import CliRunner
 
+from paha_core.benchmark.report import build_report
 from paha_core.benchmark.run import run_benchmark
 from paha_core.benchmark.systems import at_25_fps, external_systems, ingest_system
 from paha_core.benchmark.videos import collect_videos
+from paha_core.cli import app
 from paha_core.config import Preset
 from paha_core.errors import StepError
 from paha_core.media.audio import write_wav
@@ -17,10 +22,16 @@ from paha_core.media.video import probe, write_video
 from paha_core.store import Store
 
 
-@pytest.fixture
-def outputs(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def store(run_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(str(shutil.copytree(run_store.root, tmp_path_factory.mktemp("systems") / "store")))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two held-out clips, a training clip, a stranger at 30 fps, and a video without a voice."""
-    videos, audio = tmp_path / "out", tmp_path / "voices"
+    folder = tmp_path_factory.mktemp("outputs")
+    videos, audio = folder / "out", folder / "voices"
     videos.mkdir(), audio.mkdir()
     for name, seed, fps in (
         ("pats__oliver__003", 3, 25),
@@ -41,9 +52,8 @@ def outputs(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_system_gets_rows_of_its_own(
-    outputs: tuple[Path, Path], run_store: Store, run_preset: Preset, tmp_path: Path
+    outputs: tuple[Path, Path], store: Store, run_preset: Preset
 ) -> None:
-    store = Store(str(shutil.copytree(run_store.root, tmp_path / "store")))
     rows = {row["clip_id"]: row for row in ingest_system(store, run_preset, "S2G", *outputs)}
     assert rows["external/S2G/silent"]["reason"] == "no audio of that name in voices"
     trained_on = rows["pats/oliver/000"]
@@ -72,6 +82,26 @@ def test_a_system_gets_rows_of_its_own(
     assert cells["S2G", "all", "face_share"].n == 3
     assert "generation took" in cells["S2G", "all", "tc"].reason
     assert cells["S2G", "pats", "face_share"].n == 1
+
+
+def test_another_system_from_the_shell(
+    outputs: tuple[Path, Path], store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump(run_preset.model_dump(mode="json")))
+    where = ["--preset", str(preset), "--store", store.url]
+    videos = ["--videos", str(outputs[0]), "--audio", str(outputs[1])]
+    done = CliRunner().invoke(app, ["evaluate", *where, *videos, "--name", "S2G"])
+    assert done.exit_code == 0, done.output
+    assert "S2G: 3 of 5 videos, 2 of them of held-out clips" in done.output
+    assert "silent: no audio of that name" in done.output
+    assert re.search(r"Lip correlation .*│", done.output)
+    assert "Sync-C: needs SyncNet weights" in done.output
+    assert re.search("first evaluation|no worse than", done.output)
+    page = store.read_bytes(build_report(store, run_preset)).decode()
+    assert page.count('class="screen s-other0"') == 2  # beside ours, for the clips it shows
+    nameless = CliRunner().invoke(app, ["evaluate", *where, *videos])
+    assert (nameless.exit_code, "needs --audio and --name" in nameless.output) == (1, True)
 
 
 def test_a_name_or_folder_that_cant_be(run_preset: Preset, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from paha_core.benchmark.samples import Samples
 from paha_core.benchmark.suite import load_suite, run_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.variants import derived, trained_variant
+from paha_core.cli import app
 from paha_core.config import Preset, load_preset
 from paha_core.errors import StepError
 from paha_core.inference.held_out import generate_batch
@@ -16,7 +18,7 @@ from paha_core.media.video import read_frames
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.trained import load_univdm
 from paha_core.progress import Progress
-from paha_core.steps import STEPS
+from paha_core.steps import STEPS, Workspace, run_step
 from paha_core.store import Store
 
 STAGES = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")
@@ -25,7 +27,7 @@ STAGES += ("training_shards", "univdm", "pose_autoencoder")
 
 def tiny(**suite) -> Preset:
     """The smoke preset with fewer steps, one corpus and one clip length."""
-    one = {"steps": 1, "batch": 2, "frames": 4, "checkpoint_every": 1, "validate_every": 1}
+    one = {"steps": 1, "batch": 2, "checkpoint_every": 1, "validate_every": 1}
     values = load_preset("smoke").model_dump(mode="json")
     values = yaml.safe_load(yaml.safe_dump(values))
     values["corpora"]["studio"] |= {"programmes": 2, "seconds": 2.5, "height": 128}
@@ -34,6 +36,7 @@ def tiny(**suite) -> Preset:
     values["corpora"]["pats"] = None
     for section in ("codec", "univdm"):
         values[section]["train"] |= one
+    values["univdm"]["train"]["frames"] = 4
     values["generation"] |= {"ddim_steps": 4, "segment_frames": 17, "max_frames": 17, "clips": 2}
     values["benchmark"] |= {"pose_autoencoder_steps": 2, "bootstrap": 20, "time_repeats": 1}
     values["benchmark"]["suite"] = suite
@@ -79,6 +82,27 @@ def test_table_2_is_generated_measured_and_judged(store: Store) -> None:
     again = run_suite(store, tiny(seeds=1), 2)
     assert not again.computed
     assert again.comparisons == result.comparisons == load_suite(store, 2).comparisons
+
+
+def test_a_table_from_the_shell_and_as_a_step(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny(seeds=1).model_dump(mode="json")))
+    arguments = ["benchmark", "2", "--preset", str(path), "--store", store.url]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "Table 2, CNAS, beside the paper's PATS" in done.output
+    assert "Claims of the paper" in done.output
+    assert "2 clips, 1 seed each; against SG 0 %" in done.output
+    assert "fewer than 6 clips decide nothing but times" in done.output
+    bad = CliRunner().invoke(app, [*arguments[:1], "4", *arguments[2:]])
+    assert (bad.exit_code, "user study" in bad.output) == (1, True)
+
+    report = run_step("table2", Workspace(str(path), store.url))
+    assert (report.computed, report.reused) == (0, 1)  # what the shell had made
+    assert sum(v for k, v in report.figures.items() if k.startswith("claims")) > 0
+    page = store.read_bytes(report.pages["Table"]).decode()
+    assert "paper 17.675" not in page  # FGD can't be had here: no column, but the reason
+    assert "- FVD: needs I3D" in page
 
 
 def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
