@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,14 @@ class Store:
         if self.fs.exists(self.full(rel)):
             self.fs.rm(self.full(rel), recursive=True)
 
-    def tidy(self, rel: str) -> None:
-        """Remove what a kill left half-written in a folder. For the one who alone writes there."""
-        for found in self._all(f"{rel}/**"):
+    def tidy(self, rel: str, seconds: float = 0.0) -> None:
+        """Remove what a kill left half-written in a folder: what nobody has touched for so long,
+        where others may be writing as well."""
+        for found in self._all(f"{rel}/**") if self.is_local else ():
             if _UNFINISHED.search(found):
-                self.remove(found)
+                with suppress(FileNotFoundError):  # whoever wrote it has finished
+                    if time.time() - Path(self.full(found)).stat().st_mtime >= seconds:
+                        self.remove(found)
 
     # --- whole files ------------------------------------------------------------
 

@@ -7,9 +7,7 @@ the source; both last `frames / 25` seconds.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,15 +146,6 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "audio_seconds": len(look.wave) / look.rate,
         "scores": json.dumps(scores, sort_keys=True),
     }
-
-
-def sweep(store: Store, dataset: str, seconds: float) -> None:
-    """Remove the unfinished clips of a run that was killed: those older than a clip may take."""
-    folder = Path(store.full(f"clips/{dataset}"))
-    for path in folder.rglob("*.????????.tmp.*") if store.is_local else ():
-        with suppress(FileNotFoundError):  # a run beside this one has finished it
-            if time.time() - path.stat().st_mtime > seconds:
-                path.unlink()
 
 
 def _columns(span: Span) -> dict[str, Any]:

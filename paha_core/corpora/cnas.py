@@ -22,7 +22,6 @@ from paha_core.corpora.clips import (
     clip_job,
     cut_clip,
     rejected_job,
-    sweep,
 )
 from paha_core.corpora.filters import (
     Audible,
@@ -78,7 +77,7 @@ def ingest_cnas(
     filters = anchor_filters(settings)
     listed = list_programmes(programmes, settings.speaker)
     limit = 2 * config.clip.timeout_seconds
-    sweep(store, DATASET, limit)
+    store.tidy(f"clips/{DATASET}", limit)  # a clip takes no longer
     sources = look_at_sources(
         store,
         DATASET,

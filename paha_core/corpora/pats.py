@@ -22,7 +22,6 @@ from paha_core.corpora.clips import (
     clip_job,
     cut_clip,
     rejected_job,
-    sweep,
 )
 from paha_core.corpora.filters import Audible, Filter, Unfrozen, WholeFace
 from paha_core.corpora.intervals import (
@@ -67,7 +66,7 @@ def ingest_pats(
     if settings is None:
         raise UserError("the corpora have no section `pats`")
     limit = 2 * config.clip.timeout_seconds
-    sweep(store, DATASET, limit)
+    store.tidy(f"clips/{DATASET}", limit)  # a clip takes no longer
     files = list_sources(videos)
     rows = read_intervals(csv, need_dataset=settings.split_file is None)
     intervals = join_pieces(rows)

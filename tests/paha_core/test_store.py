@@ -83,6 +83,8 @@ def test_what_a_kill_leaves_is_never_found_and_is_tidied(store):
     assert len(everything) == 4
     assert store.glob("steps/*/state.json") == ["steps/1/state.json"]
     assert store.glob("steps/*.mp4") == ["steps/video.mp4"]
+    store.tidy("steps", seconds=3600)
+    assert [str(p) for p in (store.fs.glob(f"{store.root}/steps/*"))] == everything
     store.tidy("steps")
     left = [str(p) for p in (store.fs.glob(f"{store.root}/steps/*"))]
     assert left == [store.full("steps/1"), store.full("steps/video.mp4")]
