@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from paha_core.benchmark.report import INDEX, build_report, headline, result_tab
 from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.benchmark.variants import OverlayStore
 from paha_core.config import Preset
+from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 
@@ -82,6 +84,17 @@ def test_provenance_holds_the_hashes(page: str, run_store: Store, run_preset: Pr
     for weight in weights:
         assert weight.sha256 in page
     assert facts.preset_sha256(run_preset) in page
+    protocol = protocol_of(run_preset)
+    assert protocol.sha256 in page
+    for name, value in protocol.described().items():
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in page
+
+
+def test_it_says_what_claims_sync_and_that_few_clips_say_little(page: str) -> None:
+    marked = re.findall(r'<th scope="row">([^<&]+)&nbsp;<span[^/]+/span><small>sync<', page)
+    assert set(marked) >= {"Beat error, drawn truth", "Lip correlation", "Sync-C"}
+    assert not any(title.startswith(("BAS", "FGD")) for title in marked)
+    assert "4 clips: intervals over so few" in page
 
 
 def test_the_tables_are_written_in_every_form(page: str, run_store: Store) -> None:
@@ -116,6 +129,16 @@ def test_a_missing_cell_carries_its_reason_and_a_tie_has_no_winner() -> None:
     assert not any(cell.best for cell in lines["Face found"].cells)
     assert dict(table.footnotes)[lines["BAS"].cells[0].footnote] == "because"
     assert lines["BAS"].paper[2][0] == "0.1602"
+
+
+def test_the_sharpest_picture_does_not_win_the_one_most_like_real_does() -> None:
+    values = {"real": 100.0, "unguided": 20.0, "sequential": 110.0, "differential": 400.0}
+    rows = [
+        replace(row(system, "sharpness_face", value), direction="real")
+        for system, value in values.items()
+    ]
+    lines = {x.title: x for _, group in result_table(rows, "all").groups for x in group}
+    assert [c.best for c in lines["Sharpness, face"].cells] == [False, False, True, False]
 
 
 def test_the_headline_is_one_systems_not_the_best_of_each() -> None:
@@ -187,7 +210,8 @@ def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
         "extractors",
     )
     page: dict = {name: [] for name in lists}
-    page |= dict.fromkeys(("preset_sha256", "preset_yaml", "protocol", "fingerprint"), "")
+    page |= dict.fromkeys(("preset_sha256", "preset_yaml", "fingerprint"), "")
+    page["protocol"] = protocol_of(run_preset)
     lists = ("controls", "suites", "shifts", "trends", "long_video")
     page |= {name: [] for name in lists} | {"radar": None, "verdict": Verdict("", "", [], 0)}
     page |= {"titles": {}}
