@@ -120,8 +120,5 @@ class MetricRow:
 
 
 def rows_to_table(rows: Sequence[MetricRow]) -> pa.Table:
+    """The rows in Arrow's form; `MetricRow(**row)` of its `to_pylist()` takes each back."""
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-
-
-def table_to_rows(table: pa.Table) -> list[MetricRow]:
-    return [MetricRow(**row) for row in table.to_pylist()]

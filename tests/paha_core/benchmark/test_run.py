@@ -7,7 +7,7 @@ from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.benchmark.systems import CONTROLS
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import METRICS, MetricRow, table_to_rows
+from paha_core.metrics.row import METRICS, MetricRow
 from paha_core.store import Store
 
 
@@ -95,7 +95,8 @@ def test_a_second_run_computes_nothing(
 ) -> None:
     monkeypatch.setattr("paha_core.benchmark.run.evaluate", None)
     assert run_benchmark(run_store, run_preset) == list(rows.values())
-    assert table_to_rows(run_store.read_table("benchmark/results.parquet")) == list(rows.values())
+    table = run_store.read_table("benchmark/results.parquet").to_pylist()
+    assert [MetricRow(**row) for row in table] == list(rows.values())
 
 
 def test_other_settings_reuse_detection_and_measurements(

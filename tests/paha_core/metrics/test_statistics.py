@@ -12,7 +12,6 @@ from paha_core.metrics.row import (
     MetricRow,
     rows_to_table,
     shortfall,
-    table_to_rows,
 )
 
 
@@ -95,7 +94,7 @@ def test_rows_go_through_arrow_and_are_never_ambiguous() -> None:
     ]
     table = rows_to_table(rows)
     assert table.schema == SCHEMA
-    assert table_to_rows(table) == rows
+    assert [MetricRow(**row) for row in table.to_pylist()] == rows
     with pytest.raises(ValueError, match="not both"):
         MetricRow(**base, value=None, low=None, high=None)
     with pytest.raises(ValueError, match="not both"):
