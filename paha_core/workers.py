@@ -153,7 +153,8 @@ def _begin() -> None:
 
 def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
     with _pool(1) as pool:
-        pool.submit(_ready).result()  # the limit counts from when the process stands
+        # The limit counts from when the process stands; if it can't, that is no clip's fault.
+        pool.submit(_ready, work).result()
         started = time.monotonic()
         try:
             return pool.submit(_attempt, work, payload, limit).result()
@@ -161,8 +162,8 @@ def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
             return _ended(time.monotonic() - started, limit)
 
 
-def _ready() -> None:
-    """A worker process that answers."""
+def _ready(work: Work) -> None:
+    """A worker process that answers, with all imports that the work needs."""
 
 
 # --- Ray -----------------------------------------------------------------------------------------
