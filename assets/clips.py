@@ -11,7 +11,7 @@ from paha_core.steps import Workspace
     deps=["programmes"],
     group_name="data",
     kinds={"ffmpeg", "parquet"},
-    code_version="1",
+    code_version="2",
     partitions_def=CORPORA,
     backfill_policy=ONE_RUN,
 )

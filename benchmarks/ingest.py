@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
-import os
 import statistics
 import tempfile
 import time
@@ -35,6 +34,7 @@ from paha_core.corpora.studio import render_corpus
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import probe
 from paha_core.store import Store
+from paha_core.workers import cores
 
 SECONDS = 10.0  # of an interval
 SPEAKERS = ("ada", "ben")
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2, help="length of each programme")
     parser.add_argument("--intervals", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--counts", type=int, nargs="*", default=[10, 100, 1000])
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

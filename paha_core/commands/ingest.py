@@ -92,12 +92,11 @@ def pats(
     with one_sentence():
         from paha_core.corpora.pats import ingest_pats
         from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
-        from paha_core.store import Store
 
         base, where = _settings(preset, workers)
         given = {"csv": csv, "videos": videos, "split_file": split_file}
         config = _with(base, size, "pats", given | {"split": split, "too_long": too_long})
-        store = Store(out)
+        store = _store(out)
         result = ingest_pats(
             *(store, config, csv, videos),
             workers=where,
@@ -140,11 +139,10 @@ def cnas(
     """
     with one_sentence():
         from paha_core.corpora.cnas import ingest_cnas
-        from paha_core.store import Store
 
         base, where = _settings(preset, workers)
         config = _with(base, size, "cnas", {"programmes": programmes, "speaker": speaker})
-        store = Store(out)
+        store = _store(out)
         result = ingest_cnas(
             *(store, config, programmes),
             workers=where,
@@ -218,6 +216,17 @@ def download(
         typer.echo(f"ledger: {videos / LEDGER}")
         if result.here + result.count("downloaded") < len(wanted):
             raise typer.Exit(3)
+
+
+def _store(url: str) -> Store:
+    """Raises `UserError` when an object store can't be asked, before anything is done."""
+    from paha_core.corpora.source_files import asking
+    from paha_core.store import Store
+
+    store = Store(url)
+    with asking(url):
+        store.exists("manifests")
+    return store
 
 
 def _settings(preset: str, workers: int) -> tuple[CorporaConfig | None, Workers]:

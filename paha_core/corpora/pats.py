@@ -77,7 +77,7 @@ def ingest_pats(
     ]
 
     found = find_sources({(i.video, i.link) for i in intervals if not i.problem}, files)
-    looked_at = look_at_sources(
+    seen = look_at_sources(
         store,
         DATASET,
         {
@@ -89,17 +89,18 @@ def ingest_pats(
         workers=workers,
         retry_rejected=retry_rejected,
     )
-    sources = Sources(found, looked_at, known_sources(store, DATASET))
+    known = known_sources(store, DATASET)
 
     filters = interval_filters(settings)
     jobs: list[Job] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)
-    seen: set[tuple[Any, ...]] = set()
+    before: set[tuple[Any, ...]] = set()
     for interval, split, name in zip(intervals, splits, names, strict=True):
         speaker, name = name.split("/")
         try:
-            _not_twice(interval, seen)
-            span = _span(interval, speaker, name, sources.of(interval), config)
+            _not_twice(interval, before)
+            source = _source_of(interval, found, seen, known)
+            span = _span(interval, speaker, name, source, config)
             job = clip_job(store, span, config.clip, filters)
         except Rejection as reason:
             job = _rejected(interval, reason, speaker, name)
@@ -163,11 +164,11 @@ def _not_wanted(interval: Interval) -> Interval:
     return replace(interval, problem="not among the ids of the split file")
 
 
-def _not_twice(interval: Interval, seen: set[tuple[Any, ...]]) -> None:
+def _not_twice(interval: Interval, before: set[tuple[Any, ...]]) -> None:
     key = (interval.speaker, interval.id, interval.video, interval.start, interval.end)
-    if key in seen:
+    if key in before:
         raise Rejection("the csv has this row twice")
-    seen.add(key)
+    before.add(key)
 
 
 def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str) -> Job:
@@ -187,28 +188,22 @@ def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str) ->
 # --- sources and crops ---------------------------------------------------------------------------
 
 
-class Sources:
-    """The source of each interval: one in the folder, or one that an earlier run has seen there."""
-
-    def __init__(
-        self,
-        found: Mapping[tuple[str, str], SourceFile | Rejection],
-        seen: Mapping[SourceFile, Source | Rejection],
-        known: Mapping[str, Mapping[SourceFile, Source]],
-    ) -> None:
-        self.found, self.seen, self.known = found, seen, known
-
-    def of(self, interval: Interval) -> Source:
-        """Raises `Rejection` where there is none that can be used."""
-        if interval.problem:
-            raise Rejection(interval.problem)
-        key = interval.video, interval.link
-        known = self.known.get(slug(interval.speaker), {})
-        file = self.found.get(key) or find_sources([key], known).get(key) or Rejection(GONE)
-        source = file if isinstance(file, Rejection) else self.seen.get(file) or known[file]
-        if isinstance(source, Rejection):
-            raise source
-        return source
+def _source_of(
+    interval: Interval,
+    found: Mapping[tuple[str, str], SourceFile | Rejection],
+    seen: Mapping[SourceFile, Source | Rejection],
+    known: Mapping[str, Mapping[SourceFile, Source]],
+) -> Source:
+    """One in the folder, or one that an earlier run has seen there. Raises `Rejection` where there
+    is none that can be used."""
+    if interval.problem:
+        raise Rejection(interval.problem)
+    key, earlier = (interval.video, interval.link), known.get(slug(interval.speaker), {})
+    file = found.get(key) or find_sources([key], earlier).get(key) or Rejection(GONE)
+    source = file if isinstance(file, Rejection) else seen.get(file) or earlier[file]
+    if isinstance(source, Rejection):
+        raise source
+    return source
 
 
 def _span(
