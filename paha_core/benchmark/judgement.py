@@ -115,7 +115,7 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
     shares: dict[str, list[tuple[float, float]]] = {system: [] for system in css}
     for metric in RADAR:
         real = export.find(rows, "real", dataset, metric)
-        losses = {}
+        losses: dict[str, float] = {}
         for system in css:
             row = export.find(rows, system, dataset, metric)
             if row is not None and row.value is not None:

@@ -28,7 +28,7 @@ def generate_held_out(store: Store, preset: Preset, device: str = "cpu") -> dict
         with Progress(sum(counts), STAGE) as progress:
             for made in (made for videos in sets for made in videos.make(pipeline())):
                 progress.update(made)
-    ways = {videos.how.mode: videos.how for videos in sets}
+    ways: dict[str, Settings] = {videos.how.mode: videos.how for videos in sets}
     segment_times(store, HELD_OUT, preset, ways, clips[0], pipeline)
     return {
         videos.how.mode: StageResult(videos.table(), count, len(clips) - count)

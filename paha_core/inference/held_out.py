@@ -234,7 +234,11 @@ def generate_batch(
     said |= {"gates_failed": failed, "batch": [clip.clip_id for clip in clips]}
     if how.guidance is not None:
         said["guidance"] = how.guidance.settings()
-    shared = {"seconds": made.seconds / len(clips), "seed": how.seed, "mode": how.mode}
+    shared: dict[str, Any] = {
+        "seconds": made.seconds / len(clips),
+        "seed": how.seed,
+        "mode": how.mode,
+    }
     shared |= {"gates_failed": ", ".join(failed), "status": KEPT, "reason": ""}
     rows = []
     for clip, video in zip(clips, made.frames, strict=True):
