@@ -116,7 +116,9 @@ def open_media(media: Media) -> Iterator[Any]:
         with av.open(opened, options=INPUT_OPTIONS) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise MediaError(f"not a readable media file, or cut off ({error.strerror})") from error
+        plain = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
+        why = "" if plain else f" ({error.strerror})"
+        raise MediaError(f"not a readable media file, or cut off{why}") from error
 
 
 def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = None) -> bytes:
