@@ -76,3 +76,5 @@ def test_the_check_warns_of_a_regression(tmp_path, value, passed):
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert ("no worse than" if passed else "is worse than") in result.description
     assert ("sequential fgd" in result.metadata) == (not passed)
+    trend = result.metadata["trend"].value
+    assert "data:image/svg+xml;base64," in trend
