@@ -25,6 +25,7 @@ from paha_core.config.networks import (
     TrainConfig,
     TrainerConfig,
     UniVDMConfig,
+    WindowTrainConfig,
 )
 from paha_core.config.preset import Preset, PresetError, checked, load_preset, preset_names
 from paha_core.config.results import (
@@ -61,6 +62,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "UniVDMConfig",
+    "WindowTrainConfig",
     "checked",
     "load_preset",
     "preset_names",

@@ -24,7 +24,6 @@ class TrainConfig(Section):
     micro_batch: int | None = Field(
         None, ge=1, description="of them a process takes at once; null: its whole share"
     )
-    frames: int = Field(32, ge=2)
     learning_rate: float = Field(5e-5, gt=0)
     warmup: int = Field(0, ge=0)
     decay: Literal["constant", "cosine"] = "constant"
@@ -62,6 +61,13 @@ class TrainConfig(Section):
                 f"{self.batch}: it must be a multiple of their number times train.micro_batch"
             )
         return micro, times
+
+
+class WindowTrainConfig(TrainConfig):
+    """Of a network that learns from windows of one length; the classifiers' lengths are those of
+    the negatives."""
+
+    frames: int = Field(32, ge=2)
 
 
 class TrainerConfig(Section):
@@ -103,7 +109,7 @@ class CodecConfig(Section):
     kl_weight: float = Field(1e-5, ge=0)
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     train: TrainConfig = TrainConfig(
-        steps=20_000, batch=16, frames=2, learning_rate=1e-3, warmup=20, decay="cosine"
+        steps=20_000, batch=16, learning_rate=1e-3, warmup=20, decay="cosine"
     )
 
     @property
@@ -180,7 +186,7 @@ class UniVDMConfig(Section):
     outside = frozenset({"gradient_checkpointing"})
 
     network: NetworkConfig = NetworkConfig()
-    train: TrainConfig = TrainConfig()
+    train: WindowTrainConfig = WindowTrainConfig()
     par: bool = True
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     zero_terminal_snr: bool = False
@@ -234,6 +240,9 @@ class ClassifierConfig(Section):
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)
     heads: int = Field(8, ge=1)
+    max_frames: int = Field(
+        128, ge=2, description="of the longest clip or segment: its temporal encoding's length"
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> ClassifierConfig:

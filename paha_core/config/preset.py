@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from paha_core.config.base import Section
 from paha_core.config.data import CorporaConfig, ParConfig, PoseConfig, ShardConfig
@@ -54,6 +54,16 @@ class Preset(Section):
     classifiers: ClassifierConfig = ClassifierConfig()
     generation: GenerationConfig = GenerationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Preset:
+        longest = max(self.generation.segment_frames, *self.negatives.lengths)
+        if longest > self.classifiers.max_frames:
+            raise ValueError(
+                f"classifiers.max_frames is {self.classifiers.max_frames}: no place for {longest} "
+                "frames of generation.segment_frames or negatives.lengths"
+            )
+        return self
 
     @property
     def negatives_step(self) -> int:

@@ -24,7 +24,7 @@ from paha_core.errors import UserError
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
 from paha_core.models.trained import load_univdm
-from paha_core.networks import negatives_checkpoint
+from paha_core.networks import FOR_NEGATIVES, negatives_checkpoint
 from paha_core.pretrained import weights_sha256
 from paha_core.progress import Progress
 from paha_core.shards.reader import ShardReader
@@ -35,8 +35,6 @@ from paha_core.store import Store, sha256_json
 
 CODE_VERSION = "5"
 STAGE = "negative_samples"
-EXPORT = "for_negatives"
-CHECKPOINT = f"checkpoints/univdm/{EXPORT}"
 TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
 
 
@@ -219,9 +217,9 @@ class Maker:
 
     def __init__(self, store: Store, preset: Preset, device: str) -> None:
         self.preset, self.device = preset, device
-        model = load_univdm(store, EXPORT, device)
+        model = load_univdm(store, "for_negatives", device)
         self.sampler = Sampler(model, preset.univdm, preset.negatives.ddim_steps)
-        trained = store.read_json(f"{CHECKPOINT}/training.json")
+        trained = store.read_json(f"{FOR_NEGATIVES}/training.json")
         self.provenance = _settings(preset) | {
             "checkpoint": trained["fingerprint"],
             "step": trained["step"],

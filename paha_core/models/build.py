@@ -1,4 +1,4 @@
-"""A UniVDM of a preset's size."""
+"""Networks of a preset's sizes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from paha_core.config import Preset
+from paha_core.config import ClassifierConfig, Preset
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
 from paha_core.models.weights import load_base_weights
 
@@ -55,4 +56,15 @@ def univdm_of(preset: Preset, widths: Widths) -> UniVDM:
         audio_tokens=network.audio_tokens,
         audio_dim=network.audio_dim,
         audio_hidden=network.audio_hidden,
+    )
+
+
+def new_classifier(config: ClassifierConfig, univdm: UniVDM) -> SyncClassifier:
+    """A classifier of that size on the encoder of `univdm`."""
+    return SyncClassifier.from_univdm(
+        univdm,
+        width=config.width,
+        layers=config.layers,
+        heads=config.heads,
+        max_frames=config.max_frames,
     )

@@ -89,8 +89,8 @@ class SyncClassifier(ModelMixin, ConfigMixin):
             timestep: int64 [b].
             reference_latents: [b, C, h, w].
             reference_embedding: [b, reference_width].
-            audio: windows A(f), [b, f, 2m+1, layers, width]; what they hold from outside the f frames
-                is not heard (`within`).
+            audio: windows A(f), [b, f, 2m+1, layers, width]; what they hold from outside the f
+                frames is not heard (`within`).
 
         Returns:
             [b].
@@ -147,5 +147,6 @@ def within(audio: torch.Tensor) -> torch.Tensor:
     they hold instead.
     """
     frames, size = audio.shape[1:3]
-    around = torch.arange(frames)[:, None] + torch.arange(size) - size // 2
+    place = torch.arange(max(frames, size), device=audio.device)
+    around = place[:frames, None] + place[:size] - size // 2
     return audio[:, :, size // 2][:, around.clamp(0, frames - 1)]

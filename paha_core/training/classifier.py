@@ -12,12 +12,14 @@ from torch import nn
 
 from paha_core.config import Preset
 from paha_core.errors import UserError
+from paha_core.models.build import new_classifier
 from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.trained import NAMES, UNIVDM, Part, load_classifier, load_univdm
 from paha_core.networks import gate_fingerprint, gate_verdict
+from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
-from paha_core.shards.windows import Batch, LengthBuckets
+from paha_core.shards.windows import Batch, Batches, LengthBuckets
 from paha_core.stages import kept_rows
 from paha_core.store import Store
 from paha_core.training.gate import examine
@@ -25,7 +27,7 @@ from paha_core.training.loop import fit
 from paha_core.training.pairs import accuracy, cross_entropy, logits, masked, paired
 from paha_core.training.run import Figures, Run, step_generator
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 NEGATIVES = "negative_samples"
 
 
@@ -38,8 +40,8 @@ class ClassifierTask:
         model: SyncClassifier,
         part: Part,
         preset: Preset,
-        real: LengthBuckets,
-        generated: LengthBuckets,
+        real: Batches,
+        generated: Batches,
         held_out: tuple[list[Batch], list[Batch]],
     ) -> None:
         self.model: nn.Module = model
@@ -111,16 +113,15 @@ def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None =
         return False
     config = preset.classifiers
     torch.manual_seed(config.train.seed)
-    model = SyncClassifier.from_univdm(
-        load_univdm(store), width=config.width, layers=config.layers, heads=config.heads
-    )
+    model = new_classifier(config, load_univdm(store))
     if preset.univdm.gradient_checkpointing:
         model.encoder.enable_gradient_checkpointing()
     real, fake = _streams(store, preset, "train")
     held_real, held_fake = _streams(store, preset, "test")
     batches = range(-(-preset.trainer.validation_windows // held_real.batch))
     held_out = ([held_real.batch_at(i) for i in batches], [held_fake.batch_at(i) for i in batches])
-    fit(ClassifierTask(model, part, preset, real, fake, held_out), config.train, run)
+    with Prefetched(real) as ahead, Prefetched(fake) as ahead_too:
+        fit(ClassifierTask(model, part, preset, ahead, ahead_too, held_out), config.train, run)
     trained = load_classifier(store, part, device=run.device)
     found = examine(trained, part, store, preset, held_out)
     about = {"classifier": NAMES[part], "fingerprint": gate_fingerprint(store, preset, NAMES[part])}
@@ -137,7 +138,7 @@ def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, L
         for stage in ("training_shards", NEGATIVES)
     ]
     longest = min(max(reader.frames) for reader in readers)
-    lengths = [length for length in preset.negatives.lengths if length <= longest]
+    lengths = preset.negatives.lengths_within(longest)
     if not lengths:
         raise UserError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
     config = preset.classifiers.train

@@ -28,6 +28,7 @@ from paha_core.training.run import step_generator
 
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))
 LEVELS = tuple(low + step for low, _ in BANDS for step in (50, 150))  # timesteps that are asked
+FEWER = LEVELS[::2]  # and where a classifier sees its own region alone
 SHIFTS = range(-15, 16)  # frames, as SyncNet's protocol
 WINDOWS, AT_ONCE = 64, 8
 SHIFTED = 24  # windows whose whole curve is taken
@@ -53,15 +54,12 @@ def examine(
     the sound is late.
     """
     reader = ShardReader(store, preset.corpora.datasets, "test")
-    given = _Examination(model.eval(), part, reader, preset)
-    seen, own = given.exchanges(own_region=False), given.exchanges(own_region=True)
-    lowest = lowest_guided(preset)
-    acting = [level for level in LEVELS if level >= lowest] or list(LEVELS)
-    told = seen.falls(acting)
+    given, lowest = _Examination(model.eval(), part, reader, preset), lowest_guided(preset)
+    seen = given.exchanges(LEVELS)
+    own = given.exchanges(FEWER, own_region=True)
+    told = seen.falls(lowest)
     bands = [
-        {"from": low, "to": high}
-        | real_or_generated
-        | seen.falls([level for level in LEVELS if low <= level < high])
+        {"from": low, "to": high} | real_or_generated | seen.falls(low, high)
         for (low, high), real_or_generated in zip(BANDS, given.bands(*held_out), strict=True)
     ]
     swap = told.pop("swap")
@@ -70,7 +68,7 @@ def examine(
         **swap,
         **told,
         "acts_down_to": lowest,
-        "masked": own.falls(acting),
+        "masked": own.falls(lowest),
         "bands": bands,
         "shift": given.shift_curve(),
         "frames": given.frames,
@@ -91,14 +89,15 @@ class _Changes:
     """How scores change when the voice is exchanged, [2, windows, levels]: for another clip's, for
     another moment's; the windows belong to `clips`."""
 
-    def __init__(self, values: np.ndarray, clips: list[int]) -> None:
-        self.values, self.clips = values, clips
+    def __init__(self, values: np.ndarray, levels: Sequence[int], clips: list[int]) -> None:
+        self.values, self.levels, self.clips = values, levels, clips
 
-    def falls(self, levels: Sequence[int]) -> dict[str, Share]:
-        """Shares of windows whose score, summed over those levels, falls."""
-        chosen = self.values[..., [LEVELS.index(level) for level in levels]].sum(axis=2) < 0
-        swap, moment = (_share(fallen, self.clips) for fallen in chosen)
-        return {"swap": swap, "moment": moment}
+    def falls(self, low: int, high: int = 1000) -> dict[str, Share]:
+        """Shares of windows whose score falls, summed over the levels from `low` up to `high`; at
+        the noisiest, where there is none."""
+        chosen = [i for i, level in enumerate(self.levels) if low <= level < high] or [-1]
+        fallen = self.values[..., chosen].sum(axis=2) < 0
+        return {"swap": _share(fallen[0], self.clips), "moment": _share(fallen[1], self.clips)}
 
 
 class _Examination:
@@ -112,7 +111,7 @@ class _Examination:
         self.scheduler = training_scheduler(preset.univdm)
 
     @torch.no_grad()
-    def exchanges(self, own_region: bool) -> _Changes:
+    def exchanges(self, levels: Sequence[int], own_region: bool = False) -> _Changes:
         """Scores with another clip's voice, and with another moment's, less those with their own;
         all three from the same noise."""
         changes, clips = [], list[int]()
@@ -122,10 +121,10 @@ class _Examination:
             others = torch.from_numpy(np.stack([self._other_voice(w) for w in windows])).float()
             voices = torch.cat([batch.audio, others, batch.mismatched_audio])
             draw = step_generator(3, step)
-            scores = [self._scores(batch, level, voices, draw, own_region) for level in LEVELS]
-            own, *exchanged = np.stack(scores, axis=1).reshape(3, -1, len(LEVELS))
+            scores = [self._scores(batch, level, voices, draw, own_region) for level in levels]
+            own, *exchanged = np.stack(scores, axis=1).reshape(3, -1, len(levels))
             changes.append(np.stack(exchanged) - own)
-        return _Changes(np.concatenate(changes, axis=1), clips)
+        return _Changes(np.concatenate(changes, axis=1), levels, clips)
 
     def _scores(
         self,

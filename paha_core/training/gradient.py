@@ -137,6 +137,6 @@ def out_of_memory(config: TrainConfig, world: int, step: int, error: BaseExcepti
     said = str(error).splitlines()[0][:200]
     micro, _ = config.shares(world)
     return (
-        f"out of memory at step {step} with {micro} clips of {config.frames} frames at once. In "
+        f"out of memory at step {step} with {micro} samples at once. In "
         f"this order: {KNOBS}. `paha plan` tells what a preset needs. ({said})"
     )

@@ -70,7 +70,6 @@ def train_config(preset: Preset) -> TrainConfig:
     return TrainConfig(
         steps=steps,
         batch=64,
-        frames=2,
         learning_rate=1e-3,
         decay="cosine",
         weight_decay=0,

@@ -8,6 +8,7 @@ import pytest
 from paha_core.config import NegativeConfig
 from paha_core.inference import negatives
 from paha_core.inference.negatives import STAGE, Maker, Work, make_negatives, plan
+from paha_core.networks import FOR_NEGATIVES
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.writer import write_index, write_shards
@@ -36,7 +37,7 @@ def store(pipeline, clip_sample, tmp_path):
         made = write_shards(store, f"shards/{DATASET}/{split}", samples, clips_per_shard=4)
         rows += [row | {"fingerprint": row["checksum"]} for row in made]
     write_index(store, "training_shards", DATASET, rows)
-    with store.writing_folder(negatives.CHECKPOINT) as folder:
+    with store.writing_folder(FOR_NEGATIVES) as folder:
         pipeline.univdm.save_pretrained(folder)
         described = {"fingerprint": "half-trained", "step": pipeline.preset.negatives_step}
         (folder / "training.json").write_text(json.dumps(described))

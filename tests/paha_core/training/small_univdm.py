@@ -94,7 +94,6 @@ def config(micro):
         steps=12,
         batch=WHOLE,
         micro_batch=micro,
-        frames=FRAMES,
         learning_rate=1e-3,
         ema=0.9,
         checkpoint_every=4,

@@ -157,7 +157,7 @@ class GreedyLater(TinyTask):
 
 
 def test_out_of_memory_is_named_wherever_it_happens(tmp_path):
-    with pytest.raises(TrainingError, match="out of memory at step 20 with 16 clips"):
+    with pytest.raises(TrainingError, match="out of memory at step 20 with 16 samples"):
         fit(GreedyLater(), config(), run(tmp_path))
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from paha_core.config import TrainConfig, TrainerConfig
+from paha_core.config import TrainerConfig, WindowTrainConfig
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
@@ -42,11 +42,10 @@ class TinyTask:
 
 
 def config(**changes):
-    return TrainConfig(
+    return WindowTrainConfig(
         **{
             "steps": 40,
             "batch": 16,
-            "frames": 2,
             "learning_rate": 1e-2,
             "ema": 0.9,
             "checkpoint_every": 5,
