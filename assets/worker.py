@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.processes import INTERRUPTED, die_with_parent
+from paha_core.processes import INTERRUPTED, die_with_parent, is_first
 from paha_core.steps import Workspace, run_step
 
 FIGURES_EVERY = 5.0  # seconds
@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> int:
     )
     from dagster_pipes import open_dagster_pipes
 
-    first = os.environ.get("RANK", "0") == "0"
-    with open_dagster_pipes() if first else nullcontext() as pipes:
+    with open_dagster_pipes() if is_first() else nullcontext() as pipes:
         return _run(step, pipes)
 
 

@@ -15,6 +15,11 @@ INTERRUPTED = 75  # exit code of a trainer that saved itself: started again, it 
 _PR_SET_PDEATHSIG = 1
 
 
+def is_first() -> bool:
+    """Whether this process is the one that speaks, of those that a launcher made (or alone)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def die_with_parent(parent: int | None = None) -> None:
     """Ask the kernel (Linux) to send this process SIGTERM when its parent is gone, however it went.
 

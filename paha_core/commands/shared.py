@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.processes import INTERRUPTED
+from paha_core.processes import INTERRUPTED, is_first
 from paha_core.steps import Workspace, run_step
 from paha_core.steps.report import StepReport
 
@@ -58,7 +58,9 @@ def run_here_or_launched(step: str, preset: str, store: str) -> None:
             if code:
                 raise typer.Exit(code if code > 0 else 128 - code)
             return
-    show(run_step(step, workspace))
+    report = run_step(step, workspace)
+    if is_first():
+        show(report)
 
 
 def run_one(step: str, preset: str, store: str) -> None:
