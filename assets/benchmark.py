@@ -7,7 +7,7 @@ from paha_core.steps import Workspace
 
 
 @dg.asset(
-    deps=["generated_clips", "keypoints", "pose_autoencoder"],
+    deps=["generated_clips", "keypoints", "pose_autoencoder", "video_encoder"],
     group_name="results",
     kinds={"python", "parquet"},
     code_version="1",

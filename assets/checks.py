@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.networks import CLASSIFIERS, NETWORKS
+from paha_core.networks import CLASSIFIERS, NETWORKS, SPACES
 from paha_core.steps import Workspace
 from paha_core.steps.checks import Outcome
 
@@ -111,7 +111,7 @@ ALL = [
     split_leakage,
     keypoint_coverage,
     shard_integrity,
-    *(_finite_loss(network) for network in (*NETWORKS, "pose_autoencoder")),
+    *(_finite_loss(network) for network in (*NETWORKS, *SPACES)),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,
     no_regression,

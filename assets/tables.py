@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.metadata import materialized
+from paha_core.networks import CLASSIFIERS, SPACES
 from paha_core.steps import TABLES, Workspace
 
 KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears the bare name
@@ -11,7 +12,7 @@ KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears t
 def _table(name: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=KEYS[name],
-        deps=["univdm", "face_classifier", "non_face_classifier", "pose_autoencoder", "clips"],
+        deps=["univdm", *CLASSIFIERS, *SPACES, "clips"],
         group_name="tables",
         kinds={"pytorch", "parquet"},
         code_version="2",

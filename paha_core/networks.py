@@ -18,6 +18,7 @@ NETWORKS = {
 """Name and title, in the order of training."""
 FOR_NEGATIVES = "checkpoints/univdm/for_negatives"
 CLASSIFIERS = ("face_classifier", "non_face_classifier")
+SPACES = ("pose_autoencoder", "video_encoder")  # that metrics look through
 GATE_VERSION = "2"  # of the classifiers' examination (`training/gate.py`)
 
 

@@ -19,6 +19,7 @@ from assets import (
     tables,
     training_shards,
     univdm,
+    video_encoder,
 )
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import PahaResource
@@ -36,6 +37,7 @@ STAGES = [
     classifiers,
     generated_clips,
     pose_autoencoder,
+    video_encoder,
     benchmark,
     report,
 ]

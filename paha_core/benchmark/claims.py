@@ -17,12 +17,12 @@ from paha_core.benchmark.evaluation import Evaluation
 from paha_core.benchmark.suites import Suite
 from paha_core.benchmark.tables import PUBLISHED
 from paha_core.metrics.bootstrap import MIN_CLIPS, PairedDifference
-from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow
 
 ClaimVerdict = Literal["reproduced", "not reproduced", "undecided", "missing"]
 VERDICTS: tuple[ClaimVerdict, ...] = ("reproduced", "not reproduced", "undecided", "missing")
 STANDS_FOR = {
-    "fvd_random_r3d": "fvd",
+    **dict.fromkeys(FVD_STAND_INS, "fvd"),
     "lip_correlation_truth": "sync_c",
     "lip_correlation": "sync_c",
 }

@@ -31,7 +31,7 @@ from paha_core.metrics.bootstrap import (
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow
 
 TIMES = frozenset(name for name, metric in METRICS.items() if metric.sample == "repeats")
 NO_TRUTH = "no drawn truth for these clips"
@@ -236,7 +236,9 @@ class Evaluation:
         return datasets if len(datasets) == 1 and len(present) == 1 else ["all", *datasets]
 
     def rows(self, suite: str, system: str, dataset: str) -> list[MetricRow]:
-        return [self.row(suite, system, dataset, metric) for metric in METRICS]
+        absent = set(FVD_STAND_INS) - self.extractors.spaces.keys()
+        metrics = [metric for metric in METRICS if metric not in absent]
+        return [self.row(suite, system, dataset, metric) for metric in metrics]
 
     def row(self, suite: str, system: str, dataset: str, metric: str) -> MetricRow:
         cell = self.cell(metric, system, dataset)

@@ -11,6 +11,7 @@ import numpy as np
 from paha_core.benchmark.videos import Video, load_frames
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
+from paha_core.metrics.row import fvd_stand_in
 from paha_core.store import Store, sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def weights_given(preset: Preset) -> dict[str, str]:
 
 
 class Extractors:
-    """What a preset's weights allow; each attribute is a network, or words for its absence."""
+    """What a preset's and a store's weights allow; each attribute is a network, or words for its
+    absence.
+    """
 
-    def __init__(self, preset: Preset, device: str = "cpu") -> None:
-        self.preset, self.device = preset, device
+    def __init__(self, store: Store, preset: Preset, device: str = "cpu") -> None:
+        self.store, self.preset, self.device = store, preset, device
         self.protocol = protocol_of(preset)
 
     @cached_property
@@ -57,12 +60,21 @@ class Extractors:
     @cached_property
     def spaces(self) -> dict[str, VideoFeatures | str]:
         """Video feature spaces by metric."""
-        from paha_core.metrics.video_features import I3D, RandomR3D
+        from paha_core.metrics.video_features import I3D
 
         path = self.preset.benchmark.i3d
         missing = "needs I3D Kinetics-400 weights: benchmark.i3d names none"
         real = _or_reason(lambda: I3D(path, self.device)) if path else missing
-        return {"fvd": real, "fvd_random_r3d": RandomR3D().to(self.device)}
+        return {"fvd": real, fvd_stand_in(self.preset): self._trained_space()}
+
+    def _trained_space(self) -> VideoFeatures | str:
+        from paha_core.metrics.video_features import SmallR3D
+        from paha_core.training.video_encoder import WEIGHTS, video_run
+
+        if not video_run(self.store, self.preset).is_done():
+            return "the video encoder is not trained on these clips: materialise `video_encoder`"
+        name = fvd_stand_in(self.preset).removeprefix("fvd[").removesuffix("]")
+        return SmallR3D.load(self.store.read_bytes(WEIGHTS), f"{name}, not I3D", self.device)
 
     @cached_property
     def missing(self) -> dict[str, str]:
@@ -93,11 +105,11 @@ class Extractors:
         space = sha256_json([self.protocol.sha256, *self.named[metric]])[:16]
         return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
 
-    def video_features(self, store: Store, metric: str, video: Video) -> np.ndarray:
+    def video_features(self, metric: str, video: Video) -> np.ndarray:
         """Features `[N, D]` of a video's windows, kept by content; N may be 0."""
         from paha_core.metrics.video_features import video_features
 
-        rel = self.features_path(metric, video)
+        rel, store = self.features_path(metric, video), self.store
         if store.exists(rel):
             with store.reading(rel) as path:
                 return np.asarray(np.load(path, allow_pickle=False))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from paha_core.benchmark.figures import Curve
 from paha_core.config import Preset
 from paha_core.media import FPS
-from paha_core.metrics.row import METRICS
+from paha_core.metrics.row import METRICS, fvd_stand_in
 from paha_core.networks import NETWORKS, read_log
 from paha_core.stages import KEPT, read_manifest
 from paha_core.store import Store, sha256_file, sha256_json
@@ -93,7 +93,7 @@ def stand_ins(preset: Preset) -> list[StandIn]:
     say(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
     metrics = preset.benchmark
     for given, part, name, instead_of in (
-        (metrics.i3d, "FVD", METRICS["fvd_random_r3d"].title, "I3D's features"),
+        (metrics.i3d, "FVD", METRICS[fvd_stand_in(preset)].title, "I3D's features"),
         (metrics.syncnet, "Sync-C", "lip correlation of landmarks", "SyncNet"),
         (metrics.arcface, "Identity", METRICS["identity_hog"].title, "ArcFace"),
     ):

@@ -12,13 +12,13 @@ from paha_core.benchmark.plots import Plot, Series, line_svg, radar_svg
 from paha_core.benchmark.suite import SuiteResult, load_suite
 from paha_core.benchmark.suites import SUITES
 from paha_core.benchmark.tables import PUBLISHED
-from paha_core.metrics.row import METRICS, MetricRow, shortfall
+from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow, shortfall
 from paha_core.store import Store
 
 RADAR = (
     "fgd",
     "fvd",
-    "fvd_random_r3d",
+    *FVD_STAND_INS,
     "bas",
     "lip_correlation_truth",
     "sync_c",
@@ -70,7 +70,7 @@ def _whisker(row: MetricRow) -> tuple[float, float]:
 def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
     """Table 2: what the guidance's seconds buy, for SG and DG at each rate."""
     plots = []
-    for metric in ("fgd", "lip_correlation_truth", "bas", "fvd_random_r3d"):
+    for metric in ("fgd", "lip_correlation_truth", "bas", *FVD_STAND_INS):
         lines = []
         for title, css in (("SG", "s-sequential"), ("DG", "s-differential")):
             names = [row.name for row in SUITES[2].rows if row.name.startswith(title)]

@@ -38,7 +38,7 @@ def evaluate(
 
     `times`: of systems whose segments were timed, one repeat after the other, by TC's metrics.
     """
-    source, extractors = KeypointSource(store, preset), Extractors(preset, device)
+    source, extractors = KeypointSource(store, preset), Extractors(store, preset, device)
     videos = [video for group in systems.values() for video in group]
     clips = {row["clip_id"]: row for row in kept_rows(store, "clips", preset.corpora.datasets)}
     result = Evaluation(preset, systems, extractors, pose_space(store, preset))
@@ -49,7 +49,7 @@ def evaluate(
         for video in videos:
             result.measured[video.key] = measure(source, extractors, video)
             for metric, found in result.features.items():
-                found[video.key] = extractors.video_features(store, metric, video)
+                found[video.key] = extractors.video_features(metric, video)
             keypoints = source.of(video)
             if keypoints is not None:
                 result.detector = (keypoints.detector, keypoints.weights_sha256)
@@ -80,7 +80,7 @@ def _video_references(
         for metric in metrics:
             parts: dict[str, list[np.ndarray]] = {"all": []}
             for video in videos:
-                features = extractors.video_features(store, metric, video)
+                features = extractors.video_features(metric, video)
                 parts.setdefault(video.dataset, []).append(features)
                 parts["all"].append(features)
                 progress.update()
@@ -124,7 +124,7 @@ def _open_worker(store: Store, preset: Preset) -> None:
 
     die_with_parent()
     torch.set_num_threads(1)
-    _worker.update(source=KeypointSource(store, preset), extractors=Extractors(preset))
+    _worker.update(source=KeypointSource(store, preset), extractors=Extractors(store, preset))
 
 
 def _detect_one(video: Video) -> None:
@@ -135,4 +135,4 @@ def _measure_one(video: Video) -> None:
     source, extractors = _worker["source"], _worker["extractors"]
     measure(source, extractors, video)
     for metric in extractors.spaces.keys() - extractors.missing.keys():
-        extractors.video_features(source.store, metric, video)
+        extractors.video_features(metric, video)

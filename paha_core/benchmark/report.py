@@ -25,7 +25,7 @@ from paha_core.benchmark.trends import trends
 from paha_core.config import Preset
 from paha_core.metrics.bootstrap import MIN_CLIPS
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import METRICS, MetricRow, shortfall
+from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow, shortfall
 from paha_core.networks import NETWORKS
 from paha_core.store import Store
 
@@ -52,7 +52,7 @@ GROUPS = {
         "identity",
         "identity_hog",
         "fvd",
-        "fvd_random_r3d",
+        *FVD_STAND_INS,
     ),
     "Time": ("tc", "tc_solver", "tc_classifiers", "tc_codec"),
 }
@@ -216,7 +216,8 @@ def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
     paper_dataset = "pats" if dataset == "all" else dataset
     groups = []
     for group, metrics in GROUPS.items():
-        lines = [_line(rows, systems, dataset, paper_dataset, metric, marks) for metric in metrics]
+        there = [m for m in metrics if m not in FVD_STAND_INS or any(r.metric == m for r in rows)]
+        lines = [_line(rows, systems, dataset, paper_dataset, metric, marks) for metric in there]
         groups.append((group, lines))
     css = figures.palette(systems)
     titles = [(css[system], figures.TITLES.get(system, system)) for system in systems]

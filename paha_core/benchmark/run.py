@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from paha_core import networks
 from paha_core.benchmark import export, history
 from paha_core.benchmark.extractors import weights_given
 from paha_core.benchmark.measuring import evaluate
@@ -84,7 +85,6 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
     videos = [video for group in systems.values() for video in group]
     beside = {rel for video in videos for rel in (video.audio_path, video.reference) if rel}
     beside |= set(store.glob("sources/truth/*/*.npz"))
-    pose = "checkpoints/pose_autoencoder/final/training.json"
     return sha256_json(
         {
             "protocol": protocol_of(preset).sha256,
@@ -95,7 +95,7 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
             "systems": list(systems),
             "beside": {rel: content_sha256(store, rel) for rel in sorted(beside)},
             "real": [[r["clip_id"], r["split"], r["sha256"]] for r in (*clips, *keypoints)],
-            "poses": store.read_json(pose)["fingerprint"] if store.exists(pose) else "",
+            "trained": [networks.fingerprint(store, name) for name in networks.SPACES],
             "more": more,
         }
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from paha_core.benchmark import history
 from paha_core.benchmark.figures import data_uri
 from paha_core.benchmark.plots import Plot, Series, line_svg, standalone
-from paha_core.metrics.row import METRICS
+from paha_core.metrics.row import FVD_STAND_INS, METRICS
 from paha_core.store import Store
 
-TREND = ("fgd", "fvd_random_r3d", "lip_correlation", "lip_correlation_truth", "bas", "face_share")
+TREND = ("fgd", *FVD_STAND_INS, "lip_correlation", "lip_correlation_truth", "bas", "face_share")
 
 
 def trend_markdown(store: Store) -> str:

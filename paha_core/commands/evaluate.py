@@ -17,6 +17,7 @@ from paha_core.commands.shared import (
     show,
 )
 from paha_core.errors import StepError
+from paha_core.networks import SPACES
 from paha_core.steps import Workspace, run_step
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def evaluate(
             _take_over(workspace, name, videos, audio, references)
         elif audio is not None or references is not None or name:
             raise StepError("--audio, --references and --name go with --videos")
-        show(run_step("pose_autoencoder", workspace))
+        for space in SPACES:
+            show(run_step(space, workspace))
         run_step("benchmark", workspace)
         from paha_core.benchmark import history
         from paha_core.benchmark.run import load_results

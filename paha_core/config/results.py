@@ -99,7 +99,8 @@ class SuiteConfig(Section):
 class BenchmarkConfig(Section):
     """Metrics. A metric whose weights are not given is a missing cell, never another's number."""
 
-    pose_autoencoder_steps: int = Field(2000, ge=1)
+    pose_autoencoder_steps: int = Field(2000, ge=1, description="the space of FGD and Diversity")
+    video_encoder_steps: int = Field(2000, ge=1, description="the space of FVD's stand-in")
     bootstrap: int = Field(1000, ge=10)
     seed: int = 0
     syncnet: str | None = Field(None, description="path of SyncNet's weights: Sync-C, Sync-D")

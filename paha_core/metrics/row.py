@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from paha_core.metrics.protocol import PROTOCOL
+
+if TYPE_CHECKING:
+    from paha_core.config import Preset
 
 SCHEMA = pa.schema(
     [
@@ -54,7 +58,8 @@ METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
         Metric("fvd", "FVD", "", "down", "windows", 1),
-        Metric("fvd_random_r3d", "FVD[random-r3d]", "", "down", "windows", 3),
+        Metric("fvd[studio-r3d]", "FVD[studio-r3d]", "", "down", "windows", 1),
+        Metric("fvd[corpus-r3d]", "FVD[corpus-r3d]", "", "down", "windows", 1),
         Metric("fgd", "FGD", "", "down", "windows", 2),
         Metric("diversity", "Diversity", "", "up", "windows", 2),
         Metric("bas", "BAS", "", "up"),
@@ -81,6 +86,14 @@ METRICS: dict[str, Metric] = {
         Metric("tc_codec", "Time cost, codec", "s per segment", "down", "repeats", 2),
     )
 }
+
+FVD_STAND_INS = ("fvd[studio-r3d]", "fvd[corpus-r3d]")
+
+
+def fvd_stand_in(preset: Preset) -> str:
+    """The Fréchet distance by a network that the corpus trained, called by what that corpus is."""
+    drawn, filmed = FVD_STAND_INS
+    return filmed if preset.corpora.studio is None else drawn
 
 
 def shortfall(direction: str, value: float, real: float | None) -> float | None:

@@ -1,9 +1,9 @@
 """The feature spaces of video distances: I3D from a local file, and a named stand-in.
 
 Both turn windows of 16 frames into vectors; FVD is the Fréchet distance between them
-(Unterthiner et al. 2018). The stand-in is a small 3D residual network with fixed random weights
-(random features order image sets much as trained ones do: Naeem et al. 2020). It needs no training
-and is the same for every run; its distances are called FVD[random-r3d] and nothing else.
+(Unterthiner et al. 2018). The stand-in is a small 3D residual network that is trained on the
+corpus itself (`paha_core.training.video_encoder`); its distances are called fvd[studio-r3d], or
+fvd[corpus-r3d] where the corpus is not the drawn one, and nothing else.
 """
 
 from __future__ import annotations
@@ -117,36 +117,45 @@ class _Block(nn.Module):
         return F.relu(inner + self.shortcut(x)) / 2**0.5
 
 
-class RandomR3D(nn.Module):
-    """A fixed random 3D residual network: means of 24 channels, and how they move over time.
+class SmallR3D(nn.Module):
+    """A small 3D residual network: means of 24 channels, and how they move over time.
 
-    The weights come from NumPy's generator with a fixed seed, so they are the same with any version
-    of PyTorch; `sha256` is theirs.
+    It sees each frame and its difference to the one before: motion is small beside appearance, and
+    without it a short training finds none.
     """
 
     side = 64
-    name = "random-r3d (fixed random weights, not I3D)"
-    channels = (3, 12, 16, 24)
+    channels = (6, 12, 16, 24)
+    features = 2 * channels[-1]
+    gain = 4.0  # of differences, which are small
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, name: str = "", sha256: str = "") -> None:
         super().__init__()
+        self.name, self.sha256 = name, sha256
         pairs = zip(self.channels[:-1], self.channels[1:], (1, 2, 2), strict=True)
         self.blocks = nn.Sequential(*(_Block(a, b, stride) for a, b, stride in pairs))
-        rng, digest = np.random.default_rng(seed), hashlib.sha256()
-        for name, parameter in self.named_parameters():
+        for parameter in self.parameters():
             fan_in = parameter[0].numel()
-            value = rng.standard_normal(parameter.shape) * (2 / fan_in) ** 0.5
-            value = (value if parameter.ndim > 1 else value * 0.05).astype(np.float32)
-            digest.update(name.encode() + value.tobytes())
-            parameter.data = torch.from_numpy(value)
-        self.sha256 = digest.hexdigest()
-        self.eval().requires_grad_(False)
+            deviation = (2 / fan_in) ** 0.5 if parameter.ndim > 1 else 0.05
+            nn.init.normal_(parameter, 0, deviation)
 
     def encode(self, windows: Tensor) -> Tensor:
         """`[B, 3, T, 64, 64]` to `[B, 48]`."""
-        pooled = self.blocks(windows.to(next(self.parameters()).device)).mean((-1, -2))  # [B, C, t]
+        windows = windows.to(next(self.parameters()).device)
+        moved = windows.diff(dim=2, prepend=windows[:, :, :1])
+        seen = self.blocks(torch.cat([windows, self.gain * moved], 1))
+        pooled = seen.mean((-1, -2))  # [B, C, t]
         motion = pooled.diff(dim=-1).abs().mean(-1)
-        return torch.cat([pooled.mean(-1), 4 * motion], 1)
+        return torch.cat([pooled.mean(-1), self.gain * motion], 1)
+
+    @classmethod
+    def load(cls, data: bytes, name: str, device: str = "cpu") -> SmallR3D:
+        """The network of a safetensors file that `paha_core.training.video_encoder` wrote."""
+        from safetensors.torch import load
+
+        model = cls(name, hashlib.sha256(data).hexdigest())
+        model.load_state_dict(load(data))
+        return model.eval().requires_grad_(False).to(device)
 
 
 def concatenated(groups: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paha_core.errors import StepError
+from paha_core.networks import CLASSIFIERS, SPACES
 from paha_core.steps.data import (
     find_face_boxes,
     find_keypoints,
@@ -25,6 +26,7 @@ from paha_core.steps.networks import (
     train_latent_codec,
     train_pose_autoencoder,
     train_univdm,
+    train_video_encoder,
 )
 from paha_core.steps.report import OnFigures, StepReport, merged
 from paha_core.steps.results import build_report, generate_clips, run_benchmark, run_table
@@ -60,7 +62,6 @@ class Step:
 
 
 RUN = (1, 2, 3, 5, 6, 7)  # the paper's tables that can be run; 4 is the user study
-CLASSIFIERS = ("face_classifier", "non_face_classifier")
 STEPS: dict[str, Step] = (
     {
         "programmes": Step(render_programmes),
@@ -85,7 +86,8 @@ STEPS: dict[str, Step] = (
     | {
         "generated_clips": Step(generate_clips, ("clips", "univdm", *CLASSIFIERS)),
         "pose_autoencoder": Step(train_pose_autoencoder, ("clips", "keypoints"), trains=True),
-        "benchmark": Step(run_benchmark, ("generated_clips", "keypoints", "pose_autoencoder")),
+        "video_encoder": Step(train_video_encoder, ("clips",), trains=True),
+        "benchmark": Step(run_benchmark, ("generated_clips", "keypoints", *SPACES)),
         "report": Step(build_report, ("benchmark",), shows=tuple(f"table{n}" for n in RUN)),
     }
 )
@@ -94,7 +96,7 @@ STEPS: dict[str, Step] = (
 # On demand: no part of a whole run.
 TABLES: dict[str, Step] = {
     f"table{number}": Step(
-        run_table, ("clips", "univdm", *CLASSIFIERS, "pose_autoencoder"), arguments=(number,)
+        run_table, ("clips", "univdm", *CLASSIFIERS, *SPACES), arguments=(number,)
     )
     for number in RUN
 }

@@ -99,3 +99,16 @@ def train_pose_autoencoder(
         require_manifest(store, "keypoints", dataset)
     run = heard_by(pose_autoencoder.pose_run(store, preset), on_figures)
     return trained(run, lambda: pose_autoencoder.train_pose_autoencoder(store, preset, run))
+
+
+def train_video_encoder(
+    store: Store, preset: Preset, on_figures: OnFigures | None = None
+) -> StepReport:
+    """The space of FVD's stand-in, trained on the corpus' real training clips."""
+    from paha_core.training import video_encoder
+
+    device = prepare_torch(preset)
+    for dataset in preset.corpora.datasets:
+        require_manifest(store, "clips", dataset)
+    run = heard_by(video_encoder.video_run(store, preset, device), on_figures)
+    return trained(run, lambda: video_encoder.train_video_encoder(store, preset, run))

@@ -77,7 +77,7 @@ def test_checks_block_where_going_on_is_senseless():
 
 def test_reevaluate_starts_at_the_generated_clips():
     keys = defs.resolve_job_def("reevaluate").asset_layer.selected_asset_keys
-    names = {"generated_clips", "pose_autoencoder", "benchmark", "report"}
+    names = {"generated_clips", "pose_autoencoder", "video_encoder", "benchmark", "report"}
     assert {key.path[-1] for key in keys} == names
 
 

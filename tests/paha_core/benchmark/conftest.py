@@ -11,6 +11,7 @@ from synthetic import PixelDetector, make_store, make_truth, preset
 from paha_core.config import Preset
 from paha_core.store import Store
 from paha_core.training.pose_autoencoder import train_pose_autoencoder
+from paha_core.training.video_encoder import train_video_encoder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +31,7 @@ def run_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = make_store(tmp_path_factory.mktemp("run"))
     make_truth(store)
     train_pose_autoencoder(store, preset())
+    train_video_encoder(store, preset())
     return store
 
 

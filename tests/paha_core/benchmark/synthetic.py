@@ -46,7 +46,7 @@ def preset() -> Preset:
         audio={"encoder": "log_mel"},
         reference={"encoder": "pooled_pixels"},
         generation={"clips": 4, "max_frames": FRAMES},
-        benchmark={"pose_autoencoder_steps": 20, "bootstrap": 20},
+        benchmark={"pose_autoencoder_steps": 20, "video_encoder_steps": 6, "bootstrap": 20},
     )
 
 

@@ -34,7 +34,7 @@ def test_a_file_that_changed_in_its_place_is_noticed(
     rel: str, store: Store, run_preset: Preset
 ) -> None:
     def names() -> list[str]:
-        source, extractors = KeypointSource(store, run_preset), Extractors(run_preset)
+        source, extractors = KeypointSource(store, run_preset), Extractors(store, run_preset)
         result = results_fingerprint(store, run_preset, {"S2G": [VIDEO], "real": []})
         return [measured_path(source, extractors, VIDEO), result]
 
@@ -56,9 +56,11 @@ def test_weights_are_known_by_content(store: Store, run_preset: Preset, tmp_path
     assert found[0] != found[1]
 
 
-def test_features_are_kept_by_network_window_and_length(run_preset: Preset) -> None:
+def test_features_are_kept_by_network_protocol_and_length(
+    run_store: Store, run_preset: Preset
+) -> None:
     def path(preset: Preset, video: Video = VIDEO) -> str:
-        return Extractors(preset).features_path("fvd_random_r3d", video)
+        return Extractors(run_store, preset).features_path("fvd[studio-r3d]", video)
 
     other = changed(run_preset, min_face=10)  # any setting of the protocol
     names = {path(run_preset), path(other), path(run_preset, replace(VIDEO, frames=20))}

@@ -22,7 +22,7 @@ def test_a_short_video_is_held_against_the_beats_of_its_own_length(
     whole = Video("S2G", CLIP["clip_id"], "", "", 64, "", "")
     short = replace(whole, system="SDT", frames=30)  # 1.2 s: the drawn beat at 1.5 s is not in it
     systems = {"S2G": [whole], "SDT": [short]}
-    found = Evaluation(run_preset, systems, Extractors(run_preset), "no space")
+    found = Evaluation(run_preset, systems, Extractors(run_store, run_preset), "no space")
     for video in (short, whole):  # whichever comes last
         found.measured[video.key] = Measured(strokes=[0.5])
         truth = drawn_truth(run_store, CLIP | {"start": 0.0}, video.frames)

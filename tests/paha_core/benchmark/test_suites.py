@@ -167,6 +167,6 @@ def test_claims_are_compared_where_the_paper_prints_both(run_store, run_preset) 
     assert (lips.claim_of, lips.claimed) == ("sync_c", "down")  # 6.183 below 6.328
     assert lips.high < 0
     assert cells["all", "fvd"].verdict == "missing"
-    assert cells["all", "fvd_random_r3d"].claim_of == "fvd"
+    assert cells["all", "fvd[studio-r3d]"].claim_of == "fvd"
     assert cells["cnas", "bas"].published == 0.1241
     assert cells["pats", "bas"].published == 0.1561

@@ -22,7 +22,7 @@ from paha_core.steps import STEPS, Workspace, run_step
 from paha_core.store import Store
 
 STAGES = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")
-STAGES += ("training_shards", "univdm", "pose_autoencoder")
+STAGES += ("training_shards", "univdm", "pose_autoencoder", "video_encoder")
 
 
 def tiny(**suite) -> Preset:
@@ -38,7 +38,12 @@ def tiny(**suite) -> Preset:
         values[section]["train"] |= one
     values["univdm"]["train"]["frames"] = 4
     values["generation"] |= {"ddim_steps": 4, "segment_frames": 17, "max_frames": 17, "clips": 2}
-    values["benchmark"] |= {"pose_autoencoder_steps": 2, "bootstrap": 20, "time_repeats": 2}
+    values["benchmark"] |= {
+        "pose_autoencoder_steps": 2,
+        "video_encoder_steps": 2,
+        "bootstrap": 20,
+        "time_repeats": 2,
+    }
     values["benchmark"]["suite"] = suite
     return Preset(**values | {"name": "tiny", "workers": 1})
 
@@ -67,7 +72,7 @@ def test_table_2_is_generated_measured_and_judged(store: Store) -> None:
     result = run_suite(store, tiny(seeds=1), 2)
     assert result.computed
     values = {(row.system, row.metric): row.value for row in result.rows}
-    for metric in ("tc", "fvd_random_r3d", "face_share"):
+    for metric in ("tc", "fvd[studio-r3d]", "face_share"):
         assert values["SG 0 %", metric] == values["DG 0 %", metric]  # generated once
     assert values["SG 100 %", "tc_classifiers"] > values["SG 0 %", "tc_classifiers"]
     assert len({row.system for row in result.rows}) == 11  # ten rows and the real videos

@@ -1,4 +1,4 @@
-"""FVD: preprocessing pixel by pixel, I3D's file, the stand-in, order on drawn motion."""
+"""FVD: preprocessing pixel by pixel, I3D's file, the distance."""
 
 from pathlib import Path
 
@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from paha_core.metrics.frechet import FrechetReference, frechet_of_features
-from paha_core.metrics.video_features import (
-    I3D,
-    RandomR3D,
-    preprocess,
-    video_features,
-    windows_of,
-)
+from paha_core.metrics.video_features import I3D, preprocess, video_features, windows_of
 
 
 def bilinear(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -98,50 +92,6 @@ def test_i3d_says_what_is_wrong(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Identity()).save(str(bad))
     with pytest.raises(ValueError, match="can't be called as I3D"):
         I3D(bad)
-
-
-def moving(seed: int, frames: int = 24) -> np.ndarray:
-    """A bright square that swings before a grey wall: uint8 `[T, 64, 64, 3]`."""
-    rng = np.random.default_rng(seed)
-    a, b, x, y = rng.uniform(0.2, 0.5), rng.uniform(0, 6), *rng.uniform(20, 36, 2)
-    video = np.full((frames, 64, 64, 3), 90, np.uint8)
-    for t in range(frames):
-        left = int(x + 14 * np.sin(a * t + b))
-        video[t, int(y) : int(y) + 10, max(left, 0) : left + 10] = (230, 180, 140)
-    return video
-
-
-def test_the_stand_in_is_fixed_and_bears_its_own_name() -> None:
-    a, b = RandomR3D(), RandomR3D()
-    assert a.sha256 == b.sha256 != RandomR3D(1).sha256
-    assert "random-r3d" in a.name
-    assert "not I3D" in a.name
-    features = video_features(a, moving(0))
-    np.testing.assert_array_equal(features, video_features(b, moving(0)))
-    assert features.shape == (2, 48)
-    assert video_features(a, moving(0)[:12]).shape[0] == 0
-
-
-def test_the_stand_in_finds_frozen_noisy_and_blurred_videos_far_from_real_ones() -> None:
-    from scipy.ndimage import gaussian_filter
-
-    space = RandomR3D()
-    reference = np.concatenate([video_features(space, moving(seed)) for seed in range(12)])
-    held_out = [moving(seed) for seed in range(100, 108)]
-    noise = np.random.default_rng(0)
-
-    def distance(change) -> float:
-        found = [video_features(space, change(video)) for video in held_out]
-        return frechet_of_features(np.concatenate(found), reference)
-
-    real = distance(lambda video: video)
-    assert distance(lambda v: np.repeat(v[:1], len(v), 0)) > real
-    assert distance(lambda v: gaussian_filter(v, (0, 3, 3, 0))) > real
-    noisy = [
-        distance(lambda v, s=s: np.clip(v + noise.normal(0, s, v.shape), 0, 255).astype(np.uint8))
-        for s in (10, 30, 60)
-    ]
-    assert real < noisy[0] < noisy[1] < noisy[2]
 
 
 @pytest.mark.parametrize(("samples", "dimensions"), [(6, 40), (200, 12), (2, 3)])

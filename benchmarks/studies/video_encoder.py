@@ -1,0 +1,141 @@
+"""Does FVD's stand-in put worse videos farther from real ones? Measured on a run's held-out clips.
+
+    paha run video_encoder --preset study
+    python benchmarks/studies/video_encoder.py --preset study
+
+Real held-out clips are damaged in nine ways, three steps each. Of each way: the distance over the
+undamaged clips' own, how often a step of damage is told on the same 12 clips, and how often damaged
+clips lie farther than 12 *other* undamaged ones, as two systems' would. Beside it the same network
+as it was before training, which is what random features can do. Four of the nine ways (blur, lower
+resolution, held and shuffled frames) resemble what training shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+from paha_core.metrics.frechet import FrechetReference
+from paha_core.metrics.video_features import SmallR3D, windows_of
+from paha_core.steps import Workspace, prepare_torch
+from paha_core.training.video_encoder import WEIGHTS, chosen_rows, load_clips
+
+CLIPS, TOGETHER, DRAWS, FRAMES = 48, 12, 100, 56
+Damage = Callable[[np.ndarray], np.ndarray]
+
+
+def damages() -> dict[str, list[Damage]]:
+    """By name, from mild to strong; uint8 `[T, 64, 64, 3]` to the same."""
+    noise = np.random.default_rng(0)
+
+    def clip(x: np.ndarray) -> np.ndarray:
+        return np.clip(x, 0, 255).astype(np.uint8)
+
+    def coarse(v: np.ndarray, factor: float) -> np.ndarray:
+        frames = torch.from_numpy(v).permute(0, 3, 1, 2).float()
+        small = F.interpolate(frames, scale_factor=1 / factor, mode="area")
+        large = F.interpolate(small, size=v.shape[1:3], mode="bilinear", align_corners=False)
+        return large.permute(0, 2, 3, 1).numpy().astype(np.uint8)
+
+    def trembling(v: np.ndarray, most: int) -> np.ndarray:
+        padded = np.pad(v, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+        at = noise.integers(0, 2 * most + 1, (len(v), 2))
+        return np.stack([f[y : y + 64, x : x + 64] for f, (y, x) in zip(padded, at, strict=True)])
+
+    def shuffled(v: np.ndarray, block: int) -> np.ndarray:
+        order = np.arange(len(v))
+        for start in range(0, len(v), block):
+            order[start : start + block] = noise.permutation(order[start : start + block])
+        return v[order]
+
+    def each(damage: Callable[[np.ndarray, float], np.ndarray], *how: float) -> list[Damage]:
+        return [lambda v, s=s: damage(v, s) for s in how]  # type: ignore[misc]
+
+    return {
+        "blur, sigma in pixels": each(lambda v, s: gaussian_filter(v, (0, s, s, 0)), 0.5, 1, 2),
+        "lower resolution, times": each(coarse, 1.5, 2.5, 4),
+        "noise, grey levels": each(lambda v, s: clip(v + noise.normal(0, s, v.shape)), 4, 10, 25),
+        "trembling, pixels": each(lambda v, s: trembling(v, int(s)), 1, 2, 4),
+        "held frames": each(lambda v, s: v[np.arange(len(v)) // int(s) * int(s)], 2, 4, 16),
+        "shuffled in blocks of": each(lambda v, s: shuffled(v, int(s)), 2, 4, 8),
+        "blur over time, frames": each(lambda v, s: gaussian_filter(v, (s, 0, 0, 0)), 0.6, 1.2, 3),
+        "brighter, grey levels": each(lambda v, s: clip(v.astype(float) + s), 4, 10, 25),
+        "flicker, grey levels": each(
+            lambda v, s: clip(v + noise.normal(0, s, (len(v), 1, 1, 1))), 2, 5, 12
+        ),
+    }
+
+
+@torch.no_grad()
+def features(space: SmallR3D, clips: list[np.ndarray], damage: Damage | None) -> list[np.ndarray]:
+    """Of the windows of each clip: float32 `[n, 48]`."""
+    found = []
+    for video in clips:
+        shown = damage(video[:FRAMES]) if damage else video[:FRAMES]
+        tensor = torch.from_numpy(shown).permute(3, 0, 1, 2).float() / 127.5 - 1
+        found.append(space.encode(windows_of(tensor)).cpu().numpy())
+    return found
+
+
+def judge(space: SmallR3D, train: list[np.ndarray], held_out: list[np.ndarray]) -> None:
+    reference = FrechetReference(np.concatenate(features(space, train, None)))
+    whole = features(space, held_out, None)
+    draw = np.random.default_rng(1)
+    orders = [draw.permutation(len(held_out)) for _ in range(DRAWS)]
+
+    def distance(groups: list[np.ndarray], which: np.ndarray) -> float:
+        return reference.distance(np.concatenate([groups[i] for i in which]))
+
+    everyone = np.arange(len(held_out))
+    own, ordered, told, apart = distance(whole, everyone), 0, [], []
+    print(f"\n{space.name}: real held-out clips lie at {own:.4g}\n")
+    print("| damage | distance over that | a step told on the same clips | told on other clips |")
+    print("|---|---|---|---|")
+    for name, steps in damages().items():
+        groups = [whole, *(features(space, held_out, damage) for damage in steps)]
+        far = [distance(group, everyone) for group in groups]
+        same = [[distance(g, o[:TOGETHER]) for g in groups] for o in orders]
+        other = [[distance(g, o[TOGETHER : 2 * TOGETHER]) for g in groups[1:]] for o in orders]
+        step = np.mean([np.diff(values) > 0 for values in same], 0)
+        beyond = np.mean([np.array(o) > s[0] for o, s in zip(other, same, strict=True)], 0)
+        ordered += int((np.diff(far) > 0).sum())
+        told.append(step)
+        apart.append(beyond)
+        ratios = ", ".join(f"{value / far[0]:.2f}" for value in far[1:])
+        print(f"| {name} | {ratios} | {shares(step)} | {shares(beyond)} |")
+    print(
+        f"\n{ordered} of {3 * len(told)} steps in order over all clips; told on the same clips "
+        f"{np.mean(told):.2f}, on other clips {np.mean(apart):.2f}, mild damage "
+        f"{np.mean([a[0] for a in apart]):.2f}"
+    )
+
+
+def shares(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", default="study")
+    parser.add_argument("--store", default="")
+    given = parser.parse_args()
+    workspace = Workspace(given.preset, given.store)
+    store, preset = workspace.store, workspace.preset
+    prepare_torch(preset)
+    rows = {s: chosen_rows(store, preset, s, 2 * CLIPS) for s in ("train", "test")}
+    train, held_out = (load_clips(store, rows[split]) for split in ("train", "test"))
+    held_out = [video for video in held_out if len(video) >= FRAMES][:CLIPS]
+    if len(held_out) < 2 * TOGETHER:
+        raise SystemExit(f"{len(held_out)} held-out clips are too few: {2 * TOGETHER} are needed")
+    torch.manual_seed(preset.benchmark.seed)
+    judge(SmallR3D("not trained").eval(), train, held_out)
+    judge(SmallR3D.load(store.read_bytes(WEIGHTS), "trained"), train, held_out)
+
+
+if __name__ == "__main__":
+    main()
