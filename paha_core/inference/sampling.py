@@ -133,7 +133,7 @@ class Sampler:
                     latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
                 if guidance is not None and guidance.acts_at(index, len(self.timesteps)):
                     moved, guided = guidance.step(solve, latents, timestep, sigma)
-                    figures.append({"timestep": timestep} | guided.figures(latents))
+                    figures.append({"timestep": timestep, **guided.figures(latents)})
                     latents = moved
                 else:
                     latents = solve(latents, timestep)
