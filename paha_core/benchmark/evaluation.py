@@ -221,11 +221,11 @@ class Evaluation:
         how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
         if len(common) < 2:
             return None
-        pairs: Any = [ours[c] for c in common], [theirs[c] for c in common]
+        a, b = ([samples[clip] for clip in common] for samples in (ours, theirs))
         if not self.is_distribution(metric):
-            return paired_bootstrap(*pairs, **how)
+            return paired_bootstrap(a, b, **how)
         statistic = self.statistic(metric, dataset)
-        return None if isinstance(statistic, str) else paired_statistic(*pairs, statistic, **how)
+        return None if isinstance(statistic, str) else paired_statistic(a, b, statistic, **how)
 
     # --- rows -------------------------------------------------------------------------------------
 

@@ -68,8 +68,11 @@ def collect_videos(store: Store, preset: Preset) -> Systems:
             video = generated_video(mode, row)
             systems[mode].append(video)
             if (clip := clips.get(video.clip_id)) is not None:
-                heard = {"audio_path": video.audio_path, "reference": video.reference}
-                real[video.clip_id] = replace(real_video(clip, video.frames), **heard)
+                real[video.clip_id] = replace(
+                    real_video(clip, video.frames),
+                    audio_path=video.audio_path,
+                    reference=video.reference,
+                )
     if not real:
         held_out = [row for row in clips.values() if row["split"] == "test"]
         for row in held_out[: preset.generation.clips]:
