@@ -97,8 +97,10 @@ def sweep(result: SuiteResult, grid: Grid) -> list[Plot]:
     [swept] = {key for row in rows for key in row.times}
     lambdas = {row.name: row.times[swept] * result.strengths[swept] for row in rows}
     plots = []
-    for column in grid.columns[:4]:
+    for column in grid.columns:
         made = _points(result, list(lambdas), grid.dataset, column.metric)
+        if len(made) < 2:
+            continue
         points = [(lambdas[name], row.value or 0.0) for name, row in made]
         line = Series("DG", "s-differential", points, [_whisker(row) for _, row in made])
         title, axis = METRICS[column.metric].title, PUBLISHED[result.number].row_name

@@ -146,7 +146,7 @@ def radar_svg(axes: Sequence[str], series: Sequence[Series]) -> str:
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    gap = (high - low) or max(abs(high), 1e-6)
+    gap = (high - low) or abs(high) or 1.0
     return low - 0.06 * gap, high + 0.06 * gap
 
 

@@ -90,7 +90,7 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     if not console.is_terminal:
         console = Console(width=PIPED_WIDTH)
 
-    table = Table(*columns, title=escape(title), title_justify="left")
+    table = Table(*map(escape, columns), title=escape(title), title_justify="left")
     for row in rows:
         table.add_row(*map(escape, row))  # a name may hold what looks like markup
     console.print(table)
