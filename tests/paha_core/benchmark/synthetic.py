@@ -295,7 +295,9 @@ def made_up_table(number: int, clips: int = 8, repeats: int = 6) -> SuiteResult:
     systems = {
         name: [Video(name, clip_id, "", name, FRAMES, "", "") for clip_id in ids] for name in names
     }
-    result = Evaluation(preset(), systems, Extractors(preset()), "no poses were made up")
+    result = Evaluation(
+        preset(), systems, Extractors(Store("memory://made-up"), preset()), "no poses were made up"
+    )
     for k, name in enumerate(names):
         for video in systems[name]:
             own = level[video.clip_id] + rng.normal(0, 0.005)
