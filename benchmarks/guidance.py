@@ -25,6 +25,7 @@ from paha_core.training.memory import cost_of_step
 
 RATES = (0.25, 0.5, 0.75, 1.0)
 PAPER = {"sequential": (1.07, 1.15, 1.26, 1.34), "differential": (1.13, 1.32, 1.52, 1.66)}
+PAPER_SECONDS, PAPER_STEPS = (85, 114, 141), 30  # table 2: unguided, SG and DG at 100 %
 STEPS = {"demo": 20, "mid": 4}  # whole numbers of guided steps at each rate
 
 
@@ -65,30 +66,50 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
     preset = preset_of(size)
     pipeline = untrained_pipeline(preset)
     given, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
-    cases = [("unguided", 0.0)] + [(mode, rate) for mode in PAPER for rate in RATES]
-    times: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
+    cases = {("unguided", 0.0): ("unguided", GuidanceConfig())}
+    cases |= {(m, rate): (m, GuidanceConfig(rate=rate)) for m in PAPER for rate in RATES}
+    cases |= {(m, "face alone"): (m, GuidanceConfig(rate=1, face=5, non_face=0)) for m in PAPER}
+    times: dict[tuple[str, float | str], list[float]] = {case: [] for case in cases}
+    solving = []
     for turn in range(rounds + 1):
-        for mode, rate in cases:
+        for case, (mode, guidance) in cases.items():
             started = time.perf_counter()
-            pipeline.generate(
-                given,
-                boxes,
-                mode=mode,
-                steps=STEPS[size],
-                guidance=GuidanceConfig(rate=rate),
-                force=True,
+            made = pipeline.generate(
+                given, boxes, mode=mode, steps=STEPS[size], guidance=guidance, force=True
             )
             if turn:  # the first round warms up
-                times[mode, rate].append(time.perf_counter() - started)
+                times[case].append(time.perf_counter() - started)
+                solving += [made.trace.solver] if mode == "unguided" else []
     weights = sum(p.numel() for p in pipeline.univdm.parameters()) / 1e6
-    base = min(times["unguided", 0.0])
+    took = {case: min(found) for case, found in times.items()}
+    base = took["unguided", 0.0]
     print(f"\n{size}: {weights:.1f} M parameters, {clips} clips, {STEPS[size]} steps, ", end="")
     print(f"{preset.generation.segment_frames} frames; unguided {base:.2f} s a segment")
-    print(f"{'':14}" + "".join(f"{rate:>16.0%}" for rate in RATES))
+    print(f"{'':14}" + "".join(f"{rate:>16.0%}" for rate in RATES) + "      face alone, 100%")
     for mode, paper in PAPER.items():
-        ours = [min(times[mode, rate]) / base for rate in RATES]
-        cells = (f"{a:.2f} (paper {b:.2f})" for a, b in zip(ours, paper, strict=True))
+        ours = [took[mode, rate] / base for rate in RATES]
+        cells = [f"{a:.2f} (paper {b:.2f})" for a, b in zip(ours, paper, strict=True)]
+        cells.append(f"{took[mode, 'face alone'] / base:.2f}")
         print(f"{mode:14}" + "".join(f"{cell:>19}" for cell in cells))
+    in_solves(base, took["sequential", 1.0], took["differential", 1.0], min(solving), STEPS[size])
+    paper_solve = (PAPER_SECONDS[2] - PAPER_SECONDS[1]) / (2 * PAPER_STEPS)  # there is no other
+    print("paper:", end=" ")
+    in_solves(*PAPER_SECONDS, paper_solve * PAPER_STEPS, PAPER_STEPS)
+
+
+def in_solves(
+    unguided: float, sequential: float, differential: float, solving: float, steps: int
+) -> None:
+    """What a gradient and an extra solve take, as multiples of a solve, and what is no solving.
+
+    At rate 1 Sequential Guidance takes two gradients a step, Differential two solves more.
+    """
+    solve = solving / steps
+    gradient = (sequential - unguided) / (2 * steps) / solve
+    extra = (differential - sequential) / (2 * steps) / solve
+    rest = 1 - solving / unguided
+    print(f"a gradient takes {gradient:.2f} solves, a solve more {extra:.2f}; ", end="")
+    print(f"{rest:.0%} of an unguided segment is no solving")
 
 
 def tokens(kind: str, side: int, frames: int, width: int = 64) -> None:
