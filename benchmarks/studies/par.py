@@ -2,9 +2,10 @@
 
 UniVDM is trained with the PAR loss and with the plain one, from the same seed on the same data for
 the same number of steps, several seeds each. Then held-out clips are denoised at fixed timesteps
-with fixed noise, and the plain squared error is compared region by region, with the right voice and
-with that of another moment. Training resumes and finished runs are kept, so the study can be
-stopped at any time.
+with fixed noise, and the plain squared error is compared region by region, with the right voice,
+with that of another moment and with that of another clip. Differences are paired, and their
+standard error is that of clips: the windows of a clip and the seeds share what a clip is. Training
+resumes and finished runs are kept, so the study can be stopped at any time.
 
     paha run training_shards --preset study   # once: the corpus, its codec and its shards
     python benchmarks/studies/par.py --preset study --seeds 3 --out docs/results/par_study.md
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from paha_core.training.univdm import UniVDMTask, widths_of
 
 LEVELS = (100, 300, 500, 700, 900)
 REGIONS = ("face", "mouth", "hands", "rest")
+VOICES = {"on": "right", "moment": "another moment's", "clip": "another clip's"}
 BATCHES, WINDOWS = 12, 16
 
 
@@ -77,14 +80,21 @@ def regions_of(batch: Batch) -> dict[str, torch.Tensor]:
     return {"face": face, "mouth": mouth, "hands": hands, "rest": ~(face | hands)}
 
 
+def voice_of(batch: Batch, voice: str) -> torch.Tensor:
+    """The audio windows: the batch's own, from another moment of the clip, or the next clip's."""
+    if voice == "moment":
+        return batch.mismatched_audio
+    return batch.audio.roll(1, dims=0) if voice == "clip" else batch.audio
+
+
 @torch.no_grad()
-def errors(model: UniVDM, preset: Preset, batches: list[Batch], exchanged: bool) -> np.ndarray:
+def errors(model: UniVDM, preset: Preset, batches: list[Batch], voice: str) -> np.ndarray:
     """Plain squared error by window and region, mean over the levels, [windows, regions]."""
     scheduler = training_scheduler(preset.univdm)
     epsilon = preset.univdm.prediction == "epsilon"
     found = []
     for i, batch in enumerate(batches):
-        audio = batch.mismatched_audio if exchanged else batch.audio
+        audio = voice_of(batch, voice)
         masks = regions_of(batch)
         by_level = []
         for level in LEVELS:
@@ -102,52 +112,66 @@ def errors(model: UniVDM, preset: Preset, batches: list[Batch], exchanged: bool)
 
 
 def report(
-    results: dict[str, np.ndarray], seeds: int, steps: int, frames: int, command: str
+    results: dict[str, np.ndarray],
+    clips: list[str],
+    seeds: int,
+    steps: int,
+    frames: int,
+    command: str,
 ) -> str:
-    """The two tables as Markdown; differences are paired by window."""
+    """The two tables as Markdown."""
     lines = [
         "# PAR, and the voice",
         "",
-        f"Made by `{command}`. {steps} steps of {frames}-frame windows a run, "
-        f"{BATCHES * WINDOWS} held-out windows, plain squared error of the prediction, mean over "
-        f"timesteps {', '.join(map(str, LEVELS))} without a first frame.",
+        f"Made by `{command}`. {steps} steps of {frames}-frame windows a run, {len(clips)} windows "
+        f"of {len(set(clips))} held-out clips, plain squared error of the prediction, mean over "
+        f"timesteps {', '.join(map(str, LEVELS))} without a first frame. Standard errors are those "
+        "of clips.",
         "",
         "## With the PAR loss against the plain one",
         "",
         "| seed | region | plain loss | PAR loss | change | standard error |",
         "|---|---|---|---|---|---|",
     ]
-    for seed in range(seeds):
-        off, on = results[f"off-{seed}"], results[f"on-{seed}"]
-        for k, region in enumerate(REGIONS):
-            lines.append(f"| {seed} | {region} | {_compared(off[:, k], on[:, k])}")
-    for k, region in enumerate(REGIONS):
-        off = np.concatenate([results[f"off-{s}"][:, k] for s in range(seeds)])
-        on = np.concatenate([results[f"on-{s}"][:, k] for s in range(seeds)])
-        lines.append(f"| all | {region} | {_compared(off, on)}")
+    every = range(seeds)
+    for name, chosen in [*((str(seed), [seed]) for seed in every), ("all", every)]:
+        off, on = (_mean_over(results, kind, chosen) for kind in ("off", "on"))
+        lines += [
+            f"| {name} | {region} | {_compared(off[:, k], on[:, k], clips)}"
+            for k, region in enumerate(REGIONS)
+        ]
     lines += [
         "",
-        "## The right voice against another moment's (networks with PAR, all seeds)",
+        "## The right voice against another (networks with PAR, all seeds)",
         "",
-        "| region | other voice | right voice | change | standard error |",
-        "|---|---|---|---|---|",
+        "| other voice | region | with it | with the right one | change | standard error |",
+        "|---|---|---|---|---|---|",
     ]
-    for k, region in enumerate(REGIONS):
-        wrong = np.concatenate([results[f"exchanged-{s}"][:, k] for s in range(seeds)])
-        right = np.concatenate([results[f"on-{s}"][:, k] for s in range(seeds)])
-        lines.append(f"| {region} | {_compared(wrong, right)}")
+    right = _mean_over(results, "on", every)
+    for voice in ("moment", "clip"):
+        wrong = _mean_over(results, voice, every)
+        lines += [
+            f"| {VOICES[voice]} | {region} | {_compared(wrong[:, k], right[:, k], clips)}"
+            for k, region in enumerate(REGIONS)
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _compared(before: np.ndarray, after: np.ndarray) -> str:
+def _mean_over(results: dict[str, np.ndarray], kind: str, seeds: Iterable[int]) -> np.ndarray:
+    return np.mean([results[f"{kind}-{seed}"] for seed in seeds], axis=0)
+
+
+def _compared(before: np.ndarray, after: np.ndarray, clips: list[str]) -> str:
+    """Means, their difference, and the standard error of the clips' mean differences."""
     good = np.isfinite(before) & np.isfinite(after)
-    before, after = before[good], after[good]
-    change = after - before
-    error = change.std(ddof=1) / np.sqrt(len(change))
-    share = change.mean() / before.mean()
+    names = np.array(clips)[good]
+    change = after[good] - before[good]
+    by_clip = np.array([change[names == name].mean() for name in np.unique(names)])
+    error = by_clip.std(ddof=1) / np.sqrt(len(by_clip))
+    share = change.mean() / before[good].mean()
     return (
-        f"{before.mean():.4f} | {after.mean():.4f} | {change.mean():+.4f} ({share:+.1%}) "
-        f"| {error:.4f} |"
+        f"{before[good].mean():.4f} | {after[good].mean():.4f} "
+        f"| {change.mean():+.4f} ({share:+.1%}) | {error:.4f} |"
     )
 
 
@@ -167,19 +191,19 @@ def main() -> None:
     frames, margin = preset.univdm.train.frames, preset.audio.margin
     windows = WindowBatches(reader, WINDOWS, frames, margin, 11)
     held_out = [windows.batch_at(i) for i in range(BATCHES)]
+    clips = [key for batch in held_out for key in batch.keys]
     results: dict[str, np.ndarray] = {}
     for seed in range(given.seeds):
         for par in (True, False):
             chosen = variant(preset, par, seed, steps)
             model = train(store, chosen, par, seed)
-            results[f"{'on' if par else 'off'}-{seed}"] = errors(model, chosen, held_out, False)
-            if par:
-                results[f"exchanged-{seed}"] = errors(model, chosen, held_out, True)
+            for voice in VOICES if par else ("off",):
+                results[f"{voice}-{seed}"] = errors(model, chosen, held_out, voice)
         command = f"python benchmarks/studies/par.py --preset {preset.name} --seeds {seed + 1}"
         command += f" --steps {steps}"
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(report(results, seed + 1, steps, frames, command))
-        raw = {name: value.mean(axis=0).tolist() for name, value in results.items()}
+        given.out.write_text(report(results, clips, seed + 1, steps, frames, command))
+        raw = {name: np.nanmean(value, axis=0).tolist() for name, value in results.items()}
         given.out.with_suffix(".json").write_text(json.dumps(raw, indent=1))
         print(given.out.read_text())
 

@@ -68,10 +68,11 @@ def to_markdown(rows: Sequence[MetricRow], metrics: Sequence[str] | None = None)
 
 
 def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
-    """A booktabs tabular, metrics down and systems across; intervals in brackets, dashes for
-    missing.
+    """A booktabs tabular, the rows' metrics down and systems across; intervals in brackets,
+    dashes for missing.
     """
     systems = systems_of(rows)
+    measured = {row.metric for row in rows}
     lines = [
         "% made by paha; intervals are 95 % bootstrap intervals over clips",
         rf"\begin{{tabular}}{{l{'r' * len(systems)}}}",
@@ -80,6 +81,8 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
         r"\midrule",
     ]
     for metric, about in METRICS.items():
+        if metric not in measured:
+            continue
         cells = [f"{tex(about.title)} {_TEX_ARROWS[about.direction]}"]
         for system in systems:
             row = find(rows, system, dataset, metric)

@@ -61,7 +61,7 @@ class OneScene:
     """The greatest mean change of grey (0-255) within `APART` frames is at most `max_change`.
 
     Over some time, not from one frame to the next: so it sees fades as well (`docs/results/cnas.md`
-    compares it with PySceneDetect's detectors).
+    compares it with PySceneDetect's detectors and TransNetV2).
     """
 
     name: ClassVar[str] = "frame_change"
