@@ -183,7 +183,7 @@ def video_of(reference, audio):
 
 
 def tensors_alive():
-    """Numbers in all tensors alive. By type: `isinstance` would wake dead weak proxies of others."""
+    """Numbers in all tensors alive; by type, as `isinstance` looks through dead weak proxies."""
     return sum(x.numel() for x in gc.get_objects() if issubclass(type(x), torch.Tensor))
 
 
