@@ -30,9 +30,9 @@ def fingerprint(store: Store, name: str) -> str:
 
 def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
     """Of all that the classifier's examination depends on: its weights, and what it is used for."""
-    generation = preset.generation
+    generation, windows = preset.generation, preset.classifiers.gate_windows
     use = [generation.segment_frames, generation.ddim_steps, generation.guidance.rate]
-    return sha256_json([GATE_VERSION, fingerprint(store, classifier), use])
+    return sha256_json([GATE_VERSION, fingerprint(store, classifier), use, windows])
 
 
 def gate_verdict(store: Store, preset: Preset, classifier: str) -> dict[str, Any] | None:

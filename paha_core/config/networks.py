@@ -226,6 +226,7 @@ class NegativeConfig(Section):
 class ClassifierConfig(Section):
     """The face and the non-face classifier: their size, their training, what is masked."""
 
+    outside = frozenset({"gate_windows"})
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
     mask_probability: float = Field(0.8, ge=0, le=1)
     mismatched_audio: float = Field(
@@ -236,6 +237,9 @@ class ClassifierConfig(Section):
     )
     mismatched_below: int = Field(
         1000, ge=1, le=1000, description="and the timesteps they are noised at are below this"
+    )
+    gate_windows: int = Field(
+        64, ge=8, multiple_of=8, description="windows of held-out clips its examination takes"
     )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)

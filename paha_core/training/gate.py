@@ -30,8 +30,8 @@ BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))
 LEVELS = tuple(low + step for low, _ in BANDS for step in (50, 150))  # timesteps that are asked
 FEWER = LEVELS[::2]  # and where a classifier sees its own region alone
 SHIFTS = range(-15, 16)  # frames, as SyncNet's protocol
-WINDOWS, AT_ONCE = 64, 8
-SHIFTED = 24  # windows whose whole curve is taken
+AT_ONCE = 8  # windows
+SHIFTED = 24  # windows at most whose whole curve is taken
 
 Share = dict[str, float]  # share of windows, low and high end of its 95 % interval
 
@@ -72,7 +72,7 @@ def examine(
         "bands": bands,
         "shift": given.shift_curve(),
         "frames": given.frames,
-        "n": WINDOWS,
+        "n": given.count,
         "clips": len(reader),
     }
 
@@ -105,7 +105,7 @@ class _Examination:
         self, model: SyncClassifier, part: Part, reader: ShardReader, preset: Preset
     ) -> None:
         self.model, self.part, self.reader = model, part, reader
-        self.device = next(model.parameters()).device
+        self.device, self.count = next(model.parameters()).device, preset.classifiers.gate_windows
         self.frames, self.margin = preset.generation.segment_frames, preset.audio.margin
         self.windows = WindowBatches(reader, AT_ONCE, self.frames, self.margin, 7)
         self.scheduler = training_scheduler(preset.univdm)
@@ -115,7 +115,7 @@ class _Examination:
         """Scores with another clip's voice, and with another moment's, less those with their own;
         all three from the same noise."""
         changes, clips = [], list[int]()
-        for step in range(WINDOWS // AT_ONCE):
+        for step in range(self.count // AT_ONCE):
             batch, windows = self.windows.batch_at(step), self.windows.windows_at(step)
             clips += [window.clip for window in windows]
             others = torch.from_numpy(np.stack([self._other_voice(w) for w in windows])).float()
@@ -191,7 +191,8 @@ class _Examination:
             for clip in long
             for start in self._starts(clip)
         ]
-        rows = [self._shifted(window) for window in windows[:: -(-len(windows) // SHIFTED)]]
+        most = min(SHIFTED, self.count)
+        rows = [self._shifted(window) for window in windows[:: -(-len(windows) // most)]]
         curve = np.mean(rows, axis=0)
         return {
             "shifts": list(SHIFTS),

@@ -15,7 +15,10 @@ from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
 from paha_core.training.gate import SHIFTS, _share, examine
 
-PRESET = load_preset("smoke")
+SMOKE = load_preset("smoke")
+PRESET = SMOKE.model_copy(
+    update={"classifiers": SMOKE.classifiers.model_copy(update={"gate_windows": 64})}
+)
 
 
 class Listener(nn.Module):

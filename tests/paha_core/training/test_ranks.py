@@ -78,10 +78,10 @@ def test_a_batch_that_can_t_be_shared_is_refused():
             train.shares(world)
 
 
-STUBBORN = """
-import signal, sys, time
+STUBBORN = r"""
+import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("ready", flush=True)
+os.write(1, b"ready\n")  # at once, lest two processes' lines mix
 time.sleep(600)
 """
 
