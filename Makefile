@@ -41,7 +41,7 @@ demo: install
 	@$(BIN)/paha results
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
