@@ -50,7 +50,7 @@ def execute(store, **config):
 
 def test_the_job_makes_the_video_and_its_sidecar(store, inputs, tmp_path):
     out = tmp_path / "out.mp4"
-    guidance = {"rate": 1, "lambda_face": 5, "form": "printed", "device": "cpu"}
+    guidance = {"rate": 1, "lambda_face": 5, "form": "printed", "device": "cpu", "dataset": "cnas"}
     done = execute(store, **inputs, out=str(out), mode="unguided", seed=5, steps=1, **guidance)
     assert done.success
     [event] = done.asset_materializations_for_node("generate_video")
