@@ -34,6 +34,15 @@ def die_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def quiet_native_stderr() -> None:
+    """For a worker process, as it begins: what C++ libraries print to stderr goes nowhere; Python's
+    own messages still come through. MediaPipe logs every graph it builds, and heeds no setting.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+
+
 @cache
 def die_with_creator() -> None:
     """End this process (SIGTERM) when the one that asked for it through `multiprocessing` is gone.

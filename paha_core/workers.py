@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 from paha_core.errors import UserError
-from paha_core.processes import die_with_parent
+from paha_core.processes import die_with_parent, quiet_native_stderr
 
 Workers = int | Literal["ray"]  # local processes (0: in this one), or those of a Ray cluster
 Work = Callable[[Any], dict[str, Any]]
@@ -143,12 +142,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """How a worker process begins. What C++ libraries (MediaPipe) print to stderr goes nowhere;
-    Python's own messages still come through."""
+    """How a worker process begins."""
     die_with_parent()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    quiet_native_stderr()
 
 
 def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:

@@ -17,7 +17,7 @@ from paha_core.benchmark.poses import PoseSpace, pose_space
 from paha_core.benchmark.videos import KeypointSource, Systems, Video, real_video
 from paha_core.config import Preset
 from paha_core.metrics.video_features import concatenated
-from paha_core.processes import die_with_parent
+from paha_core.processes import die_with_parent, quiet_native_stderr
 from paha_core.progress import Progress
 from paha_core.stages import kept_rows
 from paha_core.store import Store
@@ -123,6 +123,7 @@ def _open_worker(store: Store, preset: Preset) -> None:
     import torch
 
     die_with_parent()
+    quiet_native_stderr()
     torch.set_num_threads(1)
     _worker.update(source=KeypointSource(store, preset), extractors=Extractors(store, preset))
 

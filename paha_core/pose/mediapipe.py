@@ -19,7 +19,6 @@ pose network's distance from labels or less); their scores stay the pose's.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +32,6 @@ from paha_core.pose import layout
 from paha_core.pose.frames import stream
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import sha256_of_files
-
-os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs every graph it builds
 
 # 133-index -> index of the 33 pose points
 POSE_MAP = dict(enumerate((0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
+import mediapipe
 import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.media.video import Frames
-
-os.environ.setdefault("GLOG_minloglevel", "2")  # mediapipe greets on stderr once a process
-import mediapipe
 
 NO_FACE = np.full((8, 2), np.nan)
 
