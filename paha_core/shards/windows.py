@@ -180,10 +180,6 @@ class LengthBuckets:
         if self.unused_lengths:
             log.warning("no clip has %s frames: lengths left out", self.unused_lengths)
 
-    def length_at(self, step: int) -> int:
-        """F of the batch at `step`."""
-        return self._stream_at(step)[0].frames
-
     def batch_at(self, step: int) -> Batch:
         stream, turn = self._stream_at(step)
         first = (turn * self.world + self.rank) * self.batch
