@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
 from paha_core.config import Preset, TrainConfig
@@ -19,10 +18,11 @@ from paha_core.stages import kept_rows
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, TrainingError, step_generator
+from paha_core.training.spaces import FILE, export_space, space_config
 
 CODE_VERSION = "1"
 NAME = "pose_autoencoder"
-WEIGHTS = f"checkpoints/{NAME}/final/model.safetensors"
+WEIGHTS = f"checkpoints/{NAME}/final/{FILE}"
 SHORTEST = 8  # frames of the shortest window that the network takes
 
 
@@ -52,9 +52,7 @@ class PoseTask:
         return {"validation_loss": float(reconstruction(model, self.held_out))}
 
     def export(self, model: Any, folder: Path) -> None:
-        # No metadata: safetensors writes its entries in random order, and the hash would change.
-        state = {name: value.contiguous() for name, value in model.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        export_space(model, folder)
 
 
 def reconstruction(model: Any, windows: torch.Tensor) -> torch.Tensor:
@@ -65,18 +63,10 @@ def reconstruction(model: Any, windows: torch.Tensor) -> torch.Tensor:
 
 
 def train_config(preset: Preset) -> TrainConfig:
-    """Adam's usual settings, a half cosine, and no averaging: the network is small."""
-    steps = preset.benchmark.pose_autoencoder_steps
-    return TrainConfig(
-        steps=steps,
-        batch=64,
-        learning_rate=1e-3,
-        decay="cosine",
-        weight_decay=0,
-        ema=0,
-        checkpoint_every=max(steps // 4, 1),
-        validate_every=max(steps // 10, 1),
-        seed=preset.benchmark.seed,
+    """Adam's usual learning rate."""
+    benchmark = preset.benchmark
+    return space_config(
+        benchmark.pose_autoencoder_steps, benchmark.seed, batch=64, learning_rate=1e-3
     )
 
 

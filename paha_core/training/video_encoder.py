@@ -4,7 +4,7 @@ Its pretext needs no labels: to tell what was done to a window of 16 frames. Not
 twice as fast, or every frame is held for two, or the frames are shuffled (recognising temporal
 transformations, Jenni, Meishvili and Favaro 2020), or it is softened (spotting artifacts, Jenni and
 Favaro 2018). So real windows lie close together, whoever speaks, and what looks or moves wrong lies
-apart. Telling speakers as well would spread the real ones: measured in docs/evaluate.md.
+apart: measured in docs/results/video_encoder.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
 from paha_core.config import Preset, TrainConfig
@@ -27,10 +26,11 @@ from paha_core.stages import kept_rows
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, TrainingError, step_generator
+from paha_core.training.spaces import FILE, export_space, space_config
 
 CODE_VERSION = "1"
 NAME = "video_encoder"
-WEIGHTS = f"checkpoints/{NAME}/final/model.safetensors"
+WEIGHTS = f"checkpoints/{NAME}/final/{FILE}"
 WINDOW = PROTOCOL.video_window
 KINDS = ("as filmed", "fast", "held", "shuffled", "soft")
 SPAN = {"fast": 2 * WINDOW, "held": WINDOW // 2}  # frames of the clip that a window shows
@@ -82,8 +82,7 @@ class VideoTask:
         }
 
     def export(self, model: Any, folder: Path) -> None:
-        state = {name: x.contiguous() for name, x in model.encoder.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        export_space(model.encoder, folder)
 
 
 def changed_windows(
@@ -123,21 +122,16 @@ def _any(clips: list[np.ndarray], draw: torch.Generator) -> np.ndarray:
 
 
 def train_config(preset: Preset) -> TrainConfig:
-    """A half cosine and no averaging: the network is small. Two threads, a micro-batch each."""
+    """Two threads, a micro-batch each."""
     steps = preset.benchmark.video_encoder_steps
-    return TrainConfig(
-        steps=steps,
+    return space_config(
+        steps,
+        preset.benchmark.seed,
         batch=4 * len(KINDS),
         micro_batch=2 * len(KINDS),
         replicas=2,
         learning_rate=5e-3,
         warmup=min(20, steps // 4),
-        decay="cosine",
-        weight_decay=0,
-        ema=0,
-        checkpoint_every=max(steps // 4, 1),
-        validate_every=max(steps // 10, 1),
-        seed=preset.benchmark.seed,
     )
 
 

@@ -1,5 +1,6 @@
 """The paper's tables: their data, their verdicts, stores laid over stores, and a whole tiny run."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -129,8 +130,6 @@ def test_an_overlay_reads_through_and_writes_on_top(tmp_path: Path) -> None:
     assert below.exists("clips/a.mp4")
     with over.reading("clips/a.mp4") as path:
         assert path.read_bytes() == b"a"
-    import pickle
-
     assert pickle.loads(pickle.dumps(over)).read_bytes("clips/a.mp4") == b"a"
 
 
