@@ -142,7 +142,7 @@ PUBLISHED: dict[int, PublishedTable] = {
     ),
     2: PublishedTable(
         2,
-        "Guidance time rate (TC: seconds per segment, 256x256, 30 steps)",
+        "Guidance time rate (the paper's TC: seconds per segment of 256x256, 30 steps)",
         "Guidance",
         tuple(_cells(2, _TABLE_2, "pats", (*_FIVE, "tc"))),
     ),
