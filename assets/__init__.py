@@ -1,1 +1,1 @@
-"""The Dagster assets, one module a stage, in pipeline order. Thin: they call `paha_core.steps`."""
+"""The Dagster assets, one module a stage, in pipeline order. Thin: they call `paha_core.stages`."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.networks import CLASSIFIERS, NETWORKS, SPACES
-from paha_core.steps import Workspace
-from paha_core.steps.checks import Outcome
+from paha_core.stages import Workspace
+from paha_core.stages.checks import Outcome
+from paha_core.trained import CLASSIFIERS, NETWORKS, SPACES
 
 WorkspaceParam = dg.ResourceParam[Workspace]
 
@@ -28,7 +28,7 @@ def _result(
 @dg.asset_check(asset="keypoints", blocking=True)
 def keypoint_coverage(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """Most clips have keypoints, and most of their frames a face and a body."""
-    from paha_core.steps import checks
+    from paha_core.stages import checks
 
     return _result(checks.keypoint_coverage(workspace.store, workspace.preset))
 
@@ -36,7 +36,7 @@ def keypoint_coverage(workspace: WorkspaceParam) -> dg.AssetCheckResult:
 @dg.asset_check(asset="clips", blocking=True)
 def split_leakage(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """No programme is both in train and in test; for PATS's published split they are counted."""
-    from paha_core.steps import checks
+    from paha_core.stages import checks
 
     return _result(checks.split_leakage(workspace.store, workspace.preset))
 
@@ -44,7 +44,7 @@ def split_leakage(workspace: WorkspaceParam) -> dg.AssetCheckResult:
 @dg.asset_check(asset="training_shards", blocking=True)
 def shard_integrity(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """Every shard has the sha256 of its manifest; both sides have clips."""
-    from paha_core.steps import checks
+    from paha_core.stages import checks
 
     return _result(checks.shard_integrity(workspace.store, workspace.preset))
 
@@ -52,7 +52,7 @@ def shard_integrity(workspace: WorkspaceParam) -> dg.AssetCheckResult:
 @dg.asset_check(asset="generated_clips", blocking=True)
 def as_long_as_audio(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """Every generated video lasts as long as the sound inside it."""
-    from paha_core.steps import checks
+    from paha_core.stages import checks
 
     return _result(checks.generated_durations(workspace.store, workspace.preset))
 
@@ -65,7 +65,7 @@ def _finite_loss(network: str) -> dg.AssetChecksDefinition:
         description="Every held-out loss is a finite number, and few steps were skipped.",
     )
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
-        from paha_core.steps import checks
+        from paha_core.stages import checks
 
         if network == "latent_codec" and workspace.preset.codec.pretrained:
             return _result(Outcome(True, "pretrained: nothing was trained"))
@@ -83,7 +83,7 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
         "clips. A failure blocks generation, unless generation.force_guidance lets it warn.",
     )
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
-        from paha_core.steps import checks
+        from paha_core.stages import checks
 
         forced = workspace.preset.generation.force_guidance
         severity = dg.AssetCheckSeverity.WARN if forced else dg.AssetCheckSeverity.ERROR
@@ -96,7 +96,7 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
 def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """No metric is worse than at the last accepted checkpoint by more than both intervals."""
     from paha_core.benchmark import history
-    from paha_core.benchmark.trends import trend_markdown
+    from paha_core.benchmark.report.trends import trend_markdown
 
     verdict = history.judge(workspace.store)
     figures: dict[str, float | str] = {"evaluations": verdict.evaluations}

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.metadata import materialized
 from assets.partitions import CORPORA, ONE_RUN
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 
 
 @dg.asset(

@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from paha_core.steps import Workspace, prepare_torch
+from paha_core.stages import Workspace, prepare_torch
 
 
 class GenerateConfig(dg.Config):

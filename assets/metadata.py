@@ -6,11 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from paha_core.engine.processes import die_with_creator
 from paha_core.errors import EXPECTED
-from paha_core.processes import die_with_creator
-from paha_core.steps import Workspace, run_step
-from paha_core.steps.recall import recall, remember
-from paha_core.steps.report import StepReport
+from paha_core.stages import Workspace, run_step
+from paha_core.stages.report_cache import recall, remember
+from paha_core.stages.stage_report import StepReport
 
 PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG of at most that side
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.processes import INTERRUPTED
-from paha_core.steps import Workspace
-from paha_core.steps.report import StepReport
+from paha_core.engine.processes import INTERRUPTED
+from paha_core.stages import Workspace
+from paha_core.stages.stage_report import StepReport
 
 # Dagster's own use of its preview; it would come with every step.
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from assets.metadata import materialized
-from paha_core.networks import CLASSIFIERS, SPACES
-from paha_core.steps import TABLES, Workspace
+from paha_core.stages import TABLES, Workspace
+from paha_core.trained import CLASSIFIERS, SPACES
 
 KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears the bare name
 

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.metadata import materialized
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 
 
 @dg.asset(

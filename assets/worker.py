@@ -14,9 +14,9 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
+from paha_core.engine.processes import INTERRUPTED, die_with_parent, is_first
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.processes import INTERRUPTED, die_with_parent, is_first
-from paha_core.steps import Workspace, run_step
+from paha_core.stages import Workspace, run_step
 
 FIGURES_EVERY = 5.0  # seconds
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from paha_core.benchmark.facts import LONG_VIDEO
+from paha_core.benchmark.report.facts import LONG_VIDEO
 from paha_core.config import load_preset
 from paha_core.inference.held_out import choose, conditions_of
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view

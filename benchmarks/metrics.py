@@ -5,7 +5,8 @@
 The plain recipe works on one video at a time and takes SciPy's `sqrtm`; the bootstrap interval that
 every row carries is counted with the Fréchet distances, since that is what they cost. Results are
 the same to 1e-4 of their size, or this script fails. The second table times every metric on one
-drawn clip of 57 frames at 256 pixels, by the functions that `paha_core.benchmark.measure` calls;
+drawn clip of 57 frames at 256 pixels, by the functions that
+`paha_core.benchmark.measuring.video_metrics` calls;
 SyncNet has its full size and random weights. Medians of several rounds, one thread.
 """
 
@@ -19,9 +20,9 @@ import numpy as np
 import torch
 from scipy.linalg import sqrtm
 
-from paha_core.benchmark.extractors import Extractors
-from paha_core.benchmark.measure import measure
-from paha_core.benchmark.videos import KeypointSource, Video, load_frames
+from paha_core.benchmark.measuring.extractors import Extractors
+from paha_core.benchmark.measuring.video_metrics import measure
+from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_frames
 from paha_core.config import load_preset
 from paha_core.corpora.studio import programme as studio
 from paha_core.media.audio import read_audio, write_wav

@@ -37,7 +37,7 @@ from paha_core.shards.sample import ClipSample, to_tar
 from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
-from paha_core.training.univdm import UniVDMTask, par_loss
+from paha_core.training.tasks.univdm import UniVDMTask, par_loss
 
 FRAMES, SECONDS, ROUNDS = 125, 5, 5
 

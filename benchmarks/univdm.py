@@ -19,7 +19,7 @@ from diffusers import UNet3DConditionModel
 
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.training.memory import cost_of_step
-from paha_core.training.univdm import par_loss
+from paha_core.training.tasks.univdm import par_loss
 
 BATCH, FRAMES, SIZE, ROUNDS = 2, 16, 8, 7
 CHANNELS, HEAD = (32, 64), 8

@@ -29,7 +29,7 @@ from paha_core.commands.shared import (
 from paha_core.commands.train import train
 from paha_core.commands.weights import weights
 from paha_core.errors import UserError
-from paha_core.steps import STEPS, Workspace, steps_up_to
+from paha_core.stages import STEPS, Workspace, steps_up_to
 
 app = typer.Typer(
     name="paha",
@@ -108,7 +108,7 @@ def _wanted(step: str, only: bool) -> list[str]:
 def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
     """Which stages are done, with how many clips kept and rejected."""
     with one_sentence():
-        from paha_core.steps.status import rows
+        from paha_core.stages.status import rows
 
         workspace = Workspace(preset, store)
         print_table(

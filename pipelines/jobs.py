@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.generate_video import generate_video
 from assets.tables import KEYS as TABLE_KEYS
-from paha_core.networks import SPACES
+from paha_core.trained import SPACES
 from pipelines.partitions import whole_range
 from pipelines.resources import PRESET_TAG
 

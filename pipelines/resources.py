@@ -5,7 +5,7 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 
 PRESET_TAG = "paha/preset"
 

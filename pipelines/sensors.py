@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 from pipelines.jobs import reevaluate
 from pipelines.reaper import reap
 
@@ -28,7 +28,7 @@ def new_checkpoint(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run for each set of networks; the cursor holds the last one that was seen."""
     from paha_core.benchmark.history import checkpoint_of
-    from paha_core.networks import CLASSIFIERS, fingerprint
+    from paha_core.trained import CLASSIFIERS, fingerprint
 
     store = workspace.store
     if not fingerprint(store, CLASSIFIERS[-1]):

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from paha_core.benchmark.measure import Truth, drawn_truth
+from paha_core.benchmark.measuring.video_metrics import Truth, drawn_truth
 from paha_core.config import GuidanceConfig
+from paha_core.engine.manifest_stage import kept_rows
 from paha_core.inference.held_out import HeldOut, choose, conditions_of, noise_seed
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline
@@ -36,8 +37,7 @@ from paha_core.metrics.lips import lip_correlation, mouth_openness
 from paha_core.metrics.pose_features import gesture_points
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.pose.detect import Detector, open_detector
-from paha_core.stages import kept_rows
-from paha_core.steps import Workspace, prepare_torch
+from paha_core.stages import Workspace, prepare_torch
 
 BATCH = 8
 DETECT_SIZE = 256  # pixels: generated frames are enlarged for the detector

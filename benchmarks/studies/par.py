@@ -22,18 +22,18 @@ import numpy as np
 import torch
 
 from paha_core.config import Preset, TrainerConfig
+from paha_core.engine.manifest_stage import kept_rows
 from paha_core.models.build import new_univdm
 from paha_core.models.noise import training_scheduler
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.par import FACE_BIT, HANDS_BIT
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, WindowBatches
-from paha_core.stages import kept_rows
-from paha_core.steps import Workspace, prepare_torch
+from paha_core.stages import Workspace, prepare_torch
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
-from paha_core.training.univdm import UniVDMTask, widths_of
+from paha_core.training.tasks.univdm import UniVDMTask, widths_of
 
 LEVELS = (100, 300, 500, 700, 900)
 REGIONS = ("face", "mouth", "hands", "rest")

@@ -22,8 +22,8 @@ from scipy.ndimage import gaussian_filter
 
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.video_features import SmallR3D, windows_of
-from paha_core.steps import Workspace, prepare_torch
-from paha_core.training.video_encoder import WEIGHTS, chosen_rows, load_clips
+from paha_core.stages import Workspace, prepare_torch
+from paha_core.training.tasks.video_encoder import WEIGHTS, chosen_rows, load_clips
 
 CLIPS, TOGETHER, DRAWS, FRAMES = 48, 12, 100, 56
 Damage = Callable[[np.ndarray], np.ndarray]

@@ -15,12 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from paha_core.benchmark.systems import CONTROLS
+from paha_core.benchmark.measuring.systems import CONTROLS
 from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table, shortfall
-from paha_core.networks import NETWORKS, fingerprint
 from paha_core.store import Store, sha256_json
+from paha_core.trained import NETWORKS, fingerprint
 
 PATH = "benchmark/history.parquet"
 HISTORY_SCHEMA = pa.schema(

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from paha_core import networks
-from paha_core.benchmark import export, history
-from paha_core.benchmark.extractors import weights_given
-from paha_core.benchmark.measuring import evaluate
-from paha_core.benchmark.systems import control_systems, external_systems
-from paha_core.benchmark.videos import Systems, collect_videos, content_sha256
+from paha_core import trained
+from paha_core.benchmark import history
+from paha_core.benchmark.measuring.evaluate import evaluate
+from paha_core.benchmark.measuring.extractors import weights_given
+from paha_core.benchmark.measuring.systems import control_systems, external_systems
+from paha_core.benchmark.measuring.videos import Systems, collect_videos, content_sha256
+from paha_core.benchmark.report import export
 from paha_core.config import Preset
+from paha_core.engine.manifest_stage import kept_rows
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow, rows_to_table
 from paha_core.metrics.time_cost import HELD_OUT, read_times
-from paha_core.stages import kept_rows
 from paha_core.store import Store, sha256_json
 
 SUITE = "main"
@@ -95,7 +96,7 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
             "systems": list(systems),
             "beside": {rel: content_sha256(store, rel) for rel in sorted(beside)},
             "real": [[r["clip_id"], r["split"], r["sha256"]] for r in (*clips, *keypoints)],
-            "trained": [networks.fingerprint(store, name) for name in networks.SPACES],
+            "trained": [trained.fingerprint(store, name) for name in trained.SPACES],
             "more": more,
         }
     )

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table
+from paha_core.engine.progress import log
 from paha_core.errors import StepError
-from paha_core.progress import log
-from paha_core.steps import TABLES, Workspace, prepare_torch, workers_of
+from paha_core.stages import TABLES, Workspace, prepare_torch, workers_of
 
 if TYPE_CHECKING:
-    from paha_core.benchmark.claims import Comparison
-    from paha_core.benchmark.grid import Cell
-    from paha_core.benchmark.suite import SuiteResult
+    from paha_core.benchmark.tables.claims import Comparison
+    from paha_core.benchmark.tables.grid import Cell
+    from paha_core.benchmark.tables.run import SuiteResult
 
 
 def benchmark(
@@ -43,9 +43,9 @@ def benchmark(
             hint = ": table 4 is the user study" if named == "table4" else ""
             raise StepError(f"no table {table!r}{hint}; there are {known}, or all")
         workspace = Workspace(preset, store)
-        from paha_core.benchmark.suite import run_suite
-        from paha_core.benchmark.suite_export import write_suite
-        from paha_core.benchmark.variants import derived
+        from paha_core.benchmark.tables.export import write_suite
+        from paha_core.benchmark.tables.run import run_suite
+        from paha_core.benchmark.tables.variants import derived
 
         asked = {"seeds": seeds, "clips": clips}
         suite = {name: value for name, value in asked.items() if value is not None}
@@ -63,7 +63,7 @@ def benchmark(
 
 def show(result: SuiteResult) -> None:
     """The table beside the paper's for each data set, the verdicts, and what stands behind them."""
-    from paha_core.benchmark.grid import about, grids
+    from paha_core.benchmark.tables.grid import about, grids
 
     for grid in grids(result):
         body = [(system, *map(_cell, cells)) for system, cells in grid.rows]
@@ -82,7 +82,7 @@ def _cell(cell: Cell) -> str:
 
 def show_verdicts(comparisons: Sequence[Comparison]) -> None:
     """How many cells of each metric and data set came out how."""
-    from paha_core.benchmark.claims import VERDICTS
+    from paha_core.benchmark.tables.claims import VERDICTS
     from paha_core.metrics.row import METRICS
 
     counts: dict[tuple[str, str, str], Counter[str]] = {}

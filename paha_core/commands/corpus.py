@@ -32,7 +32,7 @@ def studio(
     """
     from paha_core.corpora.studio import render_corpus
     from paha_core.corpora.studio.identities import IDENTITIES
-    from paha_core.progress import Progress
+    from paha_core.engine.progress import Progress
 
     with (
         one_sentence(),
@@ -105,7 +105,7 @@ def export(
     """
     with one_sentence():
         from paha_core.corpora.export import export_corpus
-        from paha_core.progress import Progress
+        from paha_core.engine.progress import Progress
         from paha_core.store import Store
 
         target = Store(out)
@@ -119,7 +119,7 @@ def export(
 def _store(url: str, preset: str) -> Store:
     """Raises `UserError` where neither says which clips are meant."""
     from paha_core.errors import UserError
-    from paha_core.steps import Workspace
+    from paha_core.stages import Workspace
 
     if not url and not preset:
         raise UserError("whose clips? Name their store with --store, or a preset with --preset")

@@ -17,8 +17,8 @@ from paha_core.commands.shared import (
     show,
 )
 from paha_core.errors import StepError
-from paha_core.networks import SPACES
-from paha_core.steps import Workspace, run_step
+from paha_core.stages import Workspace, run_step
+from paha_core.trained import SPACES
 
 if TYPE_CHECKING:
     from paha_core.metrics.row import MetricRow
@@ -70,7 +70,7 @@ def evaluate(
 
 def show_results(rows: Sequence[MetricRow]) -> None:
     """Metrics down, systems across, over all data sets or the only one; what needs weights."""
-    from paha_core.benchmark.export import datasets_of, find, number, systems_of
+    from paha_core.benchmark.report.export import datasets_of, find, number, systems_of
     from paha_core.metrics.row import METRICS
 
     dataset, systems = datasets_of(rows)[0], systems_of(rows)
@@ -90,7 +90,7 @@ def show_results(rows: Sequence[MetricRow]) -> None:
 def _take_over(
     workspace: Workspace, name: str, videos: Path, audio: Path, references: Path | None
 ) -> None:
-    from paha_core.benchmark.systems import ingest_system
+    from paha_core.benchmark.measuring.systems import ingest_system
 
     rows = ingest_system(workspace.store, workspace.preset, name, videos, audio, references)
     kept = [row for row in rows if row["status"] == "kept"]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.engine.progress import Progress
 from paha_core.errors import StepError
 from paha_core.media import FPS
-from paha_core.progress import Progress
-from paha_core.steps import Workspace, prepare_torch
+from paha_core.stages import Workspace, prepare_torch
 
 if TYPE_CHECKING:
     from paha_core.config import Preset

@@ -12,9 +12,9 @@ from paha_core.commands.shared import one_sentence, print_table
 
 if TYPE_CHECKING:
     from paha_core.config import CorporaConfig
-    from paha_core.stages import StageResult
+    from paha_core.engine.manifest_stage import StageResult
+    from paha_core.engine.workers import Workers
     from paha_core.store import Store
-    from paha_core.workers import Workers
 
 MANY = 20  # reasons in a table
 
@@ -233,8 +233,8 @@ def _settings(preset: str, workers: int) -> tuple[CorporaConfig | None, Workers]
     """The preset's corpora, and where its work runs: as the command line says, or else the preset,
     or else on all cores."""
     from paha_core.config import load_preset
-    from paha_core.steps.workspace import executor_of
-    from paha_core.workers import cores
+    from paha_core.engine.workers import cores
+    from paha_core.stages.workspace import executor_of
 
     given = load_preset(preset) if preset else None
     where = executor_of(given) if given else cores()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paha_core.commands.shared import PresetOption, one_sentence, print_table
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 
 GIB = 2**30
 

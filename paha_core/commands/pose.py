@@ -12,7 +12,7 @@ from paha_core.errors import UserError
 
 if TYPE_CHECKING:
     from paha_core.config import PoseConfig
-    from paha_core.video_pose import VideoPose
+    from paha_core.par.video import VideoPose
 
 
 def pose(
@@ -58,7 +58,7 @@ def pose(
         config = _changed(settings.pose, {k: v for k, v in changes.items() if v is not None})
         for path in (out, draw):
             _check_target(path, video)
-        from paha_core.video_pose import find_pose
+        from paha_core.par.video import find_pose
 
         found = find_pose(video, config)
         found.save(out, settings.par)

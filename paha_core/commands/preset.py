@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from paha_core.commands.shared import one_sentence
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 
 presets = typer.Typer(no_args_is_help=True, help="Presets: every number of a run in one file.")
 

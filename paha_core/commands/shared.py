@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from paha_core.engine.processes import INTERRUPTED, is_first
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.processes import INTERRUPTED, is_first
-from paha_core.steps import Workspace, run_step
-from paha_core.steps.report import StepReport
+from paha_core.stages import Workspace, run_step
+from paha_core.stages.stage_report import StepReport
 
 PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
 
@@ -49,8 +49,8 @@ def run_here_or_launched(step: str, preset: str, store: str) -> None:
     workspace = Workspace(preset, store)
     trainer = workspace.preset.trainer
     if step == "univdm" and trainer.processes != 1:
+        from paha_core.training.distributed import launched
         from paha_core.training.launch import launch, processes_of
-        from paha_core.training.ranks import launched
 
         if not launched() and (processes := processes_of(trainer.processes)) > 1:
             command = [sys.executable, "-m", "paha_core.cli", "train", step, "--preset", preset]

@@ -20,7 +20,7 @@ from paha_core.corpora.cnas import anchor_filters
 from paha_core.corpora.filters import Filter
 from paha_core.corpora.pats import interval_filters
 from paha_core.corpora.record import read_record
-from paha_core.stages import KEPT, read_manifest
+from paha_core.engine.manifest_stage import KEPT, read_manifest
 from paha_core.store import Store
 
 BINS, BAR = 10, 30

@@ -24,11 +24,11 @@ from paha_core.corpora.filters import PROBES, Filter, Look, apply
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
+from paha_core.engine.manifest_stage import Job, Rejection, Setback
 from paha_core.media import FPS
 from paha_core.media.audio import IN_TIME, write_wav
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
 from paha_core.media.video import iter_frames, seek_point, x264_options
-from paha_core.stages import Job, Rejection, Setback
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"

@@ -48,11 +48,11 @@ from paha_core.corpora.programmes import (
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.sources import Source, look_at_sources
+from paha_core.engine.manifest_stage import KEPT, Job, Rejection, Row, StageResult, run_stage
+from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media import FPS
-from paha_core.stages import KEPT, Job, Rejection, Row, StageResult, run_stage
 from paha_core.store import Store
-from paha_core.workers import Workers
 
 DATASET = "cnas"
 

@@ -24,11 +24,11 @@ import pyarrow as pa
 from paha_core.corpora.intervals import Interval, interval_number
 from paha_core.corpora.names import require_plain_name
 from paha_core.corpora.source_files import find_sources, list_sources, video_id
+from paha_core.engine.manifest_stage import Rejection
+from paha_core.engine.progress import Progress
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError, ffmpeg_exe
 from paha_core.media.video import probe
-from paha_core.progress import Progress
-from paha_core.stages import Rejection
 from paha_core.store import Store
 
 LEDGER = "downloads.parquet"

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from paha_core.corpora.card import card
 from paha_core.corpora.record import read_record
+from paha_core.engine.manifest_stage import KEPT, clip_key, read_manifest
 from paha_core.errors import UserError
-from paha_core.stages import KEPT, clip_key, read_manifest
 from paha_core.store import Store, sha256_json
 
 Format = Literal["webdataset", "hf"]

@@ -20,8 +20,8 @@ from pathlib import Path
 from paha_core.config import PatsConfig
 from paha_core.corpora.names import require_plain_name
 from paha_core.corpora.source_files import read_text, video_id
+from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
-from paha_core.stages import Rejection
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
 SAME = 1e-3  # seconds: a piece goes on where another ended

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from paha_core.stages import Rejection
+from paha_core.engine.manifest_stage import Rejection
 
 MAX_LENGTH = 120
 

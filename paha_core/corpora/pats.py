@@ -37,11 +37,11 @@ from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, known_sources, look_at_sources
+from paha_core.engine.manifest_stage import Job, Rejection, StageResult, run_stage
+from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media import FPS
-from paha_core.stages import Job, Rejection, StageResult, run_stage
 from paha_core.store import Store
-from paha_core.workers import Workers
 
 DATASET = "pats"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.corpora.intervals import Interval, interval_number, shared_videos
+from paha_core.engine.manifest_stage import KEPT, REJECTED
 from paha_core.media import FPS
-from paha_core.stages import KEPT, REJECTED
 from paha_core.store import Store
 
 SPLIT_IDS = "manifests/split_ids/pats.parquet"

@@ -22,11 +22,11 @@ from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import Box, around, centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
 from paha_core.corpora.sources import SourceTask, look_at_source
+from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import iter_moments
-from paha_core.stages import Rejection
 
 LOOKS = 3  # of a clip, at which its anchor is looked for
 CODE_VERSION = "programmes-1"

@@ -21,9 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
+from paha_core.engine.manifest_stage import Rejection, Setback
+from paha_core.engine.workers import unlimited
 from paha_core.errors import UserError
-from paha_core.stages import Rejection, Setback
-from paha_core.workers import unlimited
 
 PART = ".part"
 CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}

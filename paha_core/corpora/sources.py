@@ -19,13 +19,21 @@ import pyarrow as pa
 from paha_core.config import ClipConfig
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.source_files import RemoteFile, SourceFile, asking
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    NO_FINGERPRINT,
+    Job,
+    Rejection,
+    Setback,
+    read_manifest,
+    run_stage,
+)
+from paha_core.engine.progress import Progress
+from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import MediaInfo, probe
-from paha_core.progress import Progress
-from paha_core.stages import KEPT, NO_FINGERPRINT, Job, Rejection, Setback, read_manifest, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
-from paha_core.workers import Workers
 
 STAGE = "sources"
 HASHES = "manifests/sources/{dataset}.hashes.json"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 
 from paha_core.config import Mode, Preset
+from paha_core.engine.manifest_stage import StageResult, manifest_path
+from paha_core.engine.progress import Progress
 from paha_core.inference.held_out import HeldOut, VideoSet, choose, publish_inputs
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.timing import segment_times
 from paha_core.metrics.time_cost import HELD_OUT
-from paha_core.progress import Progress
-from paha_core.stages import StageResult, manifest_path
 from paha_core.store import Store
 
 STAGE = "generated_clips"

@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from paha_core.config import Preset
+from paha_core.engine.manifest_stage import KEPT, clip_key, kept_rows, stage_schema
 from paha_core.inference.pipeline import PahaPipeline, Settings, describe
 from paha_core.inference.sampling import Conditions
 from paha_core.media import FPS
@@ -23,11 +24,10 @@ from paha_core.media.audio import write_wav
 from paha_core.media.frames import resize
 from paha_core.media.video import read_frames, write_video
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, audio_windows
-from paha_core.networks import CLASSIFIERS, fingerprint
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
-from paha_core.stages import KEPT, clip_key, kept_rows, stage_schema
 from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.trained import CLASSIFIERS, fingerprint
 
 CODE_VERSION = "6"
 GENERATED_SCHEMA = stage_schema(

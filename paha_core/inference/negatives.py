@@ -18,20 +18,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from paha_core.ahead import ahead
 from paha_core.config import NegativeConfig, Preset
+from paha_core.engine.manifest_stage import KEPT, StageResult, clip_key, kept_rows, read_manifest
+from paha_core.engine.prefetch import ahead
+from paha_core.engine.progress import Progress
 from paha_core.errors import UserError
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
-from paha_core.models.trained import load_univdm
-from paha_core.networks import FOR_NEGATIVES, negatives_checkpoint
+from paha_core.models.load import load_univdm
 from paha_core.pretrained import weights_sha256
-from paha_core.progress import Progress
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
 from paha_core.shards.writer import write_index, write_shards
-from paha_core.stages import KEPT, StageResult, clip_key, kept_rows, read_manifest
 from paha_core.store import Store, sha256_json
+from paha_core.trained import FOR_NEGATIVES, negatives_checkpoint
 
 CODE_VERSION = "5"
 STAGE = "negative_samples"

@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 
 from paha_core.config import GuidanceConfig, Mode
-from paha_core.inference.guide import GateError, Guide, acting
+from paha_core.inference.components import Networks
 from paha_core.inference.inputs import (
     InputError,
     Picture,
@@ -26,12 +26,12 @@ from paha_core.inference.inputs import (
     read_picture,
     read_voice,
 )
-from paha_core.inference.networks import Networks
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
+from paha_core.inference.segment_guidance import GateError, Guide, acting
 from paha_core.inference.sliding_window import sliding_window
 from paha_core.inference.trace import Trace
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
-from paha_core.models.trained import NAMES, Part
+from paha_core.models.load import NAMES, Part
 
 OnSegment = Callable[[int, int], None]
 

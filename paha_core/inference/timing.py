@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from paha_core.config import Preset
+from paha_core.engine.progress import Progress
 from paha_core.inference.held_out import HeldOut, conditions_of, recipe
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.video_file import machine
 from paha_core.metrics.time_cost import PARTS, Times
-from paha_core.progress import Progress
 from paha_core.store import Store, sha256_json
 
 

@@ -9,8 +9,8 @@ from paha_core.inference.pipeline import PahaPipeline
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, new_classifier, new_univdm
 from paha_core.models.codec import Codec, new_autoencoder
+from paha_core.models.load import NAMES
 from paha_core.models.reference_encoder import open_reference_encoder
-from paha_core.models.trained import NAMES
 from paha_core.pretrained import weights_sha256
 
 

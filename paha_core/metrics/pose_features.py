@@ -5,7 +5,7 @@ at 15 fps of the upper body and both hands, normalised by shoulder centre and wi
 setting, since a generated clip can be shorter than 34 frames at 15 fps (56 frames at 25 fps).
 
     windows = pose_windows(gesture_points(keypoints), window=34)
-    model, sha256 = load_autoencoder(data)  # trained by paha_core.training.pose_autoencoder
+    model, sha256 = load_autoencoder(data)  # trained by paha_core.training.tasks.pose_autoencoder
     features = pose_features(model, windows)
 """
 

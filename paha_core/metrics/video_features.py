@@ -2,8 +2,8 @@
 
 Both turn windows of 16 frames into vectors; FVD is the Fréchet distance between them
 (Unterthiner et al. 2018). The stand-in is a small 3D residual network that is trained on the
-corpus itself (`paha_core.training.video_encoder`); its distances are called fvd[studio-r3d], or
-fvd[corpus-r3d] where the corpus is not the drawn one, and nothing else.
+corpus itself (`paha_core.training.tasks.video_encoder`); its distances are called
+fvd[studio-r3d], or fvd[corpus-r3d] where the corpus is not the drawn one, and nothing else.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class SmallR3D(nn.Module):
 
     @classmethod
     def load(cls, data: bytes, name: str, device: str = "cpu") -> SmallR3D:
-        """The network of a safetensors file that `paha_core.training.video_encoder` wrote."""
+        """The network of a safetensors file that `paha_core.training.tasks.video_encoder` wrote."""
         from safetensors.torch import load
 
         model = cls(name, hashlib.sha256(data).hexdigest())

@@ -10,7 +10,7 @@ from paha_core.config import ClassifierConfig, Preset
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
-from paha_core.models.weights import load_base_weights
+from paha_core.models.weight_files import load_base_weights
 
 
 @dataclass(frozen=True)

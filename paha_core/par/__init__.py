@@ -6,6 +6,6 @@
 `weights.py` is the function, `kernel.py` its inner loops, `stage.py` the pipeline's stage.
 """
 
-from paha_core.par.weights import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
+from paha_core.par.mask import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
 
 __all__ = ["BODY_BIT", "FACE_BIT", "HANDS_BIT", "par_weights", "region_masks"]

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from paha_core.config import ParConfig
-from paha_core.par.weights import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
+from paha_core.engine.manifest_stage import Job, StageResult, clip_key, kept_rows, run_stage
+from paha_core.engine.workers import Workers
+from paha_core.par.mask import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
 from paha_core.pose import Keypoints
-from paha_core.stages import Job, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
-from paha_core.workers import Workers
 
 PAR_MASKS = "par_masks"
 CODE_VERSION = 1  # raise it when the masks change

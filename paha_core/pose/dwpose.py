@@ -33,8 +33,8 @@ from rtmlib import YOLOX
 from rtmlib.tools.file import download_checkpoint
 from rtmlib.tools.pose_estimation.pre_processings import bbox_xyxy2cs, top_down_affine
 
-from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
+from paha_core.engine.prefetch import in_background
 from paha_core.errors import UserError
 from paha_core.pose import layout
 from paha_core.pose.frames import stream

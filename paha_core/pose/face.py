@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
+from paha_core.engine.prefetch import in_background
 from paha_core.pose import layout
 from paha_core.pose.frames import check_frames, stream
 from paha_core.pose.keypoints import RELIABLE, Keypoints

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from paha_core.ahead import in_background
 from paha_core.config import PoseConfig
+from paha_core.engine.prefetch import in_background
 from paha_core.pose import layout
 from paha_core.pose.frames import stream
 from paha_core.pose.keypoints import Keypoints

@@ -17,12 +17,19 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.config import PoseConfig
+from paha_core.engine.manifest_stage import (
+    Job,
+    Rejection,
+    StageResult,
+    clip_key,
+    kept_rows,
+    run_stage,
+)
+from paha_core.engine.workers import Workers, cores
 from paha_core.pose.detect import Detector, detector_sha256, open_detector
 from paha_core.pose.frames import VideoFrames
 from paha_core.pose.keypoints import Keypoints
-from paha_core.stages import Job, Rejection, StageResult, clip_key, kept_rows, run_stage
 from paha_core.store import Store, sha256_file, sha256_json
-from paha_core.workers import Workers, cores
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
 CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 2}  # raise one when its stage's results change

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paha_core.engine.manifest_stage import Rejection, clip_key
 from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.media.audio import read_audio
@@ -19,7 +20,6 @@ from paha_core.models.audio_encoder import SAMPLE_RATE, fit_wave
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.pose.face import FaceBoxes
 from paha_core.shards.sample import ClipSample
-from paha_core.stages import Rejection, clip_key
 from paha_core.store import Store
 
 CODE_VERSION = "shards-1"

@@ -14,10 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from paha_core.ahead import ahead
 from paha_core.config import ShardConfig
+from paha_core.engine.manifest_stage import KEPT, REJECTED, Rejection, StageResult, read_manifest
+from paha_core.engine.prefetch import ahead
+from paha_core.engine.progress import Progress
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
-from paha_core.progress import Progress
 from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
 from paha_core.shards.writer import (
     INDEX_SCHEMA,
@@ -29,7 +30,6 @@ from paha_core.shards.writer import (
     write_index,
     write_packed,
 )
-from paha_core.stages import KEPT, REJECTED, Rejection, StageResult, read_manifest
 from paha_core.store import Store, sha256_json
 
 STAGE = "training_shards"

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from paha_core.engine.manifest_stage import KEPT, manifest_path, stage_schema
 from paha_core.shards.sample import ClipSample, SampleError, to_tar
-from paha_core.stages import KEPT, manifest_path, stage_schema
 from paha_core.store import Store
 
 # Encoders that all clips must have in common, and that those of one data set must.

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from paha_core.training.average import Average
+from paha_core.training.ema import Average
 from paha_core.training.run import Run, State, Task, TrainingError
 
 log = logging.getLogger("paha")

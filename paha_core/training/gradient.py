@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from paha_core.config import TrainConfig, TrainerConfig
-from paha_core.training.ranks import Ranks
+from paha_core.training.distributed import Ranks
 from paha_core.training.run import Task, Told, TrainingError
 
 KNOBS = (

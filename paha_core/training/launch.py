@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from paha_core.processes import INTERRUPTED, die_with_parent
+from paha_core.engine.processes import INTERRUPTED, die_with_parent
 
 AFTER_FAILURE = 60.0  # seconds: without the one that failed the others can save nothing
 POLL = 0.1

@@ -18,10 +18,10 @@ from torch import nn
 from paha_core.config import TrainConfig
 from paha_core.errors import Interrupted
 from paha_core.training import checkpoints
-from paha_core.training.average import Average
+from paha_core.training.distributed import ALONE, Ranks, launched
+from paha_core.training.ema import Average
 from paha_core.training.gradient import Gradient, is_out_of_memory, out_of_memory
-from paha_core.training.journal import Journal
-from paha_core.training.ranks import ALONE, Ranks, launched
+from paha_core.training.logger import Journal
 from paha_core.training.run import Run, State, Task, TrainingError
 from paha_core.training.stop import StopFlag
 

@@ -16,7 +16,7 @@ from paha_core.models.build import Widths, univdm_of
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.univdm import network_input
 from paha_core.training.memory import StepCost, cost_of_step
-from paha_core.training.univdm import par_loss
+from paha_core.training.tasks.univdm import par_loss
 
 GIB = 2**30
 FLOAT32 = 4

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from assets.metadata import result, table
-from paha_core.steps import Workspace
-from paha_core.steps.report import StepReport
+from paha_core.stages import Workspace
+from paha_core.stages.stage_report import StepReport
 
 
 def test_a_report_becomes_metadata(tmp_path):

@@ -12,14 +12,14 @@ import yaml
 from assets import process
 from assets.process import run_in_process
 from paha_core.config import load_preset
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 from paha_core.store import Store
 
 CHILD = """
 import json, os, signal, subprocess, sys, time
 from contextlib import nullcontext
 from dagster_pipes import open_dagster_pipes
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 first = os.environ.get("RANK", "0") == "0"
 with open_dagster_pipes() if first else nullcontext() as pipes:
     {body}

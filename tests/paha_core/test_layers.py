@@ -13,11 +13,17 @@ LAYERS = (
     {"pipelines"},
     {"assets"},
     {"cli", "commands"},
+    {"stages"},
     {"benchmark"},
-    {"inference", "training"},
-    {"models", "shards"},
-    {"pose", "par", "media", "corpora"},
-    {"store", "config"},
+    {"training"},
+    {"inference"},
+    {"shards", "metrics"},
+    {"models", "corpora"},
+    {"pose", "par"},
+    {"media", "trained"},
+    {"engine"},
+    {"config", "pretrained"},
+    {"store", "errors"},
 )
 
 
@@ -87,3 +93,7 @@ def test_nothing_imports_up(layer):
         if part(found) in above
     }
     assert upwards == set()
+
+
+def test_every_package_has_a_layer():
+    assert {part(module) for module in imports()} - {"paha_core"} == set().union(*LAYERS)

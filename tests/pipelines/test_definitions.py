@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
-from paha_core.steps import STEPS, TABLES
+from paha_core.stages import STEPS, TABLES
 from pipelines import jobs
 from pipelines.definitions import defs
 

@@ -6,8 +6,8 @@ import pytest
 from paha_core.benchmark import history
 from paha_core.config import load_preset
 from paha_core.metrics.row import MetricRow
-from paha_core.networks import NETWORKS
 from paha_core.store import Store
+from paha_core.trained import NETWORKS
 from pipelines.definitions import defs
 from pipelines.resources import PahaResource
 
@@ -66,7 +66,7 @@ def evaluated(store: Store, name: str, value: float) -> None:
 @pytest.mark.parametrize(("value", "passed"), [(2.1, True), (5.0, False)])
 def test_the_check_warns_of_a_regression(tmp_path, value, passed):
     from assets.checks import no_regression
-    from paha_core.steps import Workspace
+    from paha_core.stages import Workspace
 
     store = Store(str(tmp_path))
     evaluated(store, "a", 2.0)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from paha_core.steps import Workspace
+from paha_core.stages import Workspace
 from pipelines.resources import PahaResource
 
 

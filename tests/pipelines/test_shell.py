@@ -4,7 +4,7 @@ import json
 import re
 
 from paha_core.config import load_preset
-from paha_core.steps.status import rows
+from paha_core.stages.status import rows
 from paha_core.store import Store
 
 

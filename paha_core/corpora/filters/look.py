@@ -18,8 +18,8 @@ from paha_core.corpora.filters.detectors import (
     find_face_points,
     find_faces,
 )
+from paha_core.engine.manifest_stage import Rejection
 from paha_core.media.video import Frames
-from paha_core.stages import Rejection
 
 PROBES = 10  # frames of a clip that are searched for faces and bodies
 SPEECH_RATE = 16000  # Hz, of the speech models

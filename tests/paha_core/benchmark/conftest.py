@@ -1,17 +1,11 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from synthetic import PixelDetector, make_store, make_truth, preset
-
 from paha_core.config import Preset
 from paha_core.store import Store
-from paha_core.training.pose_autoencoder import train_pose_autoencoder
-from paha_core.training.video_encoder import train_video_encoder
+from paha_core.training.tasks.pose_autoencoder import train_pose_autoencoder
+from paha_core.training.tasks.video_encoder import train_video_encoder
+from synthetic import PixelDetector, make_store, make_truth, preset
 
 
 @pytest.fixture(scope="session", autouse=True)

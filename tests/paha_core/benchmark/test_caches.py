@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paha_core.benchmark.extractors import Extractors
-from paha_core.benchmark.measure import measured_path
+from paha_core.benchmark.measuring.extractors import Extractors
+from paha_core.benchmark.measuring.video_metrics import measured_path
+from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.benchmark.run import results_fingerprint
-from paha_core.benchmark.videos import KeypointSource, Video
 from paha_core.config import Preset
 from paha_core.store import Store
 
@@ -73,7 +73,7 @@ def test_keypoints_are_kept_by_size_and_length(
     def frames(store: Store, video: Video) -> np.ndarray:
         return np.full((video.frames, 32, 48, 3), 128, np.uint8)
 
-    monkeypatch.setattr("paha_core.benchmark.videos.load_frames", frames)
+    monkeypatch.setattr("paha_core.benchmark.measuring.videos.load_frames", frames)
     source = KeypointSource(store, run_preset)
     assert len(source.of(VIDEO)) == 40
     assert len(source.of(replace(VIDEO, frames=20))) == 20

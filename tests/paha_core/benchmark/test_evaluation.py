@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from paha_core.benchmark.evaluation import Evaluation
-from paha_core.benchmark.extractors import Extractors
-from paha_core.benchmark.measure import Measured, drawn_truth
-from paha_core.benchmark.measuring import evaluate
-from paha_core.benchmark.videos import Video
+from paha_core.benchmark.measuring.evaluate import evaluate
+from paha_core.benchmark.measuring.evaluation import Evaluation
+from paha_core.benchmark.measuring.extractors import Extractors
+from paha_core.benchmark.measuring.video_metrics import Measured, drawn_truth
+from paha_core.benchmark.measuring.videos import Video
 from paha_core.config import Preset
 from paha_core.store import Store
 
@@ -32,7 +32,7 @@ def test_a_short_video_is_held_against_the_beats_of_its_own_length(
 
 
 def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Preset) -> None:
-    from paha_core.benchmark.videos import collect_videos
+    from paha_core.benchmark.measuring.videos import collect_videos
 
     [video, *_] = collect_videos(run_store, run_preset)["sequential"]
     found = evaluate(run_store, run_preset, {"sequential": [video]})

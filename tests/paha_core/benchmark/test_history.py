@@ -62,7 +62,7 @@ def test_a_regression_beyond_the_interval_is_not_accepted_by_itself(
 
 
 def test_another_protocol_has_a_history_of_its_own(tmp_path: Path, run_preset: Preset) -> None:
-    from paha_core.benchmark.trends import trends
+    from paha_core.benchmark.report.trends import trends
 
     store = Store(str(tmp_path))
     for name, protocol, value in (("a", "old", 1.0), ("a", "new", 4.0), ("b", "new", 4.2)):

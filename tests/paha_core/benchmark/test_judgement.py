@@ -7,16 +7,18 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from synthetic import made_up_table, preset
 
-from paha_core.benchmark import history, judgement, suite_export
-from paha_core.benchmark.grid import about, grids
-from paha_core.benchmark.plots import Series, line_svg, radar_svg, standalone
-from paha_core.benchmark.suite import _write, load_suite
-from paha_core.benchmark.trends import trend_markdown, trends
+from paha_core.benchmark import history
+from paha_core.benchmark.report import table_plots
+from paha_core.benchmark.report.plots import Series, line_svg, radar_svg, standalone
+from paha_core.benchmark.report.trends import trend_markdown, trends
+from paha_core.benchmark.tables import export as suite_export
+from paha_core.benchmark.tables.grid import about, grids
+from paha_core.benchmark.tables.run import _write, load_suite
 from paha_core.commands import benchmark as command
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
+from synthetic import made_up_table, preset
 
 
 def test_claims_follow_the_sign_and_time_is_decided_by_repeats() -> None:
@@ -88,15 +90,15 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_report_plots_trade_offs_and_sweeps() -> None:
-    plots = {plot.title: plot for plot in judgement.suite_table(made_up_table(2)).plots}
+    plots = {plot.title: plot for plot in table_plots.suite_table(made_up_table(2)).plots}
     trade_off = plots["BAS against time"]
     assert [name for _, name in trade_off.legend] == ["SG", "DG"]
     assert trade_off.svg.count("<circle") == 10
     assert ">100 %</text>" in trade_off.svg
-    [bas, lips] = judgement.suite_table(made_up_table(6)).plots
+    [bas, lips] = table_plots.suite_table(made_up_table(6)).plots
     assert (bas.title, lips.title) == ("BAS", "Lip correlation")
     assert ">10</text>" in bas.svg  # the lambdas that were used: 2.5 to 12.5
-    assert judgement.suite_table(made_up_table(3)).plots == []
+    assert table_plots.suite_table(made_up_table(3)).plots == []
 
 
 def cell(system: str, metric: str, value: float, direction: str = "up") -> MetricRow:
@@ -110,7 +112,7 @@ def test_a_radar_runs_from_the_worst_to_the_best() -> None:
         rows += [cell("sequential", metric, 1.0 + k), cell("differential", metric, 2.0 + k)]
     rows += [cell("sequential", "fgd", 3, "down"), cell("differential", "fgd", 9, "down")]
     css = {name: f"s-{name}" for name in ("sequential", "differential")}
-    plot = judgement.radar(rows, css)
+    plot = table_plots.radar(rows, css)
     areas = re.findall(r'class="area" d="M([^"]+)Z"', plot.svg)
     reach = [
         [
@@ -121,16 +123,16 @@ def test_a_radar_runs_from_the_worst_to_the_best() -> None:
     ]
     assert [max(r, 0) > 90 for r in reach[0]] == [True, False, False, False]  # FGD: low is good
     assert [max(r, 0) > 90 for r in reach[1]] == [False, True, True, True]
-    assert judgement.radar([], css) is None
-    assert judgement.radar(rows[:4], css) is None  # two spokes are no radar
+    assert table_plots.radar([], css) is None
+    assert table_plots.radar(rows[:4], css) is None  # two spokes are no radar
 
 
 def test_shift_curves_come_from_the_gates(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    assert judgement.shift_curves(store) == []
+    assert table_plots.shift_curves(store) == []
     shift = {"shifts": [-2, 0, 2], "logits": [0.1, 1.0, 0.2], "peak": 0}
     store.write_json("checkpoints/face_classifier/gate.json", {"shift": shift})
-    [plot] = judgement.shift_curves(store)
+    [plot] = table_plots.shift_curves(store)
     assert plot.title == "Face classifier"
     assert plot.svg.count("<circle") == 3
 

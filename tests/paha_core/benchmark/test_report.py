@@ -7,17 +7,25 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from synthetic import PixelDetector
 
-from paha_core.benchmark import export, facts, figures, showcase
 from paha_core.benchmark.history import Verdict
-from paha_core.benchmark.report import INDEX, build_report, headline, result_table
+from paha_core.benchmark.report import (
+    INDEX,
+    build_report,
+    export,
+    facts,
+    figures,
+    headline,
+    result_table,
+    showcase,
+)
 from paha_core.benchmark.run import load_results, run_benchmark
-from paha_core.benchmark.variants import OverlayStore
+from paha_core.benchmark.tables.variants import OverlayStore
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
+from synthetic import PixelDetector
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +205,7 @@ def test_long_video_is_shown_where_it_was_measured(
 
 
 def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
-    from paha_core.benchmark.report import render
+    from paha_core.benchmark.report.page import render
 
     lists = (
         "stand_ins",
@@ -231,8 +239,8 @@ def test_a_log_cut_off_by_a_kill_still_plots(tmp_path: Path) -> None:
 
 
 def test_guidance_that_was_forced_is_named(tmp_path: Path, run_preset: Preset) -> None:
+    from paha_core.engine.manifest_stage import manifest_path
     from paha_core.inference.held_out import GENERATED_SCHEMA
-    from paha_core.stages import manifest_path
 
     store = Store(str(tmp_path))
     assert facts.forced_guidance(store, run_preset) == []

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from paha_core.benchmark.claims import Comparison, compare, verdict_of
-from paha_core.benchmark.suites import SUITES, SuiteRow, require_distinct
-from paha_core.benchmark.tables import PUBLISHED
-from paha_core.benchmark.variants import OverlayStore, derived, variant_name
+from paha_core.benchmark.tables.claims import Comparison, compare, verdict_of
+from paha_core.benchmark.tables.published import PUBLISHED
+from paha_core.benchmark.tables.specs import SUITES, SuiteRow, require_distinct
+from paha_core.benchmark.tables.variants import OverlayStore, derived, variant_name
 from paha_core.config import Preset, PresetError, load_preset, preset_names
 from paha_core.errors import StepError
 from paha_core.metrics.bootstrap import PairedDifference, paired_statistic
@@ -143,8 +143,8 @@ def test_derived_presets_are_checked_and_named(run_preset: Preset) -> None:
 
 
 def test_claims_are_compared_where_the_paper_prints_both(run_store, run_preset) -> None:
-    from paha_core.benchmark.measuring import evaluate
-    from paha_core.benchmark.videos import collect_videos
+    from paha_core.benchmark.measuring.evaluate import evaluate
+    from paha_core.benchmark.measuring.videos import collect_videos
 
     ours = collect_videos(run_store, run_preset)
     systems = {"real": ours["real"], "PAHA-SG": ours["sequential"], "PAHA-DG": ours["differential"]}

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from synthetic import FRAMES, SIZE, draw, hands, mouth_curve, speech
 from typer.testing import CliRunner
 
-from paha_core.benchmark.report import build_report
+from paha_core.benchmark.measuring.systems import at_25_fps, external_systems, ingest_system
+from paha_core.benchmark.measuring.videos import collect_videos
+from paha_core.benchmark.report.page import build_report
 from paha_core.benchmark.run import run_benchmark
-from paha_core.benchmark.systems import at_25_fps, external_systems, ingest_system
-from paha_core.benchmark.videos import collect_videos
 from paha_core.cli import app
 from paha_core.config import Preset
 from paha_core.errors import StepError
 from paha_core.media.audio import write_wav
 from paha_core.media.video import probe, write_video
 from paha_core.store import Store
+from synthetic import FRAMES, SIZE, draw, hands, mouth_curve, speech
 
 
 @pytest.fixture(scope="module")

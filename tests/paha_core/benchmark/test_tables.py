@@ -1,4 +1,4 @@
-from paha_core.benchmark.tables import PUBLISHED, published_beside
+from paha_core.benchmark.tables.published import PUBLISHED, published_beside
 from paha_core.metrics.row import METRICS
 
 

@@ -6,19 +6,19 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from paha_core.benchmark.samples import Samples
-from paha_core.benchmark.suite import load_suite, run_suite
-from paha_core.benchmark.suites import SUITES
-from paha_core.benchmark.variants import derived, trained_variant
+from paha_core.benchmark.tables.run import load_suite, run_suite
+from paha_core.benchmark.tables.samples import Samples
+from paha_core.benchmark.tables.specs import SUITES
+from paha_core.benchmark.tables.variants import derived, trained_variant
 from paha_core.cli import app
 from paha_core.config import Preset, load_preset
+from paha_core.engine.progress import Progress
 from paha_core.errors import StepError
 from paha_core.inference.held_out import generate_batch
 from paha_core.media.video import read_frames
+from paha_core.models.load import load_univdm
 from paha_core.models.sync_classifier import SyncClassifier
-from paha_core.models.trained import load_univdm
-from paha_core.progress import Progress
-from paha_core.steps import STEPS, Workspace, run_step
+from paha_core.stages import STEPS, Workspace, run_step
 from paha_core.store import Store
 
 STAGES = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from paha_core.cli import app
-from paha_core.stages import read_manifest
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.store import Store
 
 

@@ -17,11 +17,11 @@ from paha_core.corpora.names import require_plain_name, slug, unique
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import RemoteFile
 from paha_core.corpora.sources import Source
+from paha_core.engine.manifest_stage import Rejection
 from paha_core.media import FPS
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import OutputError, file_url, run
 from paha_core.media.video import probe, read_frames, write_video
-from paha_core.stages import Rejection
 from paha_core.store import Store, sha256_file
 
 RATE = 16000  # Hz, of the counter

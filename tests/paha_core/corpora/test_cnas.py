@@ -13,10 +13,10 @@ import pytest
 from paha_core.corpora.cnas import choose_test, hold_out, ingest_cnas
 from paha_core.corpora.programmes import first_frames, list_programmes
 from paha_core.corpora.regions import Crop, around, centre_crop
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import probe
-from paha_core.stages import read_manifest
 from paha_core.store import Store
 
 

@@ -15,8 +15,8 @@ from paha_core.corpora.card import card, histogram, kind, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
 from paha_core.corpora.record import licence_of
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
-from paha_core.stages import read_manifest
 from paha_core.store import Store
 
 

@@ -18,7 +18,7 @@ from paha_core.corpora.intervals import (
     shared_videos,
     split_intervals,
 )
-from paha_core.stages import Rejection
+from paha_core.engine.manifest_stage import Rejection
 
 
 def write(path: Path, text: str) -> Path:

@@ -14,9 +14,9 @@ import pytest
 from paha_core.config import PatsConfig
 from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
 from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
+from paha_core.engine.manifest_stage import Rejection, read_manifest
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.stages import Rejection, read_manifest
 from paha_core.store import Store, sha256_file
 
 HEAD = ["", "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn"]

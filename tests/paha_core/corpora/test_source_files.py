@@ -13,8 +13,8 @@ from paha_core.corpora.source_files import (
     local_file,
     video_id,
 )
+from paha_core.engine.manifest_stage import Rejection, Setback
 from paha_core.errors import UserError
-from paha_core.stages import Rejection, Setback
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import torch
 from paha_core.config import load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.media.audio import write_wav
-from paha_core.models.trained import NAMES
-from paha_core.networks import gate_fingerprint
+from paha_core.models.load import NAMES
 from paha_core.shards.sample import ClipSample
 from paha_core.store import Store
+from paha_core.trained import gate_fingerprint
 
 
 @pytest.fixture(scope="session")

@@ -151,8 +151,8 @@ def test_differential_guidance_solves_each_distinct_state_once_and_together(
 
 def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
     """On the networks themselves: a small enough step along -grad E raises the score."""
-    from paha_core.inference.guide import Guide
     from paha_core.inference.sampling import Conditions
+    from paha_core.inference.segment_guidance import Guide
 
     draw = torch.Generator().manual_seed(0)
     given = Conditions(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from paha_core.config import NegativeConfig
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.inference import negatives
 from paha_core.inference.negatives import STAGE, Maker, Work, make_negatives, plan
-from paha_core.networks import FOR_NEGATIVES
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.writer import write_index, write_shards
-from paha_core.stages import read_manifest
 from paha_core.store import Store
+from paha_core.trained import FOR_NEGATIVES
 
 DATASET = "cnas"
 FRAMES = 20

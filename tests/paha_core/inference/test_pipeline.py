@@ -7,10 +7,10 @@ import torch
 
 from paha_core.config import GuidanceConfig
 from paha_core.inference.batch import make_batch, read_batch
-from paha_core.inference.guide import GateError
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
 from paha_core.inference.sampling import Conditions
+from paha_core.inference.segment_guidance import GateError
 from paha_core.inference.video_file import Request, make_video, read_sidecar
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import open_media

@@ -16,7 +16,7 @@ from paha_core.cli import app
 from paha_core.errors import UserError
 from paha_core.models.modelscope import convert, convert_file
 from paha_core.models.univdm import UniVDM
-from paha_core.models.weights import load_base_weights
+from paha_core.models.weight_files import load_base_weights
 
 DIM, CONTEXT, EXTRA, HEAD, GROUPS = 64, 24, 8, 64, 32
 

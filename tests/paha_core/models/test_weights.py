@@ -4,7 +4,7 @@ from diffusers import UNet3DConditionModel
 
 from paha_core.errors import UserError
 from paha_core.models.univdm import UniVDM, network_input
-from paha_core.models.weights import load_base_weights
+from paha_core.models.weight_files import load_base_weights
 
 BASE = {
     "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),

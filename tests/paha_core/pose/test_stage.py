@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from paha_core.config import ParConfig, PoseConfig
+from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path, pictures, stage_schema
 from paha_core.media.video import write_video
 from paha_core.par import par_weights
 from paha_core.par.stage import PAR_SCHEMA, par_masks_stage
@@ -16,8 +17,6 @@ from paha_core.pose import Keypoints
 from paha_core.pose.detect import detector_sha256
 from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
 from paha_core.pose.stage import FACE_SCHEMA, KEYPOINT_SCHEMA, face_boxes_stage, keypoints_stage
-from paha_core.stages import BASE_SCHEMA, manifest_path, stage_schema
-from paha_core.steps import pictures
 from paha_core.store import Store, sha256_file
 
 PRESENTER, EMPTY, BROKEN = "pats/lin/one", "pats/lin/empty", "pats/lin/broken"

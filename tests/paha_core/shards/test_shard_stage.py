@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from paha_core.config import AudioConfig, ReferenceConfig, ShardConfig
+from paha_core.engine.manifest_stage import manifest_path, read_manifest, stage_schema
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.video import read_frames, write_video
@@ -16,7 +17,6 @@ from paha_core.models.reference_encoder import PooledPixels, open_reference_enco
 from paha_core.pose.face import FaceBoxes
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.stage import training_shards_stage
-from paha_core.stages import manifest_path, read_manifest, stage_schema
 from paha_core.store import sha256_file
 
 SIZE, GRID = 32, 4

@@ -7,7 +7,6 @@ import threading
 import numpy as np
 import pytest
 import torch
-from shard_samples import make_sample, publish
 
 from paha_core.config import TrainConfig
 from paha_core.errors import UserError
@@ -20,6 +19,7 @@ from paha_core.shards.windows import (
     batch_of,
     face_mask,
 )
+from shard_samples import make_sample, publish
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import uuid
 import numpy as np
 import pytest
 import webdataset
-from shard_samples import make_sample, publish
 
 from paha_core.errors import UserError
 from paha_core.shards.reader import ShardError, ShardReader
@@ -15,6 +14,7 @@ from paha_core.shards.sample import ARRAYS, SampleError, from_tar, to_tar
 from paha_core.shards.verify import verify_shards
 from paha_core.shards.writer import Checksum, checksum, encoders_of, write_shards
 from paha_core.store import Store, sha256_file
+from shard_samples import make_sample, publish
 
 
 def assert_same(a, b):

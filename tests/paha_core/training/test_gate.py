@@ -13,7 +13,7 @@ from paha_core.shards.sample import ClipSample
 from paha_core.shards.windows import WindowBatches
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
-from paha_core.training.gate import SHIFTS, _share, examine
+from paha_core.training.tasks.gate import SHIFTS, _share, examine
 
 SMOKE = load_preset("smoke")
 PRESET = SMOKE.model_copy(

@@ -5,20 +5,18 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from paha_core.config import NetworkConfig, TrainerConfig, UniVDMConfig
 from paha_core.errors import Interrupted
-from paha_core.steps import checks
+from paha_core.stages import checks
 from paha_core.store import Store
 from paha_core.training.loop import fit, learning_rate
 from paha_core.training.run import Run, TrainingError
-
-sys.path.insert(0, str(Path(__file__).parent))
 from tiny import TinyTask, config, run
 
 
@@ -41,7 +39,7 @@ def assert_same(one, other):
 
 
 def start(folder, pause, hidden=8):
-    script = Path(__file__).parent / "tiny.py"
+    script = tiny.__file__
     return subprocess.Popen([sys.executable, *map(str, (script, folder, pause, hidden))])
 
 

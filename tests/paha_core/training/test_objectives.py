@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from paha_core.shards.windows import Batch
-from paha_core.training.pairs import accuracy, cross_entropy, masked, paired
 from paha_core.training.run import step_generator
-from paha_core.training.univdm import par_loss, region_errors
+from paha_core.training.tasks.pairs import accuracy, cross_entropy, masked, paired
+from paha_core.training.tasks.univdm import par_loss, region_errors
 
 
 def batch(fill, size=4, frames=3):

@@ -10,7 +10,7 @@ from paha_core.config import load_preset
 from paha_core.models.build import univdm_of
 from paha_core.models.univdm import network_input
 from paha_core.training.plan import Machine, plan_univdm, traced_step, widths_of
-from paha_core.training.univdm import par_loss
+from paha_core.training.tasks.univdm import par_loss
 
 MACHINE = Machine(gpus=1, memory_gib=8)
 

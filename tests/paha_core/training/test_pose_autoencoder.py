@@ -7,19 +7,19 @@ import pyarrow as pa
 import pytest
 
 from paha_core.config import Preset
+from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path
 from paha_core.metrics import pose_features as pf
 from paha_core.metrics.frechet import frechet_of_features
 from paha_core.pose.keypoints import Keypoints
-from paha_core.stages import BASE_SCHEMA, manifest_path
 from paha_core.store import Store
-from paha_core.training.pose_autoencoder import (
+from paha_core.training.run import TrainingError
+from paha_core.training.tasks.pose_autoencoder import (
     WEIGHTS,
     load_windows,
     pose_run,
     pose_window,
     train_pose_autoencoder,
 )
-from paha_core.training.run import TrainingError
 
 
 def keypoints(frames: int, seed: int) -> Keypoints:

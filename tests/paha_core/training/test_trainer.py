@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +10,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import small_univdm
 from paha_core.config import TrainerConfig, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.shards.windows import Batch
+from paha_core.training.distributed import ALONE
 from paha_core.training.gradient import Gradient
 from paha_core.training.loop import fit
-from paha_core.training.ranks import ALONE
 from paha_core.training.run import TrainingError
-from paha_core.training.strips import Strips
-
-sys.path.insert(0, str(Path(__file__).parent))
-import small_univdm
+from paha_core.training.tasks.strips import Strips
 from tiny import TinyTask, config, run
 
 

@@ -9,15 +9,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from paha_core.config import Preset
+from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path
 from paha_core.media.video import write_video
 from paha_core.metrics.frechet import frechet_of_features
 from paha_core.metrics.row import METRICS, fvd_stand_in
 from paha_core.metrics.video_features import SmallR3D, video_features
-from paha_core.networks import read_log
-from paha_core.stages import BASE_SCHEMA, manifest_path
 from paha_core.store import Store
+from paha_core.trained import read_log
 from paha_core.training.run import TrainingError
-from paha_core.training.video_encoder import (
+from paha_core.training.tasks.video_encoder import (
     KINDS,
     WEIGHTS,
     changed,

@@ -1,0 +1,252 @@
+"""Rows beside our own: other systems' videos, and controls made of the real ones.
+
+Controls say what a number is worth: `real_exchanged` (real video, another clip's voice),
+`random_real` (another real clip of the speaker) and `frozen` (the first frame, held).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from paha_core.benchmark.measuring.videos import Systems, Video, load_frames, real_video
+from paha_core.config import Preset
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    REJECTED,
+    Rejection,
+    clip_key,
+    kept_rows,
+    manifest_path,
+    read_manifest,
+    stage_schema,
+)
+from paha_core.errors import StepError
+from paha_core.media import FPS
+from paha_core.metrics.diversity import derangement
+from paha_core.store import Store, sha256_file
+
+STAGE = "systems"
+SHORTEST = 16  # frames: one window of FVD, and what a correlation of lips needs
+FINE = 10  # x264's crf where a video must be encoded again: no loss to see
+CONTROLS = ("real_exchanged", "random_real", "frozen")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *VIDEO_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+SCHEMA = stage_schema(
+    pa.schema(
+        [
+            ("frames", pa.int32()),
+            ("audio_path", pa.string()),
+            ("audio_sha256", pa.string()),
+            ("reference", pa.string()),
+            ("reference_sha256", pa.string()),
+            ("source_fps", pa.float64()),
+        ]
+    )
+)
+
+
+# --- other systems --------------------------------------------------------------------------------
+
+
+def ingest_system(
+    store: Store,
+    preset: Preset,
+    name: str,
+    videos: Path,
+    audio: Path,
+    references: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Take over a system's videos as `systems/<name>/`; returns the manifest's rows.
+
+    A video belongs to the voice (and reference) of the same stem. A stem that is a held-out clip's
+    key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at
+    25 fps is taken as it is, one of another rate is brought to it. What can't be used, a training
+    clip's video among it, is a rejected row with its reason.
+    Raises `StepError` for a name or folder that can't be.
+    """
+    reserved = ("real", *CONTROLS, *preset.generation.modes)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in reserved:
+        taken = ", ".join(reserved)
+        raise StepError(f"{name!r} can't name a system: letters, digits, - _ . and not {taken}")
+    for folder in (videos, audio, *([references] if references else [])):
+        if not folder.is_dir():
+            raise StepError(f"no folder {folder}")
+    files = sorted(path for path in videos.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not files:
+        raise StepError(f"no videos in {videos}: {', '.join(VIDEO_SUFFIXES)} are looked for")
+    clips = {
+        clip_key(row["clip_id"]): row for row in kept_rows(store, "clips", preset.corpora.datasets)
+    }
+    rows = []
+    for path in files:
+        clip = clips.get(path.stem)
+        clip_id = clip["clip_id"] if clip else f"external/{name}/{path.stem}"
+        dataset, speaker, _ = clip_id.split("/", 2)
+        row = {"clip_id": clip_id, "dataset": dataset, "speaker": speaker}
+        row |= {"split": clip["split"] if clip else "test"}
+        row |= {"status": KEPT, "reason": "", "fingerprint": "", "path": "", "sha256": ""}
+        try:
+            if row["split"] != "test":
+                raise Rejection("shows a training clip: only held-out ones are compared")
+            row |= _ingest_one(store, preset, name, path, audio, references)
+        except Rejection as rejection:
+            row |= {"status": REJECTED, "reason": str(rejection)}
+        rows.append(row)
+    filled = [{column: row.get(column) for column in SCHEMA.names} for row in rows]
+    store.write_table(manifest_path(STAGE, name), pa.Table.from_pylist(filled, schema=SCHEMA))
+    return filled
+
+
+def _ingest_one(
+    store: Store, preset: Preset, name: str, path: Path, audio: Path, references: Path | None
+) -> dict[str, Any]:
+    from paha_core.media.audio import read_audio, write_wav
+    from paha_core.media.ffmpeg import MediaError
+    from paha_core.media.frames import read_first
+    from paha_core.media.video import probe, read_frames, write_video
+
+    voice = _beside(audio, path.stem, AUDIO_SUFFIXES)
+    if voice is None:
+        raise Rejection(f"no audio of that name in {audio.name}")
+    try:
+        info, wave = probe(path), read_audio(voice, 16_000)
+        as_it_is = abs(info.fps - FPS) < 0.01
+        most = min(preset.generation.max_frames, round(len(wave) / 16_000 * FPS))
+        frames = read_first(path, max(most, 1)) if as_it_is else read_frames(path)
+    except MediaError as error:
+        raise Rejection(str(error)) from None
+    frames = at_25_fps(frames, info.fps)[:most]
+    count = len(frames)
+    if count < SHORTEST:
+        words = f"picture and voice have {count} frames in common, {SHORTEST} are needed"
+        raise Rejection(words)
+    stem = f"systems/{name}/{path.stem}"
+    made = f"{stem}{path.suffix.lower()}" if as_it_is else f"{stem}.mp4"
+    with store.writing(made) as target:
+        if as_it_is:  # another encoding would blur a system that has been encoded already
+            shutil.copyfile(path, target)
+        else:
+            even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
+            write_video(target, even, crf=FINE)
+        sha256 = sha256_file(target)
+    with store.writing(f"{stem}.wav") as target:
+        write_wav(target, wave[: round(count / FPS * 16_000)], 16_000)
+        audio_sha256 = sha256_file(target)
+    reference, reference_sha256 = "", ""
+    picture = _beside(references, path.stem, PICTURE_SUFFIXES) if references else None
+    if picture is not None:
+        reference = f"{stem}.reference{picture.suffix.lower()}"
+        reference_sha256 = store.write_bytes(reference, picture.read_bytes())
+    return {
+        "path": made,
+        "sha256": sha256,
+        "fingerprint": sha256,
+        "frames": count,
+        "audio_path": f"{stem}.wav",
+        "audio_sha256": audio_sha256,
+        "reference": reference,
+        "reference_sha256": reference_sha256,
+        "source_fps": info.fps,
+    }
+
+
+def at_25_fps(frames: np.ndarray, fps: float) -> np.ndarray:
+    """Frames `[T, H, W, 3]` of a video at `fps`: at each 25th of a second the one then shown."""
+    if abs(fps - FPS) < 0.01:
+        return frames
+    count = max(1, round(len(frames) / fps * FPS))
+    return frames[np.minimum(((np.arange(count) + 0.5) / FPS * fps).astype(int), len(frames) - 1)]
+
+
+def _beside(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
+    found = (folder / f"{stem}{suffix}" for suffix in suffixes)
+    return next((path for path in found if path.is_file()), None)
+
+
+def external_systems(store: Store, real: list[Video]) -> Systems:
+    """The videos of every system that was taken over; a known clip's reference is ours."""
+    ours = {video.clip_id: video for video in real}
+    systems: Systems = {}
+    for rel in store.glob(f"manifests/{STAGE}/*.parquet"):
+        name = rel.rsplit("/", 1)[1].removesuffix(".parquet")
+        systems[name] = []
+        for row in read_manifest(store, STAGE, name):
+            if row["status"] != KEPT:
+                continue
+            known = ours.get(row["clip_id"])
+            reference = row["reference"] or (known.reference if known else "")
+            frames = min(row["frames"], known.frames) if known else row["frames"]
+            named = (name, row["clip_id"], row["path"], row["sha256"])
+            systems[name].append(Video(*named, frames, row["audio_path"], reference))
+    return systems
+
+
+# --- controls -------------------------------------------------------------------------------------
+
+
+def control_systems(store: Store, preset: Preset, real: list[Video]) -> Systems:
+    """The built-in reference rows, over the same voices as `real`."""
+    if not real:
+        return {name: [] for name in CONTROLS}
+    rng = np.random.default_rng(preset.benchmark.seed)
+    exchanged: list[Video] = []
+    if len(real) > 1:
+        order = derangement(len(real), rng)
+        exchanged = [_seen_in("real_exchanged", v, real[k]) for v, k in zip(real, order)]
+    return {
+        "real_exchanged": exchanged,
+        "random_real": _random_real(store, preset, real, rng),
+        "frozen": [_frozen(store, preset, video) for video in real],
+    }
+
+
+def _seen_in(system: str, voice: Video, other: Video) -> Video:
+    """The voice of one clip over the picture of another."""
+    frames = min(voice.frames, other.frames)
+    return replace(
+        voice,
+        system=system,
+        frames=frames,
+        path=other.path,
+        sha256=other.sha256,
+        shows=other.shows,
+    )
+
+
+def _random_real(
+    store: Store, preset: Preset, real: list[Video], rng: np.random.Generator
+) -> list[Video]:
+    by_speaker: dict[str, list[dict[str, Any]]] = {}
+    for row in kept_rows(store, "clips", preset.corpora.datasets):
+        by_speaker.setdefault(f"{row['dataset']}/{row['speaker']}", []).append(row)
+    found = []
+    for video in real:
+        speaker = video.clip_id.rsplit("/", 1)[0]
+        others = [r for r in by_speaker.get(speaker, []) if r["clip_id"] != video.clip_id]
+        if others:
+            row = others[rng.integers(len(others))]
+            other = real_video(row, preset.generation.max_frames)
+            found.append(_seen_in("random_real", video, other))
+    return found
+
+
+def _frozen(store: Store, preset: Preset, video: Video) -> Video:
+    from paha_core.media.video import write_video
+
+    crf = preset.corpora.clip.crf
+    rel = f"systems/controls/frozen/{video.sha256}-{video.frames}-{crf}.mp4"
+    if not store.exists(rel):
+        first = load_frames(store, replace(video, frames=1))
+        with store.writing(rel) as target:
+            write_video(target, np.repeat(first, video.frames, axis=0), crf=crf)
+    with store.reading(rel) as path:
+        sha256 = sha256_file(path)
+    return replace(video, system="frozen", path=rel, sha256=sha256, shows="")

@@ -1,0 +1,144 @@
+"""What a report says about a run besides numbers: its data, its stand-ins, its provenance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from paha_core.benchmark.report.figures import Curve
+from paha_core.config import Preset
+from paha_core.engine.manifest_stage import KEPT, read_manifest
+from paha_core.media import FPS
+from paha_core.metrics.row import METRICS, fvd_stand_in
+from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.trained import NETWORKS, read_log
+
+LONG_VIDEO = "benchmark/long_video.json"  # of benchmarks/long_video.py
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    name: str
+    kept: int
+    rejected: int
+    train: int
+    test: int
+    seconds: float
+    speakers: dict[str, int]  # kept clips by speaker
+    reasons: dict[str, int]  # rejected clips by reason
+
+
+def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
+    """One card per dataset whose `clips` manifest exists."""
+    cards = []
+    for name in preset.corpora.datasets:
+        rows = read_manifest(store, "clips", name)
+        if not rows:
+            continue
+        kept = [row for row in rows if row["status"] == KEPT]
+        splits = Counter(row["split"] for row in kept)
+        seconds = 0.0
+        for row in kept:
+            if row.get("frames"):
+                seconds += row["frames"] / FPS
+            elif row.get("start") is not None and row.get("end") is not None:
+                seconds += row["end"] - row["start"]
+        cards.append(
+            DatasetCard(
+                name,
+                len(kept),
+                len(rows) - len(kept),
+                splits["train"],
+                splits["test"],
+                seconds,
+                dict(sorted(Counter(row["speaker"] for row in kept).items())),
+                dict(Counter(row["reason"] for row in rows if row["status"] != KEPT).most_common()),
+            )
+        )
+    return cards
+
+
+def long_video(store: Store) -> list[dict[str, float | str]]:
+    """What `benchmarks/long_video.py` measured last on this run, a row for each way and length."""
+    return store.read_json(LONG_VIDEO) if store.exists(LONG_VIDEO) else []
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A part that takes another's place, under its own name."""
+
+    part: str
+    name: str
+    instead_of: str
+
+
+def stand_ins(preset: Preset) -> list[StandIn]:
+    """Every part of this run that is not what the paper used."""
+    found = []
+
+    def say(is_so: bool, part: str, name: str, instead_of: str) -> None:
+        if is_so:
+            found.append(StandIn(part, name, instead_of))
+
+    drawn = preset.corpora.studio is not None
+    say(drawn, "Footage", "studio: drawn presenters, synthetic speech", "PATS and CNAS footage")
+    say(preset.pose.detector != "dwpose", "Keypoints", preset.pose.detector, "DWPose")
+    small = "a small latent codec trained on this corpus"
+    say(preset.codec.pretrained is None, "Codec", small, "Stable Diffusion's autoencoder")
+    audio = f"{preset.audio.encoder} features"
+    say(preset.audio.encoder != "wav2vec2", "Audio", audio, "wav2vec2")
+    reference = f"{preset.reference.encoder}, a fixed small encoder"
+    say(preset.reference.encoder != "clip", "Reference", reference, "CLIP ViT-H")
+    scratch = "UniVDM trained from scratch"
+    say(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
+    metrics = preset.benchmark
+    for given, part, name, instead_of in (
+        (metrics.i3d, "FVD", METRICS[fvd_stand_in(preset)].title, "I3D's features"),
+        (metrics.syncnet, "Sync-C", "lip correlation of landmarks", "SyncNet"),
+        (metrics.arcface, "Identity", METRICS["identity_hog"].title, "ArcFace"),
+    ):
+        say(given is None, part, name, instead_of)
+    return found
+
+
+def forced_guidance(store: Store, preset: Preset) -> list[str]:
+    """Classifiers that guided this run's videos without having passed their audio-swap gate."""
+    named: set[str] = set()
+    for mode in preset.generation.modes:
+        for row in read_manifest(store, "generated_clips", mode):
+            named |= set(filter(None, (row.get("gates_failed") or "").split(", ")))
+    return sorted(named)
+
+
+def training_curves(store: Store) -> dict[str, Curve]:
+    """By network name; one without a log is absent."""
+    curves = {}
+    for name, title in NETWORKS.items():
+        log = read_log(store, name)
+        loss, validation = (
+            [(int(line["step"]), float(line[key])) for line in log if line.get(key) is not None]
+            for key in ("loss", "validation_loss")
+        )
+        if loss or validation:
+            curves[name] = Curve(title, loss, validation)
+    return curves
+
+
+@dataclass(frozen=True)
+class Weights:
+    path: str
+    bytes: int
+    sha256: str
+
+
+def weights_of(store: Store) -> list[Weights]:
+    """Every weight file under `checkpoints/`, hashed."""
+    found = []
+    for rel in store.glob("checkpoints/**/*.safetensors"):
+        with store.reading(rel) as path:
+            found.append(Weights(rel, path.stat().st_size, sha256_file(path)))
+    return found
+
+
+def preset_sha256(preset: Preset) -> str:
+    return sha256_json(preset.settings())

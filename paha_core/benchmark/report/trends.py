@@ -1,0 +1,51 @@
+"""Metrics over evaluations, oldest first: for the report and Dagster's check of regressions."""
+
+from __future__ import annotations
+
+from paha_core.benchmark import history
+from paha_core.benchmark.report.figures import data_uri
+from paha_core.benchmark.report.plots import Plot, Series, line_svg, standalone
+from paha_core.metrics.row import FVD_STAND_INS, METRICS
+from paha_core.store import Store
+
+TREND = ("fgd", *FVD_STAND_INS, "lip_correlation", "lip_correlation_truth", "bas", "face_share")
+
+
+def trend_markdown(store: Store) -> str:
+    """The plots of `trends` as pictures, for Dagster; empty before there are two evaluations."""
+    lines = []
+    for plot in trends(store):
+        picture = data_uri(standalone(plot.svg, plot.legend).encode(), "image/svg+xml")
+        lines.append(f"**{plot.title}**\n\n![{plot.title}]({picture})")
+    return "\n\n".join(lines)
+
+
+def trends(store: Store) -> list[Plot]:
+    """One for each metric; none before there are two evaluations.
+
+    A line joins only what may be compared with the newest: one protocol, one extractor.
+    """
+    rows = history.read(store)
+    newest = history.newest(rows)
+    times = sorted({r["measured_at"] for r in rows if r["protocol"] == newest[0]["protocol"]})
+    if len(times) < 2:
+        return []
+    cells = {(r["system"], r["metric"], r["dataset"]): history.cell_of(r) for r in newest}
+    scope = "all" if any(row["dataset"] == "all" for row in newest) else newest[0]["dataset"]
+    plots = []
+    for metric in TREND:
+        lines = []
+        for system in ("unguided", "sequential", "differential"):
+            wanted = cells.get((system, metric, scope))
+            made = [r for r in rows if history.cell_of(r) == wanted and r["low"] is not None]
+            made.sort(key=lambda row: row["measured_at"])
+            if made:
+                points = [(times.index(r["measured_at"]), r["value"]) for r in made]
+                whiskers = [(r["low"], r["high"]) for r in made]
+                lines.append(Series(system, f"s-{system}", points, whiskers))
+        if lines:
+            title = METRICS[metric].title
+            legend = tuple((one.css, one.name) for one in lines)
+            svg = line_svg(lines, x_title="evaluation", y_title=title)
+            plots.append(Plot(title, svg, legend=legend))
+    return plots

@@ -1,0 +1,119 @@
+"""What the paper claims of a cell, and whether ours bears it out.
+
+A claim is a direction: a row's printed number is above or below the baseline row's. It is
+`reproduced` when our paired difference has that sign and its 95 % interval excludes zero, `not
+reproduced` when the interval excludes zero on the other side, and `undecided` otherwise. Below
+`MIN_CLIPS` pairs (clips; for TC repeats) nothing is decided: a bootstrap over fewer excludes zero
+by agreement alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from paha_core.benchmark.measuring.evaluation import Evaluation
+from paha_core.benchmark.tables.published import PUBLISHED
+from paha_core.benchmark.tables.specs import Suite
+from paha_core.metrics.bootstrap import MIN_CLIPS, PairedDifference
+from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow
+
+ClaimVerdict = Literal["reproduced", "not reproduced", "undecided", "missing"]
+VERDICTS: tuple[ClaimVerdict, ...] = ("reproduced", "not reproduced", "undecided", "missing")
+STANDS_FOR = {
+    **dict.fromkeys(FVD_STAND_INS, "fvd"),
+    "lip_correlation_truth": "sync_c",
+    "lip_correlation": "sync_c",
+}
+"""Metrics that are held against another's claim where that one can't be had, and marked so."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell beside its baseline. Differences are row minus baseline."""
+
+    table: int
+    system: str
+    dataset: str
+    metric: str
+    claim_of: str  # the published metric whose claim this is
+    baseline: str
+    published: float
+    published_baseline: float
+    value: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    verdict: ClaimVerdict
+
+    @property
+    def claimed(self) -> str:
+        """`up`, `down` or `equal`: how the paper's row lies to its baseline."""
+        gap = self.published - self.published_baseline
+        return "up" if gap > 0 else "down" if gap < 0 else "equal"
+
+
+def published_dataset(number: int, dataset: str) -> str:
+    """The paper's data set that stands beside one of ours. Only table 1 has two; over all of ours
+    it is PATS, the one that every table has."""
+    return "cnas" if dataset == "cnas" and number == 1 else "pats"
+
+
+def compare(suite: Suite, evaluation: Evaluation, rows: Sequence[MetricRow]) -> list[Comparison]:
+    """Every cell for which the paper prints a number in its row and in the baseline's."""
+    published = PUBLISHED[suite.number]
+    values = {(row.system, row.dataset, row.metric): row.value for row in rows}
+    printed = {cell.metric for cell in published.cells}
+    metrics = [m for m in METRICS if STANDS_FOR.get(m, m) in printed]
+    found = []
+    for system in evaluation.systems:
+        if system == suite.baseline:
+            continue
+        for dataset in evaluation.scopes():
+            paper = published_dataset(suite.number, dataset)
+            for metric in metrics:
+                claim = STANDS_FOR.get(metric, metric)
+                number = published.value(system, claim, paper)
+                base = published.value(suite.baseline, claim, paper)
+                if number is None or base is None:
+                    continue
+                value = values.get((system, dataset, metric))
+                if value is None and metric != claim:
+                    continue  # a stand-in that is missing too says nothing
+                paired = evaluation.difference(metric, system, suite.baseline, dataset)
+                found.append(
+                    Comparison(
+                        suite.number,
+                        system,
+                        dataset,
+                        metric,
+                        claim,
+                        suite.baseline,
+                        number,
+                        base,
+                        value,
+                        *_numbers(paired),
+                        verdict_of(number - base, paired),
+                    )
+                )
+    return found
+
+
+def _numbers(
+    paired: PairedDifference | None,
+) -> tuple[float | None, float | None, float | None, float | None]:
+    if paired is None:
+        return None, None, None, None
+    return paired.difference, paired.low, paired.high, paired.p
+
+
+def verdict_of(claimed: float, paired: PairedDifference | None) -> ClaimVerdict:
+    """`claimed`: the paper's row minus its baseline. A claim of nothing can't be reproduced."""
+    if paired is None:
+        return "missing"
+    too_few = paired.clips < MIN_CLIPS
+    if too_few or claimed == 0 or paired.low <= 0 <= paired.high:
+        return "undecided"
+    return "reproduced" if (paired.low > 0) == (claimed > 0) else "not reproduced"

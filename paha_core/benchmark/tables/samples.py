@@ -1,0 +1,86 @@
+"""The videos behind the tables: generated once for each setting, seed and set of networks.
+
+Tables share them: the unguided row of table 2 is generated once for SG and DG, table 1's PAHA-SG is
+table 2's SG 50 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from paha_core.benchmark.measuring.videos import Video, generated_video
+from paha_core.benchmark.tables.specs import SuiteRow
+from paha_core.config import Preset
+from paha_core.engine.manifest_stage import clip_key
+from paha_core.engine.progress import Progress
+from paha_core.inference.held_out import VideoSet, choose, publish_inputs, recipe
+from paha_core.inference.pipeline import PahaPipeline, Settings
+from paha_core.inference.timing import segment_times
+from paha_core.metrics.time_cost import Times
+from paha_core.store import Store
+
+
+class Samples:
+    """Videos and times of rows, by one set of networks.
+
+    `store` holds clips and results, `networks` (the same one, or an overlay) the checkpoints.
+    """
+
+    def __init__(self, store: Store, networks: Store, preset: Preset, device: str = "cpu") -> None:
+        self.store, self.networks, self.preset, self.device = store, networks, preset, device
+        self.clips = choose(store, preset, "suites/inputs")
+        self._sets: dict[str, VideoSet] = {}
+
+    @cached_property
+    def pipeline(self) -> PahaPipeline:
+        return PahaPipeline.from_store(self.networks, self.preset, self.device)
+
+    def close(self) -> None:
+        """The networks leave memory."""
+        self.__dict__.pop("pipeline", None)
+
+    def ask(self, row: SuiteRow, seed: int) -> VideoSet:
+        """The row's videos of one seed, which may still be missing; one set for rows that are made
+        in the same way."""
+        how = self._how(row, seed)
+        key = recipe(self.networks, self.preset, how)[:20]
+        if key not in self._sets:
+            self._sets[key] = VideoSet(
+                *(self.store, self.networks, self.preset, self.clips, how),
+                f"manifests/suite_samples/{key}.parquet",
+                lambda clip: f"suites/samples/{key}/{clip_key(clip.clip_id)}.mp4",
+            )
+        return self._sets[key]
+
+    @property
+    def missing(self) -> int:
+        """How many of the videos asked for are not there."""
+        return sum(len(videos.todo) for videos in self._sets.values())
+
+    def generate(self, progress: Progress) -> None:
+        """Make what is missing."""
+        if self.missing:
+            publish_inputs(self.store, self.clips)
+        for videos in self._sets.values():
+            for made in videos.make(self.pipeline) if videos.todo else ():
+                progress.update(made)
+
+    def videos(self, row: SuiteRow, seed: int) -> list[Video]:
+        """What has been made of `ask`, under the row's name."""
+        rows = self.ask(row, seed).table().to_pylist()
+        return [generated_video(row.name, one, seed) for one in rows]
+
+    def times(self, rows: Sequence[SuiteRow], rel: str) -> Times:
+        """Of each row, kept as `rel`; rows that are made in the same way are timed once."""
+        ways = {row.name: self._how(row, self.preset.generation.seed) for row in rows}
+        made_by = {name: recipe(self.networks, self.preset, how) for name, how in ways.items()}
+        first = {one: name for name, one in reversed(made_by.items())}
+        once = {name: ways[name] for name in first.values()}
+        found = segment_times(
+            self.store, rel, self.preset, once, self.clips[0], lambda: self.pipeline
+        )
+        return {name: found[first[one]] for name, one in made_by.items()}
+
+    def _how(self, row: SuiteRow, seed: int) -> Settings:
+        return Settings(mode=row.mode, seed=seed, guidance=row.guidance(self.preset))

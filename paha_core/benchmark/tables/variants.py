@@ -1,0 +1,101 @@
+"""Presets derived from a preset, and stores laid over a store: what an ablation trains anew.
+
+An ablation shares clips, shards, codec and every network that it does not change. Its own ones lie
+under `variants/<name>/` of the same store; everything else is read through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from paha_core.config import Preset
+from paha_core.store import Store
+
+
+class OverlayStore(Store):
+    """A store whose missing files are read from the one below; writes stay on top."""
+
+    def __init__(self, url: str, below: str) -> None:
+        super().__init__(url)
+        self.top, self.below = Store(url), Store(below)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (OverlayStore, (self.url, self.below.url))
+
+    def full(self, rel: str) -> str:
+        """Where `rel` is: on top, or else below, or, where it is nowhere, where it would go."""
+        top, below = self.top.full(rel), self.below.full(rel)
+        return below if not self.fs.exists(top) and self.fs.exists(below) else top
+
+    def glob(self, pattern: str) -> list[str]:
+        return sorted({*self.top.glob(pattern), *self.below.glob(pattern)})
+
+    def remove(self, rel: str) -> None:
+        self.top.remove(rel)
+
+    def writing(self, rel: str) -> AbstractContextManager[Path]:  # type: ignore[override]
+        return self.top.writing(rel)
+
+    def writing_folder(  # type: ignore[override]
+        self, rel: str, marker: str = ""
+    ) -> AbstractContextManager[Path]:
+        return self.top.writing_folder(rel, marker)
+
+    def move(self, old: str, new: str) -> bool:
+        return self.top.move(old, new)
+
+    def growing(self, rel: str) -> Path:
+        return self.top.growing(rel)
+
+
+def derived(preset: Preset, changes: Mapping[str, Any]) -> Preset:
+    """The preset with nested `changes`, checked like any other."""
+    return Preset(**_merged(preset.model_dump(), changes))
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for name, change in changes.items():
+        inner = isinstance(change, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merged(merged[name], change) if inner else change
+    return merged
+
+
+def variant_name(changes: Mapping[str, Any]) -> str:
+    """`univdm.par-False`: readable, and the same for the same changes."""
+    return "+".join(f"{name}-{value}" for name, value in sorted(_flat(changes)))
+
+
+def _flat(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def trained_variant(
+    store: Store, preset: Preset, changes: Mapping[str, Any], device: str, *, guided: bool
+) -> tuple[Store, Preset]:
+    """A store and a preset with the networks of these changes trained; ours for no changes.
+
+    `guided`: also the classifiers, and the negatives they learn from. What is trained is not
+    trained again, and a killed run goes on.
+    """
+    if not changes:
+        return store, preset
+    from paha_core.inference.negatives import make_negatives
+    from paha_core.training.tasks.classifier import classifier_run, train_classifier
+    from paha_core.training.tasks.univdm import train_univdm, univdm_run
+
+    preset = derived(preset, changes)
+    over = OverlayStore(f"{store.url}/variants/{variant_name(changes)}", store.url)
+    train_univdm(over, preset, univdm_run(over, preset, device))
+    if guided:
+        make_negatives(over, preset, device=device)
+        for part in ("face", "non_face"):
+            train_classifier(over, preset, part, classifier_run(over, preset, part, device))
+    return over, preset

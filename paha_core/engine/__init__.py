@@ -1,0 +1,1 @@
+"""Runs the work of the stages: manifests, worker processes, progress, prefetching."""

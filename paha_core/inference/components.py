@@ -1,0 +1,155 @@
+"""The networks that make a video, together: out of a run's store, or out of a folder.
+
+A folder is kept as diffusers keeps one, a sub-folder a network, and an index:
+index.json  preset.yaml  univdm/  codec/  face_classifier/  non_face_classifier/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from diffusers import AutoencoderKL
+
+from paha_core.config import Preset, load_preset
+from paha_core.inference.inputs import InputError
+from paha_core.models.audio_encoder import open_audio_encoder
+from paha_core.models.codec import Codec
+from paha_core.models.load import NAMES, Part, load_classifier, load_codec, load_univdm
+from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
+from paha_core.models.reference_encoder import open_reference_encoder
+from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.univdm import UniVDM
+from paha_core.pretrained import weights_sha256
+from paha_core.store import Store
+from paha_core.trained import gate_verdict
+
+INDEX = "index.json"
+ENCODERS = ("audio_encoder", "reference_encoder")
+
+
+@dataclass
+class Networks:
+    """UniVDM with its codec, encoders and classifiers.
+
+    `gates`: which classifiers passed the audio-swap test. `source`: the `store` or the `folder`
+    that they were opened from.
+    """
+
+    preset: Preset
+    codec: LatentCodec
+    univdm: UniVDM
+    audio: AudioEncoder
+    reference: ReferenceEncoder
+    classifiers: dict[Part, SyncClassifier] = field(default_factory=dict)
+    gates: dict[Part, bool] = field(default_factory=dict)
+    device: str = "cpu"
+    source: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_store(cls, store: Store, preset: Preset, device: str = "cpu") -> Self:
+        """Raises `FileNotFoundError` that names the stage whose weights are missing.
+
+        Classifiers are opened where they are there; guided modes ask for those they use.
+        """
+        trained = [
+            part for part in NAMES if store.exists(f"checkpoints/{NAMES[part]}/final/config.json")
+        ]
+        verdicts = {part: gate_verdict(store, preset, NAMES[part]) for part in trained}
+        return cls(
+            preset,
+            load_codec(store, preset, device),
+            load_univdm(store, device=device),
+            open_audio_encoder(preset.audio, device),
+            open_reference_encoder(preset.reference, device),
+            {part: load_classifier(store, part, device=device) for part in trained},
+            {part: bool(gate and gate["passed"]) for part, gate in verdicts.items()},
+            device,
+            {"store": store.root if store.is_local else store.url},
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> Self:
+        """What `save_pretrained` wrote. Raises `FileNotFoundError` for a folder that holds no
+        pipeline, `InputError` where the preset's encoders are not those it was saved with."""
+        folder = Path(folder)
+        if not is_saved(folder):
+            raise FileNotFoundError(f"{folder} holds no pipeline: make one with `paha export`")
+        index = json.loads((folder / INDEX).read_text())
+        saved, gates = index["networks"], index["gates"]
+        preset = load_preset(folder / "preset.yaml")
+        codec = AutoencoderKL.from_pretrained(folder / "codec", use_safetensors=True).to(device)
+        opened = cls(
+            preset,
+            Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"]),
+            UniVDM.from_pretrained(folder / "univdm", use_safetensors=True).to(device),
+            open_audio_encoder(preset.audio, device),
+            open_reference_encoder(preset.reference, device),
+            {
+                part: SyncClassifier.from_pretrained(folder / name, use_safetensors=True).to(device)
+                for part, name in NAMES.items()
+                if (folder / name).is_dir()
+            },
+            {part: gates[name] for part, name in NAMES.items() if name in gates},
+            device,
+            {"folder": str(folder.absolute())},
+        )
+        for role in ENCODERS:
+            if opened.networks[role]["sha256"] != saved[role]["sha256"]:
+                raise InputError(f"{folder}: its {role} was another {saved[role]['name']}")
+        return opened
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the folder whole; one that is there is replaced. The encoders' weights stay where
+        the preset names them, and the index holds their hashes.
+
+        Raises `InputError` where `folder` is something other than a saved pipeline.
+        """
+        folder, codec = Path(folder), self.codec
+        if not isinstance(codec, Codec):
+            raise InputError(f"a {type(codec).__name__} can't be saved: only an AutoencoderKL")
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_saved(folder)):
+            raise InputError(f"{folder} holds something else: give a new folder")
+        index = {
+            "class": "PahaPipeline",
+            "networks": self.networks,
+            "gates": {NAMES[part]: passed for part, passed in self.gates.items()},
+        }
+        with Store(str(folder.absolute().parent)).writing_folder(folder.name) as out:
+            self.univdm.save_pretrained(out / "univdm")
+            codec.autoencoder.save_pretrained(out / "codec")
+            for part, classifier in self.classifiers.items():
+                classifier.save_pretrained(out / NAMES[part])
+            preset = yaml.safe_dump(self.preset.model_dump(mode="json"), sort_keys=False)
+            (out / "preset.yaml").write_text(preset)
+            (out / INDEX).write_text(json.dumps(index, indent=2))
+
+    @cached_property
+    def networks(self) -> dict[str, Any]:
+        """Name and weights' sha256 of every network that makes a video, and how its gate went."""
+        named = {
+            role: {"name": network.name, "sha256": network.sha256}
+            for role, network in (
+                ("codec", self.codec),
+                ("audio_encoder", self.audio),
+                ("reference_encoder", self.reference),
+            )
+        }
+        named["univdm"] = {"name": "univdm", "sha256": weights_sha256(self.univdm)}
+        return named | {
+            NAMES[part]: {
+                "name": NAMES[part],
+                "sha256": weights_sha256(classifier),
+                "passed_gate": self.gates.get(part, False),
+            }
+            for part, classifier in self.classifiers.items()
+        }
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `Networks.save_pretrained` wrote the folder."""
+    return (folder / INDEX).is_file() and (folder / "univdm").is_dir()

@@ -1,0 +1,156 @@
+"""Whether it makes sense to go on: what is asked of a store after its stages.
+
+Each check reads what the stages wrote and returns an `Outcome`; none changes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from paha_core.config import Preset
+from paha_core.engine.manifest_stage import kept_rows, read_manifest
+from paha_core.media import FPS
+from paha_core.store import Store
+from paha_core.trained import gate_figures, gate_verdict, read_log
+
+# A corpus below these can't teach what the paper is about; single bad clips are the stages'
+# business.
+MIN_KEPT_SHARE = 0.5
+MAX_SKIPPED_SHARE = 0.01  # of a training's steps
+MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
+DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC's last packet
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`passed`, one sentence about it, and the figures it rests on."""
+
+    passed: bool
+    words: str
+    figures: dict[str, float | str] = field(default_factory=dict)
+
+
+def keypoint_coverage(store: Store, preset: Preset) -> Outcome:
+    """Most clips have keypoints, and most of their frames a face and a body."""
+    problems, figures = [], {}
+    for dataset in preset.corpora.datasets:
+        rows = read_manifest(store, "keypoints", dataset)
+        if not rows:
+            continue
+        kept = [row for row in rows if row["status"] == "kept"]
+        shares = {"kept": len(kept) / len(rows)}
+        shares |= {part: _mean([row[part] for row in kept]) for part in MIN_PART_SHARE}
+        for name, share in shares.items():
+            figures[f"{dataset} {name}"] = round(share, 4)
+            if share < (MIN_PART_SHARE | {"kept": MIN_KEPT_SHARE})[name]:
+                problems.append(f"{dataset}: {name} is only {share:.0%}")
+    if not figures:
+        return Outcome(False, "there are no keypoints at all")
+    return Outcome(not problems, "; ".join(problems) or "faces and bodies are found", dict(figures))
+
+
+def split_leakage(store: Store, preset: Preset) -> Outcome:
+    """No programme is on both sides. PATS's published split has such videos: there they are
+    counted.
+    """
+    problems: list[str] = []
+    figures: dict[str, float | str] = {}
+    for dataset in preset.corpora.datasets:
+        sides: dict[str, set[str]] = defaultdict(set)
+        for row in kept_rows(store, "clips", [dataset]):
+            sides[row["split"]].add(f"{row['speaker']}/{row['programme']}")
+        shared = sides["train"] & sides["test"]
+        figures[f"{dataset} programmes on both sides"] = len(shared)
+        figures[f"{dataset} test programmes"] = len(sides["test"])
+        published = dataset == "pats" and preset.corpora.pats is not None
+        if published and preset.corpora.pats.split == "paper":  # type: ignore[union-attr]
+            continue
+        if shared:
+            problems.append(f"{dataset}: {', '.join(sorted(shared)[:3])} in train and in test")
+    return Outcome(not problems, "; ".join(problems) or "train and test are apart", figures)
+
+
+def shard_integrity(store: Store, preset: Preset) -> Outcome:
+    """Every shard is byte for byte what its manifest says, and both sides have clips."""
+    from paha_core.shards.verify import verify_shards
+
+    splits = {"train": 0, "test": 0}
+    for row in kept_rows(store, "training_shards", preset.corpora.datasets):
+        splits[row["split"]] += 1
+    found = verify_shards(store, preset.corpora.datasets)
+    problems = [f"{shard}: {why}" for shard, why in found.problems.items()]
+    problems += [f"no {side} clips" for side, count in splits.items() if not count]
+    figures: dict[str, float | str] = {"shards": found.shards, "bytes": found.bytes}
+    figures |= {f"{side} clips": count for side, count in splits.items()}
+    return Outcome(not problems, "; ".join(problems[:3]) or "every shard is whole", figures)
+
+
+def finite_loss(store: Store, network: str) -> Outcome:
+    """Every held-out loss in the network's log is a number, and few steps had to be skipped."""
+    log = read_log(store, network)
+    losses, held_out = (
+        [(line["step"], line[name]) for line in log if name in line]
+        for name in ("loss", "validation_loss")
+    )
+    skipped = max((line.get("skipped_steps", 0) for line in log), default=0)
+    figures: dict[str, float | str] = {"lines": len(log), "skipped steps": skipped}
+    for name, values in (("loss", losses), ("held-out loss", held_out)):
+        if numbers := [value for _, value in values if _is_number(value)]:
+            figures |= {f"first {name}": numbers[0], f"last {name}": numbers[-1]}
+    if not held_out:
+        return Outcome(False, f"{network} has no held-out loss in its log", figures)
+    if bad := [step for step, value in held_out if not _is_number(value)]:
+        return Outcome(False, f"the held-out loss is not finite at step {bad[0]}", figures)
+    if skipped > MAX_SKIPPED_SHARE * log[-1]["step"]:
+        return Outcome(False, f"{skipped} of {log[-1]['step']} steps were not finite", figures)
+    return Outcome(True, f"all held-out losses are finite, {skipped} steps were skipped", figures)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
+    """Putting in other audio lowers the classifier's score. Else its guidance is noise."""
+    gate = gate_verdict(store, preset, classifier)
+    if gate is None:
+        return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
+    moment = gate["moment"]
+    words = (
+        f"of {gate['n']} windows the score falls for {gate['share']:.0%} with another clip's voice "
+        f"(95 % interval from {gate['low']:.0%}), for {moment['share']:.0%} with another moment's "
+        f"(from {moment['low']:.0%}), down to timestep {gate['acts_down_to']} as guidance acts"
+    )
+    return Outcome(bool(gate["passed"]), words, gate_figures(gate))
+
+
+def generated_durations(store: Store, preset: Preset) -> Outcome:
+    """Every generated video lasts as long as the sound inside it, and has the frames it should."""
+    from paha_core.media.ffmpeg import MediaError, open_media
+
+    problems, count, largest = [], 0, 0.0
+    for row in kept_rows(store, "generated_clips", preset.generation.modes):
+        count += 1
+        try:
+            with store.reading(row["path"]) as path, open_media(path) as container:
+                video = sum(1 for _ in container.decode(video=0)) / FPS
+                container.seek(0)
+                audio = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
+        except (MediaError, OSError, IndexError) as error:
+            problems.append(f"{row['path']}: {error or 'has no sound'}")
+            continue
+        largest = max(largest, abs(video - audio))
+        if abs(video - audio) > DURATION_TOLERANCE or round(video * FPS) != row["frames"]:
+            problems.append(f"{row['path']}: picture {video:.2f} s, sound {audio:.2f} s")
+    if not count:
+        problems.append("nothing was generated")
+    figures: dict[str, float | str] = {"videos": count, "largest difference, s": round(largest, 4)}
+    return Outcome(
+        not problems, "; ".join(problems[:3]) or "all are as long as their sound", figures
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,141 @@
+"""The steps from footage to masks: one function each, of a store and a preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paha_core.errors import StepError
+from paha_core.stages.stage_report import (
+    StepReport,
+    means,
+    not_in_preset,
+    report_of,
+    require_manifest,
+    require_path,
+)
+from paha_core.stages.workspace import executor_of, workers_of
+
+if TYPE_CHECKING:
+    from paha_core.config import Preset
+    from paha_core.store import Store
+
+
+def render_programmes(store: Store, preset: Preset) -> StepReport:
+    """The studio corpus, rendered to `sources/`. A preset with real footage has nothing to render.
+
+    Raises `StepError` when the store is not a local folder: encoders need files.
+    """
+    from paha_core.engine.progress import Progress
+    from paha_core.store import sha256_json
+
+    studio = preset.corpora.studio
+    if studio is None:
+        return StepReport("programmes", figures={"source": "the preset's own footage"})
+    if not store.is_local:
+        raise StepError(
+            f"the studio corpus is rendered to a local store, not to {store.url}: give a folder, "
+            "or set corpora.pats.csv, corpora.pats.videos and corpora.cnas.programmes"
+        )
+    from paha_core.corpora.studio import render_corpus
+    from paha_core.corpora.studio.identities import IDENTITIES
+
+    with Progress(studio.programmes * len(IDENTITIES), "programmes", unit="programme") as progress:
+        corpus = render_corpus(
+            Path(store.full("sources")),
+            programmes=studio.programmes,
+            seconds=studio.seconds,
+            height=studio.height,
+            seed=studio.seed,
+            workers=workers_of(preset),
+            progress=lambda done, total: progress.update(),
+        )
+    listed = corpus.programmes
+    computed = sum(p.rendered for p in listed)
+    index = store.read_json("sources/corpus.json")
+    return StepReport(
+        "programmes",
+        kept=len(listed),
+        computed=computed,
+        reused=len(listed) - computed,
+        figures={"seconds": sum(p.frames / p.fps for p in listed), "speech": str(index["speech"])},
+        artifacts={"programmes": store.uri("sources")},
+        data_version=sha256_json(index["programmes"]),
+    )
+
+
+def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
+    """Clips of one dataset, from the preset's paths or else from the studio corpus."""
+    from paha_core.corpora.card import write_card
+    from paha_core.corpora.cnas import ingest_cnas
+    from paha_core.corpora.pats import ingest_pats
+    from paha_core.corpora.source_files import is_remote
+    from paha_core.stages import pictures
+
+    corpora = preset.corpora
+    # The preset says all that the corpus is made of: what it doesn't name goes.
+    how: Any = {
+        "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
+    }  # fmt: skip
+    drawn = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
+    if dataset == "pats" and corpora.pats is not None:
+        csv = corpora.pats.csv or drawn / "pats" / "intervals.csv"
+        videos = corpora.pats.videos or drawn / "pats" / "videos"
+        if not is_remote(csv):
+            require_path(Path(csv), "programmes")
+        result = ingest_pats(store, corpora, csv, videos, **how)
+    elif dataset == "cnas" and corpora.cnas is not None:
+        programmes = corpora.cnas.programmes or drawn / "cnas"
+        if not is_remote(programmes):
+            require_path(Path(programmes), "programmes")
+        result = ingest_cnas(store, corpora, programmes, **how)
+    else:
+        return not_in_preset("clips", dataset)
+    strip = pictures.clips(store, dataset, fresh=result.computed > 0)
+    report = report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
+    report.pages[f"Data set card, {dataset}"] = write_card(store, dataset)
+    return report
+
+
+def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
+    """133 whole-body keypoints of every frame of every kept clip."""
+    from paha_core.pose.stage import keypoints_stage
+    from paha_core.stages import pictures
+
+    if dataset not in preset.corpora.datasets:
+        return not_in_preset("keypoints", dataset)
+    require_manifest(store, "clips", dataset)
+    result = keypoints_stage(store, dataset, preset.pose, workers=executor_of(preset))
+    strip = pictures.poses(store, dataset, fresh=result.computed > 0)
+    shares = means(result, "body_share", "face_share", "left_hand_share", "right_hand_share")
+    return report_of(store, "keypoints", {dataset: result}, {"Keypoints": strip}, shares)
+
+
+def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
+    """The face box of every frame of every kept clip."""
+    from paha_core.pose.stage import face_boxes_stage
+    from paha_core.stages import pictures
+
+    if dataset not in preset.corpora.datasets:
+        return not_in_preset("face_boxes", dataset)
+    source = "keypoints" if preset.pose.faces_from_keypoints else "clips"
+    require_manifest(store, source, dataset)
+    result = face_boxes_stage(store, dataset, preset.pose, workers=executor_of(preset))
+    strip = pictures.faces(store, dataset, fresh=result.computed > 0)
+    share = means(result, "face_share")
+    return report_of(store, "face_boxes", {dataset: result}, {"Face boxes": strip}, share)
+
+
+def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:
+    """The loss weight of every latent cell (equations 2 and 3)."""
+    from paha_core.par.stage import par_masks_stage
+    from paha_core.stages import pictures
+
+    if dataset not in preset.corpora.datasets:
+        return not_in_preset("par_masks", dataset)
+    require_manifest(store, "keypoints", dataset)
+    grid = preset.codec.latent_size
+    result = par_masks_stage(store, dataset, preset.par, grid, workers=executor_of(preset))
+    strip = pictures.masks(store, dataset, fresh=result.computed > 0)
+    shares = means(result, "mean_weight", "max_weight", "face_share", "hands_share")
+    return report_of(store, "par_masks", {dataset: result}, {"PAR masks": strip}, shares)

@@ -1,0 +1,58 @@
+"""What every step works on: a preset and the store of its artifacts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from paha_core.engine.workers import Workers, cores
+
+if TYPE_CHECKING:
+    from paha_core.config import Preset
+    from paha_core.store import Store
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A preset by name or path, and the URL of its artifacts (empty: `runs/<preset>`)."""
+
+    preset_name: str
+    store_url: str = ""
+
+    @cached_property
+    def preset(self) -> Preset:
+        """Raises `PresetError` naming each bad key."""
+        from paha_core.config import load_preset
+
+        return load_preset(self.preset_name)
+
+    @cached_property
+    def store(self) -> Store:
+        from paha_core.store import Store
+
+        return Store(self.store_url or f"runs/{self.preset.name}")
+
+
+def workers_of(preset: Preset) -> int:
+    """Processes of this machine that may work side by side."""
+    return preset.workers or cores()
+
+
+def executor_of(preset: Preset) -> Workers:
+    """Where per-clip work runs."""
+    return "ray" if preset.executor == "ray" else workers_of(preset)
+
+
+def prepare_torch(preset: Preset) -> str:
+    """Set the number of threads; returns the device to use."""
+    import torch
+
+    # Read when cuBLAS starts: without it a GPU can't repeat its sums to the bit.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if preset.threads:
+        torch.set_num_threads(preset.threads)
+    if preset.device != "auto":
+        return preset.device
+    return "cuda" if torch.cuda.is_available() else "cpu"

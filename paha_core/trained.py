@@ -1,0 +1,97 @@
+"""The networks that a run trains: their names, and what training leaves of them in a store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from paha_core.config import Preset
+from paha_core.errors import UserError
+from paha_core.store import Store, sha256_json
+
+NETWORKS = {
+    "latent_codec": "Latent codec",
+    "univdm": "UniVDM",
+    "face_classifier": "Face classifier",
+    "non_face_classifier": "Non-face classifier",
+}
+"""Name and title, in the order of training."""
+FOR_NEGATIVES = "checkpoints/univdm/for_negatives"
+CLASSIFIERS = ("face_classifier", "non_face_classifier")
+SPACES = ("pose_autoencoder", "video_encoder")  # that metrics look through
+GATE_VERSION = "2"  # of the classifiers' examination (`training/tasks/gate.py`)
+
+
+def fingerprint(store: Store, name: str) -> str:
+    """Of all that the finished network was trained from; empty where there is none."""
+    rel = f"checkpoints/{name}/final/training.json"
+    return str(store.read_json(rel)["fingerprint"]) if store.exists(rel) else ""
+
+
+def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
+    """Of all that the classifier's examination depends on: its weights, and what it is used for."""
+    generation, windows = preset.generation, preset.classifiers.gate_windows
+    use = [generation.segment_frames, generation.ddim_steps, generation.guidance.rate]
+    return sha256_json([GATE_VERSION, fingerprint(store, classifier), use, windows])
+
+
+def gate_verdict(store: Store, preset: Preset, classifier: str) -> dict[str, Any] | None:
+    """The verdict on a trained classifier (`gate.json`; see `training/tasks/gate.py`).
+
+    None where it was never examined, or where the verdict is about other weights, another use or an
+    older examination.
+    """
+    rel = f"checkpoints/{classifier}/gate.json"
+    gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
+    stands = gate.get("fingerprint") == gate_fingerprint(store, preset, classifier)
+    return gate if stands else None
+
+
+def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
+    """A verdict for people: its shares with their 95 % intervals, in all and by noise level."""
+    figures: dict[str, float | str] = {name: gate[name] for name in ("share", "low", "high", "n")}
+    figures |= {f"moment {name}": gate["moment"][name] for name in ("share", "low", "high")}
+    figures["guidance acts down to timestep"] = gate["acts_down_to"]
+    for band in gate["bands"]:
+        swap, moment = (
+            f"{told['share']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
+            for told in (band["swap"], band["moment"])
+        )
+        figures[f"timesteps {band['from']}-{band['to']}"] = (
+            f"other voice {swap}, other moment {moment}, "
+            f"real or generated: accuracy {band['accuracy']:.2f}, AUC {band['auc']:.2f}"
+        )
+    if gate["shift"]:
+        figures["peak of the shift curve, frames"] = gate["shift"]["peak"]
+    return figures
+
+
+def negatives_checkpoint(store: Store, preset: Preset) -> str:
+    """What UniVDM's weights for the negatives are: their run, and its step.
+
+    Raises `UserError` where they are of another step than `negatives.at` asks for.
+    """
+    made, wanted = store.read_json(f"{FOR_NEGATIVES}/training.json"), preset.negatives_step
+    if made["step"] != wanted:
+        raise UserError(
+            f"UniVDM was kept for the negatives at step {made['step']}, and negatives.at "
+            f"{preset.negatives.at} means step {wanted}: set negatives.at to "
+            f"{made['step'] / preset.univdm.train.steps:g}, or move "
+            f"{store.uri('checkpoints/univdm')} away and train again"
+        )
+    return f"{made['fingerprint']} at {wanted}"
+
+
+def read_log(store: Store, name: str) -> list[dict[str, Any]]:
+    """The lines of a network's training log, without one that a kill cut off; none before it was
+    trained. A figure that was no finite number is None."""
+    rel = f"checkpoints/{name}/log.jsonl"
+    if not store.exists(rel):
+        return []
+    lines = []
+    for text in store.read_bytes(rel).decode().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines

@@ -1,0 +1,143 @@
+"""Training of the small latent codec, for runs without pretrained weights."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from paha_core.config import CodecConfig, Preset
+from paha_core.engine.manifest_stage import kept_rows
+from paha_core.errors import UserError
+from paha_core.media.video import read_frames
+from paha_core.models.codec import fold, new_autoencoder, to_pixels
+from paha_core.models.load import CODEC
+from paha_core.store import Store
+from paha_core.training.loop import fit
+from paha_core.training.run import Figures, Run, step_generator
+
+CODE_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of the corpus with their loss weights on the latent grid."""
+
+    pixels: np.ndarray  # uint8 [N, size, size, 3]
+    weights: np.ndarray  # float32 [N, grid, grid], powers of PAR's M
+
+    def batch(self, index: np.ndarray, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Folded pixels [b, c, h, w] and weights [b, 1, h, w] of mean 1."""
+        pixels = fold(to_pixels(self.pixels[index]), patch)
+        weights = torch.from_numpy(self.weights[index])[:, None]
+        weights = F.interpolate(weights, size=pixels.shape[-2:], mode="nearest")
+        return pixels, weights / weights.mean()
+
+
+class CodecTask:
+    """Reconstruction of frames, weighted by a power of PAR's mask; a KL term keeps it smooth."""
+
+    def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
+        torch.manual_seed(config.train.seed)
+        self.config, self.train, self.held_out = config, train, held_out
+        self.count, _ = config.train.shares()
+        self.model: nn.Module = new_autoencoder(config)
+
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
+        draw = step_generator(self.config.train.seed, number)
+        picked = torch.randint(len(self.train.pixels), (self.count,), generator=draw)
+        pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
+        posterior = model.encode(pixels).latent_dist
+        decoded = model.decode(posterior.sample(generator=draw)).sample
+        loss = reconstruction_loss(decoded, pixels, weights)
+        loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
+        return loss, {"psnr": psnr(decoded.detach(), pixels)}
+
+    @torch.no_grad()
+    def validate(self, model: Any) -> Figures:
+        pixels, weights = self.held_out.batch(
+            np.arange(len(self.held_out.pixels)), self.config.patch
+        )
+        decoded = model.decode(model.encode(pixels).latent_dist.mode()).sample
+        return {
+            "validation_loss": float(reconstruction_loss(decoded, pixels, weights)),
+            "validation_psnr": psnr(decoded, pixels),
+        }
+
+    @torch.no_grad()
+    def export(self, model: Any, folder: Path) -> None:
+        """Saved with the mean and deviation of each channel over the corpus, measured here."""
+        parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
+        encoded = [
+            model.encode(fold(to_pixels(part), self.config.patch)).latent_dist.mode()
+            for part in parts
+        ]
+        latents = torch.cat(encoded)
+        model.register_to_config(
+            latents_mean=latents.mean((0, 2, 3)).tolist(),
+            latents_std=latents.std((0, 2, 3)).tolist(),
+        )
+        model.save_pretrained(folder)
+
+
+def reconstruction_loss(
+    decoded: torch.Tensor, pixels: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Weighted L1 plus squared error of pixels in -1..1."""
+    error = decoded - pixels
+    return ((error.abs() + error.square()) * weights).mean()
+
+
+def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in -1..1."""
+    return float(10 * torch.log10(4 / F.mse_loss(decoded, pixels)))
+
+
+def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
+    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether it had
+    to."""
+    if preset.codec.pretrained:
+        return False
+    run = run or codec_run(store, preset)
+    if run.is_done():
+        return False
+    config = preset.codec
+    train = load_frames(store, preset, "train", config.max_frames)
+    held_out = load_frames(store, preset, "test", 64)
+    return fit(CodecTask(config, train, held_out), config.train, run)
+
+
+def codec_run(store: Store, preset: Preset) -> Run:
+    """The run's name and fingerprint."""
+    masks = kept_rows(store, "par_masks", preset.corpora.datasets)
+    clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
+    content = [CODE_VERSION, preset.codec.identity("train"), clips]
+    return Run.of(store, CODEC, preset.codec.train, preset.trainer, content)
+
+
+def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:
+    """About `limit` frames spread evenly over the clips of a split."""
+    datasets = preset.corpora.datasets
+    masks = {row["clip_id"]: row["path"] for row in kept_rows(store, "par_masks", datasets)}
+    rows = [r for r in kept_rows(store, "clips", datasets) if r["split"] == split]
+    rows = [row for row in rows if row["clip_id"] in masks]
+    if not rows:
+        raise UserError(f"no kept {split} clips: look at manifests/clips for the reasons")
+    random.Random(0).shuffle(rows)
+    stride = max(1, round(sum(row["frames"] for row in rows) / limit))
+    pixels, weights = [], []
+    for row in rows:
+        with store.reading(row["path"]) as path:
+            pixels.append(read_frames(path, size=preset.codec.size)[::stride])
+        with (
+            store.reading(masks[row["clip_id"]]) as path,
+            np.load(path, allow_pickle=False) as arrays,
+        ):
+            weights.append(arrays["weights"][::stride].astype(np.float32) ** preset.codec.par_power)
+    return Frames(np.concatenate(pixels)[:limit], np.concatenate(weights)[:limit])

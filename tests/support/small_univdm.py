@@ -1,0 +1,133 @@
+"""A small UniVDM's training as a module, so that a test can start it in one process or in two.
+
+    small_univdm.py FOLDER MICRO_BATCH [STOP]
+
+Writes step 0's gradient, taken in one turn and in two, to FOLDER/gradient-<turns>.safetensors and
+trains; at step STOP it asks its launcher to stop.
+"""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from paha_core.config import TrainConfig, TrainerConfig, UniVDMConfig
+from paha_core.engine.processes import INTERRUPTED
+from paha_core.errors import Interrupted
+from paha_core.models.univdm import UniVDM
+from paha_core.shards.windows import Batch
+from paha_core.store import Store
+from paha_core.training.distributed import ALONE, join
+from paha_core.training.gradient import Gradient
+from paha_core.training.loop import fit
+from paha_core.training.run import Run, step_generator
+from paha_core.training.tasks.univdm import UniVDMTask
+
+WHOLE = 4  # clips of a step, however many processes share them
+FRAMES, SIZE = 3, 4
+
+
+def small_univdm():
+    torch.manual_seed(0)
+    return UniVDM(
+        block_out_channels=(8, 16),
+        attention_levels=(True, True),
+        layers_per_block=1,
+        attention_head_dim=4,
+        input_heads=2,
+        cross_attention_dim=8,
+        norm_num_groups=4,
+        reference_width=6,
+        reference_tokens=2,
+        audio_layers=1,
+        audio_width=4,
+        audio_tokens=2,
+        audio_dim=8,
+        audio_hidden=8,
+    )
+
+
+class Made:
+    """Micro-batch by micro-batch the rows of one rank of made-up batches of `WHOLE` clips."""
+
+    def __init__(self, micro, ranks):
+        self.micro, self.ranks = micro, ranks
+
+    def batch_at(self, number):
+        step, first = divmod((number * self.ranks.world + self.ranks.rank) * self.micro, WHOLE)
+        draw, rows = step_generator(7, step), slice(first, first + self.micro)
+
+        def normal(*shape):
+            return torch.randn(WHOLE, *shape, generator=draw)[rows]
+
+        def below(high):
+            shape = (WHOLE, FRAMES, SIZE, SIZE)
+            return torch.randint(high, shape, generator=draw, dtype=torch.uint8)[rows]
+
+        latents = normal(4, FRAMES, SIZE, SIZE)
+        return Batch(
+            latents=latents,
+            par=1.0 + below(9),
+            regions=below(8),
+            audio=normal(FRAMES, 5, 1, 4),
+            reference_latents=normal(4, SIZE, SIZE),
+            reference_embedding=normal(6),
+            first_frame=latents[:, :, 0],
+            face_mask=below(2)[:, 0].float(),
+            mismatched_audio=normal(FRAMES, 5, 1, 4),
+            keys=[str(i) for i in range(WHOLE)][rows],
+        )
+
+
+def task(micro, ranks, **settings):
+    held_out = [Made(WHOLE, ALONE).batch_at(1000)]
+    return UniVDMTask(small_univdm(), UniVDMConfig(**settings), Made(micro, ranks), held_out, ranks)
+
+
+def config(micro):
+    return TrainConfig(
+        steps=12,
+        batch=WHOLE,
+        micro_batch=micro,
+        learning_rate=1e-3,
+        ema=0.9,
+        checkpoint_every=4,
+        validate_every=6,
+    )
+
+
+def run(folder, **changes):
+    made = Run.of(Store(str(folder)), "small", config(1), TrainerConfig(log_every=1), "a")
+    return replace(made, **changes)
+
+
+def main(folder, micro, stop="0"):
+    torch.set_num_threads(1)
+    ranks, micro = join("cpu"), int(micro)
+    for turns in (1, 2):
+        at_once = micro // turns
+        first_step = task(at_once, ranks)
+        Gradient(first_step, config(at_once), TrainerConfig(), ranks).at(0)
+        if ranks.first:
+            gradient = {name: p.grad.clone() for name, p in first_step.model.named_parameters()}
+            save_file(gradient, Path(folder) / f"gradient-{turns}.safetensors")
+
+    def ask_to_stop(step, figures):
+        if step == int(stop):
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(1.0)
+
+    try:
+        fit(task(micro, ranks), config(micro), run(folder, on_figures=ask_to_stop), ranks)
+    except Interrupted:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
