@@ -27,7 +27,14 @@ from paha_core.config.networks import (
     UniVDMConfig,
     WindowTrainConfig,
 )
-from paha_core.config.preset import Preset, PresetError, checked, load_preset, preset_names
+from paha_core.config.preset import (
+    Preset,
+    PresetError,
+    checked,
+    derived,
+    load_preset,
+    preset_names,
+)
 from paha_core.config.results import (
     BenchmarkConfig,
     GenerationConfig,
@@ -64,6 +71,7 @@ __all__ = [
     "UniVDMConfig",
     "WindowTrainConfig",
     "checked",
+    "derived",
     "load_preset",
     "preset_names",
 ]

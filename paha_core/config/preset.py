@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,7 +34,9 @@ class PresetError(UserError):
 class Preset(Section):
     """Every number of a run, one section for each part of the pipeline."""
 
-    name: str
+    name: str = Field(
+        pattern=r"^[\w.-]*\w[\w.-]*$", description="names the default store, runs/<name>"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="torch threads; 0 leaves torch's choice")
     workers: int = Field(0, ge=0, description="processes for per-clip work; 0: one per core")
@@ -80,27 +83,81 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """The preset of that name, or at that path. Raises `PresetError` naming each unknown key or
-    wrong value.
+    """The preset of that name, or at that path, merged over its `base`, if it names one.
+
+    Raises `PresetError` naming each unknown key or wrong value.
     """
+    return checked(Preset, _resolved(name, ()), f"preset {name}")
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` laid over them: mappings merge, lists and scalars replace."""
+    result = dict(values)
+    for key, change in changes.items():
+        inner = isinstance(change, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], change) if inner else change
+    return result
+
+
+def derived(preset: Preset, changes: Mapping[str, Any]) -> Preset:
+    """The preset with nested `changes`, checked like any other."""
+    return Preset(**_merged(preset.model_dump(), changes))
+
+
+def _resolved(name: str | Path, chain: tuple[str, ...]) -> dict[str, Any]:
+    """The preset's mapping without its `base`, which is a name, or a path relative to the file."""
+    is_file = str(name).endswith((".yaml", ".yml"))
+    key = str(Path(name).resolve()) if is_file else str(name)
+    if key in chain:
+        raise PresetError(
+            f"presets are based on each other in a circle: {' -> '.join((*chain, key))}"
+        )
+    values = _read(name)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise PresetError(f"preset {name}: base must be a preset's name or a .yaml file")
+    if base.endswith((".yaml", ".yml")):
+        base = str(Path(name).parent / base) if is_file else base
+    return _merged(_resolved(base, (*chain, key)), values)
+
+
+def _read(name: str | Path) -> dict[str, Any]:
     if str(name).endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
             raise PresetError(f"no preset file {path}")
-        text = path.read_text()
+        data = path.read_bytes()
     elif str(name) in preset_names():
-        text = (resources.files("paha_core") / "presets" / f"{name}.yaml").read_text()
+        data = (resources.files("paha_core") / "presets" / f"{name}.yaml").read_bytes()
     else:
         raise PresetError(
-            f"no preset {name!r}: there are {', '.join(preset_names())}, or give a .yaml file"
+            f"no preset {str(name)!r}: there are {', '.join(preset_names())}, or give a .yaml file"
         )
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(data.decode("utf-8-sig"), _UniqueKeyLoader)
+    except UnicodeDecodeError as error:
+        raise PresetError(f"preset {name} is not UTF-8 text: save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise PresetError(f"preset {name} is not yaml: {error}") from error
+        raise PresetError(f"preset {name} is not valid yaml: {error}") from error
     if not isinstance(value, dict):
         raise PresetError(f"preset {name} is not a mapping of sections")
-    return checked(Preset, value, f"preset {name}")
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in one mapping; plain yaml silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def checked(kind: type[Checked], value: dict[str, Any], what: str) -> Checked:

@@ -22,3 +22,49 @@ def test_what_classifiers_can_not_read_is_refused_by_name(tmp_path, section, cha
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(PresetError, match=words):
         load_preset(tmp_path / "mine.yaml")
+
+
+def test_a_preset_is_laid_over_its_base(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "base: demo\nname: mine\nunivdm: {train: {steps: 7}}\nnegatives: {lengths: [8]}\n"
+    )
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/over.yaml").write_text("base: ../mine.yaml\nname: over\nthreads: 1\n")
+    mine, demo = load_preset(tmp_path / "mine.yaml"), load_preset("demo")
+    assert mine.univdm.train.steps == 7
+    assert mine.negatives.lengths == (8,)  # a list replaces, it is not appended
+    assert mine.univdm.train.learning_rate == demo.univdm.train.learning_rate
+    assert mine.codec == demo.codec
+    over = load_preset(tmp_path / "sub/over.yaml")
+    assert (over.name, over.threads, over.univdm) == ("over", 1, mine.univdm)
+
+
+def test_bases_in_a_circle_are_refused_by_name(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: b.yaml\nname: a\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nname: b\n")
+    with pytest.raises(PresetError, match=r"in a circle: .*a\.yaml -> .*b\.yaml -> .*a\.yaml"):
+        load_preset(tmp_path / "a.yaml")
+    (tmp_path / "c.yaml").write_text("base: nowhere\nname: c\n")
+    with pytest.raises(PresetError, match="no preset 'nowhere'"):
+        load_preset(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"base: demo\nname: x\nname: y\n", "the key 'name' occurs twice"),
+        ("base: demo\nname: x  # 中文\n".encode("gbk"), "not UTF-8 text"),
+        (b"base: demo\nname: ../evil\n", "name: String should match"),
+        (b"base: [demo]\nname: x\n", "base must be"),
+    ],
+)
+def test_a_preset_file_that_misleads_is_refused_in_a_sentence(tmp_path, content, message):
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(PresetError, match=message):
+        load_preset(tmp_path / "x.yaml")
+
+
+def test_the_study_is_ten_lines_over_the_demo():
+    study, demo = load_preset("study"), load_preset("demo")
+    assert study.corpora.studio.programmes == 64
+    assert (study.codec, study.univdm.network) == (demo.codec, demo.univdm.network)

@@ -15,8 +15,8 @@ from paha_core.benchmark.tables.claims import Comparison, compare
 from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.samples import Samples
 from paha_core.benchmark.tables.specs import SUITES, Suite, require_distinct
-from paha_core.benchmark.tables.variants import derived, trained_variant, variant_name
-from paha_core.config import Preset
+from paha_core.benchmark.tables.variants import trained_variant, variant_name
+from paha_core.config import Preset, derived
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
 from paha_core.errors import StepError

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from paha_core.config import Preset
+from paha_core.config import Preset, derived
 from paha_core.store import Store
 
 
@@ -49,19 +49,6 @@ class OverlayStore(Store):
 
     def growing(self, rel: str) -> Path:
         return self.top.growing(rel)
-
-
-def derived(preset: Preset, changes: Mapping[str, Any]) -> Preset:
-    """The preset with nested `changes`, checked like any other."""
-    return Preset(**_merged(preset.model_dump(), changes))
-
-
-def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for name, change in changes.items():
-        inner = isinstance(change, Mapping) and isinstance(merged.get(name), Mapping)
-        merged[name] = _merged(merged[name], change) if inner else change
-    return merged
 
 
 def variant_name(changes: Mapping[str, Any]) -> str:
