@@ -1,4 +1,4 @@
-"""From a library step's report to what Dagster shows, and the two ways to run a step."""
+"""From a library stage's report to what Dagster shows, and the two ways to run a stage."""
 
 import base64
 import io
@@ -8,9 +8,9 @@ import dagster as dg
 
 from paha_core.engine.processes import die_with_creator
 from paha_core.errors import EXPECTED
-from paha_core.stages import Workspace, run_step
-from paha_core.stages.report_cache import recall, remember
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages import Workspace, run_stage
+from paha_core.stages.report_cache import ReportCache
+from paha_core.stages.stage_report import StageReport
 
 PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG of at most that side
 
@@ -18,30 +18,31 @@ PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG o
 def materialized(
     context: dg.AssetExecutionContext, workspace: Workspace, *, own_process: bool = False
 ) -> dg.MaterializeResult:
-    """Run the step that bears the asset's name and show its report.
+    """Run the stage that bears the asset's name and show its report.
 
     `own_process`: in a process of its own, so that its memory is returned. Expected failures (a bad
     preset, a missing input) become a `Failure` with one sentence; anything else surfaces as it is.
     """
     from assets.process import run_in_process
 
-    die_with_creator()  # a run that is killed takes its steps along
+    die_with_creator()  # a run that is killed takes its stages along
     name = context.asset_key.path[-1]
     partitioned = context.assets_def.partitions_def is not None
     datasets = list(context.partition_keys) if partitioned else None
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
         if own_process:
-            report = recall(name, workspace) or run_in_process(context, workspace, name)
-            remember(name, workspace, report)
+            cache = ReportCache(name, workspace)
+            report = cache.load() or run_in_process(context, workspace, name)
+            cache.save(report)
         else:
-            report = run_step(name, workspace, datasets=datasets)
+            report = run_stage(name, workspace, datasets=datasets)
     except EXPECTED as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return result(report, workspace)
 
 
-def result(report: StepReport, workspace: Workspace) -> dg.MaterializeResult:
+def result(report: StageReport, workspace: Workspace) -> dg.MaterializeResult:
     """The report as metadata: counts, figures, rejections, where things are, pictures."""
     metadata: dict[str, Any] = {
         "preset": workspace.preset.name,

@@ -1,4 +1,4 @@
-"""A step in a process of its own, through Dagster Pipes; nothing is left however it ends.
+"""A stage in a process of its own, through Dagster Pipes; nothing is left however it ends.
 
 Dagster's stock client signals only its direct child and shows figures at the end. This one starts
 the child in its own session and signals that whole group, on every way out.
@@ -18,12 +18,12 @@ import dagster as dg
 
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.stages import Workspace
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages.stage_report import StageReport
 
-# Dagster's own use of its preview; it would come with every step.
+# Dagster's own use of its preview; it would come with every stage.
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
 
-RESUMES = 5  # how often such a step is started again by itself
+RESUMES = 5  # how often such a stage is started again by itself
 POLL = 0.1
 RESUME_AFTER = 5.0  # seconds: whoever asked for the machine gets it first
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
@@ -33,14 +33,13 @@ WORKER = (sys.executable, "-m", "assets.worker")
 def run_in_process(
     context: dg.AssetExecutionContext,
     workspace: Workspace,
-    step: str,
+    stage: str,
     worker: Sequence[str] = WORKER,
-) -> StepReport:
-    """Run `worker STEP PARENT_PID`, with preset and store in its environment, and return the report
-    it sends.
+) -> StageReport:
+    """Run `worker STAGE PARENT_PID`, with preset and store in its environment; returns its report.
 
     Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
-    killed. A step that was interrupted and saved itself is started again (`RESUMES` times).
+    killed. A stage that was interrupted and saved itself is started again (`RESUMES` times).
     """
     given = {"PAHA_PRESET": workspace.preset_name, "PAHA_STORE": workspace.store.url}
     grace = workspace.preset.trainer.grace_seconds
@@ -49,7 +48,7 @@ def run_in_process(
     ) as session:
         environment = os.environ | session.get_bootstrap_env_vars() | given
         child = subprocess.Popen(
-            _command(workspace, step, worker), env=environment, start_new_session=True
+            _command(workspace, stage, worker), env=environment, start_new_session=True
         )
         try:
             code = _watch(context, session, child)
@@ -58,21 +57,21 @@ def run_in_process(
     messages = session.get_custom_messages()
     reports = [message["report"] for message in messages if "report" in message]
     if code == 0 and reports:
-        return StepReport(**reports[-1])
+        return StageReport(**reports[-1])
     errors = [message["error"] for message in messages if "error" in message]
     if code == INTERRUPTED and context.op_execution_context.retry_number < RESUMES:
-        context.log.warning("%s was interrupted and saved itself; it goes on", step)
+        context.log.warning("%s was interrupted and saved itself; it goes on", stage)
         raise dg.RetryRequested(max_retries=RESUMES, seconds_to_wait=RESUME_AFTER)
-    raise _failure(step, code, errors)
+    raise _failure(stage, code, errors)
 
 
-def _command(workspace: Workspace, step: str, worker: Sequence[str]) -> list[str]:
+def _command(workspace: Workspace, stage: str, worker: Sequence[str]) -> list[str]:
     """The worker, or a launcher of several where the preset wants UniVDM trained by more."""
     trainer = workspace.preset.trainer
-    if step == "univdm" and trainer.processes != 1:
+    if stage == "univdm" and trainer.processes != 1:
         launcher = (sys.executable, "-m", "paha_core.training.launch")
-        return [*launcher, str(trainer.processes), str(trainer.grace_seconds), *worker, step]
-    return [*worker, step, str(os.getpid())]
+        return [*launcher, str(trainer.processes), str(trainer.grace_seconds), *worker, stage]
+    return [*worker, stage, str(os.getpid())]
 
 
 def _watch(context: dg.AssetExecutionContext, session: Any, child: subprocess.Popen[bytes]) -> int:
@@ -109,15 +108,15 @@ def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
             time.sleep(POLL)
 
 
-def _failure(step: str, code: int, errors: list[str]) -> dg.Failure:
+def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
     if errors:
         return dg.Failure(errors[-1], allow_retries=False)
     if code == -signal.SIGKILL:
         return dg.Failure(
-            f"{step} was killed (return code -9). Most often the machine ran out of memory: lower "
+            f"{stage} was killed (return code -9). Most often the machine ran out of memory: lower "
             "the preset's batch, frames or workers. Finished work is kept; start again to go on.",
             allow_retries=False,
         )
     if code in (INTERRUPTED, -signal.SIGTERM):
-        return dg.Failure(f"{step} was interrupted; start again, it goes on from its checkpoint")
-    return dg.Failure(f"{step} ended with code {code}; its own words are in this step's stderr")
+        return dg.Failure(f"{stage} was interrupted; start again, it goes on from its checkpoint")
+    return dg.Failure(f"{stage} ended with code {code}; its own words are in this stage's stderr")

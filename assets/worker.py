@@ -1,7 +1,7 @@
-"""The child of `assets.process`: one step of the library, its report and figures sent back through
+"""The child of `assets.process`: one stage of the library, its report and figures sent back through
 Pipes.
 
-    python -m assets.worker STEP [PARENT_PID]
+    python -m assets.worker STAGE [PARENT_PID]
 
 Preset and store come in PAHA_PRESET and PAHA_STORE. Exit codes: 0 done, 1 failed, 75 interrupted
 and saved. Of several processes only the first opens Pipes.
@@ -14,30 +14,30 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from paha_core.engine.processes import INTERRUPTED, die_with_parent, is_first
+from paha_core.engine.processes import INTERRUPTED, die_with_parent, is_main_process
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.stages import Workspace, run_step
+from paha_core.stages import Workspace, run_stage
 
 FIGURES_EVERY = 5.0  # seconds
 
 
 def main(arguments: list[str]) -> int:
-    """Run the step; returns the exit code."""
-    step, *rest = arguments
+    """Run the stage; returns the exit code."""
+    stage, *rest = arguments
     die_with_parent(int(rest[0]) if rest else None)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     from dagster_pipes import open_dagster_pipes
 
-    with open_dagster_pipes() if is_first() else nullcontext() as pipes:
-        return _run(step, pipes)
+    with open_dagster_pipes() if is_main_process() else nullcontext() as pipes:
+        return _run(stage, pipes)
 
 
-def _run(step: str, pipes: Any) -> int:
+def _run(stage: str, pipes: Any) -> int:
     told = 0.0
 
-    def on_figures(number: int, figures: dict[str, float]) -> None:
+    def on_metrics(number: int, figures: dict[str, float]) -> None:
         nonlocal told
         if pipes is not None and time.monotonic() - told > FIGURES_EVERY:
             told = time.monotonic()
@@ -45,7 +45,7 @@ def _run(step: str, pipes: Any) -> int:
 
     workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
     try:
-        report = run_step(step, workspace, on_figures=on_figures)
+        report = run_stage(stage, workspace, on_metrics=on_metrics)
     except Interrupted as saved:
         logging.getLogger("paha").warning("%s", saved)
         return INTERRUPTED
@@ -53,8 +53,8 @@ def _run(step: str, pipes: Any) -> int:
         expected = isinstance(error, EXPECTED)
         if pipes is not None:
             said = str(error) if expected else f"{type(error).__name__}: {error}"
-            pipes.report_custom_message({"error": f"{step}: {said}"})
-        logging.getLogger("paha").error("%s failed", step, exc_info=not expected)
+            pipes.report_custom_message({"error": f"{stage}: {said}"})
+        logging.getLogger("paha").error("%s failed", stage, exc_info=not expected)
         return 1
     if pipes is not None:
         pipes.report_custom_message({"report": report.as_dict()})

@@ -29,7 +29,7 @@ from paha_core.commands.shared import (
 from paha_core.commands.train import train
 from paha_core.commands.weights import weights
 from paha_core.errors import UserError
-from paha_core.stages import STEPS, Workspace, steps_up_to
+from paha_core.stages import STAGES, Workspace, stages_up_to
 
 app = typer.Typer(
     name="paha",
@@ -45,7 +45,7 @@ app = typer.Typer(
 
         paha generate --image me.jpg --audio hello.wav --out hello.mp4 --preset demo
 
-    The same steps are assets in Dagster: `make ui`, or `dagster job execute -j full_rebuild`.
+    The same stages are assets in Dagster: `make ui`, or `dagster job execute -j full_rebuild`.
     """,
 )
 
@@ -69,14 +69,14 @@ def common(
 
 @app.command()
 def run(
-    step: Annotated[str, typer.Argument(help="The last step; all of them if left out.")] = "",
+    stage: Annotated[str, typer.Argument(help="The last stage; all of them if left out.")] = "",
     only: Annotated[
-        bool, typer.Option("--only", help="That step alone, on what is there.")
+        bool, typer.Option("--only", help="That stage alone, on what is there.")
     ] = False,
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
-    """Bring a step and all it needs up to date, or the whole pipeline. What is done already is not
+    """Bring a stage and all it needs up to date, or the whole pipeline. What is done already is not
     done again.
 
     Examples:
@@ -85,23 +85,23 @@ def run(
 
         paha run clips --preset study.yaml         up to ingestion
 
-        paha run keypoints --only                  that step alone, on the clips there are
+        paha run keypoints --only                  that stage alone, on the clips there are
 
         paha run --store s3://bucket/paha          artifacts elsewhere
     """
     with one_sentence():
         workspace = Workspace(preset, store)
         workspace.preset  # noqa: B018 - a bad preset is refused before anything is done
-        for name in _wanted(step, only):
+        for name in _wanted(stage, only):
             run_here_or_launched(name, preset, store)
 
 
-def _wanted(step: str, only: bool) -> list[str]:
-    if not step:
+def _wanted(stage: str, only: bool) -> list[str]:
+    if not stage:
         if only:
-            raise UserError("--only needs a step")
-        return list(STEPS)
-    return [step] if only else steps_up_to(step)
+            raise UserError("--only needs a stage")
+        return list(STAGES)
+    return [stage] if only else stages_up_to(stage)
 
 
 @app.command()

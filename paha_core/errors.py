@@ -10,7 +10,7 @@ class UserError(Exception):
     """What a user can put right; the message says what is wrong and what to do."""
 
 
-class StepError(UserError):
+class StageError(UserError):
     """A step that can't run as things are."""
 
 

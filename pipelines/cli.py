@@ -30,7 +30,7 @@ def reap() -> None:
 def resume(
     run_id: Annotated[str, typer.Argument(help="Id of a failed run, as the UI shows it.")],
 ) -> None:
-    """Run the failed steps of a failed run again, and what comes after them."""
+    """Run the failed stages of a failed run again, and what comes after them."""
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableRepository
 

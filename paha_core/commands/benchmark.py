@@ -10,7 +10,7 @@ import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table
 from paha_core.engine.progress import log
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.stages import TABLES, Workspace, prepare_torch, workers_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def benchmark(
         if named not in (*TABLES, "all"):
             known = ", ".join(TABLES)
             hint = ": table 4 is the user study" if named == "table4" else ""
-            raise StepError(f"no table {table!r}{hint}; there are {known}, or all")
+            raise StageError(f"no table {table!r}{hint}; there are {known}, or all")
         workspace = Workspace(preset, store)
         from paha_core.benchmark.tables.export import write_suite
         from paha_core.benchmark.tables.run import run_suite

@@ -16,8 +16,8 @@ from paha_core.commands.shared import (
     run_one,
     show,
 )
-from paha_core.errors import StepError
-from paha_core.stages import Workspace, run_step
+from paha_core.errors import StageError
+from paha_core.stages import Workspace, run_stage
 from paha_core.trained import SPACES
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def evaluate(
         workspace = Workspace(preset, store)
         if videos is not None:
             if audio is None or not name:
-                raise StepError("--videos needs --audio and --name")
+                raise StageError("--videos needs --audio and --name")
             _take_over(workspace, name, videos, audio, references)
         elif audio is not None or references is not None or name:
-            raise StepError("--audio, --references and --name go with --videos")
+            raise StageError("--audio, --references and --name go with --videos")
         for space in SPACES:
-            show(run_step(space, workspace))
-        run_step("benchmark", workspace)
+            show(run_stage(space, workspace))
+        run_stage("benchmark", workspace)
         from paha_core.benchmark import history
         from paha_core.benchmark.run import load_results
 
@@ -111,7 +111,7 @@ def results(preset: PresetOption = "demo", store: StoreOption = "") -> None:
     with one_sentence():
         place = Workspace(preset, store).store
         if not place.exists("report/index.html"):
-            raise StepError(f"no report in {place.url} yet: run `paha run`")
+            raise StageError(f"no report in {place.url} yet: run `paha run`")
         typer.echo(f"Report: {place.uri('report/index.html')}")
         for rel in place.glob("generated/*.mp4"):
             typer.echo(f"Video:  {place.uri(rel)}")

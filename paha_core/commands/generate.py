@@ -10,7 +10,7 @@ import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.engine.progress import Progress
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.media import FPS
 from paha_core.stages import Workspace, prepare_torch
 
@@ -106,13 +106,13 @@ def generate(
             others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
             _refuse(given, others, "--from repeats a video as it was made")
             if out is None:
-                raise StepError("give --out: where the video of --from is to be written again")
+                raise StageError("give --out: where the video of --from is to be written again")
             _again(sidecar, out, image, audio, store, folder)
             return
         if batch is not None:
             _refuse(given, {"image", "audio", "out"}, "--batch takes them from its csv")
         elif image is None or audio is None or out is None:
-            raise StepError("give --image, --audio and --out, or --batch, or --from")
+            raise StageError("give --image, --audio and --out, or --batch, or --from")
         workspace = Workspace(preset, store)
         used = _preset(workspace, folder, device, dataset)
         guidance = used.generation.guidance.changed(
@@ -154,10 +154,10 @@ def _given(context: typer.Context) -> dict[str, str]:
 
 
 def _refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
-    """Raises `StepError` where options contradict each other."""
+    """Raises `StageError` where options contradict each other."""
     wrong = sorted(given[name] for name in names if name in given)
     if wrong:
-        raise StepError(f"{why}: leave out {', '.join(wrong)}")
+        raise StageError(f"{why}: leave out {', '.join(wrong)}")
 
 
 def export(
@@ -188,7 +188,7 @@ def _preset(
     from paha_core.config import load_preset
 
     if folder is not None and not (folder / "preset.yaml").is_file():
-        raise StepError(f"{folder} holds no pipeline: make one with `paha export`")
+        raise StageError(f"{folder} holds no pipeline: make one with `paha export`")
     preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
     if dataset is not None:
         preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
@@ -203,7 +203,7 @@ def _open(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> Pa
 
     device = prepare_torch(preset)
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise StepError("there is no CUDA device here: use --device cpu")
+        raise StageError("there is no CUDA device here: use --device cpu")
     if folder is not None:
         return PahaPipeline.from_pretrained(folder, device)
     return PahaPipeline.from_store(store(), preset, device)

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from paha_core.engine.processes import INTERRUPTED, is_first
+from paha_core.engine.processes import INTERRUPTED, is_main_process
 from paha_core.errors import EXPECTED, Interrupted
-from paha_core.stages import Workspace, run_step
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages import Workspace, run_stage
+from paha_core.stages.stage_report import StageReport
 
 PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
 
@@ -44,34 +44,34 @@ def one_sentence() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def run_here_or_launched(step: str, preset: str, store: str) -> None:
-    """Run a step in this process, or in as many as the preset's trainer asks for (UniVDM's)."""
+def run_here_or_launched(stage: str, preset: str, store: str) -> None:
+    """Run a stage in this process, or in as many as the preset's trainer asks for (UniVDM's)."""
     workspace = Workspace(preset, store)
     trainer = workspace.preset.trainer
-    if step == "univdm" and trainer.processes != 1:
+    if stage == "univdm" and trainer.processes != 1:
         from paha_core.training.distributed import launched
         from paha_core.training.launch import launch, processes_of
 
         if not launched() and (processes := processes_of(trainer.processes)) > 1:
-            command = [sys.executable, "-m", "paha_core.cli", "train", step, "--preset", preset]
+            command = [sys.executable, "-m", "paha_core.cli", "train", stage, "--preset", preset]
             code = launch([*command, "--store", store], processes, trainer.grace_seconds)
             if code:
                 raise typer.Exit(code if code > 0 else 128 - code)
             return
-    report = run_step(step, workspace)
-    if is_first():
+    report = run_stage(stage, workspace)
+    if is_main_process():
         show(report)
 
 
-def run_one(step: str, preset: str, store: str) -> None:
+def run_one(stage: str, preset: str, store: str) -> None:
     with one_sentence():
-        show(run_step(step, Workspace(preset, store)))
+        show(run_stage(stage, Workspace(preset, store)))
 
 
-def show(report: StepReport) -> None:
+def show(report: StageReport) -> None:
     counts = ("kept", "rejected", "computed", "reused")
     words = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
-    typer.echo(f"{report.step}: {words}")
+    typer.echo(f"{report.stage}: {words}")
     for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1]):
         typer.echo(f"    {count:>5} x {reason}")
     for name, value in report.figures.items():

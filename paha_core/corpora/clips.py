@@ -24,7 +24,7 @@ from paha_core.corpora.filters import PROBES, Filter, Look, apply
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import local_file
 from paha_core.corpora.sources import Source
-from paha_core.engine.manifest_stage import Job, Rejection, Setback
+from paha_core.engine.manifest_stage import Job, Rejection, TransientError
 from paha_core.media import FPS
 from paha_core.media.audio import IN_TIME, write_wav
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
@@ -127,7 +127,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
                 _cut(source, span, task.config, video, audio)
             look = _look(span, video, audio)
         except Killed as error:
-            raise Setback(str(error)) from None
+            raise TransientError(str(error)) from None
         except MediaError as error:
             raise Rejection(str(error)) from None
         scores, reason = apply(task.filters, look)

@@ -48,7 +48,7 @@ from paha_core.corpora.programmes import (
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.sources import Source, look_at_sources
-from paha_core.engine.manifest_stage import KEPT, Job, Rejection, Row, StageResult, run_stage
+from paha_core.engine.manifest_stage import KEPT, Job, Rejection, Row, StageResult, update_manifest
 from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media import FPS
@@ -99,11 +99,11 @@ def ingest_cnas(
             jobs += [clip_job(store, span, config.clip, filters) for span in spans]
     mine = {(p.speaker, p.name) for p in listed}
 
-    def stays(row: Row) -> bool:
+    def keep_row(row: Row) -> bool:
         """Another folder's; not one that lay astray and may have been moved."""
         return (row["speaker"], row["programme"]) not in mine and row["speaker"] != STRAY
 
-    result = run_stage(
+    result = update_manifest(
         store,
         STAGE,
         DATASET,
@@ -113,7 +113,7 @@ def ingest_cnas(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit,
-        stays=lambda row: not prune and stays(row),
+        keep_row=lambda row: not prune and keep_row(row),
         finish=partial(hold_out, share=settings.test_share),
     )
     write_record(store, config, DATASET)

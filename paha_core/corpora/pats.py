@@ -37,7 +37,7 @@ from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
 from paha_core.corpora.sources import Source, known_sources, look_at_sources
-from paha_core.engine.manifest_stage import Job, Rejection, StageResult, run_stage
+from paha_core.engine.manifest_stage import Job, Rejection, StageResult, update_manifest
 from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media import FPS
@@ -107,7 +107,7 @@ def ingest_pats(
         jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))
     # Intervals of one source next to each other: it is read, or fetched, once.
     by_source = sorted(jobs, key=lambda job: (job.columns["source"], job.columns["start"]))
-    result = run_stage(
+    result = update_manifest(
         store,
         STAGE,
         DATASET,
@@ -117,7 +117,7 @@ def ingest_pats(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit,
-        stays=lambda row: not prune,
+        keep_row=lambda row: not prune,
     )
     write_record(store, config, DATASET)
     made = {row["clip_id"]: row for row in result.table.to_pylist()}

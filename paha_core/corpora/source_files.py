@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
-from paha_core.engine.manifest_stage import Rejection, Setback
+from paha_core.engine.manifest_stage import Rejection, TransientError
 from paha_core.engine.workers import unlimited
 from paha_core.errors import UserError
 
@@ -202,12 +202,12 @@ def local_file(source: SourceFile, max_bytes: int) -> Iterator[Path]:
     """A local path of `source`, valid inside the block: itself, or a copy in the cache.
 
     The cache (`PAHA_CACHE`, or a folder beside temporary files) holds at most `max_bytes`; what was
-    not used for longest goes first, what a process is using never. Raises `Setback` when the source
-    isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
+    not used for longest goes first, what a process is using never. Raises `TransientError` when the
+    source isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
     """
     if isinstance(source, Path):
         if not source.exists():
-            raise Setback(GONE)
+            raise TransientError(GONE)
         yield source
         return
     if source.size > max_bytes:
@@ -246,14 +246,14 @@ def _fetch(source: RemoteFile, path: Path) -> None:
             fs, remote = fsspec.core.url_to_fs(source.url)
             fs.get_file(remote, str(part))
         if part.stat().st_size != source.size:
-            raise Setback("the source changed while it was fetched")
+            raise TransientError("the source changed while it was fetched")
         os.replace(part, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Setback(f"the source can't be fetched: {error.strerror or error}") from None
+        raise TransientError(f"the source can't be fetched: {error.strerror or error}") from None
     except UserError as error:
-        raise Setback(f"the source can't be fetched: {error}") from None
+        raise TransientError(f"the source can't be fetched: {error}") from None
     finally:
         part.unlink(missing_ok=True)
 

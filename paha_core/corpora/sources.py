@@ -24,9 +24,9 @@ from paha_core.engine.manifest_stage import (
     NO_FINGERPRINT,
     Job,
     Rejection,
-    Setback,
+    TransientError,
     read_manifest,
-    run_stage,
+    update_manifest,
 )
 from paha_core.engine.progress import Progress
 from paha_core.engine.workers import Workers
@@ -105,7 +105,7 @@ def _probe(file: SourceFile) -> MediaInfo:
     except MediaError:
         raise
     except (OSError, UserError) as error:
-        raise Setback(f"the source can't be fetched: {error}") from None
+        raise TransientError(f"the source can't be fetched: {error}") from None
 
 
 def look_at_sources(
@@ -137,7 +137,7 @@ def look_at_sources(
         )
         for path, clip_id in zip(paths, ids, strict=True)
     ]
-    result = run_stage(
+    result = update_manifest(
         store,
         STAGE,
         dataset,
@@ -147,7 +147,7 @@ def look_at_sources(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit_seconds or limits.timeout_seconds,
-        stays=lambda row: True,
+        keep_row=lambda row: True,
     )
     rows = result.table.to_pylist()
     return {path: _source(path, row) for path, row in zip(paths, rows, strict=True)}
@@ -196,7 +196,7 @@ def content_hashes(
 def _source(path: SourceFile, row: dict[str, Any]) -> Source | Rejection:
     if row["status"] != KEPT:
         again = row["fingerprint"] == NO_FINGERPRINT
-        return Setback(row["reason"]) if again else Rejection(row["reason"])
+        return TransientError(row["reason"]) if again else Rejection(row["reason"])
     return Source(path, row["sha256"], _info(row), json.loads(row["spans"] or "null"))
 
 

@@ -2,10 +2,15 @@
 
 A stage turns `Job`s into rows of its manifest, one Parquet file a speaker
 (`manifests/<stage>/<dataset>/<speaker>.parquet`). A job whose fingerprint (content, settings, code
-version) already stands in the manifest is not computed again. A `Rejection` becomes a rejected row
-with its reason; a `Setback` as well, but the next run tries again. Any other exception is a bug or
-the run's own trouble and surfaces, after the finished rows were written. Rows in = rows kept + rows
-rejected.
+version) is already in the manifest is not computed again. A `Rejection` becomes a rejected row
+with its reason; a `TransientError` as well, but the next run tries again. Any other exception is a
+bug or a failure of the run itself (a full disk) and surfaces, after the finished rows were written.
+Rows in = rows kept + rows rejected.
+
+Stages that don't use it, and why. `training_shards` and `negative_samples`: one shard holds many
+clips and is written as a whole. `generated_clips`: videos are sampled in batches on one device.
+`systems` (other systems' videos): a control is made from two clips. They keep manifests with the
+same base columns.
 """
 
 from __future__ import annotations
@@ -21,11 +26,11 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.engine.progress import Progress
-from paha_core.engine.workers import Outcome, Rejection, Setback, Workers, outcomes
+from paha_core.engine.workers import Outcome, Rejection, TransientError, Workers, outcomes
 from paha_core.store import Store
 
 KEPT, REJECTED = "kept", "rejected"
-NO_FINGERPRINT = ""  # of a setback: no job has it, so the next run tries again
+NO_FINGERPRINT = ""  # of a TransientError: no job has it, so the next run tries again
 
 BASE_SCHEMA = pa.schema(
     [
@@ -123,7 +128,7 @@ def kept_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[dict[st
 Row = dict[str, Any]
 
 
-def run_stage(
+def update_manifest(
     store: Store,
     stage: str,
     dataset: str,
@@ -135,7 +140,7 @@ def run_stage(
     flush_every: float = 20.0,
     retry_rejected: bool = False,
     limit_seconds: float | None = None,
-    stays: Callable[[Row], bool] = lambda row: False,
+    keep_row: Callable[[Row], bool] = lambda row: False,
     finish: Callable[[list[Row]], list[Row]] = lambda rows: rows,
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
@@ -144,16 +149,16 @@ def run_stage(
     `sha256` among them. A payload that is a `Rejection` is a rejected row at once. Finished rows
     are flushed every `flush_every` seconds, so that a kill costs no more than that.
     `retry_rejected`: rejected rows are computed again. `limit_seconds`: a job that takes longer
-    loses its worker process and is rejected. `stays`: whether the row of a clip that is not among
-    the jobs is another run's and stays; the others leave, and what they name is removed, as is what
-    a rejected clip had. `finish`: the last word on the rows of one speaker, for columns that depend
-    on all of them.
+    loses its worker process and is rejected. `keep_row`: whether a row whose clip
+    is not among the jobs belongs to another run and is kept; other such rows are dropped and their
+    files removed, as are the files of a rejected clip. `finish`: called with all rows of a speaker
+    before they are written, for columns that depend on all of them.
     """
     schema = stage_schema(extra_schema)
-    mine = {job.clip_id for job in jobs}
-    manifest = _Manifest(store, stage, dataset, schema, mine, stays, finish)
+    own_ids = {job.clip_id for job in jobs}
+    manifest = _Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
     before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
-    there = _existing(store, before.values())
+    existing_files = _existing_files(store, before.values())
     rows: dict[str, Row] = {}
     todo: list[Job] = []
     computed = 0
@@ -161,7 +166,7 @@ def run_stage(
         old = before.get(job.clip_id)
         if old is not None:
             rows[job.clip_id] = old | job.columns  # until there is a new one
-        if old is not None and _stands(old, job, there, retry_rejected):
+        if old is not None and is_up_to_date(old, job, existing_files, retry_rejected):
             continue
         computed += 1
         if isinstance(job.payload, Rejection):
@@ -185,14 +190,14 @@ def run_stage(
     finally:
         manifest.write(rows)
     manifest.drop_others()
-    _remove_leftovers(store, before, manifest.rows, stays)
+    _remove_leftovers(store, before, manifest.rows, keep_row)
     table = pa.Table.from_pylist([manifest.rows[job.clip_id] for job in jobs], schema=schema)
     return StageResult(table, computed=computed, reused=len(jobs) - computed)
 
 
 class _Manifest:
     """The files of one manifest, one a speaker. A file is written only when its rows changed, and
-    keeps the rows of other runs that `stays` names.
+    keeps the rows of other runs that `keep_row` names.
 
     Two runs at the same time that share a speaker may lose each other's rows (not their clips: the
     next run finds them missing); runs over different speakers don't meet.
@@ -204,13 +209,13 @@ class _Manifest:
         stage: str,
         dataset: str,
         schema: pa.Schema,
-        mine: set[str],
-        stays: Callable[[Row], bool],
+        own_ids: set[str],
+        keep_row: Callable[[Row], bool],
         finish: Callable[[list[Row]], list[Row]],
     ) -> None:
         self.store, self.schema = store, schema
         self.stage, self.dataset = stage, dataset
-        self.mine, self.stays, self.finish = mine, stays, finish
+        self.own_ids, self.keep_row, self.finish = own_ids, keep_row, finish
         self.files: set[str] = set()
         self.rows: dict[str, Row] = {}  # as they were published, by clip id
 
@@ -239,7 +244,7 @@ class _Manifest:
             self.store.write_table(self._file("none"), self.schema.empty_table())
 
     def _others(self, stored: Iterable[Row]) -> list[Row]:
-        return [row for row in stored if row["clip_id"] not in self.mine and self.stays(row)]
+        return [row for row in stored if row["clip_id"] not in self.own_ids and self.keep_row(row)]
 
     def _publish(self, rel: str, rows: Iterable[Row], stored: list[Row]) -> None:
         filled = ({name: row.get(name) for name in self.schema.names} for row in rows)
@@ -253,20 +258,22 @@ class _Manifest:
         return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
 
 
-def _stands(old: Row, job: Job, there: set[str], retry_rejected: bool) -> bool:
-    """Whether what the row tells of was made from the same input and is still there."""
+def is_up_to_date(old: Row, job: Job, existing_files: set[str], retry_rejected: bool) -> bool:
+    """Whether the row's files were made from the same input and still exist."""
     if old["fingerprint"] != job.fingerprint:
         return False
-    return not retry_rejected if old["status"] == REJECTED else there.issuperset(_files(old))
+    return (
+        not retry_rejected if old["status"] == REJECTED else existing_files.issuperset(_files(old))
+    )
 
 
 def _files(row: Row) -> set[str]:
-    """What a row says it made, relative to the store."""
+    """The files that a row names, relative to the store."""
     return {row[name] for name in row if re.fullmatch("(.+_)?path", name) and row[name]}
 
 
-def _existing(store: Store, rows: Iterable[Row]) -> set[str]:
-    """Those of the rows' files that are there; an object store is listed once."""
+def _existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
+    """Which of the rows' files exist; an object store is listed once."""
     named = {rel for row in rows for rel in _files(row)}
     if store.is_local or not named:
         return {rel for rel in named if store.exists(rel)}
@@ -275,13 +282,16 @@ def _existing(store: Store, rows: Iterable[Row]) -> set[str]:
 
 
 def _remove_leftovers(
-    store: Store, before: Mapping[str, Row], after: Mapping[str, Row], stays: Callable[[Row], bool]
+    store: Store,
+    before: Mapping[str, Row],
+    after: Mapping[str, Row],
+    keep_row: Callable[[Row], bool],
 ) -> None:
-    """Remove what rows named that left, or were rejected for good."""
+    """Remove the files of rows that were dropped, or rejected for good."""
     named = {rel for row in after.values() for rel in _files(row)}
     for clip_id, row in before.items():
         now = after.get(clip_id)
-        if stays(row) if now is None else now["fingerprint"] == NO_FINGERPRINT:
+        if keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT:
             continue
         for rel in _files(row) - named:
             store.remove(rel)
@@ -291,7 +301,7 @@ def _row(job: Job, outcome: Outcome, dataset: str) -> Row:
     row = {"clip_id": job.clip_id, "dataset": dataset, "fingerprint": job.fingerprint} | job.columns
     if isinstance(outcome, Rejection):
         row |= outcome.columns | {"status": REJECTED, "reason": str(outcome)}
-        if isinstance(outcome, Setback):
+        if isinstance(outcome, TransientError):
             row["fingerprint"] = NO_FINGERPRINT
         return row | {"path": "", "sha256": ""}
     return row | {"status": KEPT, "reason": ""} | outcome

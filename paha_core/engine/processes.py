@@ -11,12 +11,12 @@ import sys
 import threading
 from functools import cache
 
-INTERRUPTED = 75  # exit code of a trainer that saved itself: started again, it goes on
+INTERRUPTED = 75  # exit code of a trainer that saved a checkpoint and can be resumed
 _PR_SET_PDEATHSIG = 1
 
 
-def is_first() -> bool:
-    """Whether this process is the one that speaks, of those that a launcher made (or alone)."""
+def is_main_process() -> bool:
+    """Whether this process has rank 0 among those of a launcher, or runs alone."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -35,7 +35,7 @@ class Rejection(Exception):
         self.columns = columns
 
 
-class Setback(Rejection):
+class TransientError(Rejection):
     """A rejection that says nothing about the input (a worker was killed, a network was down): the
     next run tries again."""
 
@@ -92,7 +92,7 @@ def _ended(seconds: float, limit: float | None) -> Rejection:
     """The verdict on work whose process ended by itself after that time."""
     if limit is not None and seconds >= limit:
         return Rejection(f"processing this clip took longer than {limit:g} s")
-    return Setback("processing this clip killed its worker process")
+    return TransientError("processing this clip killed its worker process")
 
 
 # --- local processes -----------------------------------------------------------------------------
@@ -197,4 +197,4 @@ def _from_ray(done: Any) -> Outcome:
     except RayTaskError as error:
         raise error.cause from None  # a bug, or the run's own trouble: as it was
     except (NodeDiedError, OutOfMemoryError, WorkerCrashedError):
-        return Setback("its worker process was killed, or took longer than it may")
+        return TransientError("its worker process was killed, or took longer than it may")

@@ -23,7 +23,7 @@ from paha_core.engine.manifest_stage import (
     StageResult,
     clip_key,
     kept_rows,
-    run_stage,
+    update_manifest,
 )
 from paha_core.engine.workers import Workers, cores
 from paha_core.pose.detect import Detector, detector_sha256, open_detector
@@ -79,7 +79,7 @@ def keypoints_stage(
         task = KeypointTask(store, row["path"], target, config, threads)
         parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
-    return run_stage(
+    return update_manifest(
         *(store, KEYPOINTS, dataset, jobs, find_keypoints),
         extra_schema=KEYPOINT_SCHEMA,
         workers=workers,
@@ -108,7 +108,7 @@ def face_boxes_stage(
         task = FaceTask(store, row["path"], target, config, weights)
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
-    return run_stage(
+    return update_manifest(
         *(store, FACE_BOXES, dataset, jobs, find_face_boxes),
         extra_schema=FACE_SCHEMA,
         workers=workers,

@@ -1,13 +1,13 @@
-"""The steps from footage to masks: one function each, of a store and a preset."""
+"""The stages from footage to masks: one function each, of a store and a preset."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.stages.stage_report import (
-    StepReport,
+    StageReport,
     means,
     not_in_preset,
     report_of,
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from paha_core.store import Store
 
 
-def render_programmes(store: Store, preset: Preset) -> StepReport:
+def render_programmes(store: Store, preset: Preset) -> StageReport:
     """The studio corpus, rendered to `sources/`. A preset with real footage has nothing to render.
 
-    Raises `StepError` when the store is not a local folder: encoders need files.
+    Raises `StageError` when the store is not a local folder: encoders need files.
     """
     from paha_core.engine.progress import Progress
     from paha_core.store import sha256_json
 
     studio = preset.corpora.studio
     if studio is None:
-        return StepReport("programmes", figures={"source": "the preset's own footage"})
+        return StageReport("programmes", figures={"source": "the preset's own footage"})
     if not store.is_local:
-        raise StepError(
+        raise StageError(
             f"the studio corpus is rendered to a local store, not to {store.url}: give a folder, "
             "or set corpora.pats.csv, corpora.pats.videos and corpora.cnas.programmes"
         )
@@ -53,7 +53,7 @@ def render_programmes(store: Store, preset: Preset) -> StepReport:
     listed = corpus.programmes
     computed = sum(p.rendered for p in listed)
     index = store.read_json("sources/corpus.json")
-    return StepReport(
+    return StageReport(
         "programmes",
         kept=len(listed),
         computed=computed,
@@ -64,7 +64,7 @@ def render_programmes(store: Store, preset: Preset) -> StepReport:
     )
 
 
-def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
+def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
     from paha_core.corpora.card import write_card
     from paha_core.corpora.cnas import ingest_cnas
@@ -97,7 +97,7 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StepReport:
     return report
 
 
-def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
+def find_keypoints(store: Store, preset: Preset, dataset: str) -> StageReport:
     """133 whole-body keypoints of every frame of every kept clip."""
     from paha_core.pose.stage import keypoints_stage
     from paha_core.stages import pictures
@@ -111,7 +111,7 @@ def find_keypoints(store: Store, preset: Preset, dataset: str) -> StepReport:
     return report_of(store, "keypoints", {dataset: result}, {"Keypoints": strip}, shares)
 
 
-def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
+def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StageReport:
     """The face box of every frame of every kept clip."""
     from paha_core.pose.stage import face_boxes_stage
     from paha_core.stages import pictures
@@ -126,7 +126,7 @@ def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StepReport:
     return report_of(store, "face_boxes", {dataset: result}, {"Face boxes": strip}, share)
 
 
-def make_par_masks(store: Store, preset: Preset, dataset: str) -> StepReport:
+def make_par_masks(store: Store, preset: Preset, dataset: str) -> StageReport:
     """The loss weight of every latent cell (equations 2 and 3)."""
     from paha_core.par.stage import par_masks_stage
     from paha_core.stages import pictures

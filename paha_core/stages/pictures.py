@@ -1,7 +1,7 @@
-"""The small picture a step leaves of its work, under `pictures/`, for whoever looks at its report.
+"""The small picture a stage leaves of its work, under `pictures/`, for whoever looks at its report.
 
 Each function returns the path of a PNG relative to the store, or None when there is nothing to
-show. A picture is drawn only when the step did something (`fresh`) or the picture is not there.
+show. A picture is drawn only when the stage did something (`fresh`) or the picture is not there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a heavy step said last time, while nothing that it depends on has changed.
+"""Cache of stage reports: the report of an unchanged stage without running the stage.
 
-Its own manifests and fingerprints already keep a step from doing finished work again; but finding
-that out takes seconds of importing torch, for each heavy step. Here a few hashes say the same.
+Manifests and fingerprints already keep a stage from doing finished work again; but to find that
+out, a heavy stage imports torch for some seconds. Here a few hashes decide it.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ from typing import Any
 
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import KEPT, manifest_files
-from paha_core.stages import Workspace, steps_up_to
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages import Workspace, stages_up_to
+from paha_core.stages.stage_report import StageReport
 from paha_core.store import Store, sha256_json
 
-# What steps read that no step makes: what `paha evaluate` was given.
+# Manifests that a stage reads and no stage writes: what `paha evaluate` was given.
 READ_TOO = {"benchmark": ("systems",)}
 
 
-def remember(step: str, workspace: Workspace, report: StepReport) -> None:
-    """Keep the report of a step that has just ended well."""
-    said = report.as_dict() | {"computed": 0, "reused": report.computed + report.reused}
-    workspace.store.write_json(_path(step), {"key": _key(step, workspace), "report": said})
+class ReportCache:
+    """The last report of one stage, valid while nothing that the stage depends on has changed."""
 
+    def __init__(self, stage: str, workspace: Workspace) -> None:
+        self.stage, self.workspace, self.store = stage, workspace, workspace.store
+        self.path = f"manifests/stages/{stage}.json"
 
-def recall(step: str, workspace: Workspace) -> StepReport | None:
-    """The report of last time if the step would find everything done, else None."""
-    store = workspace.store
-    if not store.exists(_path(step)):
-        return None
-    kept = store.read_json(_path(step))
-    if kept["key"] != _key(step, workspace) or not _is_there(store, step):
-        return None
-    return StepReport(**kept["report"])
+    def save(self, report: StageReport) -> None:
+        """Store the report of a stage that has just succeeded."""
+        values = report.as_dict() | {"computed": 0, "reused": report.computed + report.reused}
+        self.store.write_json(self.path, {"key": self._key(), "report": values})
 
+    def load(self) -> StageReport | None:
+        """The stored report if the stage would find everything done, else None."""
+        if not self.store.exists(self.path):
+            return None
+        cached = self.store.read_json(self.path)
+        if cached["key"] != self._key() or not _files_exist(self.store, self.stage):
+            return None
+        return StageReport(**cached["report"])
 
-def _path(step: str) -> str:
-    return f"manifests/steps/{step}.json"
-
-
-def _key(step: str, workspace: Workspace) -> str:
-    """Of the preset and the weights it names, the code, what comes in and what came out."""
-    preset = workspace.preset
-    read = (*steps_up_to(step), *READ_TOO.get(step, ()))
-    made = {name: _content(workspace.store, name) for name in read}
-    return sha256_json([preset.model_dump(mode="json"), _named_files(preset), _code(), made])
+    def _key(self) -> str:
+        """Hash of the preset and the weights it names, the code, the stage's inputs and outputs."""
+        preset = self.workspace.preset
+        read = (*stages_up_to(self.stage), *READ_TOO.get(self.stage, ()))
+        contents = {name: _content(self.store, name) for name in read}
+        return sha256_json(
+            [preset.model_dump(mode="json"), _named_files(preset), _code(), contents]
+        )
 
 
 def _named_files(preset: Preset) -> list[tuple[str, int, int]]:
     """Path, size and time of the local files that the preset names, alone or by their folder.
 
-    Footage is left out: the manifest of its clips speaks for it.
+    Footage is left out: the manifest of its clips holds their hashes.
     """
     found = []
     for value in _strings(preset.model_dump(exclude={"name", "corpora"})):
@@ -82,14 +84,14 @@ def _content(store: Store, name: str) -> dict[str, str]:
     return {rel: hashlib.sha256(store.read_bytes(rel)).hexdigest() for rel in found}
 
 
-def _is_there(store: Store, step: str) -> bool:
-    """Whether the files that the step's manifests name are still in the store."""
-    for rel in manifest_files(store, step):
+def _files_exist(store: Store, stage: str) -> bool:
+    """Whether the files that the stage's manifests name still exist."""
+    for rel in manifest_files(store, stage):
         rows = store.read_table(rel).select(["status", "path"]).to_pylist()
         paths = {row["path"] for row in rows if row["status"] == KEPT}
         if not all(store.exists(path) for path in paths):
             return False
-    return bool(_content(store, step))
+    return bool(_content(store, stage))
 
 
 def _code() -> str:

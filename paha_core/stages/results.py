@@ -1,11 +1,11 @@
-"""The steps that show what the networks are worth."""
+"""The stages that show what the networks are worth."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from paha_core.stages.stage_report import (
-    StepReport,
+    StageReport,
     report_of,
 )
 from paha_core.stages.workspace import prepare_torch, workers_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paha_core.store import Store
 
 
-def generate_clips(store: Store, preset: Preset) -> StepReport:
+def generate_clips(store: Store, preset: Preset) -> StageReport:
     """Videos for held-out audio, in every mode of the preset."""
     from paha_core.inference.generate import generate_held_out
     from paha_core.stages import pictures
@@ -26,7 +26,7 @@ def generate_clips(store: Store, preset: Preset) -> StepReport:
     return report_of(store, "generated_clips", results, {"Real, then generated": strip})
 
 
-def run_benchmark(store: Store, preset: Preset) -> StepReport:
+def run_benchmark(store: Store, preset: Preset) -> StageReport:
     """Every metric of every system under one protocol."""
     from paha_core.benchmark import run
     from paha_core.benchmark.report.export import with_interval
@@ -42,7 +42,7 @@ def run_benchmark(store: Store, preset: Preset) -> StepReport:
             missing[row.reason] = missing.get(row.reason, 0) + 1
     values = [row for row in rows if row.value is not None]
     scope = "all" if any(row.dataset == "all" for row in rows) else None
-    return StepReport(
+    return StageReport(
         "benchmark",
         kept=len(values),
         rejected=len(rows) - len(values),
@@ -60,7 +60,7 @@ def run_benchmark(store: Store, preset: Preset) -> StepReport:
     )
 
 
-def build_report(store: Store, preset: Preset) -> StepReport:
+def build_report(store: Store, preset: Preset) -> StageReport:
     """The page that shows the run."""
     from paha_core.benchmark.report.page import build_report as build
     from paha_core.benchmark.run import SUMMARY
@@ -72,7 +72,7 @@ def build_report(store: Store, preset: Preset) -> StepReport:
     html = store.read_bytes(rel)
     pages = {"Results": SUMMARY}
     pages |= {f"Table {n}": f"report/tables/table{n}.md" for n in SUITES}
-    return StepReport(
+    return StageReport(
         "report",
         kept=1,
         computed=1,
@@ -84,7 +84,7 @@ def build_report(store: Store, preset: Preset) -> StepReport:
     )
 
 
-def run_table(store: Store, preset: Preset, number: int) -> StepReport:
+def run_table(store: Store, preset: Preset, number: int) -> StageReport:
     """One of the paper's tables: its rows generated, measured, and held against what it claims."""
     from paha_core.benchmark.tables.claims import VERDICTS
     from paha_core.benchmark.tables.export import write_suite
@@ -96,7 +96,7 @@ def run_table(store: Store, preset: Preset, number: int) -> StepReport:
     verdicts = [cell.verdict for cell in result.comparisons]
     figures: dict[str, float | str] = {"clips": result.clips, "seeds": len(result.seeds)}
     figures |= {f"claims {word}": verdicts.count(word) for word in VERDICTS}
-    return StepReport(
+    return StageReport(
         f"table{number}",
         kept=sum(row.value is not None for row in result.rows),
         rejected=sum(row.value is None for row in result.rows),

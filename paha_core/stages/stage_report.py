@@ -1,4 +1,4 @@
-"""What a step says it did, and how its report is made from manifests and training logs."""
+"""What a stage says it did, and how its report is made from manifests and training logs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 
 if TYPE_CHECKING:
     from paha_core.engine.manifest_stage import StageResult
     from paha_core.store import Store
     from paha_core.training.run import Run
 
-OnFigures = Callable[[int, dict[str, float]], None]
+OnMetrics = Callable[[int, dict[str, float]], None]
 _COUNTS = ("kept", "rejected", "computed", "reused")
 
 
 @dataclass(frozen=True)
-class StepReport:
-    """What a step did, as plain data: assets show it as metadata, the command line as a table."""
+class StageReport:
+    """What a stage did, as plain data: assets show it as metadata, the command line as a table."""
 
-    step: str
+    stage: str
     kept: int = 0
     rejected: int = 0
     computed: int = 0  # done now; for networks 1 if anything was trained
@@ -32,15 +32,15 @@ class StepReport:
     artifacts: dict[str, str] = field(default_factory=dict)  # what -> URI
     pictures: dict[str, str] = field(default_factory=dict)  # title -> PNG, relative to the store
     pages: dict[str, str] = field(default_factory=dict)  # title -> markdown, likewise
-    data_version: str = ""  # changes when, and only when, what the step made changes
+    data_version: str = ""  # changes when, and only when, what the stage made changes
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON: what a process sends, and `StepReport(**…)` takes."""
+        """As JSON: what a process sends, and `StageReport(**…)` takes."""
         return asdict(self)
 
 
-def merged(reports: list[StepReport]) -> StepReport:
-    """The reports of one step over several datasets as one."""
+def merged(reports: list[StageReport]) -> StageReport:
+    """The reports of one stage over several datasets as one."""
     from paha_core.store import sha256_json
 
     if len(reports) == 1:
@@ -49,8 +49,8 @@ def merged(reports: list[StepReport]) -> StepReport:
     for report in reports:
         for reason, count in report.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + count
-    return StepReport(
-        reports[0].step,
+    return StageReport(
+        reports[0].stage,
         **{name: sum(getattr(r, name) for r in reports) for name in _COUNTS},
         reasons=reasons,
         figures={key: value for r in reports for key, value in r.figures.items()},
@@ -63,11 +63,11 @@ def merged(reports: list[StepReport]) -> StepReport:
 
 def report_of(
     store: Store,
-    step: str,
+    stage: str,
     results: Mapping[str, StageResult] | StageResult,
     pictures: Mapping[str, str | None],
     figures: Mapping[str, float] | None = None,
-) -> StepReport:
+) -> StageReport:
     """A report of manifests by name (a dataset or a mode)."""
     from paha_core.engine.manifest_stage import manifest_place
     from paha_core.store import sha256_json
@@ -78,10 +78,10 @@ def report_of(
     for name, result in named.items():
         rows = result.table.select(["clip_id", "status", "split", "sha256"]).to_pylist()
         label = f" ({name})" if name else ""
-        manifest = store.uri(manifest_place(store, step, name) if name else f"manifests/{step}")
+        manifest = store.uri(manifest_place(store, stage, name) if name else f"manifests/{stage}")
         reports.append(
-            StepReport(
-                step,
+            StageReport(
+                stage,
                 **{count: getattr(result, count) for count in _COUNTS},
                 reasons=result.reasons,
                 figures={f"{k}{label}": round(v, 4) for k, v in (figures or {}).items()},
@@ -103,7 +103,7 @@ def means(result: StageResult, *columns: str) -> dict[str, float]:
     return means
 
 
-def trained(run: Run, train: Callable[[], bool]) -> StepReport:
+def trained(run: Run, train: Callable[[], bool]) -> StageReport:
     """Train, and tell what the run's log says."""
     from paha_core.stages import pictures
 
@@ -114,7 +114,7 @@ def trained(run: Run, train: Callable[[], bool]) -> StepReport:
     shown = {"Loss": curve} if curve else {}
     if strips:
         shown["Held-out clips, and what the network makes of them"] = strips[-1]
-    return StepReport(
+    return StageReport(
         run.name,
         kept=1,
         computed=int(done),
@@ -136,27 +136,27 @@ def _last_figures(store: Store, network: str) -> dict[str, float | str]:
     return figures
 
 
-def heard_by(run: Run, on_figures: OnFigures | None) -> Run:
+def with_metrics_callback(run: Run, on_metrics: OnMetrics | None) -> Run:
     """The same run, which tells its figures to whoever asked."""
-    if on_figures is not None:
-        run.on_figures = on_figures
+    if on_metrics is not None:
+        run.on_figures = on_metrics
     return run
 
 
-def not_in_preset(step: str, dataset: str) -> StepReport:
-    """The report of a step that has nothing to do."""
-    return StepReport(step, figures={f"note ({dataset})": "this preset has no such corpus"})
+def not_in_preset(stage: str, dataset: str) -> StageReport:
+    """The report of a stage that has nothing to do."""
+    return StageReport(stage, figures={f"note ({dataset})": "this preset has no such corpus"})
 
 
 def require_manifest(store: Store, stage: str, dataset: str) -> None:
-    """Raises `StepError` naming the stage to run first when it has not."""
+    """Raises `StageError` naming the stage to run first when it has not."""
     from paha_core.engine.manifest_stage import manifest_files
 
     if not manifest_files(store, stage, dataset):
-        raise StepError(f"no {store.uri(f'manifests/{stage}/{dataset}')}: run `{stage}` first")
+        raise StageError(f"no {store.uri(f'manifests/{stage}/{dataset}')}: run `{stage}` first")
 
 
-def require_path(path: Path, step: str) -> None:
-    """Raises `StepError` naming the step to run first when the file or folder is not there."""
+def require_path(path: Path, stage: str) -> None:
+    """Raises `StageError` naming the stage to run first when the file or folder is not there."""
     if not path.exists():
-        raise StepError(f"no {path}: run `{step}` first, or correct the preset's path")
+        raise StageError(f"no {path}: run `{stage}` first, or correct the preset's path")

@@ -1,16 +1,16 @@
-"""The steps that encode the clips and train networks on them."""
+"""The stages that encode the clips and train networks on them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 from paha_core.stages.stage_report import (
-    OnFigures,
-    StepReport,
-    heard_by,
+    OnMetrics,
+    StageReport,
     report_of,
     require_manifest,
     trained,
+    with_metrics_callback,
 )
 from paha_core.stages.workspace import prepare_torch
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def train_latent_codec(
-    store: Store, preset: Preset, on_figures: OnFigures | None = None
-) -> StepReport:
+    store: Store, preset: Preset, on_metrics: OnMetrics | None = None
+) -> StageReport:
     """The corpus' own latent codec, unless the preset names a pretrained one."""
     from paha_core.training.tasks.codec import codec_run, train_codec
 
     prepare_torch(preset)
     if preset.codec.pretrained:
         name = preset.codec.pretrained
-        return StepReport("latent_codec", figures={"pretrained": name}, data_version=name)
+        return StageReport("latent_codec", figures={"pretrained": name}, data_version=name)
     run = codec_run(store, preset)
-    return trained(run, lambda: train_codec(store, preset, heard_by(run, on_figures)))
+    return trained(run, lambda: train_codec(store, preset, with_metrics_callback(run, on_metrics)))
 
 
-def make_training_shards(store: Store, preset: Preset) -> StepReport:
+def make_training_shards(store: Store, preset: Preset) -> StageReport:
     """Every clip encoded (latents, audio, reference, masks), in WebDataset shards."""
     from paha_core.models.audio_encoder import open_audio_encoders
     from paha_core.models.load import load_codec
@@ -52,15 +52,15 @@ def make_training_shards(store: Store, preset: Preset) -> StepReport:
     return report_of(store, "training_shards", results, {})
 
 
-def train_univdm(store: Store, preset: Preset, on_figures: OnFigures | None = None) -> StepReport:
+def train_univdm(store: Store, preset: Preset, on_metrics: OnMetrics | None = None) -> StageReport:
     """The generator, with the PAR loss."""
     from paha_core.training.tasks import univdm
 
-    run = heard_by(univdm.univdm_run(store, preset, prepare_torch(preset)), on_figures)
+    run = with_metrics_callback(univdm.univdm_run(store, preset, prepare_torch(preset)), on_metrics)
     return trained(run, lambda: univdm.train_univdm(store, preset, run))
 
 
-def make_negatives(store: Store, preset: Preset) -> StepReport:
+def make_negatives(store: Store, preset: Preset) -> StageReport:
     """The classifiers' label 0: clips the half-trained generator made."""
     from paha_core.inference import negatives
 
@@ -72,14 +72,14 @@ def train_classifier(
     store: Store,
     preset: Preset,
     part: Literal["face", "non_face"],
-    on_figures: OnFigures | None = None,
-) -> StepReport:
+    on_metrics: OnMetrics | None = None,
+) -> StageReport:
     """One of the two sync classifiers, and its audio-swap gate."""
     from paha_core.trained import gate_figures, gate_verdict
     from paha_core.training.tasks import classifier
 
     run = classifier.classifier_run(store, preset, part, prepare_torch(preset))
-    run = heard_by(run, on_figures)
+    run = with_metrics_callback(run, on_metrics)
     report = trained(run, lambda: classifier.train_classifier(store, preset, part, run))
     gate = gate_verdict(store, preset, run.name)
     assert gate is not None  # training ends with it
@@ -89,26 +89,26 @@ def train_classifier(
 
 
 def train_pose_autoencoder(
-    store: Store, preset: Preset, on_figures: OnFigures | None = None
-) -> StepReport:
+    store: Store, preset: Preset, on_metrics: OnMetrics | None = None
+) -> StageReport:
     """The space of FGD and Diversity, trained on the corpus' real poses."""
     from paha_core.training.tasks import pose_autoencoder
 
     prepare_torch(preset)
     for dataset in preset.corpora.datasets:
         require_manifest(store, "keypoints", dataset)
-    run = heard_by(pose_autoencoder.pose_run(store, preset), on_figures)
+    run = with_metrics_callback(pose_autoencoder.pose_run(store, preset), on_metrics)
     return trained(run, lambda: pose_autoencoder.train_pose_autoencoder(store, preset, run))
 
 
 def train_video_encoder(
-    store: Store, preset: Preset, on_figures: OnFigures | None = None
-) -> StepReport:
+    store: Store, preset: Preset, on_metrics: OnMetrics | None = None
+) -> StageReport:
     """The space of FVD's stand-in, trained on the corpus' real training clips."""
     from paha_core.training.tasks import video_encoder
 
     device = prepare_torch(preset)
     for dataset in preset.corpora.datasets:
         require_manifest(store, "clips", dataset)
-    run = heard_by(video_encoder.video_run(store, preset, device), on_figures)
+    run = with_metrics_callback(video_encoder.video_run(store, preset, device), on_metrics)
     return trained(run, lambda: video_encoder.train_video_encoder(store, preset, run))

@@ -1,4 +1,4 @@
-"""What every step works on: a preset and the store of its artifacts."""
+"""What every stage works on: a preset and the store of its artifacts."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from assets.metadata import result, table
 from paha_core.stages import Workspace
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages.stage_report import StageReport
 
 
 def test_a_report_becomes_metadata(tmp_path):
     workspace = Workspace("smoke", str(tmp_path))
     workspace.store.write_bytes("pictures/a.png", b"not really")
-    report = StepReport(
+    report = StageReport(
         "clips",
         kept=2,
         rejected=3,
@@ -42,7 +42,7 @@ def test_a_large_picture_stays_small_in_the_event_log(tmp_path):
     with workspace.store.writing("a.png") as path:
         Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 2)).save(path)
     assert len(workspace.store.read_bytes("a.png")) > 1_000_000
-    shown = result(StepReport("clips", pictures={"Frames": "a.png"}), workspace)
+    shown = result(StageReport("clips", pictures={"Frames": "a.png"}), workspace)
     kind, encoded = dict(shown.metadata or {})["Frames"].value.removesuffix(")").split(";base64,")
     assert kind.endswith("data:image/jpeg")
     assert len(encoded) < 300_000

@@ -1,4 +1,4 @@
-"""The step's own process: its report comes back, its failures have names, nothing outlives it."""
+"""The stage's own process: its report comes back, its failures have names, nothing outlives it."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ with open_dagster_pipes() if first else nullcontext() as pipes:
 
 @pytest.fixture
 def run_child(tmp_path):
-    """Runs `body` as the step `univdm`: its report or None, the failure's words, observations."""
+    """Runs `body` as the stage `univdm`: its report or None, the failure's words, observations."""
 
     def run(body: str, preset: str = "smoke"):
         script = tmp_path / "child.py"
@@ -65,11 +65,11 @@ def test_the_report_comes_back(run_child):
         """
         assert os.environ["PAHA_PRESET"] == "smoke"
         assert os.getsid(0) == os.getpid()
-        pipes.report_custom_message({"report": {"step": sys.argv[1], "kept": 3}})
+        pipes.report_custom_message({"report": {"stage": sys.argv[1], "kept": 3}})
         """
     )
     assert failure == ""
-    assert (report.step, report.kept) == ("univdm", 3)
+    assert (report.stage, report.kept) == ("univdm", 3)
 
 
 def test_each_of_several_processes_has_preset_and_store(run_child, tmp_path):
@@ -82,12 +82,12 @@ def test_each_of_several_processes_has_preset_and_store(run_child, tmp_path):
         told = (workspace.preset.trainer.processes, os.environ["WORLD_SIZE"], sys.argv[1:])
         workspace.store.write_json(f"rank{os.environ['RANK']}.json", told)
         if first:
-            pipes.report_custom_message({"report": {"step": "univdm"}})
+            pipes.report_custom_message({"report": {"stage": "univdm"}})
         """,
         str(preset),
     )
     assert failure == ""
-    assert report.step == "univdm"
+    assert report.stage == "univdm"
     for rank in (0, 1):
         assert Store(str(tmp_path / "store")).read_json(f"rank{rank}.json") == [2, "2", ["univdm"]]
 
@@ -115,7 +115,7 @@ def test_a_child_that_saved_itself_is_started_again(run_child, tmp_path, monkeyp
         if not os.path.exists({saved!r}):
             open({saved!r}, "w").close()
             os._exit(75)
-        pipes.report_custom_message({{"report": {{"step": "univdm", "computed": 1}}}})
+        pipes.report_custom_message({{"report": {{"stage": "univdm", "computed": 1}}}})
         """
     )
     assert failure == ""
@@ -135,7 +135,7 @@ def test_nothing_of_its_group_is_left(run_child, tmp_path):
         f"""
         sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         open({str(tmp_path / "pid")!r}, "w").write(str(sleeper.pid))
-        pipes.report_custom_message({{"report": {{"step": "univdm"}}}})
+        pipes.report_custom_message({{"report": {{"stage": "univdm"}}}})
         """
     )
     assert time.monotonic() - started < 25
@@ -160,7 +160,7 @@ def test_figures_are_seen_while_it_runs(run_child, monkeypatch):
         """
         pipes.report_custom_message({"figures": {"step": 10, "loss": 0.5}})
         time.sleep(1.5)
-        pipes.report_custom_message({"report": {"step": "univdm"}})
+        pipes.report_custom_message({"report": {"stage": "univdm"}})
         """
     )
     assert observed

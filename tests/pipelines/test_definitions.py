@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
-from paha_core.stages import STEPS, TABLES
+from paha_core.stages import STAGES, TABLES
 from pipelines import jobs
 from pipelines.definitions import defs
 
@@ -17,14 +17,14 @@ def test_definitions_load():
     dg.Definitions.validate_loadable(defs)
 
 
-def test_every_step_is_an_asset_of_that_name():
-    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == {*STEPS, *TABLES}
+def test_every_stage_is_an_asset_of_that_name():
+    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == {*STAGES, *TABLES}
 
 
-def test_assets_depend_on_what_their_steps_need():
+def test_assets_depend_on_what_their_stages_need():
     for node in defs.resolve_asset_graph().asset_nodes:
-        step = (STEPS | TABLES)[node.key.path[-1]]
-        assert {key.path[-1] for key in node.parent_keys} == {*step.needs, *step.shows}, node.key
+        stage = (STAGES | TABLES)[node.key.path[-1]]
+        assert {key.path[-1] for key in node.parent_keys} == {*stage.needs, *stage.shows}, node.key
 
 
 def test_loading_imports_nothing_heavy():
@@ -66,7 +66,7 @@ def test_checks_block_where_going_on_is_senseless():
         ("keypoints", "keypoint_coverage"),
         ("training_shards", "shard_integrity"),
         ("generated_clips", "as_long_as_audio"),
-        *((name, "finite_loss") for name, step in STEPS.items() if step.trains),
+        *((name, "finite_loss") for name, stage in STAGES.items() if stage.trains),
         *((name, "audio_swap") for name in ("face_classifier", "non_face_classifier")),
     }
     assert {name for name, blocks in checks.items() if blocks} == blocking
@@ -83,7 +83,7 @@ def test_reevaluate_starts_at_the_generated_clips():
 
 def test_tables_run_on_demand_only():
     whole = defs.resolve_job_def("full_rebuild").asset_layer.selected_asset_keys
-    assert {key.path[-1] for key in whole} == set(STEPS)
+    assert {key.path[-1] for key in whole} == set(STAGES)
     tables = defs.resolve_job_def("all_tables").asset_layer.selected_asset_keys
     assert {key.path[-1] for key in tables} == {*TABLES, "report"}
     for name in TABLES:
@@ -91,7 +91,7 @@ def test_tables_run_on_demand_only():
         assert {key.path[-1] for key in keys} == {name, "report"}
 
 
-def test_device_steps_wait_for_the_gpu():
+def test_device_stages_wait_for_the_gpu():
     pools = {
         node.key.path[-1]: defs.resolve_assets_def(node.key).op.pool
         for node in defs.resolve_asset_graph().asset_nodes

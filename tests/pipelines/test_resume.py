@@ -1,4 +1,4 @@
-"""`paha resume`: the failed steps of a failed run, again."""
+"""`paha resume`: the failed stages of a failed run, again."""
 
 import json
 import shutil

@@ -27,7 +27,7 @@ from paha_core.engine.manifest_stage import (
     read_manifest,
     stage_schema,
 )
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.media import FPS
 from paha_core.metrics.diversity import derangement
 from paha_core.store import Store, sha256_file
@@ -70,18 +70,18 @@ def ingest_system(
     key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at
     25 fps is taken as it is, one of another rate is brought to it. What can't be used, a training
     clip's video among it, is a rejected row with its reason.
-    Raises `StepError` for a name or folder that can't be.
+    Raises `StageError` for a name or folder that can't be.
     """
     reserved = ("real", *CONTROLS, *preset.generation.modes)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in reserved:
         taken = ", ".join(reserved)
-        raise StepError(f"{name!r} can't name a system: letters, digits, - _ . and not {taken}")
+        raise StageError(f"{name!r} can't name a system: letters, digits, - _ . and not {taken}")
     for folder in (videos, audio, *([references] if references else [])):
         if not folder.is_dir():
-            raise StepError(f"no folder {folder}")
+            raise StageError(f"no folder {folder}")
     files = sorted(path for path in videos.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
-        raise StepError(f"no videos in {videos}: {', '.join(VIDEO_SUFFIXES)} are looked for")
+        raise StageError(f"no videos in {videos}: {', '.join(VIDEO_SUFFIXES)} are looked for")
     clips = {
         clip_key(row["clip_id"]): row for row in kept_rows(store, "clips", preset.corpora.datasets)
     }

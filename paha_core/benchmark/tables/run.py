@@ -19,7 +19,7 @@ from paha_core.benchmark.tables.variants import trained_variant, variant_name
 from paha_core.config import Preset, derived
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow, rows_to_table
 from paha_core.metrics.time_cost import Times
@@ -57,12 +57,12 @@ def run_suite(
     """Generate, measure and judge one table; what is there already is not made again.
 
     Writes `benchmark/suites/table<N>.json` and `.parquet`, and the verdicts as
-    `table<N>_verdicts.parquet`. Raises `StepError` for a table that can't be run or has two rows
+    `table<N>_verdicts.parquet`. Raises `StageError` for a table that can't be run or has two rows
     that would be the same, and `FileNotFoundError` that names the stage whose weights are missing.
     """
     if number not in SUITES:
         others = ", ".join(map(str, SUITES))
-        raise StepError(f"table {number} can't be run (4 is the user study): there are {others}")
+        raise StageError(f"table {number} can't be run (4 is the user study): there are {others}")
     suite, settings = SUITES[number], preset.benchmark.suite
     require_distinct(suite, preset)
     clips = settings.clips or preset.generation.clips

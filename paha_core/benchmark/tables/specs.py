@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paha_core.config import GuidanceConfig, Mode, Preset
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 
 RATE = 0.5  # the paper's, wherever it is not what varies
 
@@ -51,7 +51,7 @@ class Suite:
 
 
 def require_distinct(suite: Suite, preset: Preset) -> None:
-    """Raises `StepError` where two rows would be the same run: a table that compares a video with
+    """Raises `StageError` where two rows would be the same run: a table that compares a video with
     itself. SG and DG at a rate of 0 % are one in the paper too.
     """
     seen: dict[str, str] = {}
@@ -61,7 +61,7 @@ def require_distinct(suite: Suite, preset: Preset) -> None:
         read = row.guidance(preset).read_by(row.mode, preset.generation.ddim_steps)
         run = json.dumps([read, row.training], sort_keys=True, default=dict)
         if run in seen:
-            raise StepError(
+            raise StageError(
                 f"{suite.name}: rows {seen[run]!r} and {row.name!r} would be the same run; give "
                 "benchmark.suite.guidance strengths, and generation.ddim_steps enough to tell "
                 "rates apart"

@@ -10,7 +10,7 @@ from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.specs import SUITES, SuiteRow, require_distinct
 from paha_core.benchmark.tables.variants import OverlayStore, derived, variant_name
 from paha_core.config import Preset, PresetError, load_preset, preset_names
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.metrics.bootstrap import PairedDifference, paired_statistic
 from paha_core.store import Store
 
@@ -64,7 +64,7 @@ def test_no_table_of_a_preset_compares_a_run_with_itself(name: str) -> None:
 
 def test_two_rows_of_one_run_are_refused(run_preset: Preset) -> None:
     hasty = derived(run_preset, {"generation": {"ddim_steps": 2}})
-    with pytest.raises(StepError, match=r"'SG 25 %' and 'SG 50 %' would be the same run"):
+    with pytest.raises(StageError, match=r"'SG 25 %' and 'SG 50 %' would be the same run"):
         require_distinct(SUITES[2], hasty)
     with pytest.raises(ValueError, match=r"non_face"):
         derived(run_preset, {"benchmark": {"suite": {"guidance": {"non_face": 0}}}})

@@ -15,7 +15,7 @@ from paha_core.benchmark.report.page import build_report
 from paha_core.benchmark.run import run_benchmark
 from paha_core.cli import app
 from paha_core.config import Preset
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.media.audio import write_wav
 from paha_core.media.video import probe, write_video
 from paha_core.store import Store
@@ -107,11 +107,11 @@ def test_another_system_from_the_shell(
 def test_a_name_or_folder_that_cant_be(run_preset: Preset, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     for name in ("real", "../x", "sequential", ""):
-        with pytest.raises(StepError, match="can't name a system"):
+        with pytest.raises(StageError, match="can't name a system"):
             ingest_system(store, run_preset, name, tmp_path, tmp_path)
-    with pytest.raises(StepError, match="no folder"):
+    with pytest.raises(StageError, match="no folder"):
         ingest_system(store, run_preset, "S2G", tmp_path / "none", tmp_path)
-    with pytest.raises(StepError, match="no videos in"):
+    with pytest.raises(StageError, match="no videos in"):
         ingest_system(store, run_preset, "S2G", tmp_path, tmp_path)
 
 

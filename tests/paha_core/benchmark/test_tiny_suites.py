@@ -13,16 +13,16 @@ from paha_core.benchmark.tables.variants import derived, trained_variant
 from paha_core.cli import app
 from paha_core.config import Preset, load_preset
 from paha_core.engine.progress import Progress
-from paha_core.errors import StepError
+from paha_core.errors import StageError
 from paha_core.inference.held_out import generate_batch
 from paha_core.media.video import read_frames
 from paha_core.models.load import load_univdm
 from paha_core.models.sync_classifier import SyncClassifier
-from paha_core.stages import STEPS, Workspace, run_step
+from paha_core.stages import STAGES, Workspace, run_stage
 from paha_core.store import Store
 
-STAGES = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")
-STAGES += ("training_shards", "univdm", "pose_autoencoder", "video_encoder")
+NEEDED = ("programmes", "clips", "keypoints", "face_boxes", "par_masks", "latent_codec")
+NEEDED += ("training_shards", "univdm", "pose_autoencoder", "video_encoder")
 
 
 def tiny(**suite) -> Preset:
@@ -52,8 +52,8 @@ def tiny(**suite) -> Preset:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Everything that tables need; the classifiers as they are before training."""
     made = Store(str(tmp_path_factory.mktemp("tiny")))
-    for name in STAGES:
-        STEPS[name].run(made, tiny(), *(["cnas"] if STEPS[name].per_dataset else []))
+    for name in NEEDED:
+        STAGES[name].run(made, tiny(), *(["cnas"] if STAGES[name].per_dataset else []))
     config = tiny().classifiers
     sizes = {"width": config.width, "layers": config.layers, "heads": config.heads}
     for part in ("face", "non_face"):
@@ -102,7 +102,7 @@ def test_a_table_from_the_shell_and_as_a_step(store: Store, tmp_path: Path) -> N
     bad = CliRunner().invoke(app, [*arguments[:1], "4", *arguments[2:]])
     assert (bad.exit_code, "user study" in bad.output) == (1, True)
 
-    report = run_step("table2", Workspace(str(path), store.url))
+    report = run_stage("table2", Workspace(str(path), store.url))
     assert (report.computed, report.reused) == (0, 1)  # what the shell had made
     assert sum(v for k, v in report.figures.items() if k.startswith("claims")) > 0
     page = store.read_bytes(report.pages["Table"]).decode()
@@ -176,5 +176,5 @@ def test_times_are_repeats_of_one_segment_kept_until_a_way_changes(store: Store)
 
 
 def test_table_4_is_the_user_study(store: Store) -> None:
-    with pytest.raises(StepError, match="user study"):
+    with pytest.raises(StageError, match="user study"):
         run_suite(store, tiny(), 4)

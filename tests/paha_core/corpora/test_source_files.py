@@ -13,7 +13,7 @@ from paha_core.corpora.source_files import (
     local_file,
     video_id,
 )
-from paha_core.engine.manifest_stage import Rejection, Setback
+from paha_core.engine.manifest_stage import Rejection, TransientError
 from paha_core.errors import UserError
 
 
@@ -135,12 +135,15 @@ def test_remote_files_that_can_not_be_had(bucket):
     with pytest.raises(Rejection, match="larger than the cache"), local_file(file, 100):
         pass
     fsspec.filesystem("memory").rm(file.url.removeprefix("memory://"))
-    with pytest.raises(Setback, match="can't be fetched"), local_file(file, 5000):
+    with pytest.raises(TransientError, match="can't be fetched"), local_file(file, 5000):
         pass
 
 
 def test_local_files_are_themselves(tmp_path):
-    with pytest.raises(Setback, match="not in the folder"), local_file(tmp_path / "a.mp4", 1):
+    with (
+        pytest.raises(TransientError, match="not in the folder"),
+        local_file(tmp_path / "a.mp4", 1),
+    ):
         pass
     (tmp_path / "a.mp4").touch()
     with local_file(tmp_path / "a.mp4", 1) as path:

@@ -15,12 +15,12 @@ import pytest
 from paha_core.engine.manifest_stage import (
     Job,
     Rejection,
-    Setback,
+    TransientError,
     kept_rows,
     manifest_files,
     manifest_path,
     read_manifest,
-    run_stage,
+    update_manifest,
 )
 from paha_core.engine.workers import unlimited
 from paha_core.store import Store
@@ -42,7 +42,7 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
     if name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if name == "late" and len(store.glob("calls/late-*")) == 1:
-        raise Setback("the network was down")
+        raise TransientError("the network was down")
     if name == "hang":
         while True:
             time.sleep(60)
@@ -66,7 +66,7 @@ def jobs(store: Store, *ids: str, version: int = 1) -> list[Job]:
 
 
 def run(store: Store, listed: list[Job], **kwargs: Any):
-    return run_stage(
+    return update_manifest(
         store, "stage", "set", listed, work, extra_schema=EXTRA, **({"workers": 0} | kwargs)
     )
 
@@ -142,10 +142,10 @@ def test_what_may_go_better_is_tried_again_and_nothing_of_it_is_removed(store):
 
 def test_rows_of_other_runs_stay_and_the_files_of_those_that_leave_go(store):
     run(store, jobs(store, "a/one", "a/two", "b/three"))
-    others = run(store, jobs(store, "a/four"), stays=lambda row: True)
+    others = run(store, jobs(store, "a/four"), keep_row=lambda row: True)
     assert others.table.num_rows == 1
     assert len(read_manifest(store, "stage", "set")) == 4
-    run(store, jobs(store, "a/four"), stays=lambda row: row["speaker"] == "b")
+    run(store, jobs(store, "a/four"), keep_row=lambda row: row["speaker"] == "b")
     left = [row["clip_id"] for row in read_manifest(store, "stage", "set")]
     assert left == ["set/a/four", "set/b/three"]
     assert store.glob("made/*") == ["made/four", "made/three"]

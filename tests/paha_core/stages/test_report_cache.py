@@ -6,8 +6,8 @@ import yaml
 from paha_core.config import load_preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA
 from paha_core.stages import Workspace
-from paha_core.stages.report_cache import recall, remember
-from paha_core.stages.stage_report import StepReport
+from paha_core.stages.report_cache import ReportCache
+from paha_core.stages.stage_report import StageReport
 
 
 def workspace(tmp_path, name="smoke"):
@@ -19,35 +19,35 @@ def workspace(tmp_path, name="smoke"):
     return made
 
 
-def test_an_unchanged_step_is_recalled_as_done(tmp_path):
+def test_the_report_of_an_unchanged_stage_is_loaded_as_reused(tmp_path):
     made = workspace(tmp_path)
-    assert recall("generated_clips", made) is None
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
-    again = recall("generated_clips", made)
+    assert ReportCache("generated_clips", made).load() is None
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
+    again = ReportCache("generated_clips", made).load()
     assert again is not None
     assert (again.kept, again.computed, again.reused) == (1, 0, 1)
 
 
-def test_what_comes_in_or_went_missing_forgets(tmp_path):
+def test_a_changed_input_or_a_missing_file_invalidates_the_report(tmp_path):
     made = workspace(tmp_path)
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
     made.store.write_json("checkpoints/univdm/final/training.json", {"fingerprint": "new"})
-    assert recall("generated_clips", made) is None
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    assert ReportCache("generated_clips", made).load() is None
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
     made.store.remove("generated/a.mp4")
-    assert recall("generated_clips", made) is None
+    assert ReportCache("generated_clips", made).load() is None
 
 
-def test_what_an_earlier_step_made_anew_forgets(tmp_path):
+def test_a_new_manifest_of_an_earlier_stage_invalidates_the_report(tmp_path):
     made = workspace(tmp_path)
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
     row = dict.fromkeys(BASE_SCHEMA.names, "x")
     table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
     made.store.write_table("manifests/face_boxes/pats.parquet", table)
-    assert recall("generated_clips", made) is None
+    assert ReportCache("generated_clips", made).load() is None
 
 
-def test_weights_replaced_in_place_forget(tmp_path):
+def test_weights_replaced_in_place_invalidate_the_report(tmp_path):
     weights, preset = tmp_path / "weights", tmp_path / "mine.yaml"
     weights.mkdir()
     (weights / "model.safetensors").write_bytes(b"one")
@@ -55,20 +55,22 @@ def test_weights_replaced_in_place_forget(tmp_path):
     settings = load_preset("smoke").model_dump(mode="json") | {"audio": audio}
     preset.write_text(yaml.safe_dump(settings))
     made = workspace(tmp_path, str(preset))
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
-    assert recall("generated_clips", made) is not None
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
+    assert ReportCache("generated_clips", made).load() is not None
     (weights / "model.safetensors").write_bytes(b"two")
     os.utime(weights / "model.safetensors", ns=(1, 1))
-    assert recall("generated_clips", made) is None
+    assert ReportCache("generated_clips", made).load() is None
 
 
-def test_a_table_is_remembered_and_looked_at_again(tmp_path):
+def test_the_report_of_a_table_is_never_loaded(tmp_path):
     made = workspace(tmp_path)
-    remember("table2", made, StepReport("table2", kept=1, computed=1))
-    assert recall("table2", made) is None  # its results are no manifest: the step itself knows
+    ReportCache("table2", made).save(StageReport("table2", kept=1, computed=1))
+    assert (
+        ReportCache("table2", made).load() is None
+    )  # its results are no manifest: the stage itself decides
 
 
-def test_another_preset_forgets(tmp_path):
+def test_another_preset_invalidates_the_report(tmp_path):
     made = workspace(tmp_path)
-    remember("generated_clips", made, StepReport("generated_clips", kept=1, computed=1))
-    assert recall("generated_clips", Workspace("demo", str(tmp_path))) is None
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
+    assert ReportCache("generated_clips", Workspace("demo", str(tmp_path))).load() is None

@@ -1,71 +1,71 @@
-"""The one code path: what a step reports, and when it refuses."""
+"""The one code path: what a stage reports, and when it refuses."""
 
 import pytest
 
 from paha_core.config import PresetError, load_preset
-from paha_core.errors import EXPECTED, Interrupted, StepError
-from paha_core.stages import STEPS, TABLES, Workspace, run_step, steps_up_to
-from paha_core.stages.stage_report import StepReport, merged
+from paha_core.errors import EXPECTED, Interrupted, StageError
+from paha_core.stages import STAGES, TABLES, Workspace, run_stage, stages_up_to
+from paha_core.stages.stage_report import StageReport, merged
 
 
 def test_a_bad_preset_is_refused_before_anything_is_done(tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: x\ncorpora: {cnas: {}, studio: {}}\nunivdm: {train: {stepz: 3}}\n")
     with pytest.raises(PresetError, match=r"univdm\.train\.stepz"):
-        run_step("programmes", Workspace(str(bad), str(tmp_path / "store")))
+        run_stage("programmes", Workspace(str(bad), str(tmp_path / "store")))
     assert not (tmp_path / "store").exists()
 
 
-def test_an_unknown_step_names_those_there_are(tmp_path):
-    with pytest.raises(StepError, match="par_masks"):
-        run_step("par_mask", Workspace("smoke", str(tmp_path)))
+def test_an_unknown_stage_names_those_there_are(tmp_path):
+    with pytest.raises(StageError, match="par_masks"):
+        run_stage("par_mask", Workspace("smoke", str(tmp_path)))
 
 
 @pytest.mark.parametrize(
-    ("step", "missing"),
+    ("stage", "missing"),
     [("clips", "programmes"), ("keypoints", "clips"), ("par_masks", "keypoints")],
 )
-def test_a_step_without_its_input_says_what_to_run(tmp_path, step, missing):
-    with pytest.raises(StepError, match=f"run `{missing}` first"):
-        run_step(step, Workspace("smoke", str(tmp_path)))
+def test_a_stage_without_its_input_says_what_to_run(tmp_path, stage, missing):
+    with pytest.raises(StageError, match=f"run `{missing}` first"):
+        run_stage(stage, Workspace("smoke", str(tmp_path)))
 
 
 def test_a_corpus_that_the_preset_lacks_is_no_error(tmp_path):
     preset = tmp_path / "one.yaml"
     preset.write_text("name: one\ncorpora: {cnas: {}, studio: {}}\n")
-    report = run_step("clips", Workspace(str(preset), str(tmp_path)), datasets=["pats"])
+    report = run_stage("clips", Workspace(str(preset), str(tmp_path)), datasets=["pats"])
     assert (report.kept, report.rejected) == (0, 0)
     assert "no such corpus" in str(report.figures)
 
 
 def test_the_studio_corpus_needs_a_local_store():
-    with pytest.raises(StepError, match="local store"):
-        run_step("programmes", Workspace("smoke", "memory://paha"))
+    with pytest.raises(StageError, match="local store"):
+        run_stage("programmes", Workspace("smoke", "memory://paha"))
 
 
 def test_a_workspace_without_a_url_lives_in_runs():
     assert Workspace("smoke").store.url == "runs/smoke"
 
 
-def test_every_step_says_what_it_is():
-    assert all(step.about for step in STEPS.values())
-    assert next(iter(STEPS)) == "programmes"
-    assert list(STEPS)[-1] == "report"
+def test_every_stage_says_what_it_is():
+    assert all(stage.about for stage in STAGES.values())
+    assert next(iter(STAGES)) == "programmes"
+    assert list(STAGES)[-1] == "report"
 
 
-def test_a_step_comes_after_all_it_needs():
-    assert steps_up_to("report") == list(STEPS)
-    assert steps_up_to("par_masks") == ["programmes", "clips", "keypoints", "par_masks"]
-    assert steps_up_to("table2")[-1] == "table2"
-    assert "generated_clips" not in steps_up_to("table2")
-    order = list(STEPS | TABLES)
-    for name, step in (STEPS | TABLES).items():
-        assert all(order.index(needed) < order.index(name) for needed in step.needs)
+def test_a_stage_comes_after_all_it_needs():
+    assert stages_up_to("report") == list(STAGES)
+    assert stages_up_to("par_masks") == ["programmes", "clips", "keypoints", "par_masks"]
+    assert stages_up_to("table2")[-1] == "table2"
+    assert "generated_clips" not in stages_up_to("table2")
+    order = list(STAGES | TABLES)
+    for name, stage in (STAGES | TABLES).items():
+        assert all(order.index(needed) < order.index(name) for needed in stage.needs)
 
 
 def test_reports_of_several_corpora_add_up():
-    one = StepReport("clips", 1, 2, 3, 4, reasons={"silent": 2}, data_version="a")
-    two = StepReport("clips", 10, 1, 0, 0, reasons={"silent": 1}, data_version="b")
+    one = StageReport("clips", 1, 2, 3, 4, reasons={"silent": 2}, data_version="a")
+    two = StageReport("clips", 10, 1, 0, 0, reasons={"silent": 1}, data_version="b")
     both = merged([one, two])
     assert (both.kept, both.rejected, both.computed, both.reused) == (11, 3, 3, 4)
     assert both.reasons == {"silent": 3}
@@ -73,8 +73,8 @@ def test_reports_of_several_corpora_add_up():
 
 
 def test_a_report_survives_being_sent():
-    report = StepReport("clips", 1, figures={"x": 0.5}, pictures={"a": "b.png"})
-    assert StepReport(**report.as_dict()) == report
+    report = StageReport("clips", 1, figures={"x": 0.5}, pictures={"a": "b.png"})
+    assert StageReport(**report.as_dict()) == report
 
 
 def test_errors_a_user_can_act_on_share_a_base():
@@ -86,7 +86,7 @@ def test_errors_a_user_can_act_on_share_a_base():
     from paha_core.shards.reader import ShardError
     from paha_core.training.run import TrainingError
 
-    named = (PresetError, StepError, CsvError, DownloadError, DeviceError, GateError, MediaError)
+    named = (PresetError, StageError, CsvError, DownloadError, DeviceError, GateError, MediaError)
     for kind in (*named, ShardError, TrainingError):
         assert issubclass(kind, EXPECTED), kind
     for kind in (Interrupted, KeyError, ValueError, RuntimeError):
