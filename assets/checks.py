@@ -7,7 +7,7 @@ import dagster as dg
 
 from paha_core.stages import Workspace
 from paha_core.stages.checks import Outcome
-from paha_core.trained import CLASSIFIERS, NETWORKS, SPACES
+from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, NETWORKS
 
 WorkspaceParam = dg.ResourceParam[Workspace]
 
@@ -111,7 +111,7 @@ ALL = [
     split_leakage,
     keypoint_coverage,
     shard_integrity,
-    *(_finite_loss(network) for network in (*NETWORKS, *SPACES)),
+    *(_finite_loss(network) for network in (*NETWORKS, *FEATURE_NETWORKS)),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,
     no_regression,

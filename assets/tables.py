@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.metadata import materialized
 from paha_core.stages import TABLES, Workspace
-from paha_core.trained import CLASSIFIERS, SPACES
+from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS
 
 KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears the bare name
 
@@ -12,7 +12,7 @@ KEYS = {name: dg.AssetKey(["tables", name]) for name in TABLES}  # a job bears t
 def _table(name: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=KEYS[name],
-        deps=["univdm", *CLASSIFIERS, *SPACES, "clips"],
+        deps=["univdm", *CLASSIFIERS, *FEATURE_NETWORKS, "clips"],
         group_name="tables",
         kinds={"pytorch", "parquet"},
         code_version="2",

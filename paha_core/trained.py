@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal, get_args
 
 from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.store import Store, sha256_json
 
+Part = Literal["face", "non_face"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""The regions that a sync classifier each looks at (paper 4.1.3)."""
+
+
+def classifier_name(part: Part) -> str:
+    """The network's name in stores, presets and reports."""
+    return f"{part}_classifier"
+
+
+CODEC = "latent_codec"
+UNIVDM = "univdm"
+CLASSIFIERS = tuple(map(classifier_name, PARTS))
+FEATURE_NETWORKS = ("pose_autoencoder", "video_encoder")
+"""The feature extractors of the metrics that are trained on the corpus."""
 NETWORKS = {
-    "latent_codec": "Latent codec",
-    "univdm": "UniVDM",
-    "face_classifier": "Face classifier",
-    "non_face_classifier": "Non-face classifier",
+    CODEC: "Latent codec",
+    UNIVDM: "UniVDM",
+    classifier_name("face"): "Face classifier",
+    classifier_name("non_face"): "Non-face classifier",
 }
 """Name and title, in the order of training."""
-FOR_NEGATIVES = "checkpoints/univdm/for_negatives"
-CLASSIFIERS = ("face_classifier", "non_face_classifier")
-SPACES = ("pose_autoencoder", "video_encoder")  # that metrics look through
+FOR_NEGATIVES = f"checkpoints/{UNIVDM}/for_negatives"
 GATE_VERSION = "2"  # of the classifiers' examination (`training/tasks/gate.py`)
 
 

@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.generate_video import generate_video
 from assets.tables import KEYS as TABLE_KEYS
-from paha_core.trained import SPACES
+from paha_core.trained import FEATURE_NETWORKS
 from pipelines.partitions import whole_range
 from pipelines.resources import PRESET_TAG
 
@@ -48,7 +48,7 @@ smoke_rebuild = dg.define_asset_job(
 
 reevaluate = dg.define_asset_job(
     "reevaluate",
-    selection=dg.AssetSelection.assets("generated_clips", *SPACES, "benchmark", "report"),
+    selection=dg.AssetSelection.assets("generated_clips", *FEATURE_NETWORKS, "benchmark", "report"),
     description="Generated clips, benchmark and report again, for the networks that are there.",
     tags=TAGS,
     executor_def=EXECUTOR,

@@ -96,7 +96,7 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
             "systems": list(systems),
             "beside": {rel: content_sha256(store, rel) for rel in sorted(beside)},
             "real": [[r["clip_id"], r["split"], r["sha256"]] for r in (*clips, *keypoints)],
-            "trained": [trained.fingerprint(store, name) for name in trained.SPACES],
+            "trained": [trained.fingerprint(store, name) for name in trained.FEATURE_NETWORKS],
             "more": more,
         }
     )

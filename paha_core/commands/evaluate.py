@@ -18,7 +18,7 @@ from paha_core.commands.shared import (
 )
 from paha_core.errors import StageError
 from paha_core.stages import Workspace, run_stage
-from paha_core.trained import SPACES
+from paha_core.trained import FEATURE_NETWORKS
 
 if TYPE_CHECKING:
     from paha_core.metrics.row import MetricRow
@@ -54,8 +54,8 @@ def evaluate(
             _take_over(workspace, name, videos, audio, references)
         elif audio is not None or references is not None or name:
             raise StageError("--audio, --references and --name go with --videos")
-        for space in SPACES:
-            show(run_stage(space, workspace))
+        for network in FEATURE_NETWORKS:
+            show(run_stage(network, workspace))
         run_stage("benchmark", workspace)
         from paha_core.benchmark import history
         from paha_core.benchmark.run import load_results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from paha_core.commands.shared import (
     run_here_or_launched,
     run_one,
 )
+from paha_core.trained import Part, classifier_name
 
 train = typer.Typer(no_args_is_help=True, help="Train one network; goes on from its checkpoint.")
 
@@ -43,9 +44,9 @@ def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None
 
 @train.command("classifier")
 def train_classifier(
-    part: Annotated[Literal["face", "non_face"], typer.Argument(help="Which one.")],
+    part: Annotated[Part, typer.Argument(help="Which one.")],
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
     """One of the two sync classifiers, and its audio-swap gate."""
-    run_one(f"{part}_classifier", preset, store)
+    run_one(classifier_name(part), preset, store)

@@ -19,14 +19,14 @@ from paha_core.config import Preset, load_preset
 from paha_core.inference.inputs import InputError
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec
-from paha_core.models.load import NAMES, Part, load_classifier, load_codec, load_univdm
+from paha_core.models.load import load_classifier, load_codec, load_univdm
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
 from paha_core.pretrained import weights_sha256
 from paha_core.store import Store
-from paha_core.trained import gate_verdict
+from paha_core.trained import PARTS, Part, classifier_name, gate_verdict
 
 INDEX = "index.json"
 ENCODERS = ("audio_encoder", "reference_encoder")
@@ -57,9 +57,11 @@ class Networks:
         Classifiers are opened where they are there; guided modes ask for those they use.
         """
         trained = [
-            part for part in NAMES if store.exists(f"checkpoints/{NAMES[part]}/final/config.json")
+            part
+            for part in PARTS
+            if store.exists(f"checkpoints/{classifier_name(part)}/final/config.json")
         ]
-        verdicts = {part: gate_verdict(store, preset, NAMES[part]) for part in trained}
+        verdicts = {part: gate_verdict(store, preset, classifier_name(part)) for part in trained}
         return cls(
             preset,
             load_codec(store, preset, device),
@@ -90,11 +92,17 @@ class Networks:
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
             {
-                part: SyncClassifier.from_pretrained(folder / name, use_safetensors=True).to(device)
-                for part, name in NAMES.items()
-                if (folder / name).is_dir()
+                part: SyncClassifier.from_pretrained(
+                    folder / classifier_name(part), use_safetensors=True
+                ).to(device)
+                for part in PARTS
+                if (folder / classifier_name(part)).is_dir()
             },
-            {part: gates[name] for part, name in NAMES.items() if name in gates},
+            {
+                part: gates[classifier_name(part)]
+                for part in PARTS
+                if classifier_name(part) in gates
+            },
             device,
             {"folder": str(folder.absolute())},
         )
@@ -117,13 +125,13 @@ class Networks:
         index = {
             "class": "PahaPipeline",
             "networks": self.networks,
-            "gates": {NAMES[part]: passed for part, passed in self.gates.items()},
+            "gates": {classifier_name(part): passed for part, passed in self.gates.items()},
         }
         with Store(str(folder.absolute().parent)).writing_folder(folder.name) as out:
             self.univdm.save_pretrained(out / "univdm")
             codec.autoencoder.save_pretrained(out / "codec")
             for part, classifier in self.classifiers.items():
-                classifier.save_pretrained(out / NAMES[part])
+                classifier.save_pretrained(out / classifier_name(part))
             preset = yaml.safe_dump(self.preset.model_dump(mode="json"), sort_keys=False)
             (out / "preset.yaml").write_text(preset)
             (out / INDEX).write_text(json.dumps(index, indent=2))
@@ -141,8 +149,8 @@ class Networks:
         }
         named["univdm"] = {"name": "univdm", "sha256": weights_sha256(self.univdm)}
         return named | {
-            NAMES[part]: {
-                "name": NAMES[part],
+            classifier_name(part): {
+                "name": classifier_name(part),
                 "sha256": weights_sha256(classifier),
                 "passed_gate": self.gates.get(part, False),
             }

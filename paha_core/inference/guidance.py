@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from paha_core.config import GuidanceConfig
-from paha_core.models.load import Part
+from paha_core.trained import Part
 
 GuidedMode = Literal["sequential", "differential"]
 Logit = Callable[[torch.Tensor, int], torch.Tensor]  # (latents, timestep) -> [b]

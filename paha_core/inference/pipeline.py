@@ -31,7 +31,7 @@ from paha_core.inference.segment_guidance import GateError, Guide, acting
 from paha_core.inference.sliding_window import sliding_window
 from paha_core.inference.trace import Trace
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
-from paha_core.models.load import NAMES, Part
+from paha_core.trained import Part, classifier_name
 
 OnSegment = Callable[[int, int], None]
 
@@ -171,7 +171,9 @@ class PahaPipeline(Networks):
             return
         if settings.long_video == "sliding_window":
             raise InputError("long_video sliding_window is unguided: use --mode unguided")
-        missing = [NAMES[part] for part in self._acting(how) if part not in self.classifiers]
+        missing = [
+            classifier_name(part) for part in self._acting(how) if part not in self.classifiers
+        ]
         if missing:
             raise FileNotFoundError(
                 f"{how.mode} guidance needs {' and '.join(missing)}: materialise them first"
@@ -186,7 +188,9 @@ class PahaPipeline(Networks):
 
     def gates_failed(self, how: Settings) -> list[str]:
         """Names of the classifiers that guide so without having passed their gate."""
-        return [NAMES[part] for part in self._acting(how) if not self.gates.get(part, False)]
+        return [
+            classifier_name(part) for part in self._acting(how) if not self.gates.get(part, False)
+        ]
 
     def _acting(self, how: Settings) -> list[Part]:
         guidance = how.guidance or self.preset.generation.guidance

@@ -13,10 +13,10 @@ from paha_core.inference.guidance import Guidance, GuidedMode
 from paha_core.inference.inputs import InputError
 from paha_core.inference.sampling import Conditions
 from paha_core.media.frames import resize
-from paha_core.models.load import NAMES, Part
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.pose.face import detect_face_boxes
 from paha_core.shards.windows import face_mask
+from paha_core.trained import PARTS, Part
 
 DETECT_SIZE = 256  # pixels: smaller frames are enlarged for the detector
 
@@ -95,4 +95,4 @@ class ClassifierLogit:
 
 def acting(config: GuidanceConfig) -> list[Part]:
     """The classifiers that have any strength; the others are not asked."""
-    return [part for part in NAMES if getattr(config, part)]
+    return [part for part in PARTS if getattr(config, part)]

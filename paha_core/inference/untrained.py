@@ -9,9 +9,9 @@ from paha_core.inference.pipeline import PahaPipeline
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, new_classifier, new_univdm
 from paha_core.models.codec import Codec, new_autoencoder
-from paha_core.models.load import NAMES
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.pretrained import weights_sha256
+from paha_core.trained import PARTS
 
 
 def untrained_pipeline(preset: Preset, device: str = "cpu") -> PahaPipeline:
@@ -22,7 +22,7 @@ def untrained_pipeline(preset: Preset, device: str = "cpu") -> PahaPipeline:
     audio = open_audio_encoder(preset.audio, device)
     reference = open_reference_encoder(preset.reference, device)
     univdm = new_univdm(preset, Widths.of(codec, audio, reference))
-    classifiers = {part: new_classifier(preset.classifiers, univdm).to(device) for part in NAMES}
+    classifiers = {part: new_classifier(preset.classifiers, univdm).to(device) for part in PARTS}
     return PahaPipeline(
         preset, codec, univdm.to(device), audio, reference, classifiers, device=device
     )

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from paha_core.config import Preset
 from paha_core.models.codec import Codec, open_codec
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
 from paha_core.store import Store
-
-CODEC = "latent_codec"
-UNIVDM = "univdm"
-Part = Literal["face", "non_face"]
-NAMES: dict[Part, str] = {"face": "face_classifier", "non_face": "non_face_classifier"}
+from paha_core.trained import CODEC, UNIVDM, Part, classifier_name
 
 
 def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
@@ -37,7 +32,7 @@ def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> Uni
 def load_classifier(store: Store, part: Part, device: str = "cpu") -> SyncClassifier:
     """A trained classifier in eval mode. Raises `FileNotFoundError` when it has not been trained
     yet."""
-    with _exported(store, NAMES[part]) as folder:
+    with _exported(store, classifier_name(part)) as folder:
         return SyncClassifier.from_pretrained(folder, use_safetensors=True).to(device).eval()
 
 

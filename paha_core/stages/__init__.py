@@ -30,7 +30,7 @@ from paha_core.stages.training import (
     train_video_encoder,
 )
 from paha_core.stages.workspace import Workspace, prepare_torch, workers_of
-from paha_core.trained import CLASSIFIERS, SPACES
+from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, PARTS, classifier_name
 
 __all__ = [
     "STAGES",
@@ -75,19 +75,19 @@ STAGES: dict[str, Stage] = (
         "negative_samples": Stage(make_negatives, ("training_shards", "univdm")),
     }
     | {
-        f"{part}_classifier": Stage(
+        classifier_name(part): Stage(
             train_classifier,
             ("negative_samples", "training_shards", "univdm"),
             trains=True,
             arguments=(part,),
         )
-        for part in ("face", "non_face")
+        for part in PARTS
     }
     | {
         "generated_clips": Stage(generate_clips, ("clips", "univdm", *CLASSIFIERS)),
         "pose_autoencoder": Stage(train_pose_autoencoder, ("clips", "keypoints"), trains=True),
         "video_encoder": Stage(train_video_encoder, ("clips",), trains=True),
-        "benchmark": Stage(run_benchmark, ("generated_clips", "keypoints", *SPACES)),
+        "benchmark": Stage(run_benchmark, ("generated_clips", "keypoints", *FEATURE_NETWORKS)),
         "report": Stage(build_report, ("benchmark",), shows=tuple(f"table{n}" for n in RUN)),
     }
 )
@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = (
 # On demand: no part of a whole run.
 TABLES: dict[str, Stage] = {
     f"table{number}": Stage(
-        run_table, ("clips", "univdm", *CLASSIFIERS, *SPACES), arguments=(number,)
+        run_table, ("clips", "univdm", *CLASSIFIERS, *FEATURE_NETWORKS), arguments=(number,)
     )
     for number in RUN
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from paha_core.stages.stage_report import (
     OnMetrics,
@@ -17,6 +17,7 @@ from paha_core.stages.workspace import prepare_torch
 if TYPE_CHECKING:
     from paha_core.config import Preset
     from paha_core.store import Store
+    from paha_core.trained import Part
 
 
 def train_latent_codec(
@@ -71,7 +72,7 @@ def make_negatives(store: Store, preset: Preset) -> StageReport:
 def train_classifier(
     store: Store,
     preset: Preset,
-    part: Literal["face", "non_face"],
+    part: Part,
     on_metrics: OnMetrics | None = None,
 ) -> StageReport:
     """One of the two sync classifiers, and its audio-swap gate."""

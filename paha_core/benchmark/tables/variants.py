@@ -13,6 +13,7 @@ from typing import Any
 
 from paha_core.config import Preset, derived
 from paha_core.store import Store
+from paha_core.trained import PARTS
 
 
 class OverlayStore(Store):
@@ -83,6 +84,6 @@ def trained_variant(
     train_univdm(over, preset, univdm_run(over, preset, device))
     if guided:
         make_negatives(over, preset, device=device)
-        for part in ("face", "non_face"):
+        for part in PARTS:
             train_classifier(over, preset, part, classifier_run(over, preset, part, device))
     return over, preset

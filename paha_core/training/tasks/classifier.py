@@ -14,14 +14,14 @@ from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.errors import UserError
 from paha_core.models.build import new_classifier
-from paha_core.models.load import NAMES, UNIVDM, Part, load_classifier, load_univdm
+from paha_core.models.load import load_classifier, load_univdm
 from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Batches, LengthBuckets
 from paha_core.store import Store
-from paha_core.trained import gate_fingerprint, gate_verdict
+from paha_core.trained import UNIVDM, Part, classifier_name, gate_fingerprint, gate_verdict
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, step_generator
 from paha_core.training.tasks.gate import examine
@@ -102,14 +102,14 @@ def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu"
     univdm = store.read_json(f"checkpoints/{UNIVDM}/final/training.json")["fingerprint"]
     config = preset.classifiers
     content = [CODE_VERSION, part, config.identity("train"), univdm, clips]
-    run = Run.of(store, NAMES[part], config.train, preset.trainer, content)
+    run = Run.of(store, classifier_name(part), config.train, preset.trainer, content)
     return replace(run, device=device, sources={UNIVDM: univdm})
 
 
 def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None = None) -> bool:
     """Train one classifier and examine it (`gate.py`); returns whether anything had to be done."""
     run = run or classifier_run(store, preset, part)
-    if run.is_done() and gate_verdict(store, preset, NAMES[part]) is not None:
+    if run.is_done() and gate_verdict(store, preset, classifier_name(part)) is not None:
         return False
     config = preset.classifiers
     torch.manual_seed(config.train.seed)
@@ -124,7 +124,10 @@ def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None =
         fit(ClassifierTask(model, part, preset, ahead, ahead_too, held_out), config.train, run)
     trained = load_classifier(store, part, device=run.device)
     found = examine(trained, part, store, preset, held_out)
-    about = {"classifier": NAMES[part], "fingerprint": gate_fingerprint(store, preset, NAMES[part])}
+    about = {
+        "classifier": classifier_name(part),
+        "fingerprint": gate_fingerprint(store, preset, classifier_name(part)),
+    }
     store.write_json(f"{run.folder}/gate.json", about | found)
     return True
 

@@ -17,8 +17,8 @@ from paha_core.engine.manifest_stage import kept_rows
 from paha_core.errors import UserError
 from paha_core.media.video import read_frames
 from paha_core.models.codec import fold, new_autoencoder, to_pixels
-from paha_core.models.load import CODEC
 from paha_core.store import Store
+from paha_core.trained import CODEC
 from paha_core.training.loop import fit
 from paha_core.training.run import Figures, Run, step_generator
 

@@ -17,12 +17,12 @@ import torch
 
 from paha_core.config import Preset
 from paha_core.models.audio_encoder import audio_windows
-from paha_core.models.load import Part
 from paha_core.models.noise import sampling_scheduler, training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.windows import Batch, Window, WindowBatches, batch_of
 from paha_core.store import Store
+from paha_core.trained import Part
 from paha_core.training.run import step_generator
 from paha_core.training.tasks.pairs import accuracy, logits, masked, paired, region
 

@@ -13,8 +13,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn import functional as F
 
-from paha_core.models.load import Part
 from paha_core.shards.windows import Batch
+from paha_core.trained import Part
 
 
 def paired(real: Batch, fake: Batch, mismatched: torch.Tensor) -> Batch:

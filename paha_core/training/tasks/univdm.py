@@ -14,7 +14,7 @@ from torch import nn
 from paha_core.config import Preset, UniVDMConfig
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.models.build import Widths, new_univdm
-from paha_core.models.load import UNIVDM, load_codec
+from paha_core.models.load import load_codec
 from paha_core.models.noise import training_scheduler
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.weight_files import find_weights
@@ -25,6 +25,7 @@ from paha_core.shards.sample import ClipSample
 from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.shards.writer import encoders_of
 from paha_core.store import Store, sha256_file
+from paha_core.trained import UNIVDM
 from paha_core.training.distributed import ALONE, Ranks, join
 from paha_core.training.logger import as_numbers
 from paha_core.training.loop import fit

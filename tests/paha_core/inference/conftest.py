@@ -8,10 +8,9 @@ import torch
 from paha_core.config import load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.media.audio import write_wav
-from paha_core.models.load import NAMES
 from paha_core.shards.sample import ClipSample
 from paha_core.store import Store
-from paha_core.trained import gate_fingerprint
+from paha_core.trained import classifier_name, gate_fingerprint
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,7 @@ def trained_store(pipeline, tmp_path_factory):
     """The networks as a run leaves them; one gate passed, one failed."""
     store = Store(str(tmp_path_factory.mktemp("store")))
     networks = {"univdm": pipeline.univdm, "latent_codec": pipeline.codec.autoencoder}
-    networks |= {NAMES[part]: network for part, network in pipeline.classifiers.items()}
+    networks |= {classifier_name(part): network for part, network in pipeline.classifiers.items()}
     for name, network in networks.items():
         with store.writing_folder(f"checkpoints/{name}/final") as folder:
             network.save_pretrained(folder)
