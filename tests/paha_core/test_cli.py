@@ -49,7 +49,7 @@ def test_status_of_an_empty_store(paha, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "no_such_step"), "no step"),
+        (("run", "no_such_step"), "no stage"),
         (("run", "keypoints", "--only"), "run `clips` first"),
         (("results",), "no report"),
     ],
