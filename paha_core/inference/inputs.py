@@ -15,7 +15,7 @@ from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_wave
-from paha_core.pose.face import faces_of
+from paha_core.pose.face import detect_faces
 
 Picture = str | Path | Image.Image | np.ndarray
 Voice = str | Path | np.ndarray
@@ -150,7 +150,7 @@ def _letterboxed(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 def one_face(picture: np.ndarray, pose: PoseConfig) -> np.ndarray:
     """float32 [4] xyxy in pixels of the only face. Raises `InputError` for none, or several."""
-    faces = faces_of(picture, pose)
+    faces = detect_faces(picture, pose)
     if not len(faces):
         raise InputError(
             "no face was found in the portrait: use a picture of one person, face to the camera"

@@ -1,8 +1,8 @@
-"""The loops under `par`: machine code by numba, since numpy would touch every pixel several times.
+"""The inner loops of `par`, compiled by numba: numpy would pass over every pixel several times.
 
-Everything happens inside the bounding box of a frame's stamps; the rest of the frame has
-only the base weight, whose cell means follow from the rectangle's edges. Compiled code is kept
-beside this file (or in numba's user folder): only the first process compiles.
+The loops run inside the bounding box of a frame's stamps only; the rest of the frame has the base
+weight, whose cell means follow from the rectangle's edges. Numba caches the compiled code beside
+this file (or in its user folder), so only the first process compiles.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from paha_core.pose import layout
 
 _FACE = (layout.FACE.start, layout.FACE.stop)
-_HANDS = (layout.LEFT_HAND.start, layout.RIGHT_HAND.stop)  # left and right stand side by side
-_FIRST, _LAST = _FACE[0], _HANDS[1]  # the points of hands and face stand side by side too
+_HANDS = (layout.LEFT_HAND.start, layout.RIGHT_HAND.stop)  # left and right are adjacent
+_FIRST, _LAST = _FACE[0], _HANDS[1]  # face and hands are adjacent too
 
 
 @numba.njit(cache=True, nogil=True)
 def weights_kernel(
     pixels, scores, rectangles, half, stamp, height, width, omega_1, omega_2, cap, out
 ):
-    """Equation 3 and its area mean: fills out, float32 [T, rows, columns]. Score 0: unreliable."""
+    """Equation 3 and its area mean, written to `out` [T, rows, columns]. Score 0: unreliable."""
     frames, grid_h, grid_w = out.shape
     cell_h, cell_w = height // grid_h, width // grid_w
     base = np.float32(min(1.0, cap))
@@ -48,7 +48,7 @@ def weights_kernel(
             from_y, to_y = max(0, y - b), min(height, y + b + 1)
             from_x, to_x = max(0, x - b), min(width, x + b + 1)
             if from_y >= to_y or from_x >= to_x:
-                continue  # its stamp misses the frame
+                continue  # its stamp lies outside the frame
             for row in range(from_y, to_y):
                 source = stamp[row - y + b, from_x - x + b : to_x - x + b]
                 target = smooth[row, from_x:to_x]
@@ -60,7 +60,7 @@ def weights_kernel(
                     area[row, column] = True
             top, bottom = min(top, from_y), max(bottom, to_y)
             left, right = min(left, from_x), max(right, to_x)
-        # 3. M = max(base, omega_1 * T) inside the area; what it adds goes to the cell
+        # 3. M = max(base, omega_1 * T) inside the area; add the excess over the base to the cell
         for row in range(top, bottom):
             i = row // cell_h
             in_rows = y0 <= row < y1
@@ -79,10 +79,10 @@ def weights_kernel(
 
 
 @numba.njit(cache=True, nogil=True)
-def regions_kernel(pixels, usable, rectangles, half, height, width, enough, out):
-    """Equation 2 at the grid: fills out, uint8 [T, rows, columns].
+def regions_kernel(pixels, usable, rectangles, half, height, width, min_pixels, out):
+    """Equation 2 per cell, written to `out`, uint8 [T, rows, columns].
 
-    A bit stands where its region has `enough` pixels of the cell.
+    A bit is set where its region covers at least `min_pixels` pixels of the cell.
     """
     frames, grid_h, grid_w = out.shape
     cell_h, cell_w = height // grid_h, width // grid_w
@@ -95,10 +95,10 @@ def regions_kernel(pixels, usable, rectangles, half, height, width, enough, out)
             rows = max(0, min(y1, (i + 1) * cell_h) - max(y0, i * cell_h))
             for j in range(grid_w):
                 columns = max(0, min(x1, (j + 1) * cell_w) - max(x0, j * cell_w))
-                out[t, i, j] = 4 if rows * columns >= enough else 0
+                out[t, i, j] = 4 if rows * columns >= min_pixels else 0
         for bit, (first, last) in ((1, _FACE), (2, _HANDS)):
             counts[:] = 0
-            # A pixel counts when it is first covered; then the discs are wiped off again.
+            # Count each pixel once, when it is first covered; afterwards clear the discs.
             for p in range(first, last):
                 if usable[t, p]:
                     x, y = pixels[t, p, 0], pixels[t, p, 1]
@@ -116,5 +116,5 @@ def regions_kernel(pixels, usable, rectangles, half, height, width, enough, out)
                         area[row, max(0, x - reach) : max(0, min(width, x + reach + 1))] = False
             for i in range(grid_h):
                 for j in range(grid_w):
-                    if counts[i, j] >= enough:
+                    if counts[i, j] >= min_pixels:
                         out[t, i, j] |= bit

@@ -2,14 +2,14 @@
 
     weights = par_weights(keypoints.points, keypoints.scores, keypoints.size, ParConfig(), grid=64)
 
-A pure function of one clip's points. Its pixel rule (DESIGN 6):
+A pure function of one clip's points. Its pixel rule (docs/design.md):
 
-- A point lies in the pixel that holds it, (floor x, floor y). The disc of radius r round it are the
-  pixels whose centres are at most r from that pixel's centre. Points off the frame count with what
-  their disc, or its smoothing, reaches into the frame.
+- A point lies in the pixel (floor x, floor y). Its disc of radius r is the set of pixels whose
+  centres are at most r from that pixel's centre. Points outside the frame contribute the part of
+  their smoothed disc that lies inside.
 - The Gaussian has sigma r/2, the same taps in x and y, |tap| <= 3 sigma, summing to 1.
 - The discs and the Gaussian are linear, so T(sum of c_p over discs) is a sum of one stamp,
-  disc * Gaussian, times c_p: no frame is ever convolved.
+  disc * Gaussian, times c_p, so no frame is convolved.
 
 The inner loops are in `kernel.py` (numba), loaded on first use.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 FACE_BIT, HANDS_BIT, BODY_BIT = 1, 2, 4
-COVERED = 0.25  # share of a cell that a region must cover for the cell to count as its own
+COVERED = 0.25  # share of a cell's pixels that a region must cover for its bit to be set
 
 Grid = int | tuple[int, int]
 
@@ -61,7 +61,7 @@ def par_weights(
     """The weight M of each latent cell: float32 [T, rows, columns], never below 1.
 
     points: [T, 133, 2], x and y in pixels of frames of `size` (height, width).
-    scores: [T, 133] in [0, 1]. Both numpy or both torch; the answer is of the same kind and device.
+    scores: [T, 133] in [0, 1]. Both numpy or both torch; the result has the same type and device.
     grid: cells a side, or (rows, columns); must divide height and width.
     Raises `ValueError` for other shapes, and for a reliable point whose coordinates are not finite.
     """
@@ -105,19 +105,19 @@ def region_masks(
     out = np.empty((len(pixels), rows, columns), np.uint8)
     rectangles = body_rectangles(pixels, usable, size)
     cell_pixels = size[0] // rows * (size[1] // columns)
-    enough = int(np.ceil(COVERED * cell_pixels))
-    regions_kernel(pixels, usable, rectangles, disc, *size, enough, out)
+    min_pixels = int(np.ceil(COVERED * cell_pixels))
+    regions_kernel(pixels, usable, rectangles, disc, *size, min_pixels, out)
     return out
 
 
 def radius_at(size: tuple[int, int], config: ParConfig) -> float:
-    """r in pixels of the clip: ParConfig's radius holds where the shorter side is 512."""
+    """r in pixels of the clip; `ParConfig.radius` is given for a shorter side of 512."""
     return config.radius * min(size) / _REFERENCE
 
 
 @lru_cache(maxsize=16)
 def disc_and_stamp(radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """The disc of one point, and that disc after the Gaussian.
+    """The disc of one point, and the disc convolved with the Gaussian.
 
     Returns the half widths of the disc's rows, int32 [2a + 1] with a = floor(radius) (row k covers
     the columns -half[k] … half[k]), and the stamp, float32 [2b + 1, 2b + 1] with
@@ -139,8 +139,8 @@ def disc_and_stamp(radius: float) -> tuple[np.ndarray, np.ndarray]:
 def body_rectangles(pixels: np.ndarray, usable: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The rectangle of S_a^body (equation 2): int32 [T, 4] as x0, y0, x1, y1, ends exclusive.
 
-    It spans the pixels of the reliable body points, clipped to the frame; empty (x1 <= x0) without
-    any or when off the frame.
+    The bounding box of the reliable body points, clipped to the frame; empty (x1 <= x0) when there
+    are none or all lie outside.
     """
     body, reliable = pixels[:, layout.BODY], usable[:, layout.BODY, None]
     far = np.iinfo(np.int32).max // 2
@@ -169,7 +169,7 @@ def _checked(
     usable = scores > config.threshold  # c_p > tau
     if not np.isfinite(points[usable]).all():
         raise ValueError("a point above the threshold has coordinates that are not finite")
-    # Far outside is as good as anywhere outside; without the bound the integers could overflow.
+    # Any point far outside the frame has the same effect; the bound prevents integer overflow.
     bound = 4 * max(size)
     pixels = np.floor(np.where(usable[..., None], points, 0)).clip(-bound, bound)
     return pixels.astype(np.int32), usable

@@ -35,9 +35,9 @@ def par_masks_stage(
 ) -> StageResult:
     """The masks of every clip with keypoints, as `par_masks/<clip key>.npz`.
 
-    Each holds `weights` float16 [T, grid, grid] and `regions` uint8 [T, grid, grid]; same keypoints
-    and settings, same bytes. Float16 is off by 0.05 % at most and takes an eighth of a 512-pixel
-    sample; logarithmic bytes would save a sixteenth of the sample and be off by 0.7 %
+    Each contains `weights` float16 [T, grid, grid] and `regions` uint8 [T, grid, grid]; equal
+    keypoints and settings give equal bytes. Float16 has a relative error of 0.05 % at most and is
+    an eighth of a 512-pixel sample; logarithmic bytes would be a sixteenth, with an error of 0.7 %
     (`benchmarks/shards.py`).
     """
     jobs = []
@@ -54,7 +54,7 @@ def par_masks_stage(
 
 @dataclass(frozen=True)
 class MaskTask:
-    """What a worker needs: the keypoints to read, the file to write."""
+    """Input of `make_masks`: paths in the store and the settings of PAR."""
 
     store: Store
     keypoints: str
@@ -64,7 +64,7 @@ class MaskTask:
 
 
 def make_masks(task: MaskTask) -> dict[str, Any]:
-    """One clip's work; the returned dict is its row's own columns."""
+    """Process one clip; returns its columns."""
     with task.store.reading(task.keypoints) as path:
         keypoints = Keypoints.load(path)
     scene = (keypoints.points, keypoints.scores, keypoints.size, task.par, task.grid)

@@ -1,4 +1,4 @@
-"""One way to open any keypoint detector."""
+"""The detector protocol, and the function that opens the detector named in the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paha_core.store import sha256_of_files
 class Detector(Protocol):
     """Finds the 133 points of the most prominent person of a clip.
 
-    The result depends on the frames alone: a detector that tracks starts afresh with each clip.
+    The result depends on the frames alone: a tracking detector is reset before each clip.
     """
 
     name: str
@@ -23,8 +23,8 @@ class Detector(Protocol):
     weights_sha256: str
 
     def detect(self, frames: Iterable[np.ndarray]) -> Keypoints:
-        """frames: uint8 RGB [H, W, 3] of one size, as one array or one after another: a long video
-        is never held as a whole. Raises `ValueError` for another form, and for no frame at all.
+        """frames: uint8 RGB [H, W, 3] of one size, an array or an iterable, so that a long video
+        need not fit in memory. Raises `ValueError` for other shapes or dtypes, and for no frame.
         """
         ...
 
@@ -32,8 +32,8 @@ class Detector(Protocol):
 def open_detector(config: PoseConfig, threads: int = 0) -> Detector:
     """The detector that `config.detector` names, its networks loaded.
 
-    threads: of a network on the CPU; 0 takes every core. Raises `FileNotFoundError` naming the file
-    when weights are missing. Only weights that the configuration names by URL are downloaded.
+    threads: CPU threads of each network; 0 uses every core. Raises `FileNotFoundError` naming the
+    file when weights are missing. Only weights that the configuration names by URL are downloaded.
     """
     if config.detector == "dwpose":
         from paha_core.pose.dwpose import DWPose

@@ -1,4 +1,4 @@
-"""The picture by which users check their data: skeleton, face box and PAR mask over a frame."""
+"""Visualisation of the training data: skeleton, face box and PAR mask drawn over a frame."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def draw_pose(
     face_box: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A copy of the frame, uint8 RGB [H, W, 3], with what the data stages found drawn on it.
+    """A copy of the frame, uint8 RGB [H, W, 3], with skeleton, face box and PAR mask drawn on it.
 
     points [133, 2] in pixels and scores [133]: bones and dots of points above the threshold.
     face_box: xyxy [4]; an empty box is not drawn. weights: PAR weights [rows, columns], at least 1;
-    the more a cell weighs (on a logarithmic scale up to the frame's largest), the more it glows.
-    Pixels at the right and the bottom that fill no cell stay as they are.
+    drawn as a heat map on a logarithmic scale up to the frame's largest weight. Pixels at the
+    right and bottom edges that belong to no whole cell are left unchanged.
     """
     picture = np.array(frame, dtype=np.uint8)  # a copy
     if weights is not None:
         rows, columns = weights.shape
         height, width = picture.shape[0] // rows * rows, picture.shape[1] // columns * columns
-        picture[:height, :width] = _glow(picture[:height, :width], weights)
+        picture[:height, :width] = _heat_map(picture[:height, :width], weights)
     thickness = max(1, round(min(picture.shape[:2]) / 256))
     reliable = scores > threshold
     for part, edges in layout.EDGES.items():
@@ -61,23 +61,23 @@ def draw_pose(
     return picture
 
 
-def _glow(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _heat_map(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     largest = max(float(weights.max()), 1.0 + 1e-6)
     strength = (np.log(np.maximum(weights, 1)) / np.log(largest)).astype(np.float32)
     levels = (strength * 255).round().astype(np.uint8)
-    glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
     share = strength[..., None].repeat(3, axis=2) * _MASK_STRENGTH
-    # whole cells, so that the picture shows what the loss sees
+    # nearest: each latent cell is drawn with the one weight that the loss applies to it
     kept, added = (
         cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
-        for cells in (1 - share, glow * share)
+        for cells in (1 - share, colours * share)
     )
     blended = cv2.multiply(picture, kept, dtype=cv2.CV_32F)
     return np.asarray(cv2.add(blended, added, dtype=cv2.CV_8U), np.uint8)
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:
-    # far outside is as good as anywhere outside, and OpenCV's integers are short
+    # OpenCV overflows on large coordinates; any point far outside the frame is drawn the same
     x, y = np.floor(np.clip(point, -10_000, 10_000))
     return int(x), int(y)

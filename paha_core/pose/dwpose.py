@@ -1,18 +1,19 @@
-"""DWPose: YOLOX finds the person, DWPose-l its 133 points (ONNX, by rtmlib and onnxruntime).
+"""DWPose: YOLOX detects the person, DWPose-l its 133 points (ONNX, by rtmlib and onnxruntime).
 
-What differs from rtmlib's own `Wholebody`, and why (DESIGN 5):
-- a point's score is the smaller of its two SimCC peaks, DWPose's own rule, which the paper's
-  threshold belongs to; rtmlib takes their mean;
-- where nobody is detected the scores are 0; rtmlib takes the whole image for a person;
-- only boxes of the class person count; rtmlib takes any class of a COCO detector;
-- the crops of many frames go through the network at once, and the next ones are decoded, searched
-  and cut in a thread meanwhile.
+Differences from rtmlib's own `Wholebody` (docs/design.md):
+- a point's score is the smaller of its two SimCC peaks, as in DWPose itself: the paper's threshold
+  refers to that score; rtmlib takes the mean;
+- without a detection the scores are 0; rtmlib falls back to the whole image;
+- only boxes of the class person are used; rtmlib takes any class of a COCO detector;
+- the crops of many frames are one batch; a thread decodes, detects and crops the next batch
+  meanwhile.
 
-The person is searched for in every 25th frame; between two finds that overlap, the box moves in a
-straight line. Where they don't (a cut, somebody who leaves), every frame is searched.
+The person detector runs on every 25th frame. Between two detections that overlap, the box is
+interpolated linearly; where they do not overlap (a cut, a person who leaves), it runs on every
+frame.
 
 The weights are the paths `pose.dwpose_pose` and `pose.dwpose_person`. A URL of an .onnx file (or
-of a .zip with one in it) in their place is a request to download it, once, by rtmlib.
+of a .zip that contains one) is downloaded once, by rtmlib.
 """
 
 from __future__ import annotations
@@ -37,31 +38,30 @@ from paha_core.config import PoseConfig
 from paha_core.engine.prefetch import in_background
 from paha_core.errors import UserError
 from paha_core.pose import layout
-from paha_core.pose.frames import stream
+from paha_core.pose.frames import size_and_frames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import sha256_of_files
 
-DETECT_EVERY = 25  # frames between two searches for the person: one second
-SAME_PERSON = 0.3  # overlap (intersection over union) of one person's boxes in two searches
-PADDING = 1.25  # the crop's margin round the person, as in training
+DETECT_EVERY = 25  # frames between two runs of the person detector: one second
+SAME_PERSON = 0.3  # intersection over union from which two boxes show the same person
+PADDING = 1.25  # scale of the crop relative to the person's box, as in training
 SPLIT = 2.0  # SimCC bins per pixel of the crop
-PERSON = 0  # the class's number in COCO
+PERSON = 0  # COCO class index
 
 _MEAN = np.array((123.675, 116.28, 103.53), np.float32)  # RGB
 _STD = np.array((58.395, 57.12, 57.375), np.float32)
 
 
 class DeviceError(UserError):
-    """A device that onnxruntime can't use here; the message says what to do."""
+    """A device that onnxruntime can't use on this machine."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """A batch for the pose network: persons cut out of their frames.
+    """A batch for the pose network: crops of the person from consecutive frames.
 
-    present: bool [F], which of F frames running show somebody: B of them. pixels: float32
-    [B, 3, h, w], normalised. centres, scales: [B, 2], the crops' middles and sides in pixels of the
-    frame.
+    present: bool [F], the frames with a person: B of F. pixels: float32 [B, 3, h, w], normalised.
+    centres, scales: [B, 2], centres and sizes of the crops in pixels of the frame.
     """
 
     present: np.ndarray
@@ -71,10 +71,10 @@ class Crops:
 
 
 class DWPose:
-    """The detector behind `pose.detector: dwpose`.
+    """The detector of `pose.detector: dwpose`.
 
     Raises `FileNotFoundError` for missing weights, `DeviceError` when `config.device` can't be
-    used, and `ValueError` for a network of another form.
+    used, and `UserError` for a network with other inputs or outputs.
     """
 
     name = "dwpose"
@@ -96,21 +96,21 @@ class DWPose:
         self._batch = self._fixed_batch or config.batch
 
     def detect(self, frames: Iterable[np.ndarray]) -> Keypoints:
-        size, coming = stream(frames)
-        found = [self._points(crops) for crops in in_background(self.crops(coming))]
-        points, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        size, checked = size_and_frames(frames)
+        results = [self._points(crops) for crops in in_background(self.crops(checked))]
+        points, scores = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
         return Keypoints(points, scores, size, self.name, self.version, self.weights_sha256)
 
     def crops(self, frames: Iterator[np.ndarray]) -> Iterator[Crops]:
-        """Batches of the person in each frame, all frames in order."""
+        """Batches of crops, covering all frames in order."""
         tracked = track_person(frames, self._person)
         while batch := list(islice(tracked, self._batch)):
             boxes = np.stack([box for _, box in batch])
             present = np.isfinite(boxes).all(axis=1)
-            shown = [frame for (frame, _), there in zip(batch, present, strict=True) if there]
-            yield Crops(present, *self._cut(shown, boxes[present]))
+            with_person = [frame for (frame, _), is_there in zip(batch, present) if is_there]
+            yield Crops(present, *self._crop(with_person, boxes[present]))
 
-    def _cut(
+    def _crop(
         self, frames: list[np.ndarray], boxes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         width, height = self._crop_size
@@ -118,14 +118,14 @@ class DWPose:
         centres, scales = bbox_xyxy2cs(boxes, padding=PADDING)
         for i, frame in enumerate(frames):
             crop, scales[i] = top_down_affine(self._crop_size, scales[i], centres[i], frame)
-            # plane by plane: numpy is slow where the last axis has three elements
+            # one plane at a time: numpy is slow when the last axis has three elements
             for plane, mean, std, target in zip(cv2.split(crop), _MEAN, _STD, pixels[i]):
                 np.subtract(plane, mean, out=target)
                 target /= std
         return pixels, centres, scales
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pose network alone: simcc_x and simcc_y of crops [B, 3, h, w]."""
+        """Outputs simcc_x and simcc_y of the pose network for crops [B, 3, h, w]."""
         count = len(pixels)
         if self._fixed_batch and count < self._fixed_batch:
             pixels = np.concatenate([pixels, pixels[-1:].repeat(self._fixed_batch - count, 0)])
@@ -144,7 +144,7 @@ class DWPose:
             layout.POINTS,
             SPLIT * height,
         ):
-            raise ValueError(f"no DWPose outputs: {simcc_x.shape} and {simcc_y.shape}")
+            raise ValueError(f"not the outputs of DWPose: {simcc_x.shape} and {simcc_y.shape}")
         bins, peaks = decode_simcc(simcc_x, simcc_y)
         shares = bins / SPLIT / np.array(self._crop_size)
         places = crops.centres[:, None] + (shares - 0.5) * crops.scales[:, None]
@@ -167,9 +167,9 @@ def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, 
 def track_person(
     frames: Iterable[np.ndarray], search: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each frame with the box of one person in it: float64 [4] xyxy, NaN where nobody is.
+    """Each frame with the box of one person: float64 [4] xyxy, NaN where nobody is detected.
 
-    search(frame, previous box) finds the box. Holds the frames of one second.
+    search(frame, previous box) returns the box. At most one second of frames is in memory.
     """
     iterator = iter(frames)
     for first in islice(iterator, 1):
@@ -189,11 +189,11 @@ def track_person(
 
 
 class PersonSearch:
-    """YOLOX's persons in one frame; rtmlib's way in and out, but with a session of our own."""
+    """YOLOX person detection with rtmlib's pre- and post-processing and a session of our own."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         height, width = session.get_inputs()[0].shape[2:]
-        # YOLOX's own __init__ opens a session with one provider only.
+        # rtmlib's YOLOX.__init__ opens a session with a single provider.
         self._yolox: Any = object.__new__(YOLOX)
         self._yolox.session = session
         self._yolox.backend = "onnxruntime"
@@ -202,7 +202,7 @@ class PersonSearch:
         self._yolox.nms_thr, self._yolox.score_thr = 0.45, 0.7
 
     def __call__(self, frame: np.ndarray, previous: np.ndarray) -> np.ndarray:
-        """The box [4] of the person who was at `previous`, else of the largest; NaN for nobody."""
+        """Box [4] of the person at `previous`, else of the largest person; NaN for nobody."""
         boxes = self._persons(frame)
         if not len(boxes):
             return np.full(4, np.nan)
@@ -214,7 +214,7 @@ class PersonSearch:
     def _persons(self, frame: np.ndarray) -> np.ndarray:
         image, ratio = self._yolox.preprocess(frame[..., ::-1])  # YOLOX was trained on BGR
         found = self._yolox.inference(image)[0]
-        if found.shape[-1] == 5:  # the network ends in its own suppression and knows persons only
+        if found.shape[-1] == 5:  # the network includes NMS and has the class person only
             self._yolox.det_mode = "human"
             return np.asarray(self._yolox.postprocess(found, ratio), np.float64).reshape(-1, 4)
         self._yolox.det_mode = "multiclass"
@@ -232,9 +232,9 @@ def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def weight_files(config: PoseConfig) -> tuple[Path, Path]:
-    """The person's and the pose network's file; one given as a URL is downloaded first, once.
+    """Files of the person detector and of the pose network; a URL is downloaded once.
 
-    Raises `FileNotFoundError` naming a missing one, or a URL that gave none.
+    Raises `FileNotFoundError` for a missing file or a URL that can't be downloaded.
     """
     person, pose = (_weights(given or "") for given in (config.dwpose_person, config.dwpose_pose))
     return person, pose
@@ -244,12 +244,12 @@ def _weights(given: str) -> Path:
     path = Path(given)
     if given.startswith(("https://", "http://", "file://")):
         try:
-            # rtmlib caches by the file's name alone, and many files are called model.onnx.
+            # rtmlib caches by file name alone, and many files are called model.onnx.
             name = f"{hashlib.sha256(given.encode()).hexdigest()[:12]}-{given.rsplit('/', 1)[-1]}"
             path = Path(download_checkpoint(given, filename=name))
         except (OSError, ValueError, BadZipFile) as error:
             raise FileNotFoundError(f"no DWPose weights from {given}: {error}") from error
-        except UnboundLocalError:  # so rtmlib ends where a zip holds no end2end.onnx
+        except UnboundLocalError:  # raised by rtmlib for a zip without end2end.onnx
             raise FileNotFoundError(f"no end2end.onnx in {given}") from None
     if not path.is_file():
         raise FileNotFoundError(f"no DWPose weights at {path}")
@@ -257,9 +257,9 @@ def _weights(given: str) -> Path:
 
 
 def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSession:
-    """An onnxruntime session on `device` (cpu, cuda or tensorrt); `threads` 0: one a core.
+    """An onnxruntime session on `device` (cpu, cuda or tensorrt); `threads` 0: one per core.
 
-    Raises `DeviceError` when onnxruntime can't use that device: it would quietly take the CPU.
+    Raises `DeviceError` when onnxruntime can't use that device (it would fall back to the CPU).
     """
     providers = providers_of(path, device)
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
@@ -277,9 +277,9 @@ def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSess
 
 
 def providers_of(path: Path, device: str) -> list[Any]:
-    """onnxruntime's execution providers for a device, the wanted one first.
+    """onnxruntime's execution providers for a device, in order of preference.
 
-    TensorRT builds its engine once, in half precision, and keeps it beside the weights.
+    TensorRT builds its engine once, in half precision, and caches it beside the weights.
     """
     if device == "cpu":
         return ["CPUExecutionProvider"]

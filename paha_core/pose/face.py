@@ -1,7 +1,7 @@
-"""Face boxes: where the face is in each frame of a clip, and in the clip as a whole.
+"""Face boxes of a clip: one per frame, and their union over the clip.
 
-Two sources make the same `FaceBoxes`: MediaPipe's face detection, and the 68 face points of any
-keypoint detector. Both scale the box about its centre and bridge dropouts of a few frames.
+Two sources give the same `FaceBoxes`: MediaPipe's face detection, and the 68 face points of any
+keypoint detector. Both scale the box about its centre and interpolate over gaps of a few frames.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from paha_core.config import PoseConfig
 from paha_core.engine.prefetch import in_background
 from paha_core.pose import layout
-from paha_core.pose.frames import check_frames, stream
+from paha_core.pose.frames import check_frames, size_and_frames
 from paha_core.pose.keypoints import RELIABLE, Keypoints
 from paha_core.store import sha256_of_files
 
@@ -36,10 +36,10 @@ _SCHEMA = pa.schema([("box", pa.list_(pa.float32(), 4)), ("found", pa.bool_())])
 
 @dataclass(frozen=True, eq=False)
 class FaceBoxes:
-    """The face of one clip.
+    """The face boxes of one clip.
 
     boxes: float32 [T, 4] xyxy in pixels, scaled and inside the frame; zeros where `found` is false.
-    found: bool [T], detected or bridged.
+    found: bool [T], detected or interpolated.
     size: height and width of the frames.
     source: `mediapipe_face_detection`, or `keypoints:` and the detector's name.
     """
@@ -67,7 +67,7 @@ class FaceBoxes:
         return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
     def to_table(self) -> pa.Table:
-        """A row a frame, size and source in the schema's metadata."""
+        """One row per frame; size and source are in the schema's metadata."""
         metadata = {
             "height": str(self.size[0]),
             "width": str(self.size[1]),
@@ -83,12 +83,12 @@ class FaceBoxes:
 
     @classmethod
     def load(cls, path: str | Path) -> FaceBoxes:
-        """What `save` wrote; further columns are left alone. Raises `ValueError` for a Parquet file
-        of another kind.
+        """Read a file written by `save`, ignoring other columns. Raises `ValueError` for a Parquet
+        file without face boxes.
         """
         meta = {k.decode(): v.decode() for k, v in (pq.read_schema(path).metadata or {}).items()}
         if "face_source" not in meta:
-            raise ValueError(f"{path} holds no face boxes")
+            raise ValueError(f"{path} is not a face box file")
         table = pq.read_table(path, columns=_SCHEMA.names, partitioning=None)
         rows = table.column("box").to_pylist()
         return cls(
@@ -102,20 +102,20 @@ class FaceBoxes:
 def detect_face_boxes(frames: Iterable[np.ndarray], config: PoseConfig) -> FaceBoxes:
     """The largest face of each frame, by MediaPipe's face detection (each frame on its own).
 
-    The full-range network is asked first: faces of half-body shots are small. It misses some faces
-    that fill the frame, so a clip with misses is tried by the short-range one, and the network that
-    finds more wins the whole clip.
-    frames: uint8 RGB [H, W, 3] of one size: an array, or anything that can be gone through twice.
-    Raises `ValueError` for another form, and for no frame at all.
+    The full-range network runs first, since faces in half-body shots are small. It misses some
+    faces that fill the frame, so a clip with misses is also run through the short-range network,
+    and the boxes of whichever network detects more frames are used for the whole clip. frames:
+    uint8 RGB [H, W, 3] of one size: an array, or anything that can be iterated twice. Raises
+    `ValueError` for other shapes or dtypes, and for no frame.
     """
     size, boxes = _largest_faces(frames, _FULL_RANGE)
     if np.isnan(boxes).any():
-        _, near = _largest_faces(frames, _SHORT_RANGE)
-        boxes = min(boxes, near, key=lambda found: np.isnan(found).sum())
+        _, short_range = _largest_faces(frames, _SHORT_RANGE)
+        boxes = min(boxes, short_range, key=lambda candidate: np.isnan(candidate).sum())
     return _finish(boxes, size, config, MEDIAPIPE)
 
 
-def faces_of(picture: np.ndarray, config: PoseConfig) -> np.ndarray:
+def detect_faces(picture: np.ndarray, config: PoseConfig) -> np.ndarray:
     """Every face of one picture, uint8 RGB [H, W, 3]: float32 [n, 4] xyxy in pixels, largest first,
     scaled and inside the picture as in `detect_face_boxes`."""
     check_frames(picture[None])
@@ -123,14 +123,14 @@ def faces_of(picture: np.ndarray, config: PoseConfig) -> np.ndarray:
     faces.sort(key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
     height, width = picture.shape[:2]
     pixels = np.array(faces, np.float32).reshape(-1, 4) * (width, height, width, height)
-    found = _finish(pixels.astype(np.float32), (height, width), config, MEDIAPIPE)
-    return found.boxes[found.found]
+    finished = _finish(pixels.astype(np.float32), (height, width), config, MEDIAPIPE)
+    return finished.boxes[finished.found]
 
 
 def face_boxes_from_keypoints(
     keypoints: Keypoints, config: PoseConfig, threshold: float = RELIABLE
 ) -> FaceBoxes:
-    """The second source: the extent of the reliable face points, if half are reliable."""
+    """The bounding box of the reliable face points, in frames where half of them are reliable."""
     points = keypoints.points[:, layout.FACE]
     reliable = (keypoints.scores[:, layout.FACE] > threshold)[..., None]
     low = np.where(reliable, points, np.inf).min(axis=1)
@@ -141,17 +141,17 @@ def face_boxes_from_keypoints(
 
 
 def face_detector_sha256() -> str:
-    """The hash of the networks behind `detect_face_boxes`."""
+    """Hash of the network files that `detect_face_boxes` uses."""
     from paha_core.pose.mediapipe import modules_folder
 
     return sha256_of_files([modules_folder() / name for name in _NETWORKS])
 
 
-def bridge(boxes: np.ndarray, max_gap: int) -> np.ndarray:
-    """Fill runs of at most `max_gap` frames without a box (NaN) in boxes [T, 4].
+def interpolate_gaps(boxes: np.ndarray, max_gap: int) -> np.ndarray:
+    """Interpolate over runs of at most `max_gap` frames without a box (NaN) in boxes [T, 4].
 
-    Between two boxes the corners move in straight lines; at the ends of the clip the nearest box
-    stands still. Longer gaps stay NaN.
+    Corners are interpolated linearly between two boxes; at the ends of the clip the nearest box is
+    repeated. Longer gaps stay NaN.
     """
     missing = np.isnan(boxes).any(axis=1)
     filled = boxes.copy()
@@ -168,42 +168,42 @@ def bridge(boxes: np.ndarray, max_gap: int) -> np.ndarray:
 
 
 def _finish(boxes: np.ndarray, size: tuple[int, int], config: PoseConfig, source: str) -> FaceBoxes:
-    """Bridge, scale about the centre, clamp. boxes: [T, 4], NaN where there is none."""
-    boxes = bridge(boxes, config.max_face_gap)
+    """Interpolate gaps, scale about the centre, clamp. boxes: [T, 4], NaN where there is none."""
+    boxes = interpolate_gaps(boxes, config.max_face_gap)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * config.face_box_scale
     height, width = size
     corners = np.concatenate([centre - half, centre + half], axis=1)
     corners = corners.clip(0, np.array((width, height, width, height)))
-    # What was found wholly outside the frame is no face of this frame.
+    # A box wholly outside the frame is empty after clamping.
     found = (corners[:, 2:] > corners[:, :2]).all(axis=1)
     corners[~found] = 0
     return FaceBoxes(corners.astype(np.float32), found, size, source)
 
 
-def _largest_faces(frames: Iterable[np.ndarray], reach: int) -> tuple[tuple[int, int], np.ndarray]:
+def _largest_faces(frames: Iterable[np.ndarray], model: int) -> tuple[tuple[int, int], np.ndarray]:
     """Height and width, and float32 [T, 4] xyxy in pixels, NaN where no face was found."""
-    (height, width), coming = stream(frames)
+    (height, width), checked = size_and_frames(frames)
     boxes = []
-    for frame in in_background(coming):
-        faces = _faces(frame, reach) or [(np.nan,) * 4]
+    for frame in in_background(checked):
+        faces = _faces(frame, model) or [(np.nan,) * 4]
         boxes.append(max(faces, key=lambda face: (face[2] - face[0]) * (face[3] - face[1])))
     shares = np.array(boxes, np.float32)
     return (height, width), shares * np.array((width, height, width, height), np.float32)
 
 
-def _faces(frame: np.ndarray, reach: int) -> list[tuple[float, float, float, float]]:
-    """xyxy in shares of the frame of every face the network finds."""
-    found = _open_face_detection(reach).process(np.ascontiguousarray(frame)).detections or ()
-    shares = [face.location_data.relative_bounding_box for face in found]
+def _faces(frame: np.ndarray, model: int) -> list[tuple[float, float, float, float]]:
+    """Every detected face: xyxy as fractions of width and height."""
+    detections = _open_face_detection(model).process(np.ascontiguousarray(frame)).detections or ()
+    shares = [face.location_data.relative_bounding_box for face in detections]
     return [(s.xmin, s.ymin, s.xmin + s.width, s.ymin + s.height) for s in shares]
 
 
 @lru_cache(maxsize=2)
-def _open_face_detection(reach: int) -> Any:
-    """The network of this process; it keeps no memory of earlier frames."""
+def _open_face_detection(model: int) -> Any:
+    """One network per process; it holds no state between frames."""
     from mediapipe.python.solutions import face_detection
 
     return face_detection.FaceDetection(
-        min_detection_confidence=_MIN_CONFIDENCE, model_selection=reach
+        min_detection_confidence=_MIN_CONFIDENCE, model_selection=model
     )

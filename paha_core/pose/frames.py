@@ -1,4 +1,4 @@
-"""Frames on their way into a detector: of a file, and checked as they come."""
+"""Input frames of a detector: decoded from a file, validated one by one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video file, decoded anew each time they are gone through.
+    """The frames of a video file, decoded again by each iteration.
 
-    Raises `MediaError` while it is gone through: for a file that can't be decoded or has no frame.
+    Iterating raises `MediaError` for a file that can't be decoded or has no frame.
     """
 
     path: Path
@@ -37,10 +37,13 @@ def check_frames(frames: np.ndarray) -> None:
         raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {frames.shape}")
 
 
-def stream(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
-    """Height and width of the frames, and each of them, checked as it comes.
+def size_and_frames(
+    frames: Iterable[np.ndarray],
+) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
+    """Height and width of the frames, and an iterator that validates each of them.
 
-    Raises `ValueError` for no frame; the iterator does for one of another form.
+    Raises `ValueError` when there is no frame; the iterator raises it for a frame of another shape
+    or dtype.
     """
     if isinstance(frames, np.ndarray):
         check_frames(frames)

@@ -15,7 +15,10 @@ RELIABLE = 0.8  # the paper's tau: the score above which a point counts in the q
 
 _SCHEMA = pa.schema(
     [
-        ("points", pa.list_(pa.float32(), layout.POINTS * 2)),  # one row a frame: x0, y0, x1, y1, …
+        (
+            "points",
+            pa.list_(pa.float32(), layout.POINTS * 2),
+        ),  # x0, y0, x1, y1, …
         ("scores", pa.list_(pa.float32(), layout.POINTS)),
     ]
 )
@@ -23,7 +26,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares of frames (0 to 1) that show a part, and the mean restlessness of the points."""
+    """Shares of frames (0 to 1) in which a part is found, and the jitter of the points."""
 
     face: float
     left_hand: float
@@ -69,7 +72,7 @@ class Keypoints:
         return (self.scores[:, part] > threshold).mean(axis=1) >= 0.5
 
     def quality(self, threshold: float = RELIABLE) -> Quality:
-        """What the manifest says. Body counts by its upper half: presenters have no legs."""
+        """The quality columns of the manifest; `body` is the upper body (half-body shots)."""
         shares = {
             name: float(self.part_found(part, threshold).mean()) if len(self) else 0.0
             for name, part in (
@@ -84,8 +87,8 @@ class Keypoints:
     def jitter(self, threshold: float = RELIABLE) -> float:
         """Median length of the points' second differences over the shorter side of the frame.
 
-        Steady motion has none, a detector that trembles has much. Only points reliable in three
-        frames running count; 0 where there are none.
+        Smooth motion has a small second difference, an unstable detector a large one. Only points
+        reliable in three consecutive frames count; 0 where there are none.
         """
         if len(self) < 3:
             return 0.0
@@ -97,7 +100,7 @@ class Keypoints:
         return float(np.median(np.linalg.norm(second[usable], axis=-1)) / min(self.size))
 
     def to_table(self) -> pa.Table:
-        """A row a frame, the rest in the schema's metadata."""
+        """One row per frame; size, detector and weights are in the schema's metadata."""
         metadata = {
             "height": str(self.size[0]),
             "width": str(self.size[1]),
@@ -113,7 +116,7 @@ class Keypoints:
 
     def save(self, path: str | Path) -> None:
         """`to_table` as a Parquet file."""
-        # Floats hardly repeat: byte_stream_split packs them better than a dictionary.
+        # byte_stream_split compresses floats better than a dictionary: their values rarely repeat.
         pq.write_table(
             self.to_table(),
             path,
@@ -124,13 +127,13 @@ class Keypoints:
 
     @classmethod
     def load(cls, path: str | Path) -> Keypoints:
-        """What `save` wrote; further columns are left alone. Raises `ValueError` for a Parquet file
-        of another kind.
+        """Read a file written by `save`, ignoring other columns. Raises `ValueError` for a Parquet
+        file without keypoints.
         """
         schema = pq.read_schema(path)
         meta = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
         if "weights_sha256" not in meta or not set(_SCHEMA.names) <= set(schema.names):
-            raise ValueError(f"{path} holds no keypoints")
+            raise ValueError(f"{path} is not a keypoints file")
         table = pq.read_table(path, columns=_SCHEMA.names, partitioning=None)
         return cls(
             points=_matrix(table.column("points")).reshape(-1, layout.POINTS, 2),
@@ -143,6 +146,6 @@ class Keypoints:
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """The values of a column of lists, one after another: float32, writable."""
+    """All values of a list column, flattened: float32, writable."""
     pieces = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return np.concatenate([*pieces, np.empty(0, np.float32)]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""MediaPipe's holistic tracker, mapped to the 133 points: the detector that needs no weights.
+"""MediaPipe's holistic tracker mapped to the 133 points; needs no downloaded weights.
 
 The wheel of mediapipe 0.10.21 carries its networks, with one exception: of the three pose networks
 only the one of complexity 1. This module never lets MediaPipe fetch the others.
@@ -29,7 +29,7 @@ import numpy as np
 from paha_core.config import PoseConfig
 from paha_core.engine.prefetch import in_background
 from paha_core.pose import layout
-from paha_core.pose.frames import stream
+from paha_core.pose.frames import size_and_frames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import sha256_of_files
 
@@ -37,7 +37,8 @@ from paha_core.store import sha256_of_files
 POSE_MAP = dict(enumerate((0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)))
 POSE_MAP |= {17: 31, 19: 29, 20: 32, 22: 30}  # big toe and heel, left and right
 
-# What the face mesh says better than the pose: nose, eyes (the middle of six lid points), ears.
+# Body points that the face mesh locates better than the pose network: nose, eyes (the middle of six
+# lid points), ears.
 MESH_BODY = {
     0: (4,),
     1: (362, 385, 387, 263, 373, 380),
@@ -69,7 +70,7 @@ _POSE_NETWORKS = ("lite", "full", "heavy")
 
 
 class MediaPipe:
-    """`mp.solutions.holistic` in tracking mode, started afresh for each clip.
+    """`mp.solutions.holistic` in tracking mode, reset before each clip.
 
     Raises `FileNotFoundError` for a `model_complexity` whose network the wheel does not carry.
     """
@@ -89,37 +90,37 @@ class MediaPipe:
         self._fresh = True
 
     def detect(self, frames: Iterable[np.ndarray]) -> Keypoints:
-        size, coming = stream(frames)
+        size, checked = size_and_frames(frames)
         if not self._fresh:
-            self._graph.reset()  # or the last clip's person would guide the search in this one
+            self._graph.reset()  # otherwise tracking continues from the previous clip's person
         self._fresh = False
-        found: list[tuple[np.ndarray, np.ndarray]] = []
-        for frame in in_background(coming):
+        results: list[tuple[np.ndarray, np.ndarray]] = []
+        for frame in in_background(checked):
             xy = np.zeros((layout.POINTS, 2), np.float32)
             score = np.zeros(layout.POINTS, np.float32)
             _to_layout(self._graph.process(np.ascontiguousarray(frame)), xy, score)
-            found.append((xy, score))
-        points, scores = (np.stack(arrays) for arrays in zip(*found, strict=True))
+            results.append((xy, score))
+        points, scores = (np.stack(arrays) for arrays in zip(*results, strict=True))
         points *= np.array(size[::-1], np.float32)
         return Keypoints(points, scores, size, self.name, self.version, self.weights_sha256)
 
 
-def _to_layout(found: Any, points: np.ndarray, scores: np.ndarray) -> None:
+def _to_layout(landmarks: Any, points: np.ndarray, scores: np.ndarray) -> None:
     """Fill points [133, 2] (shares of width and height) and scores [133] of one frame."""
-    if found.pose_landmarks:
-        pose = found.pose_landmarks.landmark
+    if landmarks.pose_landmarks:
+        pose = landmarks.pose_landmarks.landmark
         for target, source in POSE_MAP.items():
             points[target] = pose[source].x, pose[source].y
             scores[target] = min(max(pose[source].visibility, 0.0), 1.0)
-    if found.face_landmarks:
-        mesh = found.face_landmarks.landmark
+    if landmarks.face_landmarks:
+        mesh = landmarks.face_landmarks.landmark
         points[layout.FACE] = [(mesh[i].x, mesh[i].y) for i in FACE_MAP]
         scores[layout.FACE] = 1
         for target, vertices in MESH_BODY.items():
             points[target] = np.mean([(mesh[i].x, mesh[i].y) for i in vertices], axis=0)
     for part, wrist, hand in (
-        (layout.LEFT_HAND, 9, found.left_hand_landmarks),
-        (layout.RIGHT_HAND, 10, found.right_hand_landmarks),
+        (layout.LEFT_HAND, 9, landmarks.left_hand_landmarks),
+        (layout.RIGHT_HAND, 10, landmarks.right_hand_landmarks),
     ):
         if hand:
             points[part] = [(p.x, p.y) for p in hand.landmark]
@@ -128,18 +129,18 @@ def _to_layout(found: Any, points: np.ndarray, scores: np.ndarray) -> None:
 
 
 def modules_folder() -> Path:
-    """Where the wheel keeps its networks."""
+    """Folder of the networks inside the mediapipe wheel."""
     import mediapipe
 
     return Path(mediapipe.__file__).parent / "modules"
 
 
 def weight_files(config: PoseConfig) -> list[Path]:
-    """The networks in use. Raises `FileNotFoundError` for a pose network the wheel lacks."""
+    """The network files in use. Raises `FileNotFoundError` for a pose network the wheel lacks."""
     complexity = config.model_complexity
     path = modules_folder() / f"pose_landmark/pose_landmark_{_POSE_NETWORKS[complexity]}.tflite"
     if not path.is_file():
-        # MediaPipe would download it here, unasked.
+        # MediaPipe itself would download the network here without asking.
         raise FileNotFoundError(
             f"pose.model_complexity {complexity} needs {path}, which the mediapipe wheel does not"
             " carry; use model_complexity 1"

@@ -1,8 +1,8 @@
-"""The stages `keypoints` and `face_boxes`: a Parquet file a clip, and a manifest of their quality.
+"""The stages `keypoints` and `face_boxes`: one Parquet file per clip, and their quality columns.
 
-Both read the kept rows of the stage `clips`; face boxes may also be made of the keypoints. A clip
-without any body or any face is rejected, and so is one that can't be decoded. One where a part is
-missing now and then is kept: its shares tell.
+Both read the kept rows of the stage `clips`; face boxes may also be computed from keypoints. A clip
+without any body or any face is rejected, and so is one that can't be decoded. A clip in which a
+part is missing in some frames is kept; the share columns record it.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ FACE_SCHEMA = pa.schema(
         ("frames", pa.int32()),
         ("height", pa.int32()),
         ("width", pa.int32()),
-        ("detector", pa.string()),  # or `keypoints:` and theirs
+        ("detector", pa.string()),  # or `keypoints:` and the keypoint detector
         ("detector_version", pa.string()),
         ("detector_sha256", pa.string()),
-        ("face_share", pa.float32()),  # share of frames with a box, detected or bridged
+        ("face_share", pa.float32()),  # share of frames with a box, detected or interpolated
         ("union_box", pa.list_(pa.float32())),  # xyxy in pixels
     ]
 )
@@ -70,7 +70,7 @@ def keypoints_stage(
 
     Raises `FileNotFoundError` when the detector's weights are missing.
     """
-    # The weights count by their hash; nothing else of the section changes a keypoint.
+    # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
     settings = {"detector": config.detector, "model_complexity": config.model_complexity}
     weights, threads = detector_sha256(config), _threads(workers)
     jobs = []
@@ -91,13 +91,13 @@ def face_boxes_stage(
 ) -> StageResult:
     """Face boxes of every kept clip, as `face_boxes/<clip key>.parquet`.
 
-    By MediaPipe's face detection from the clip, or from the stage `keypoints`, whose kept clips
-    then are this stage's (`PoseConfig.face_source`).
+    From the clips by MediaPipe's face detection, or from the kept rows of the stage `keypoints`
+    (`PoseConfig.face_source`).
     """
     from paha_core.pose.face import face_detector_sha256
 
     settings: dict[str, Any] = {"scale": config.face_box_scale, "max_gap": config.max_face_gap}
-    weights = ""  # the keypoints' own, which their sha256 covers
+    weights = ""  # covered by the keypoints' sha256
     if config.faces_from_keypoints:
         settings["source"] = "keypoints"
     else:
@@ -117,7 +117,7 @@ def face_boxes_stage(
 
 @dataclass(frozen=True)
 class KeypointTask:
-    """What a worker needs: the clip to read, the file to write, its share of the cores."""
+    """Input of `find_keypoints`: paths in the store, and CPU threads of the network."""
 
     store: Store
     clip: str
@@ -128,7 +128,7 @@ class KeypointTask:
 
 @dataclass(frozen=True)
 class FaceTask:
-    """What a worker needs: the clip or its keypoints to read, the file to write."""
+    """Input of `find_face_boxes`: `source` is a clip or its keypoints."""
 
     store: Store
     source: str
@@ -138,7 +138,7 @@ class FaceTask:
 
 
 def find_keypoints(task: KeypointTask) -> dict[str, Any]:
-    """One clip's work; the returned dict is its row's own columns."""
+    """Process one clip; returns its columns."""
     detector = _detector(task.config, task.threads)
     with _video(task.store, task.clip) as frames:
         keypoints = detector.detect(frames)
@@ -159,7 +159,7 @@ def find_keypoints(task: KeypointTask) -> dict[str, Any]:
 
 
 def find_face_boxes(task: FaceTask) -> dict[str, Any]:
-    """One clip's work; the returned dict is its row's own columns."""
+    """Process one clip; returns its columns."""
     from paha_core.pose.face import detect_face_boxes, face_boxes_from_keypoints
 
     if task.config.faces_from_keypoints:
@@ -192,7 +192,7 @@ def _job(row: dict[str, Any], parts: list[Any], task: Any) -> Job:
 
 @contextmanager
 def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
-    """The clip's frames, decoded as they are asked for; a file that can't be is rejected."""
+    """The clip's frames, decoded while they are iterated; a decoding error is a `Rejection`."""
     from paha_core.media.ffmpeg import MediaError
 
     with store.reading(clip) as path:
@@ -203,7 +203,7 @@ def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
 
 
 def _threads(workers: Workers) -> int:
-    """Cores for each worker's network: together they have what there is."""
+    """CPU threads per worker, so that all workers together use every core."""
     return 1 if workers == "ray" else max(1, cores() // max(1, workers))
 
 
@@ -216,5 +216,5 @@ def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> dict
 
 @lru_cache(maxsize=1)
 def _detector(config: PoseConfig, threads: int) -> Detector:
-    """The detector of this worker process, opened once."""
+    """One detector per worker process."""
     return open_detector(config, threads)

@@ -5,7 +5,7 @@ import pytest
 
 from paha_core.config import PoseConfig
 from paha_core.pose import Keypoints, layout
-from paha_core.pose.face import FaceBoxes, bridge, face_boxes_from_keypoints
+from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints, interpolate_gaps
 
 
 def test_short_dropouts_are_bridged_and_long_ones_are_not():
@@ -13,12 +13,12 @@ def test_short_dropouts_are_bridged_and_long_ones_are_not():
     boxes[1] = (10, 10, 20, 20)
     boxes[4] = (40, 10, 50, 20)
     boxes[9] = (40, 10, 50, 20)
-    filled = bridge(boxes, max_gap=3)
+    filled = interpolate_gaps(boxes, max_gap=3)
     np.testing.assert_allclose(filled[:5, 0], [10, 10, 20, 30, 40])  # the first stands still
     assert np.isnan(filled[5:9]).all()  # four frames are too many
     np.testing.assert_allclose(filled[10:], boxes[[9, 9]])
-    assert np.isnan(bridge(boxes, max_gap=0)).sum() == np.isnan(boxes).sum()
-    assert np.isnan(bridge(np.full((3, 4), np.nan, np.float32), max_gap=5)).all()
+    assert np.isnan(interpolate_gaps(boxes, max_gap=0)).sum() == np.isnan(boxes).sum()
+    assert np.isnan(interpolate_gaps(np.full((3, 4), np.nan, np.float32), max_gap=5)).all()
 
 
 def clip_with_faces(faces, size=(100, 100)):
