@@ -26,7 +26,14 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.engine.progress import Progress
-from paha_core.engine.workers import Outcome, Rejection, TransientError, Workers, outcomes
+from paha_core.engine.workers import (
+    Outcome,
+    Rejection,
+    TransientError,
+    Work,
+    Workers,
+    outcomes,
+)
 from paha_core.store import Store
 
 KEPT, REJECTED = "kept", "rejected"
@@ -133,7 +140,7 @@ def update_manifest(
     stage: str,
     dataset: str,
     jobs: Sequence[Job],
-    work: Callable[[Any], dict[str, Any]],
+    work: Work,
     *,
     extra_schema: pa.Schema,
     workers: Workers = 1,
@@ -304,4 +311,4 @@ def _row(job: Job, outcome: Outcome, dataset: str) -> Row:
         if isinstance(outcome, TransientError):
             row["fingerprint"] = NO_FINGERPRINT
         return row | {"path": "", "sha256": ""}
-    return row | {"status": KEPT, "reason": ""} | outcome
+    return row | {"status": KEPT, "reason": "", **outcome}

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ from paha_core.engine.processes import die_with_parent, quiet_native_stderr
 from paha_core.errors import UserError
 
 Workers = int | Literal["ray"]  # local processes (0: in this one), or those of a Ray cluster
-Work = Callable[[Any], dict[str, Any]]
+Columns = Mapping[str, Any]  # a stage's own columns of one row
+Work = Callable[[Any], Columns]
 
 
 class Rejection(Exception):
@@ -40,7 +41,7 @@ class TransientError(Rejection):
     next run tries again."""
 
 
-Outcome = dict[str, Any] | Rejection
+Outcome = Columns | Rejection
 
 
 def cores() -> int:

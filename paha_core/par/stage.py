@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,20 @@ PAR_SCHEMA = pa.schema(
         ("body_share", pa.float32()),
     ]
 )
+
+
+class MaskColumns(TypedDict):
+    """What `make_masks` adds to a row: `PAR_SCHEMA`, and the file it wrote."""
+
+    path: str
+    sha256: str
+    frames: int
+    grid: int
+    mean_weight: float
+    max_weight: float
+    face_share: float
+    hands_share: float
+    body_share: float
 
 
 def par_masks_stage(
@@ -63,7 +77,7 @@ class MaskTask:
     grid: int
 
 
-def make_masks(task: MaskTask) -> dict[str, Any]:
+def make_masks(task: MaskTask) -> MaskColumns:
     """Process one clip; returns its columns."""
     with task.store.reading(task.keypoints) as path:
         keypoints = Keypoints.load(path)

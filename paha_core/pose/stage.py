@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -49,6 +49,31 @@ KEYPOINT_SCHEMA = pa.schema(
         ("jitter", pa.float32()),  # median second difference over the shorter side
     ]
 )
+
+
+class Published(TypedDict):
+    """The file that a worker wrote."""
+
+    path: str  # in the store
+    sha256: str
+
+
+class KeypointColumns(Published):
+    """What `find_keypoints` adds to a row: `KEYPOINT_SCHEMA`, and the file it wrote."""
+
+    frames: int
+    height: int
+    width: int
+    detector: str
+    detector_version: str
+    detector_sha256: str
+    face_share: float
+    left_hand_share: float
+    right_hand_share: float
+    body_share: float
+    jitter: float
+
+
 FACE_SCHEMA = pa.schema(
     [
         ("frames", pa.int32()),
@@ -61,6 +86,19 @@ FACE_SCHEMA = pa.schema(
         ("union_box", pa.list_(pa.float32())),  # xyxy in pixels
     ]
 )
+
+
+class FaceColumns(Published):
+    """What `find_face_boxes` adds to a row: `FACE_SCHEMA`, and the file it wrote."""
+
+    frames: int
+    height: int
+    width: int
+    detector: str
+    detector_version: str
+    detector_sha256: str
+    face_share: float
+    union_box: list[float]
 
 
 def keypoints_stage(
@@ -137,7 +175,7 @@ class FaceTask:
     detector_sha256: str
 
 
-def find_keypoints(task: KeypointTask) -> dict[str, Any]:
+def find_keypoints(task: KeypointTask) -> KeypointColumns:
     """Process one clip; returns its columns."""
     detector = _detector(task.config, task.threads)
     with _video(task.store, task.clip) as frames:
@@ -145,20 +183,23 @@ def find_keypoints(task: KeypointTask) -> dict[str, Any]:
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")
-    shares = asdict(quality)
-    return _publish(task, keypoints.save) | {
+    return {
+        **_publish(task, keypoints.save),
         "frames": len(keypoints),
         "height": keypoints.size[0],
         "width": keypoints.size[1],
         "detector": keypoints.detector,
         "detector_version": keypoints.version,
         "detector_sha256": keypoints.weights_sha256,
-        "jitter": shares.pop("jitter"),
-        **{f"{part}_share": share for part, share in shares.items()},
+        "face_share": quality.face,
+        "left_hand_share": quality.left_hand,
+        "right_hand_share": quality.right_hand,
+        "body_share": quality.body,
+        "jitter": quality.jitter,
     }
 
 
-def find_face_boxes(task: FaceTask) -> dict[str, Any]:
+def find_face_boxes(task: FaceTask) -> FaceColumns:
     """Process one clip; returns its columns."""
     from paha_core.pose.face import detect_face_boxes, face_boxes_from_keypoints
 
@@ -173,7 +214,8 @@ def find_face_boxes(task: FaceTask) -> dict[str, Any]:
         made_by = version("mediapipe"), task.detector_sha256
     if not faces.found.any():
         raise Rejection("no face in any frame")
-    return _publish(task, faces.save) | {
+    return {
+        **_publish(task, faces.save),
         "frames": len(faces),
         "height": faces.size[0],
         "width": faces.size[1],
@@ -207,7 +249,7 @@ def _threads(workers: Workers) -> int:
     return 1 if workers == "ray" else max(1, cores() // max(1, workers))
 
 
-def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> dict[str, str]:
+def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> Published:
     with task.store.writing(task.target) as path:
         save(path)
         sha256 = sha256_file(path)

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
 
-from paha_core.engine.manifest_stage import kept_rows
+from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.errors import UserError
 from paha_core.shards.sample import ClipSample, SampleError, from_tar
-from paha_core.shards.writer import HEARD_BY, SEEN_BY, Row, read_packed, read_verified
+from paha_core.shards.writer import HEARD_BY, SEEN_BY, read_packed, read_verified
 from paha_core.store import Store
 
 log = logging.getLogger("paha")

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from paha_core.engine.manifest_stage import kept_rows
+from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.shards.sample import SampleError, from_tar
-from paha_core.shards.writer import Row, read_verified
+from paha_core.shards.writer import read_verified
 from paha_core.store import Store
 
 _PIECE = 1 << 22

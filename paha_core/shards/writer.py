@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
-from paha_core.engine.manifest_stage import KEPT, manifest_path, stage_schema
+from paha_core.engine.manifest_stage import KEPT, Row, manifest_path, stage_schema
 from paha_core.shards.sample import ClipSample, SampleError, to_tar
 from paha_core.store import Store
 
@@ -41,7 +41,6 @@ INDEX_SCHEMA = stage_schema(
         ]
     )
 )
-Row = dict[str, Any]
 BLOCK_WORDS = 8192
 _PIECE = 8 * BLOCK_WORDS * 8
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from paha_core.engine.manifest_stage import kept_rows
+from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.store import Store
 from paha_core.trained import read_log
 
@@ -22,7 +22,6 @@ SIDE = 144  # pixels of a tile
 TILES = 6  # in a row
 GENERATED = "pictures/generated_clips.png"
 STRIPS = 4  # clips that are shown as a row of frames
-Row = dict[str, Any]
 
 
 def clips(store: Store, dataset: str, *, fresh: bool) -> str | None:
