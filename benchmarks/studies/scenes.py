@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from paha_core.corpora.filters import Failed, Look, OneScene
-from paha_core.media.video import iter_frames, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.video import iter_frames
 
 FRAMES, SIDE, FADE = 125, 256, 10
 KINDS = ("cut", "fade", "camera")

@@ -27,8 +27,9 @@ from paha_core.corpora.sources import Source
 from paha_core.engine.manifest_stage import Job, Rejection, TransientError
 from paha_core.media import FPS
 from paha_core.media.audio import IN_TIME, write_wav
+from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
-from paha_core.media.video import iter_frames, seek_point, x264_options
+from paha_core.media.video import iter_frames, seek_point
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"

@@ -26,7 +26,7 @@ from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import iter_moments
+from paha_core.media.video import decode_frames
 
 LOOKS = 3  # of a clip, at which its anchor is looked for
 CODE_VERSION = "programmes-1"
@@ -116,17 +116,17 @@ def watch(
     thumbnails: list[NDArray[np.uint8]] = []
     found: list[tuple[float, Box]] = []
     due = every / 2
-    for moment in iter_moments(path, end=end, all_cores=True):
-        behind = round(moment.time * FPS) - len(thumbnails)
+    for frame in decode_frames(path, end=end, all_cores=True):
+        behind = round(frame.time * FPS) - len(thumbnails)
         if behind >= 0:
             thumbnails += [thumbnails[-1]] * behind if thumbnails else []
-            thumbnails.append(moment.grey(THUMBNAIL))
-        if moment.time >= due:
+            thumbnails.append(frame.to_gray(THUMBNAIL))
+        if frame.time >= due:
             due += every
-            faces = find_faces(moment.picture())
+            faces = find_faces(frame.to_rgb())
             if faces:
                 largest = max(faces, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-                found.append((moment.time, largest))
+                found.append((frame.time, largest))
     return np.asarray(thumbnails, dtype=np.uint8), found
 
 

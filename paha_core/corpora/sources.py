@@ -32,7 +32,7 @@ from paha_core.engine.progress import Progress
 from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import MediaInfo, probe
+from paha_core.media.probe import MediaInfo, probe
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "sources"

@@ -25,7 +25,7 @@ from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
 from paha_core.media.audio import write_wav
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.metrics.time_cost import HELD_OUT
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file

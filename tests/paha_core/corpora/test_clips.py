@@ -20,8 +20,10 @@ from paha_core.corpora.sources import Source
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media import FPS
 from paha_core.media.audio import read_audio
+from paha_core.media.encode import write_video
 from paha_core.media.ffmpeg import OutputError, file_url, run
-from paha_core.media.video import probe, read_frames, write_video
+from paha_core.media.probe import probe
+from paha_core.media.video import read_frames
 from paha_core.store import Store, sha256_file
 
 RATE = 16000  # Hz, of the counter

@@ -16,7 +16,7 @@ from paha_core.corpora.regions import Crop, around, centre_crop
 from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 from paha_core.store import Store
 
 

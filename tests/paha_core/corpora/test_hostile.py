@@ -10,7 +10,7 @@ import pytest
 
 from paha_core.corpora.pats import ingest_pats
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 
 Make = Callable[[Path, Path], None]  # from a good source to the file
 

@@ -121,7 +121,7 @@ def test_a_verdict_is_about_one_network_and_one_use(store, preset):
 
 def test_videos_last_as_long_as_their_sound(store, preset):
     np = pytest.importorskip("numpy")
-    from paha_core.media.video import write_video
+    from paha_core.media.encode import write_video
 
     assert not checks.generated_durations(store, preset).passed
     frames = np.zeros((20, 32, 32, 3), np.uint8)
