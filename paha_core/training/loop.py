@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import nn
 
 from paha_core.config import TrainConfig
+from paha_core.engine.claims import claimed
 from paha_core.errors import Interrupted
 from paha_core.training import checkpoints
 from paha_core.training.distributed import ALONE, Ranks, launched
@@ -33,11 +35,19 @@ def fit(task: Task, config: TrainConfig, run: Run, ranks: Ranks = ALONE) -> bool
 
     `ranks`: those among whom the task shares its batches; others are trained by one process.
     Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT after saving,
-    and `TrainingError` when more than `config.max_bad_steps` steps had a loss or gradient that was
+    `ClaimedError` while another process trains the same network in the same store, and
+    `TrainingError` when more than `config.max_bad_steps` steps had a loss or gradient that was
     not finite, or the memory does not suffice.
     """
     if launched() and ranks.world == 1:
         raise TrainingError(f"{run.name} is trained by one process: start it without a launcher")
+    if run.is_done():
+        return False
+    with claimed(run.store, run.folder, f"training {run.name}") if ranks.first else nullcontext():
+        return _fit(task, config, run, ranks)
+
+
+def _fit(task: Task, config: TrainConfig, run: Run, ranks: Ranks) -> bool:
     if ranks.first:
         checkpoints.claim(run)
     ranks.barrier()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import tiny
 from paha_core.config import NetworkConfig, TrainerConfig, UniVDMConfig
+from paha_core.engine.claims import ClaimedError
 from paha_core.errors import Interrupted
 from paha_core.stages import checks
 from paha_core.store import Store
@@ -69,6 +70,18 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
     assert min(task.losses) >= reached > 0  # it went on, not from zero
     assert_same(weights(tmp_path / "whole"), weights(killed))
     assert journal(tmp_path / "whole") == journal(killed)
+
+
+def test_a_second_trainer_is_told_who_trains(tmp_path):
+    first = start(tmp_path, 0.05)
+    try:
+        wait_for_checkpoint(tmp_path)
+        with pytest.raises(ClaimedError, match=f"training tiny .* process {first.pid} on "):
+            fit(TinyTask(), config(), run(tmp_path))
+    finally:
+        first.kill()
+        first.wait()
+    assert fit(TinyTask(), config(), run(tmp_path))  # a dead one's is taken over at once
 
 
 def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
