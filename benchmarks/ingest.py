@@ -88,7 +88,7 @@ def paha(
     def once() -> int:
         store = Store(str(folder))
         return ingest_pats(
-            store, config, listed, listed.parent / "videos", workers=workers
+            store, config, "pats", listed, listed.parent / "videos", workers=workers
         ).table.num_rows
 
     return once

@@ -147,8 +147,6 @@ class AudioConfig(Section):
 
     @model_validator(mode="after")
     def _named(self) -> AudioConfig:
-        if unknown := self.by_dataset.keys() - {"pats", "cnas"}:
-            raise ValueError(f"by_dataset names no data set: {', '.join(sorted(unknown))}")
         if self.by_dataset and self.encoder != "wav2vec2":
             raise ValueError(f"by_dataset names weights, and {self.encoder} has none")
         return self

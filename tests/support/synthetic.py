@@ -137,7 +137,7 @@ def write_manifest(
 
 
 CLIP_COLUMNS = {
-    "programme": pa.string(),
+    "source_id": pa.string(),
     "start": pa.float64(),
     "end": pa.float64(),
     "frames": pa.int32(),
@@ -202,7 +202,7 @@ def make_clip(
         "clip_id": clip_id,
         "path": path,
         "sha256": sha256,
-        "programme": f"programme{seed}.mp4",
+        "source_id": f"programme{seed}.mp4",
         "start": 0.0,
         "end": CLIP_FRAMES / 25,
         "frames": CLIP_FRAMES,

@@ -37,7 +37,7 @@ def filled(config, tmp_path_factory, studio):
         for name in ("a.mp4", "b.mp4"):
             (folder / speaker / name).write_bytes(video)
     (folder / "lin" / "broken.mp4").write_bytes(b"no video")
-    ingest_cnas(store, config, folder, workers=0)
+    ingest_cnas(store, config, "cnas", folder, workers=0)
     return store
 
 

@@ -41,11 +41,11 @@ def test_keypoint_coverage(store, preset):
 
 
 def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
-    both = [{"programme": "a", "split": "train"}, {"programme": "a", "split": "test"}]
+    both = [{"source_id": "a", "split": "train"}, {"source_id": "a", "split": "test"}]
     write(store, "clips", "pats", both)
     found = checks.split_leakage(store, preset)
     assert found.passed
-    assert found.figures["pats programmes on both sides"] == 1
+    assert found.figures["pats sources in train and in test"] == 1
     write(store, "clips", "cnas", both)
     found = checks.split_leakage(store, preset)
     assert not found.passed
