@@ -205,11 +205,15 @@ def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
 def test_too_long_is_cut_or_rejected(store, config, videos, tmp_path):
     settings = config.pats.model_copy(update={"max_seconds": 2.0})
     file = write_csv(tmp_path / "i.csv", [row("1", end="0:00:05")])
-    cut = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    cut = ingest_pats(
+        store, config.model_copy(update={"pats": settings}), "pats", file, videos, workers=0
+    )
     assert cut.table.to_pylist()[0]["frames"] == 50
     assert cut.figures["clips cut at the longest length"] == 1
     settings = settings.model_copy(update={"too_long": "reject"})
-    no = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    no = ingest_pats(
+        store, config.model_copy(update={"pats": settings}), "pats", file, videos, workers=0
+    )
     assert no.reasons == {"longer than 2 s": 1}
 
 

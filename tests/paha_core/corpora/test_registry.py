@@ -47,7 +47,8 @@ def ted(studio, tmp_path) -> Preset:
         "anchors": {"kind": "cnas", "programmes": str(studio / "cnas")},
     }
     path = tmp_path / "ted.yaml"
-    path.write_text(yaml.safe_dump({"name": "ted", "workers": 1, "corpora": corpora}))
+    preset = {"name": "ted", "workers": 1, "corpora": corpora}
+    path.write_text(yaml.safe_dump(preset, sort_keys=False))
     return load_preset(path)
 
 
