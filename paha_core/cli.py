@@ -27,7 +27,7 @@ from paha_core.commands.shared import (
     run_here_or_launched,
 )
 from paha_core.commands.train import train
-from paha_core.commands.weights import weights
+from paha_core.commands.weights import licences, weights
 from paha_core.errors import UserError
 from paha_core.stages import STAGES, Workspace, stages_up_to
 
@@ -118,7 +118,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
         )
 
 
-for command in (pose, generate, export, evaluate, benchmark, report, results, plan):
+for command in (pose, generate, export, evaluate, benchmark, report, results, plan, licences):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")

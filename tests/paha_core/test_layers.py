@@ -21,7 +21,7 @@ LAYERS = (
     {"models", "corpora"},
     {"pose", "par"},
     {"media", "trained"},
-    {"engine"},
+    {"engine", "weights"},
     {"config", "pretrained"},
     {"store", "errors"},
 )
