@@ -90,9 +90,12 @@ def run(
         paha run --store s3://bucket/paha          artifacts elsewhere
     """
     with one_sentence():
+        from paha_core.weights.check import require
+
         workspace = Workspace(preset, store)
-        workspace.preset  # noqa: B018 - a bad preset is refused before anything is done
-        for name in _wanted(stage, only):
+        wanted = _wanted(stage, only)
+        require(workspace.preset, wanted)  # before anything is done, not hours later
+        for name in wanted:
             run_here_or_launched(name, preset, store)
 
 

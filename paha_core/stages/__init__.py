@@ -134,7 +134,10 @@ def run_stage(
     Raises `PresetError` for a bad preset and `StageError` for an unknown name, before anything is
     done.
     """
+    from paha_core.weights.check import require
+
     stage, preset, store = _stage(name), workspace.preset, workspace.store
+    require(preset, [name])
     if stage.per_dataset:
         names = preset.corpora.datasets if datasets is None else datasets
         return merged([stage.run(store, preset, dataset) for dataset in names])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.store import Store, sha256_file
-from paha_core.weights.fetch import LOCK, read_lock
+from paha_core.weights.fetch import read_lock
 from paha_core.weights.manifest import PretrainedWeights, manifest
 
 _VERIFIED = ".verified.json"  # sizes and times of files whose hash was checked
@@ -26,16 +27,17 @@ def problems(preset: Preset, stage: str | None = None) -> list[str]:
     return found
 
 
-def require(preset: Preset, stage: str) -> None:
-    """Raise `UserError` that names what `stage` lacks and the command that brings it."""
-    if found := problems(preset, stage):
+def require(preset: Preset, stages: Iterable[str]) -> None:
+    """Raise `UserError` that names what these stages lack and the commands that bring it."""
+    found = dict.fromkeys(problem for stage in stages for problem in problems(preset, stage))
+    if found:
         raise UserError("; ".join(found))
 
 
 def _problem(name: str, entry: PretrainedWeights, value: str) -> str:
     place = Path(value).expanduser()
     remedy = f"bring it with `paha weights fetch paper --only {name}`, or name your own"
-    if entry.gives == "file" and "://" in value:
+    if (entry.gives == "file" and "://" in value) or _is_cached(value):
         return ""
     if not (place.is_dir() if entry.gives == "folder" else place.is_file()):
         return f"{entry.key} names {value}, which is not here ({entry.title}): {remedy}"
@@ -45,6 +47,15 @@ def _problem(name: str, entry: PretrainedWeights, value: str) -> str:
             f"`paha weights fetch paper --only {name}`"
         )
     return ""
+
+
+def _is_cached(value: str) -> bool:
+    """Whether `value` is a hub id that the user's hub cache holds."""
+    if value.count("/") != 1 or value.startswith((".", "/", "~")):
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(value, "config.json"), str)
 
 
 def _changed(folder: Path) -> str:
@@ -71,6 +82,3 @@ def _changed(folder: Path) -> str:
     if stamps != before:
         store.write_json(_VERIFIED, stamps)
     return ""
-
-
-__all__ = ["LOCK", "problems", "require"]
