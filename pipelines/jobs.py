@@ -6,7 +6,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.generate_video import generate_video
-from assets.tables import KEYS as TABLE_KEYS
+from assets.stages import key_of
+from paha_core.stages import TABLES as TABLE_STAGES
 from paha_core.trained import FEATURE_NETWORKS
 from pipelines.partitions import SMOKE, whole_range
 from pipelines.resources import PRESET_TAG
@@ -57,13 +58,13 @@ reevaluate = dg.define_asset_job(
 table_jobs = [
     dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.assets(key) | REPORT,
+        selection=dg.AssetSelection.assets(key_of(name)) | REPORT,
         description=f"Table {name.removeprefix('table')} of the paper, on the networks there are, "
         "and the report again.",
         tags=TAGS,
         executor_def=EXECUTOR,
     )
-    for name, key in TABLE_KEYS.items()
+    for name in TABLE_STAGES
 ]
 
 all_tables = dg.define_asset_job(
