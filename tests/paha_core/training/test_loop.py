@@ -115,7 +115,7 @@ def stopped_at(step, folder, *signals, train=None, content="a"):
                 os.kill(os.getpid(), signum)
 
     stopped = run(folder, content, train)
-    stopped.on_figures = send
+    stopped.on_metrics = send
     fit(TinyTask(), train or config(), stopped)
 
 
@@ -236,7 +236,7 @@ def test_the_log_can_be_read_while_it_grows_and_holds_means(tmp_path):
     task, seen = TinyTask(bad_steps=(5,)), []
     made = run(tmp_path)
     made.trainer = TrainerConfig(log_every=4)
-    made.on_figures = lambda step, figures: seen.append(len(lines(tmp_path)))
+    made.on_metrics = lambda step, metrics: seen.append(len(lines(tmp_path)))
     fit(task, config(steps=12, validate_every=12), made)
     assert seen == [1, 2, 3, 4]
     means = [sum(task.losses[i] for i in steps) / len(steps) for steps in ((0, 1, 2, 3), (4, 6, 7))]
