@@ -1,4 +1,4 @@
-"""`paha corpus`: render the embedded footage; describe and publish clips."""
+"""`paha corpus`: footage of the project's own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def studio(
     out: Annotated[Path, typer.Option(help="Folder to fill.")],
     programmes: Annotated[int, typer.Option(min=1, help="For each presenter.")] = 2,
     seed: int = 0,
+    people: Annotated[
+        int, typer.Option(min=0, help="People drawn from seeds; 0: the four presenters.")
+    ] = 0,
+    people_seed: Annotated[int, typer.Option(min=0, help="Seed of the first of them.")] = 0,
     seconds: Annotated[float, typer.Option(min=2, help="About how long each is.")] = 20.0,
     height: Annotated[int, typer.Option(min=128, help="Of the 16:9 picture, in pixels.")] = 512,
     workers: Annotated[int, typer.Option(min=1)] = 2,
@@ -29,14 +33,17 @@ def studio(
     Example:
 
         paha corpus studio --out sources --programmes 4 --seconds 10
+
+        paha corpus studio --out sources --people 300 --programmes 1
     """
-    from paha_core.corpora.studio import render_corpus
-    from paha_core.corpora.studio.identities import IDENTITIES
+    from paha_core.corpora.studio import presenters, render_corpus
     from paha_core.engine.progress import Progress
 
     with (
         one_sentence(),
-        Progress(programmes * len(IDENTITIES), "programmes", unit="programme") as progress,
+        Progress(
+            programmes * len(presenters(people, people_seed)), "programmes", unit="programme"
+        ) as progress,
     ):
         made = render_corpus(
             out,
@@ -44,6 +51,8 @@ def studio(
             seconds=seconds,
             height=height,
             seed=seed,
+            people=people,
+            people_seed=people_seed,
             workers=workers,
             progress=lambda done, total: progress.update(),
         )
@@ -51,20 +60,40 @@ def studio(
         typer.echo(f"{len(made.programmes)} programmes in {out}, {new} of them new")
 
 
-DatasetArgument = Annotated[str, typer.Argument(help="Name of the corpus: pats, cnas, …")]
+@corpus.command()
+def sheet(
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    people: Annotated[int, typer.Option(min=1, help="How many people.")] = 48,
+    people_seed: Annotated[int, typer.Option(min=0, help="Seed of the first of them.")] = 0,
+    side: Annotated[int, typer.Option(min=16, help="Of each picture, in pixels.")] = 152,
+) -> None:
+    """Show people whom the studio draws, side by side.
+
+    Example:
+
+        paha corpus sheet --out people.png --people-seed 100
+    """
+    from paha_core.corpora.studio import people_sheet
+
+    with one_sentence():
+        people_sheet(out, people, people_seed, side=side)
+        typer.echo(f"{out}")
+
+
+DatasetArgument = Annotated[Literal["pats", "cnas"], typer.Argument(help="Which corpus.")]
 WhereOption = Annotated[
     str,
     typer.Option(
         "--store",
         "-s",
         envvar="PAHA_STORE",
-        help="Store of the clips: the `--out` of `paha ingest`.",
+        help="Where the clips are: the `--out` of `paha ingest`.",
     ),
 ]
 WhoseOption = Annotated[
     str,
     typer.Option(
-        "--preset", "-p", envvar="PAHA_PRESET", help="Or their preset, whose store is runs/PRESET."
+        "--preset", "-p", envvar="PAHA_PRESET", help="Or the preset that made them, in runs/PRESET."
     ),
 ]
 
@@ -95,7 +124,7 @@ def export(
     store: WhereOption = "",
     preset: WhoseOption = "",
 ) -> None:
-    """Publish the kept clips: video, wav and metadata of each, with the data set card.
+    """The kept clips for others: video, wav and what is known of each, with the data set card.
 
     Examples:
 
@@ -117,10 +146,10 @@ def export(
 
 
 def _store(url: str, preset: str) -> Store:
-    """Raises `UserError` when both are empty."""
+    """Raises `UserError` where neither says which clips are meant."""
     from paha_core.errors import UserError
     from paha_core.stages import Workspace
 
     if not url and not preset:
-        raise UserError("name the store of the clips with --store, or their preset with --preset")
+        raise UserError("whose clips? Name their store with --store, or a preset with --preset")
     return Workspace(preset, url).store

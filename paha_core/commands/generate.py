@@ -25,8 +25,8 @@ FolderOption = Annotated[
     typer.Option("--folder", help="A folder made by `paha export`, instead of preset and store."),
 ]
 DatasetOption = Annotated[
-    str | None,
-    typer.Option(help="Use this corpus' audio encoder (audio.by_dataset) [audio.pretrained]."),
+    Literal["pats", "cnas"] | None,
+    typer.Option(help="Hear voices as this data set's (audio.by_dataset) [no one's]."),
 ]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -6,11 +6,9 @@ refused by name. Keys that are symbols in the paper carry the symbol in a commen
 
 from paha_core.config.base import Section
 from paha_core.config.data import (
-    CORPUS_KINDS,
     ClipConfig,
     CnasConfig,
     CorporaConfig,
-    CorpusConfig,
     ParConfig,
     PatsConfig,
     PoseConfig,
@@ -46,7 +44,6 @@ from paha_core.config.results import (
 )
 
 __all__ = [
-    "CORPUS_KINDS",
     "AudioConfig",
     "BenchmarkConfig",
     "ClassifierConfig",
@@ -54,7 +51,6 @@ __all__ = [
     "CnasConfig",
     "CodecConfig",
     "CorporaConfig",
-    "CorpusConfig",
     "GenerationConfig",
     "GuidanceConfig",
     "Mode",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from paha_core.config.base import Section
 
@@ -13,10 +12,14 @@ from paha_core.config.base import Section
 class StudioConfig(Section):
     """The embedded corpus of drawn presenters (English in PATS form, Mandarin in CNAS form)."""
 
-    programmes: int = Field(2, ge=1, description="programmes for each of the identities")
+    programmes: int = Field(2, ge=1, description="programmes for each of the presenters")
     seconds: float = Field(20.0, gt=2, description="approximate length of a programme")
     height: int = Field(512, ge=128, description="frame height in pixels; frames are 16:9")
-    seed: int = 0
+    seed: int = Field(0, description="of what is said and of small movements")
+    people: int = Field(
+        0, ge=0, description="people drawn from seeds who speak in place of the four presenters"
+    )
+    people_seed: int = Field(0, ge=0, description="seed of the first of them; the others follow")
 
 
 class ClipConfig(Section):
@@ -45,30 +48,9 @@ PAPER_CROP_LEFT: dict[str, float | None] = {
 }
 
 
-class CorpusConfig(Section):
-    """What every corpus states. Its class says how footage is read: that is its kind."""
+class PatsConfig(Section):
+    """Clips from PATS's own interval csv. Null paths: the studio corpus' English programmes."""
 
-    outside = frozenset({"kind"})
-
-    kind: str
-    language: str
-    licence: str = Field("unknown: the footage belongs to its makers", description="for the card")
-
-    @property
-    def has_footage(self) -> bool:
-        """Whether the preset names footage; without, the studio's is taken."""
-        raise NotImplementedError
-
-    @property
-    def splits_share_sources(self) -> bool:
-        """Whether the published split has intervals of one source in train and in test."""
-        return False
-
-
-class PatsConfig(CorpusConfig):
-    """Clips from an interval csv as PATS's. Null paths: the studio corpus' English footage."""
-
-    kind: Literal["pats"] = "pats"
     csv: str | None = None
     videos: str | None = None
     split_file: str | None = Field(
@@ -96,32 +78,22 @@ class PatsConfig(CorpusConfig):
         "unknown: the videos belong to their makers", description="for the data set card"
     )
 
-    @property
-    def has_footage(self) -> bool:
-        return bool(self.csv and self.videos)
-
-    @property
-    def splits_share_sources(self) -> bool:
-        return self.split == "paper"
-
     @field_validator("crop_left")
     @classmethod
     def _with_the_papers(cls, value: dict[str, float | None]) -> dict[str, float | None]:
         return PAPER_CROP_LEFT | value
 
 
-class CnasConfig(CorpusConfig):
-    """Clips of one length from long sources, such as CNAS's news programmes. A null path: the
-    studio corpus' Mandarin footage."""
+class CnasConfig(Section):
+    """Clips from raw anchor programmes. A null path: the studio corpus' Mandarin programmes."""
 
-    kind: Literal["cnas"] = "cnas"
-    programmes: str | None = Field(None, description="folder or URL of the sources")
+    programmes: str | None = None
     speaker: str | None = Field(
-        None, description="of all sources; null: the name of the folder that each lies in"
+        None, description="of all programmes; null: the name of the folder that each lies in"
     )
     clip_frames: int = Field(125, ge=8)
     test_share: float = Field(
-        0.1, ge=0, lt=1, description="share of a speaker's clips held out, in whole sources"
+        0.1, ge=0, lt=1, description="share of a speaker's clips held out, in whole programmes"
     )
     region: tuple[int, int] = Field((512, 896), description="height and width around the anchor")
     # The filters' thresholds: null turns a filter off.
@@ -170,80 +142,28 @@ class CnasConfig(CorpusConfig):
         "unknown: the programmes belong to their makers", description="for the data set card"
     )
 
-    @property
-    def has_footage(self) -> bool:
-        return bool(self.programmes)
-
-
-# One class for each way to read footage, under the name of the corpus that it was written for.
-CORPUS_KINDS: dict[str, type[CorpusConfig]] = {
-    section.model_fields["kind"].default: section for section in (PatsConfig, CnasConfig)
-}
-
 
 class CorporaConfig(Section):
-    """Where clips come from: one entry for each corpus, by any name.
-
-    An entry states its `kind` unless its name is that of a kind: `ted: {kind: pats, csv: …}`.
-    Footage that an entry doesn't name is the studio's.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Annotated[PatsConfig | CnasConfig, Field(discriminator="kind")]]
-    RESERVED: ClassVar[frozenset[str]] = frozenset({"all", "any", "none"})
+    """Where clips come from: footage of one's own, or the studio in its place."""
 
     studio: StudioConfig | None = None
     clip: ClipConfig = ClipConfig()
+    pats: PatsConfig | None = None
+    cnas: CnasConfig | None = None
 
     @property
     def datasets(self) -> list[str]:
-        """The names of the corpora, in the preset's order."""
-        return list(self.__pydantic_extra__)
-
-    def entry(self, dataset: str) -> Any:
-        """The section of the corpus `dataset`: a `CorpusConfig` of its kind.
-
-        Raises `KeyError` for a name that the preset doesn't have.
-        """
-        return self.__pydantic_extra__[dataset]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _state_kinds(cls, value: Any) -> Any:
-        """Null entries are absent ones, and an entry with a kind's name is of that kind."""
-        if not isinstance(value, dict):
-            return value
-        stated: dict[str, Any] = {}
-        for name, entry in value.items():
-            if name not in cls.model_fields and isinstance(entry, dict):
-                kind = entry.get("kind", name)
-                if kind not in CORPUS_KINDS:
-                    known = ", ".join(CORPUS_KINDS)
-                    raise ValueError(f"{name} needs a `kind`, how its footage is read: {known}")
-                stated[name] = entry | {"kind": kind}
-            elif name in cls.model_fields or entry is not None:
-                stated[name] = entry
-        return stated
+        return [name for name in ("pats", "cnas") if getattr(self, name) is not None]
 
     @model_validator(mode="after")
-    def _named_with_footage(self) -> CorporaConfig:
+    def _has_sources(self) -> CorporaConfig:
         if not self.datasets:
-            raise ValueError(f"name at least one corpus, such as {' or '.join(CORPUS_KINDS)}")
-        for name in self.datasets:
-            if (
-                name in self.RESERVED
-                or "__" in name
-                or not re.fullmatch(r"[A-Za-z0-9][\w-]*", name)
-            ):
-                raise ValueError(
-                    f"a corpus can't be called {name!r}: letters, digits, - and single _ make a "
-                    f"name, and {', '.join(sorted(self.RESERVED))} are taken"
-                )
-            if self.studio is None and not self.entry(name).has_footage:
-                raise ValueError(
-                    f"corpora.{name} names no footage (`csv` and `videos`, or `programmes`), and "
-                    "there is no `studio` in its place"
-                )
+            raise ValueError("corpora needs `pats`, `cnas` or both")
+        if self.studio is None:
+            if self.pats and not (self.pats.csv and self.pats.videos):
+                raise ValueError("corpora.pats needs `csv` and `videos` when there is no `studio`")
+            if self.cnas and not self.cnas.programmes:
+                raise ValueError("corpora.cnas needs `programmes` when there is no `studio`")
         return self
 
 

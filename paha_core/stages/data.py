@@ -35,18 +35,20 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
     if not store.is_local:
         raise StageError(
             f"the studio corpus is rendered to a local store, not to {store.url}: give a folder, "
-            "or name footage of your own for each corpus"
+            "or set corpora.pats.csv, corpora.pats.videos and corpora.cnas.programmes"
         )
-    from paha_core.corpora.studio import render_corpus
-    from paha_core.corpora.studio.identities import IDENTITIES
+    from paha_core.corpora.studio import presenters, render_corpus
 
-    with Progress(studio.programmes * len(IDENTITIES), "programmes", unit="programme") as progress:
+    names = presenters(studio.people, studio.people_seed)
+    with Progress(studio.programmes * len(names), "programmes", unit="programme") as progress:
         corpus = render_corpus(
             Path(store.full("sources")),
             programmes=studio.programmes,
             seconds=studio.seconds,
             height=studio.height,
             seed=studio.seed,
+            people=studio.people,
+            people_seed=studio.people_seed,
             workers=workers_of(preset),
             progress=lambda done, total: progress.update(),
         )
@@ -67,23 +69,30 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
 def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
     from paha_core.corpora.card import write_card
-    from paha_core.corpora.registry import CORPORA, ingest
+    from paha_core.corpora.cnas import ingest_cnas
+    from paha_core.corpora.pats import ingest_pats
     from paha_core.corpora.source_files import is_remote
     from paha_core.stages import pictures
 
-    if dataset not in preset.corpora.datasets:
-        return not_in_preset("clips", dataset)
-    section = preset.corpora.entry(dataset)
+    corpora = preset.corpora
     # The preset says all that the corpus is made of: what it doesn't name goes.
     how: Any = {
         "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
     }  # fmt: skip
     drawn = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
-    footage = CORPORA[section.kind].footage_of(section, drawn)
-    for place in footage:
-        if not is_remote(place):
-            require_path(Path(place), "programmes")
-    result = ingest(store, preset.corpora, dataset, footage, **how)
+    if dataset == "pats" and corpora.pats is not None:
+        csv = corpora.pats.csv or drawn / "pats" / "intervals.csv"
+        videos = corpora.pats.videos or drawn / "pats" / "videos"
+        if not is_remote(csv):
+            require_path(Path(csv), "programmes")
+        result = ingest_pats(store, corpora, csv, videos, **how)
+    elif dataset == "cnas" and corpora.cnas is not None:
+        programmes = corpora.cnas.programmes or drawn / "cnas"
+        if not is_remote(programmes):
+            require_path(Path(programmes), "programmes")
+        result = ingest_cnas(store, corpora, programmes, **how)
+    else:
+        return not_in_preset("clips", dataset)
     strip = pictures.clips(store, dataset, fresh=result.computed > 0)
     report = report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
     report.pages[f"Data set card, {dataset}"] = write_card(store, dataset)

@@ -25,7 +25,7 @@ from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
 from paha_core.media.audio import write_wav
-from paha_core.media.encode import write_video
+from paha_core.media.video import write_video
 from paha_core.metrics.time_cost import HELD_OUT
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file
@@ -137,7 +137,7 @@ def write_manifest(
 
 
 CLIP_COLUMNS = {
-    "source_id": pa.string(),
+    "programme": pa.string(),
     "start": pa.float64(),
     "end": pa.float64(),
     "frames": pa.int32(),
@@ -202,7 +202,7 @@ def make_clip(
         "clip_id": clip_id,
         "path": path,
         "sha256": sha256,
-        "source_id": f"programme{seed}.mp4",
+        "programme": f"programme{seed}.mp4",
         "start": 0.0,
         "end": CLIP_FRAMES / 25,
         "frames": CLIP_FRAMES,

@@ -232,10 +232,10 @@ class Truth:
 
 def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Truth | None:
     """Of the first `frames` frames of a studio clip; None for any other corpus."""
-    if clip is None or not clip.get("source_id"):
+    if clip is None or not clip.get("programme"):
         return None
-    source = PurePosixPath(str(clip["source_id"])).stem
-    rel = f"sources/truth/{clip['speaker']}/{source}.npz"
+    programme = PurePosixPath(str(clip["programme"])).stem
+    rel = f"sources/truth/{clip['speaker']}/{programme}.npz"
     if not store.exists(rel):
         return None
     with np.load(BytesIO(store.read_bytes(rel)), allow_pickle=False) as truth:

@@ -1,13 +1,14 @@
-"""The studio: a small corpus of drawn presenters, made by code alone.
+"""The studio: a corpus of drawn presenters, made by code alone.
 
-Presenters are drawn frame by frame and spoken by espeak-ng. Lips follow the phonemes, the hands'
-beats follow stress, so keypoints, lips and beats are known exactly. What comes out looks like raw
-footage of two datasets and goes through the same ingestion:
+Presenters are drawn frame by frame and spoken by espeak-ng: four identities (ada, ben, lin, wei),
+or as many people as one asks for, each drawn from a seed (p0000, p0001, ...). Lips follow the
+phonemes, the hands' beats follow stress, so keypoints, lips and beats are known exactly. What comes
+out looks like raw footage of two datasets and goes through the same ingestion:
 
     corpus = render_corpus(Path("data/studio"), programmes=8, seconds=60)
     corpus.intervals            # data/studio/pats/intervals.csv, beside pats/videos/*.mp4
     corpus.programmes[0].video  # path of an mp4
-    CROP_LEFT["ada"]            # left edge of the square crop, as a fraction of the width
+    presenter("ada").crop_left  # left edge of the square crop, as a fraction of the width
 
 Truth files (`truth/<speaker>/<programme>.npz`, for tests and evaluation only) hold `fps`, `size`
 (w, h), `crop` (x0, y0, side), `keypoints` float32 [T, 133, 2] in pixels of the whole frame in
@@ -17,15 +18,19 @@ float32 [T] in 0..1 (width 0.5 is the resting mouth), `beats` float32 [B] in sec
 """
 
 from paha_core.corpora.studio.corpus import StudioCorpus, StudioProgramme, render_corpus
-from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES, Identity
-from paha_core.corpora.studio.sheet import contact_sheet
+from paha_core.corpora.studio.identities import IDENTITIES, Identity
+from paha_core.corpora.studio.people import is_presenter, presenter, presenters
+from paha_core.corpora.studio.sheet import contact_sheet, people_sheet
 
 __all__ = [
-    "CROP_LEFT",
     "IDENTITIES",
     "Identity",
     "StudioCorpus",
     "StudioProgramme",
     "contact_sheet",
+    "is_presenter",
+    "people_sheet",
+    "presenter",
+    "presenters",
     "render_corpus",
 ]

@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES
+from paha_core.corpora.studio.identities import IDENTITIES
+from paha_core.corpora.studio.people import person_seed, presenter, presenters
 from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import ENGINE
 from paha_core.store import published, sha256_file
 
 CODE_VERSION = 5  # raise it when drawing, motion or speech change what is rendered
+PEOPLE_VERSION = 1  # raise it when that changes for people drawn from a seed alone
 
 PATS_COLUMNS = (
     "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn",
@@ -55,10 +57,13 @@ def render_corpus(
     seconds: float,
     height: int = 512,
     seed: int = 0,
+    people: int = 0,
+    people_seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> StudioCorpus:
-    """Render `programmes` programmes of about `seconds` seconds for every identity.
+    """Render `programmes` programmes of about `seconds` seconds for every presenter: the four
+    identities, or as many `people` instead, from seed `people_seed` on.
 
     Writes `pats/videos/*.mp4`, `pats/intervals.csv`, `cnas/<speaker>/*.mp4`, `truth/` and
     `corpus.json` under `out`. A programme whose recipe is unchanged and whose files are there is
@@ -70,7 +75,8 @@ def render_corpus(
         raise ValueError(f"height must be an even number of at least 64 pixels, not {height}")
     out = Path(out)
     known = _read_index(out / "corpus.json")
-    jobs = [(name, index) for index in range(programmes) for name in IDENTITIES]
+    names = presenters(people, people_seed)
+    jobs = [(name, index) for index in range(programmes) for name in names]
     entries: dict[str, dict[str, Any]] = {}
     rendered: set[str] = set()
     lock, done = threading.Lock(), 0
@@ -122,7 +128,7 @@ def _render(
 ) -> dict[str, Any]:
     from paha_core.corpora.studio import programme as p
 
-    identity = IDENTITIES[name]
+    identity = presenter(name)
     programme = p.prepare(name, index, seconds=seconds, height=height, seed=seed)
     file = programme_name(name, index)
     folder = "pats/videos" if identity.form == "pats" else f"cnas/{name}"
@@ -149,12 +155,18 @@ def _recipe(name: str, index: int, seconds: float, height: int, seed: int) -> st
     """A digest of everything that decides a programme's bytes."""
     from paha_core.corpora.studio import sentences
 
+    identity = asdict(presenter(name))
+    crop_left = identity.pop("crop_left")
+    numbers = [index, seconds, height, seed, CODE_VERSION, ENGINE]
+    spoken = [sentences.ENGLISH, sentences.ENGLISH_TEST, sentences.MANDARIN]
+    if name in IDENTITIES:
+        identity.pop("look")  # theirs are as old as CODE_VERSION 5
+    else:
+        numbers.append(PEOPLE_VERSION)
+        spoken += [sentences.PEOPLE_ENGLISH, sentences.PEOPLE_MANDARIN]
     parts = {
-        "identity": asdict(IDENTITIES[name]),
-        "crop_left": CROP_LEFT[name],
-        "numbers": [index, seconds, height, seed, CODE_VERSION, ENGINE],
-        "sentences": [sentences.ENGLISH, sentences.ENGLISH_TEST, sentences.MANDARIN],
-    }
+        "identity": identity, "crop_left": crop_left, "numbers": numbers, "sentences": spoken
+    }  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -201,7 +213,7 @@ def _write_intervals(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     for entry in entries.values():
         if entry["form"] != "pats":
             continue
-        speaker_number = list(IDENTITIES).index(entry["speaker"]) + 1
+        speaker_number = _speaker_number(entry["speaker"])
         for n, (start, end) in enumerate(entry["intervals"]):
             # digits only, as in PATS; independent of how many programmes there are
             number = speaker_number * 1_000_000 + entry["index"] * 1_000 + n
@@ -220,6 +232,13 @@ def _write_intervals(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     _publish(path, text.getvalue())
+
+
+def _speaker_number(name: str) -> int:
+    """1 to 4 for the identities, from 10 on for people."""
+    if name in IDENTITIES:
+        return list(IDENTITIES).index(name) + 1
+    return 10 + person_seed(name)
 
 
 def clock(seconds: float) -> str:

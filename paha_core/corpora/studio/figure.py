@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 
 from paha_core.corpora.studio.identities import Identity
+from paha_core.corpora.studio.look import Look
 from paha_core.corpora.studio.motion import Motion
 
 KEYPOINTS = 133
@@ -62,7 +63,7 @@ class Figure:
     `eyes` [2, 6] and `brows` [2, 5] in the 68-point order, `nose` [9]; `arms` [2, 3] shoulder,
     elbow, wrist and `hands` [2, 21], index 0 at the image's left. `head_transform` [2, 3] carries
     points of the resting head into the frame. `openness` and `blink` are 0..1, `lift` is the
-    torso's breath.
+    torso's breath. All points are those of the standard framing, see `framed`.
     """
 
     head_transform: np.ndarray
@@ -86,7 +87,7 @@ def pose_figure(identity: Identity, motion: Motion, frame: int) -> Figure:
     openness, width, rounding = (float(x) for x in motion.mouth[frame])
     head = _head_transform(motion.head[frame])
     face, jaw = _face(identity, openness)
-    outer, inner, lips = _mouth(openness, width, rounding)
+    outer, inner, lips = _mouth(identity.look, openness, width, rounding)
     blink = float(motion.blink[frame])
     lift = float(motion.breath[frame])
     arms = _arms(identity, motion.wrists[frame], lift)
@@ -103,9 +104,9 @@ def pose_figure(identity: Identity, motion: Motion, frame: int) -> Figure:
         mouth_outer=move(head, outer),
         mouth_inner=move(head, inner),
         lips=move(head, lips),
-        eyes=move(head, _eyes(blink)),
-        brows=move(head, _brows(float(motion.brow[frame]))),
-        nose=move(head, _nose()),
+        eyes=move(head, _eyes(identity.look, blink)),
+        brows=move(head, _brows(identity.look, float(motion.brow[frame]))),
+        nose=move(head, _nose(identity.look)),
         arms=arms,
         hands=hands,
         openness=openness,
@@ -114,8 +115,9 @@ def pose_figure(identity: Identity, motion: Motion, frame: int) -> Figure:
     )
 
 
-def keypoints(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """The 133 points [133, 2] in crop shares and whether each is drawn in the crop, bool [133]."""
+def keypoints(figure: Figure, look: Look) -> tuple[np.ndarray, np.ndarray]:
+    """The 133 points [133, 2] in crop shares, framed as `look` says, and whether each is drawn in
+    the crop, bool [133]."""
     points = np.full((KEYPOINTS, 2), np.nan)
     points[0] = figure.nose[3]
     points[1], points[2] = figure.eyes[1].mean(axis=0), figure.eyes[0].mean(axis=0)
@@ -127,6 +129,7 @@ def keypoints(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
     points[59:71] = figure.eyes.reshape(12, 2)
     points[71:91] = figure.lips
     points[91:112], points[112:133] = figure.hands[1], figure.hands[0]
+    points = framed(points, look.zoom, look.shift)
     visible = np.isfinite(points).all(axis=1)
     visible[visible] = ((points[visible] >= 0) & (points[visible] < 1)).all(axis=1)
     return np.nan_to_num(points), visible
@@ -135,6 +138,13 @@ def keypoints(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 def move(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Apply an affine transform [2, 3] to points [..., 2]."""
     return points @ transform[:, :2].T + transform[:, 2]
+
+
+def framed(points: np.ndarray, zoom: float, shift: float) -> np.ndarray:
+    """Points [..., 2] of the standard framing as the camera shows them, in crop shares."""
+    if zoom == 1.0 and shift == 0.0:
+        return points
+    return (points - (0.5, 1.0)) * zoom + (0.5 + shift, 1.0)
 
 
 def closed_curve(control: np.ndarray) -> np.ndarray:
@@ -170,22 +180,27 @@ def _head_transform(head: np.ndarray) -> np.ndarray:
 
 def _face(identity: Identity, openness: float) -> tuple[np.ndarray, np.ndarray]:
     """The skin's outline and the 17 jaw points, left ear of the image to right ear."""
-    drop = 0.034 * openness
+    look = identity.look
+    drop = 0.034 * openness + look.chin
     right = [(x, y + drop * share) for x, y, share in _JAW]
-    narrow = [identity.face_width, identity.face_width, identity.jaw_width, identity.jaw_width]
+    narrow = [identity.face_width, identity.face_width, identity.jaw_width]
+    narrow.append(identity.jaw_width * look.jaw_corner)
     right = [(x * k, y) for (x, y), k in zip(right, narrow, strict=True)]
     left = [(-x, y) for x, y in right]
     chin = (0.0, _CHIN[1] + drop)
-    control = [*left, chin, *right[::-1], *((x * identity.face_width, y) for x, y in _CRANIUM)]
+    skull = [(x * identity.face_width, y - look.crown) for x, y in _CRANIUM]
+    control = [*left, chin, *right[::-1], *skull]
     outline = closed_curve(np.asarray(control)) + MIDLINE
     return outline, outline[: 8 * _STEPS + 1 : _STEPS // 2]
 
 
-def _mouth(openness: float, width: float, rounding: float) -> tuple[np.ndarray, ...]:
+def _mouth(look: Look, openness: float, width: float, rounding: float) -> tuple[np.ndarray, ...]:
     """Closed outlines of the lips, outer [40, 2] and inner [40, 2], and the 20 mouth keypoints."""
     half = 0.077 * (0.8 + 0.4 * width) * (1 - 0.42 * rounding) * (1 - 0.10 * openness)
+    half *= look.mouth_width
     top, bottom = 0.019 * openness, 0.064 * openness
     upper, lower = 0.0175 * (1 + 0.3 * rounding), 0.0225 * (1 + 0.25 * rounding)
+    upper, lower = upper * look.lip_fullness, lower * look.lip_fullness
     power = 0.75 - 0.2 * max(rounding, openness)
     u = np.linspace(-1.0, 1.0, 21)
     arch = (1 - u**2) ** power
@@ -197,7 +212,7 @@ def _mouth(openness: float, width: float, rounding: float) -> tuple[np.ndarray, 
     smile = 0.009 * (1 - 0.5 * rounding) * u**2  # corners a little up: a friendly resting face
     for curve in (outer_top, outer_bottom, inner_top, inner_bottom):
         curve[:, 1] -= smile
-    centre = np.array([0.5, _MOUTH_Y])
+    centre = np.array([0.5, _MOUTH_Y + look.mouth_drop])
     outer = np.concatenate([outer_top, outer_bottom[-2:0:-1]]) + centre
     inner = np.concatenate([inner_top, inner_bottom[-2:0:-1]]) + centre
     outer_index = [0, 4, 8, 10, 12, 16, 20, 24, 28, 30, 32, 36]
@@ -205,31 +220,36 @@ def _mouth(openness: float, width: float, rounding: float) -> tuple[np.ndarray, 
     return outer, inner, np.concatenate([outer[outer_index], inner[inner_index]])
 
 
-def _eyes(blink: float) -> np.ndarray:
-    x, y = _EYE
+def _eyes(look: Look, blink: float) -> np.ndarray:
+    x, y = _EYE[0] + look.eye_apart, _EYE[1]
     upper, lower = [(-0.036, 0.0), (-0.014, -0.020), (0.014, -0.020)], [(0.036, 0.0)]
     shape = np.array([*upper, *lower, (0.014, 0.015), (-0.014, 0.015)])
     lids = np.where(shape[:, 1] < 0, 1 - 1.5 * blink, 1 - 0.1 * blink)
-    shape = shape * np.stack([np.ones(6), lids], axis=1)
+    shape = shape * np.stack([np.ones(6), lids], axis=1) * (look.eye_width, look.eye_height)
+    tilt = np.stack([np.zeros(6), look.eye_tilt * shape[:, 0] / 0.036], axis=1)
     return (
-        np.stack([shape - np.array([x, 0.0]), shape + np.array([x, 0.0])])
+        np.stack([shape + tilt - np.array([x, 0.0]), shape - tilt + np.array([x, 0.0])])
         + MIDLINE
         + np.array([0, y])
     )
 
 
-def _brows(raised: float) -> np.ndarray:
+def _brows(look: Look, raised: float) -> np.ndarray:
     left = np.array(
         [(-0.116, 0.196), (-0.094, 0.180), (-0.070, 0.176), (-0.048, 0.180), (-0.028, 0.190)]
     ) - (0.0, 0.014 * raised)
+    if look.brow_arch != 1.0:
+        left[:, 1] = 0.190 - 0.014 * raised + (left[:, 1] - 0.190 + 0.014 * raised) * look.brow_arch
+    left = left - (look.eye_apart, look.brow_rise)
     right = left[::-1] * (-1, 1)
     return np.stack([left, right]) + MIDLINE
 
 
-def _nose() -> np.ndarray:
-    bridge = [(0.0, 0.232), (0.0, 0.255), (0.0, 0.278), (0.0, 0.300)]
+def _nose(look: Look) -> np.ndarray:
+    bridge = [(0.0, 0.232), (0.0, 0.255), (0.0, 0.278), (0.0, 0.300 + look.nose_length)]
     base = [(-0.030, 0.312), (-0.016, 0.318), (0.0, 0.322), (0.016, 0.318), (0.030, 0.312)]
-    return np.array(bridge + base) + MIDLINE
+    tip = np.array(base) * (look.nose_width, 1.0) + (0.0, look.nose_length)
+    return np.concatenate([bridge, tip]) + MIDLINE
 
 
 def _arms(identity: Identity, wrists: np.ndarray, lift: float) -> np.ndarray:

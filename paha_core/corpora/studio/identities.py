@@ -1,13 +1,13 @@
-"""The presenters as data: how each looks, sounds and stands in the frame.
+"""The four presenters as data: how each looks, sounds and stands in the frame.
 
 Colours are RGB 0..255, lengths are shares of the crop's side, fractions are of the frame's width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from paha_core.corpora.studio.colours import Colour
+from paha_core.corpora.studio.look import Look
 from paha_core.corpora.studio.speech import Voice
-
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Identity:
     name: str
     form: str
     voice: Voice
-    hair_style: str  # a key of drawing.HAIR
+    hair_style: str  # a key of hair.HAIR, or "bald"
     skin: Colour
     lips: Colour
     hair: Colour
@@ -33,6 +33,8 @@ class Identity:
     shoulder_width: float = 1.0
     hand_length: float = 0.225  # wrist to middle fingertip
     off_hand: float = 0.75  # stroke of the person's left hand, relative to the right
+    crop_left: float = 7 / 32  # left edge of the square crop; CNAS anchors sit in the middle
+    look: Look = field(default_factory=Look)
 
 
 IDENTITIES: dict[str, Identity] = {
@@ -57,6 +59,7 @@ IDENTITIES: dict[str, Identity] = {
             jaw_width=0.92,
             shoulder_width=0.94,
             hand_length=0.215,
+            crop_left=0.30,
         ),
         Identity(
             name="ben",
@@ -78,6 +81,8 @@ IDENTITIES: dict[str, Identity] = {
             shoulder_width=1.04,
             hand_length=0.232,
             off_hand=0.85,
+            crop_left=0.08,
+            look=Look(collar=True),
         ),
         Identity(
             name="lin",
@@ -123,7 +128,3 @@ IDENTITIES: dict[str, Identity] = {
         ),
     )
 }
-
-# Left edge of the square crop (side = frame height) as a fraction of the frame's width. CNAS
-# anchors sit in the middle: (1 - 9/16) / 2.
-CROP_LEFT: dict[str, float] = {"ada": 0.30, "ben": 0.08, "lin": 7 / 32, "wei": 7 / 32}

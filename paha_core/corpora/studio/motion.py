@@ -112,12 +112,15 @@ def _speaking(phonemes: Sequence[Phoneme], times: np.ndarray, duration: float) -
 def _hands(
     identity: Identity, speaking: np.ndarray, stroke: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    look = identity.look
     wrists = np.empty((len(stroke), 2, 2))
     angles = np.empty((len(stroke), 2))
     for hand, (side, gain) in enumerate(((-1, 1.0), (1, identity.off_hand))):
         move = stroke * gain
-        wrists[:, hand, 0] = 0.5 + side * (0.215 + 0.02 * speaking + 0.015 * move)
-        wrists[:, hand, 1] = 0.85 - 0.05 * speaking + _STROKE_REACH * move
+        apart = 0.215 + 0.02 * speaking + 0.015 * move + look.hands_apart
+        wrists[:, hand, 0] = 0.5 + side * apart
+        height = 0.85 - look.hands_rise
+        wrists[:, hand, 1] = height - 0.05 * speaking + _STROKE_REACH * look.reach * move
         angles[:, hand] = side * (0.08 + 0.06 * speaking + 0.12 * move)
     return wrists, angles
 

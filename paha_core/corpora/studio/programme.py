@@ -11,8 +11,9 @@ from scipy.signal import resample_poly
 
 from paha_core.corpora.studio.drawing import Painter
 from paha_core.corpora.studio.figure import KEYPOINTS, keypoints, pose_figure
-from paha_core.corpora.studio.identities import CROP_LEFT, IDENTITIES, Identity
+from paha_core.corpora.studio.identities import Identity
 from paha_core.corpora.studio.motion import Motion, make_motion
+from paha_core.corpora.studio.people import presenter
 from paha_core.corpora.studio.script import Script, write_script
 from paha_core.corpora.studio.speech import SAMPLE_RATE
 from paha_core.media.ffmpeg import file_url, run
@@ -49,13 +50,13 @@ class Programme:
 
 def prepare(name: str, index: int, *, seconds: float, height: int, seed: int) -> Programme:
     """Script and motion of one programme; nothing is drawn yet."""
-    identity = IDENTITIES[name]
+    identity = presenter(name)
     form = FORMS[identity.form]
     script = write_script(name, index, seconds, seed)
     frames = int(np.ceil(script.duration * form.fps))
     motion = make_motion(identity, script.phonemes, frames, form.fps, [seed, index, *name.encode()])
     width = frame_width(height)
-    crop = (round(CROP_LEFT[name] * width), 0, height)
+    crop = (round(identity.crop_left * width), 0, height)
     return Programme(identity, form, width, height, crop, frames, script, motion)
 
 
@@ -90,7 +91,8 @@ def ground_truth(programme: Programme) -> dict[str, np.ndarray]:
     visible = np.zeros((programme.frames, KEYPOINTS), dtype=bool)
     x0, y0, side = programme.crop
     for frame in range(programme.frames):
-        shares, seen = keypoints(pose_figure(programme.identity, programme.motion, frame))
+        figure = pose_figure(programme.identity, programme.motion, frame)
+        shares, seen = keypoints(figure, programme.identity.look)
         points[frame] = np.where(seen[:, None], shares * side + (x0, y0), 0.0)
         visible[frame] = seen
     mouth, spoken = programme.motion.mouth, programme.script.phonemes

@@ -4,8 +4,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paha_core.corpora.studio.identities import IDENTITIES, Identity
-from paha_core.corpora.studio.sentences import ENGLISH, ENGLISH_TEST, MANDARIN
+from paha_core.corpora.studio.identities import Identity
+from paha_core.corpora.studio.people import is_person, person_seed, presenter
+from paha_core.corpora.studio.sentences import (
+    ENGLISH,
+    ENGLISH_TEST,
+    MANDARIN,
+    PEOPLE_ENGLISH,
+    PEOPLE_MANDARIN,
+)
 from paha_core.corpora.studio.speech import SAMPLE_RATE, Phoneme, speak
 
 _SHORTEST_INTERVAL = 4.4  # seconds; PATS clips of under 4 s are filtered at ingestion
@@ -36,15 +43,18 @@ class Script:
 
 
 def split_of(identity: Identity, programme: int) -> str:
-    """ "train", "test" (programmes 1, 9, 17, ...) or "dev" (5, 13, ...), whole programmes."""
+    """ "train", "test" or "dev". Of the four, whole programmes are held out: 1, 9, 17, ... for test
+    and 5, 13, ... for dev; of people, every sixteenth person."""
     if identity.form != "pats":
         return "train"  # CNAS is split by its ingestion
+    if is_person(identity.name):
+        return {3: "test", 11: "dev"}.get(person_seed(identity.name) % 16, "train")
     return {1: "test", 5: "dev"}.get(programme % 8, "train")
 
 
 def write_script(name: str, programme: int, seconds: float, seed: int) -> Script:
     """The script of one programme of at least `seconds`, the same for the same arguments."""
-    identity = IDENTITIES[name]
+    identity = presenter(name)
     random = _generator(name, programme, seed)
     pool = _pool(identity, programme)
     pauses = (0.35, 0.7) if identity.form == "pats" else (0.18, 0.26)
@@ -89,6 +99,9 @@ def _generator(name: str, programme: int, seed: int) -> np.random.Generator:
 
 
 def _pool(identity: Identity, programme: int) -> tuple[str, ...]:
+    drawn = is_person(identity.name)
     if identity.form == "cnas":
-        return MANDARIN
-    return ENGLISH if split_of(identity, programme) == "train" else ENGLISH_TEST
+        return PEOPLE_MANDARIN if drawn else MANDARIN
+    if split_of(identity, programme) != "train":
+        return ENGLISH_TEST
+    return PEOPLE_ENGLISH if drawn else ENGLISH

@@ -226,3 +226,107 @@ _MANDARIN_PARTS = (
 
 ENGLISH = _ENGLISH + tuple(" ".join(parts) for parts in product(*_ENGLISH_PARTS))
 MANDARIN = _MANDARIN + tuple("".join(parts) for parts in product(*_MANDARIN_PARTS))
+
+# What people drawn from a seed say: thousands of sentences, so that lips meet most of the sounds of
+# a language in most of the places where they occur.
+_PEOPLE_ENGLISH_PARTS = (
+    (
+        *_ENGLISH_PARTS[0],
+        "The young pilot",
+        "Both of the twins",
+        "My favorite uncle",
+        "Professor Baker",
+        "The woman from the bank",
+        "A clever fox",
+        "Their football coach",
+        "The night nurse",
+        "Every single visitor",
+        "Julia and her cousin",
+        "The chef at the corner",
+        "Thirty teachers",
+        "An honest judge",
+        "The boy with the violin",
+        "Queen Margaret",
+        "Our weather desk",
+    ),
+    (
+        *_ENGLISH_PARTS[1],
+        "should have called the police",
+        "could not believe the numbers",
+        "ran through the heavy rain",
+        "drew a huge yellow elephant",
+        "is looking for a cheaper house",
+        "measured the depth of the pool",
+        "would rather stay at home",
+        "threw three stones into the sea",
+        "gave the judge a short answer",
+        "bakes apple pie and brown bread",
+        "chose the green shoes",
+        "watched the ships pass by",
+        "enjoys a very quiet voice",
+        "picked up the wrong key",
+        "joined the choir and the band",
+        "put eleven books on the shelf",
+        "may leave for Europe",
+        "just fixed the old engine",
+        "told us a funny story",
+        "usually drinks orange juice",
+    ),
+    (
+        *_ENGLISH_PARTS[2],
+        "at a quarter to seven.",
+        "as soon as the sun went down.",
+        "because of the strong wind.",
+        "in front of the whole class.",
+        "with a big smile.",
+        "although it was already late.",
+        "near the railway bridge.",
+        "on Wednesday, or maybe Thursday.",
+        "before the museum closed.",
+    ),
+)
+
+_PEOPLE_MANDARIN_PARTS = (
+    (
+        *_MANDARIN_PARTS[0],
+        "我的姐姐",
+        "两位飞行员",
+        "幼儿园的孩子们",
+        "张经理",
+        "那只黑猫",
+        "电视台的摄影师",
+        "隔壁的双胞胎",
+        "足球教练",
+        "银行的女职员",
+        "周先生和他的儿子",
+        "三十名志愿者",
+        "年轻的法官",
+    ),
+    (
+        *_MANDARIN_PARTS[1],
+        "昨天夜里",
+        "在火车站旁边",
+        "因为风太大",
+        "用了整整一年时间",
+        "悄悄地",
+        "七点一刻左右",
+    ),
+    (
+        *_MANDARIN_PARTS[2],
+        "买了绿色的雨鞋。",
+        "画了一头黄色的大象。",
+        "量了游泳池的深度。",
+        "坐船去了上海。",
+        "喝了两杯热豆浆。",
+        "唱起了家乡的歌。",
+        "拍下了日出的照片。",
+        "把钥匙放在抽屉里。",
+        "回答了所有的问题。",
+        "选择留在家里休息。",
+        "讲了一个有趣的笑话。",
+        "看见远处的雪山。",
+    ),
+)
+
+PEOPLE_ENGLISH = _ENGLISH + tuple(" ".join(parts) for parts in product(*_PEOPLE_ENGLISH_PARTS))
+PEOPLE_MANDARIN = _MANDARIN + tuple("".join(parts) for parts in product(*_PEOPLE_MANDARIN_PARTS))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paha_core.corpora.studio import CROP_LEFT, IDENTITIES, contact_sheet, render_corpus
+from paha_core.corpora.studio import IDENTITIES, contact_sheet, render_corpus
 from paha_core.corpora.studio.corpus import PATS_COLUMNS, StudioCorpus, clock
 from paha_core.corpora.studio.drawing import Painter
 from paha_core.corpora.studio.figure import pose_figure
@@ -203,7 +203,9 @@ def test_the_corpus_is_raw_footage_of_two_datasets(corpus: StudioCorpus) -> None
         with np.load(programme.truth, allow_pickle=False) as truth:
             assert count == programme.frames == len(truth["keypoints"])
             left = truth["crop"][0] / truth["size"][0]
-            assert left == pytest.approx(CROP_LEFT[programme.speaker], abs=0.5 / frame_width(96))
+            assert left == pytest.approx(
+                IDENTITIES[programme.speaker].crop_left, abs=0.5 / frame_width(96)
+            )
 
 
 def test_intervals_are_in_the_form_of_pats(corpus: StudioCorpus) -> None:

@@ -1,1 +1,0 @@
-"""Networks from elsewhere: where each is, its licence, and whether it is here unchanged."""
