@@ -21,7 +21,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import measure
+from paha_core.benchmark.measuring.video_metrics import ON_CPU, measure
 from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_frames
 from paha_core.config import load_preset
 from paha_core.corpora.studio import programme as studio
@@ -29,7 +29,7 @@ from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.video import write_video
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.beats import beat_alignment
-from paha_core.metrics.bootstrap import bootstrap_statistic
+from paha_core.metrics.bootstrap import bootstrap_statistic, each_resample
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.identity import HogColour, descriptors, identity_similarity
@@ -75,14 +75,15 @@ def frechet(dimensions: int) -> tuple[Callable[[], object], Callable[[], object]
     reference = RNG.normal(size=(4 * dimensions + 200, dimensions))
 
     def ours() -> object:
-        distance = FrechetReference(reference).distance
-        return bootstrap_statistic(groups, distance, rounds=BOOTSTRAP, seed=0).value
+        distances = FrechetReference(reference).distances
+        return bootstrap_statistic([groups], distances, rounds=BOOTSTRAP, seed=0).value
 
     def plain() -> object:
         def distance(features: np.ndarray) -> float:
             return plain_frechet(features, reference)
 
-        return bootstrap_statistic(groups, distance, rounds=BOOTSTRAP, seed=0).value
+        statistic = each_resample(distance)
+        return bootstrap_statistic([groups], statistic, rounds=BOOTSTRAP, seed=0).value
 
     return ours, plain
 
@@ -165,7 +166,8 @@ def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:
     """By what it is called, the work behind each metric of one video."""
     store, preset = Store(str(folder)), load_preset("demo")
     video = drawn_video(store)
-    source, extractors = KeypointSource(store, preset), Extractors(store, preset)
+    source = KeypointSource(store, preset)
+    extractors = Extractors(source)
     frames, seen = load_frames(store, video), source.of(video)
     assert seen is not None
     source.of_picture(video.reference)  # kept, as it is for all videos of a clip
@@ -203,7 +205,7 @@ def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:
     def everything() -> object:
         for rel in store.glob("metrics/videos/*.json"):
             store.remove(rel)
-        return measure(source, extractors, video)
+        return measure(source, extractors, video, ON_CPU)
 
     return {
         "keypoints, MediaPipe": lambda: source.detector.detect(frames),

@@ -18,7 +18,8 @@ import pyarrow as pa
 from paha_core.benchmark.measuring.systems import CONTROLS
 from paha_core.config import Preset
 from paha_core.errors import UserError
-from paha_core.metrics.row import METRICS, SCHEMA, MetricRow, rows_to_table, shortfall
+from paha_core.metrics.registry import METRICS, shortfall
+from paha_core.metrics.row import SCHEMA, MetricRow, rows_to_table
 from paha_core.store import Store, sha256_json
 from paha_core.trained import NETWORKS, fingerprint
 
@@ -31,7 +32,6 @@ HISTORY_SCHEMA = pa.schema(
         *SCHEMA,
     ]
 )
-NOT_JUDGED = {"lip_correlation_exchanged"}  # a control
 
 
 def checkpoint_of(store: Store, preset: Preset) -> str:
@@ -121,7 +121,8 @@ def regressions(
             continue
         if row["dataset"] != (scope or row["dataset"]) or row["system"] in ("real", *CONTROLS):
             continue
-        if row["metric"] in NOT_JUDGED or row["metric"].startswith("tc"):
+        about = METRICS.get(row["metric"])
+        if about is None or about.control or about.kind == "repeats":
             continue
         now = shortfall(row["direction"], row["value"], real.get(which))
         then = shortfall(row["direction"], old["value"], real_before.get(which))

@@ -11,14 +11,15 @@ from dataclasses import asdict
 
 from paha_core import trained
 from paha_core.benchmark import history
+from paha_core.benchmark.cells import to_markdown
 from paha_core.benchmark.measuring.evaluate import evaluate
-from paha_core.benchmark.measuring.extractors import weights_given
+from paha_core.benchmark.measuring.extractors import weight_files
 from paha_core.benchmark.measuring.systems import control_systems, external_systems
 from paha_core.benchmark.measuring.videos import Systems, collect_videos, content_sha256
-from paha_core.benchmark.report import export
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.metrics.protocol import protocol_of
+from paha_core.metrics.registry import metrics_of
 from paha_core.metrics.row import MetricRow, rows_to_table
 from paha_core.metrics.time_cost import HELD_OUT, read_times
 from paha_core.store import Store, sha256_json
@@ -57,7 +58,7 @@ def run_benchmark(
         for row in evaluation.rows(SUITE, system, dataset)
     ]
     store.write_table(f"{RESULTS}.parquet", rows_to_table(rows))
-    store.write_bytes(SUMMARY, export.to_markdown(rows).encode())
+    store.write_bytes(SUMMARY, to_markdown(rows).encode())
     history.append(store, preset, rows)
     store.write_json(
         f"{RESULTS}.json",
@@ -91,7 +92,8 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
             "protocol": protocol_of(preset).sha256,
             "code": CODE_VERSION,
             "settings": [preset.benchmark.settings(), preset.pose.settings()],
-            "weights": weights_given(preset),
+            "weights": weight_files(preset),
+            "metrics": sorted(metric.name for metric in metrics_of(preset)),
             "videos": [asdict(video) for video in videos],
             "systems": list(systems),
             "beside": {rel: content_sha256(store, rel) for rel in sorted(beside)},

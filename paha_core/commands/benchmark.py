@@ -15,7 +15,7 @@ from paha_core.stages import TABLES, Workspace, prepare_torch, workers_of
 
 if TYPE_CHECKING:
     from paha_core.benchmark.tables.claims import Comparison
-    from paha_core.benchmark.tables.grid import Cell
+    from paha_core.benchmark.tables.grid import JudgedCell
     from paha_core.benchmark.tables.run import SuiteResult
 
 
@@ -47,8 +47,8 @@ def benchmark(
         from paha_core.benchmark.tables.run import run_suite
         from paha_core.benchmark.tables.variants import derived
 
-        asked = {"seeds": seeds, "clips": clips}
-        suite = {name: value for name, value in asked.items() if value is not None}
+        chosen = {"seeds": seeds, "clips": clips}
+        suite = {name: value for name, value in chosen.items() if value is not None}
         settings = derived(workspace.preset, {"benchmark": {"suite": suite}})
         device = prepare_torch(settings)
         for name in TABLES if named == "all" else [named]:
@@ -69,13 +69,13 @@ def show(result: SuiteResult) -> None:
         body = [(system, *map(_cell, cells)) for system, cells in grid.rows]
         heads = ("", *(column.head for column in grid.columns))
         print_table(f"Table {grid.number}, {grid.title} (in brackets)", heads, body)
-        for words in grid.missing:
-            typer.echo(words)
+        for reason in grid.missing:
+            typer.echo(reason)
     show_verdicts(result.comparisons)
     typer.echo(f"{about(result)}.")
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: JudgedCell) -> str:
     paper = f"({cell.paper})" if cell.paper else ""
     return " ".join(filter(None, (cell.text, cell.mark, paper)))
 
@@ -83,7 +83,7 @@ def _cell(cell: Cell) -> str:
 def show_verdicts(comparisons: Sequence[Comparison]) -> None:
     """How many cells of each metric and data set came out how."""
     from paha_core.benchmark.tables.claims import VERDICTS
-    from paha_core.metrics.row import METRICS
+    from paha_core.metrics.registry import METRICS
 
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for cell in comparisons:

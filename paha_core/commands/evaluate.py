@@ -70,8 +70,8 @@ def evaluate(
 
 def show_results(rows: Sequence[MetricRow]) -> None:
     """Metrics down, systems across, over all data sets or the only one; what needs weights."""
-    from paha_core.benchmark.report.export import datasets_of, find, number, systems_of
-    from paha_core.metrics.row import METRICS
+    from paha_core.benchmark.cells import datasets_of, find, number, systems_of
+    from paha_core.metrics.registry import METRICS
 
     dataset, systems = datasets_of(rows)[0], systems_of(rows)
     body = []

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Groups = Sequence[np.ndarray]
+"""One noise's samples: features `[n_i, D]` of each clip."""
+Statistic = Callable[[Groups, np.ndarray], np.ndarray]
+"""Values `[R]` of R choices of clips: picks `[R, N]` are indices into the N groups."""
+
 MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)
 
 
@@ -33,29 +38,48 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, *, rounds: int, seed: i
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def bootstrap_statistic(
-    groups: Sequence[np.ndarray],
-    statistic: Callable[[np.ndarray], float],
-    *,
-    rounds: int,
-    seed: int,
-) -> Interval:
-    """`statistic` of all samples, with a 95 % interval from resampling whole groups.
+def each_resample(statistic: Callable[[np.ndarray], float]) -> Statistic:
+    """A `Statistic` of a function of all samples `[n, D]`: called once for each choice."""
 
-    `groups`: one array `[n_i, D]` per clip. A Fréchet distance is biased upwards on a resample
-    (repeated samples make the covariance thinner), so the spread of the resamples is centred on the
-    value. Low is at least 0. Raises `ValueError` below 2 clips.
+    def values(groups: Groups, picks: np.ndarray) -> np.ndarray:
+        return np.array([statistic(np.concatenate([groups[i] for i in row])) for row in picks])
+
+    return values
+
+
+def _mean_over_noises(
+    noises: Sequence[Groups], statistic: Statistic, picks: np.ndarray
+) -> np.ndarray:
+    """Values `[R]`: the statistic of each noise's samples by themselves, then their mean.
+
+    Fréchet distances fall with the number of samples. All noises in one pool would reward the
+    system that has more of them.
     """
-    if len(groups) < 2:
-        raise ValueError(f"this statistic needs at least 2 clips, there are {len(groups)}")
-    value = statistic(np.concatenate(list(groups)))
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(rounds):
-        picks = rng.integers(len(groups), size=len(groups))
-        draws.append(statistic(np.concatenate([groups[i] for i in picks])))
+    return np.mean([statistic(groups, picks) for groups in noises], axis=0)
+
+
+def _picks(clips: int, rounds: int, seed: int) -> np.ndarray:
+    """The first row is every clip once, the others are resamples."""
+    drawn = np.random.default_rng(seed).integers(clips, size=(rounds, clips))
+    return np.concatenate([np.arange(clips)[None], drawn])
+
+
+def bootstrap_statistic(
+    noises: Sequence[Groups], statistic: Statistic, *, rounds: int, seed: int
+) -> Interval:
+    """Mean over noises of `statistic`, with a 95 % interval from resampling whole clips.
+
+    `noises`: for each noise one array `[n_i, D]` a clip, of the same clips in the same order. A
+    Fréchet distance is biased upwards on a resample (repeated samples make the covariance thinner),
+    so the spread of the resamples is centred on the value. Low is at least 0. Raises `ValueError`
+    below 2 clips.
+    """
+    clips = len(noises[0])
+    if clips < 2 or any(len(groups) != clips for groups in noises):
+        raise ValueError(f"this statistic needs at least 2 clips, there are {clips}")
+    value, *draws = _mean_over_noises(noises, statistic, _picks(clips, rounds, seed))
     low, high = np.percentile(np.asarray(draws) - np.mean(draws), [2.5, 97.5])
-    return Interval(value, max(value + float(low), 0.0), value + float(high))
+    return Interval(float(value), max(float(value + low), 0.0), float(value + high))
 
 
 @dataclass(frozen=True)
@@ -83,48 +107,34 @@ def paired_bootstrap(
     difference = a - b
     picks = np.random.default_rng(seed).integers(len(a), size=(rounds, len(a)))
     means = difference[picks].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    # One is added to both counts: a finite number of resamples can't give a p of exactly 0.
-    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return PairedDifference(
-        float(difference.mean()),
-        float(low),
-        float(high),
-        min(1.0, 2 * (tail + 1) / (rounds + 1)),
-        len(a),
-    )
+    return _difference(float(difference.mean()), means, len(a))
 
 
 def paired_statistic(
-    a: Sequence[np.ndarray],
-    b: Sequence[np.ndarray],
-    statistic: Callable[[np.ndarray], float],
+    a: Sequence[Groups],
+    b: Sequence[Groups],
+    statistic: Statistic,
     *,
     rounds: int,
     seed: int,
 ) -> PairedDifference:
-    """statistic(a) - statistic(b) where `a[i]` and `b[i]` `[n_i, D]` belong to clip i.
+    """Mean over noises of a system's statistic minus the other's; the numbers of noises may differ.
 
-    Both are resampled by the same clips, and the spread is centred as in `bootstrap_statistic`.
+    `a[s][i]` and `b[s][i]` `[n, D]` belong to clip i. Both systems are resampled by the same clips,
+    and the spread is centred as in `bootstrap_statistic`.
     """
-    if len(a) != len(b) or len(a) < 2:
-        raise ValueError(
-            f"a paired bootstrap needs the same 2 or more clips, got {len(a)}, {len(b)}"
-        )
-    value = statistic(np.concatenate(list(a))) - statistic(np.concatenate(list(b)))
-    rng = np.random.default_rng(seed)
-    draws = np.empty(rounds)
-    for i in range(rounds):
-        picks = rng.integers(len(a), size=len(a))
-        draws[i] = statistic(np.concatenate([a[k] for k in picks]))
-        draws[i] -= statistic(np.concatenate([b[k] for k in picks]))
-    draws += value - draws.mean()
+    clips = len(a[0])
+    if clips < 2 or any(len(groups) != clips for groups in (*a, *b)):
+        raise ValueError(f"a paired bootstrap needs the same 2 or more clips, got {clips}")
+    picks = _picks(clips, rounds, seed)
+    value, *rest = _mean_over_noises(a, statistic, picks) - _mean_over_noises(b, statistic, picks)
+    draws = np.asarray(rest) + value - np.mean(rest)
+    return _difference(float(value), draws, clips)
+
+
+def _difference(value: float, draws: np.ndarray, clips: int) -> PairedDifference:
     low, high = np.percentile(draws, [2.5, 97.5])
+    # One is added to both counts: a finite number of resamples can't give a p of exactly 0.
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return PairedDifference(
-        float(value),
-        float(low),
-        float(high),
-        min(1.0, 2 * (tail + 1) / (rounds + 1)),
-        len(a),
-    )
+    p = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
+    return PairedDifference(value, float(low), float(high), p, clips)

@@ -29,7 +29,7 @@ def generate_clips(store: Store, preset: Preset) -> StageReport:
 def run_benchmark(store: Store, preset: Preset) -> StageReport:
     """Every metric of every system under one protocol."""
     from paha_core.benchmark import run
-    from paha_core.benchmark.report.export import with_interval
+    from paha_core.benchmark.cells import with_interval
 
     device = prepare_torch(preset)
     before = run.load_results(store)

@@ -95,5 +95,29 @@ def test_nothing_imports_up(layer):
     assert upwards == set()
 
 
+# Inside the benchmark: each wing may import from those below it.
+WINGS = ({"report"}, {"tables"}, {"run"}, {"history"}, {"measuring"}, {"cells"})
+
+
+def wing(module):
+    """`paha_core.benchmark.report.page` -> `report`; None for what lies outside."""
+    head, _, rest = module.partition("paha_core.benchmark.")
+    return None if head or not rest else rest.split(".")[0]
+
+
+def test_the_benchmarks_wings_import_downwards():
+    order = {name: level for level, names in enumerate(WINGS) for name in names}
+    inside = {module: used for module, used in imports().items() if wing(module)}
+    assert {wing(module) for module in inside} == order.keys()
+    upwards = {
+        (module, found)
+        for module, used in inside.items()
+        for found in used
+        if wing(found) and wing(found) != wing(module)
+        if order[wing(found)] <= order[wing(module)]
+    }
+    assert upwards == set()
+
+
 def test_every_package_has_a_layer():
     assert {part(module) for module in imports()} - {"paha_core"} == set().union(*LAYERS)

@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from paha_core.benchmark.measuring.evaluation import Evaluation
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import Measured
-from paha_core.benchmark.measuring.videos import Video
+from paha_core.benchmark.measuring.video_metrics import MEASURES, Measured
+from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.benchmark.tables.claims import compare
 from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
@@ -26,6 +26,7 @@ from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
 from paha_core.media.audio import write_wav
 from paha_core.media.video import write_video
+from paha_core.metrics.row import Missing
 from paha_core.metrics.time_cost import HELD_OUT
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file
@@ -295,16 +296,14 @@ def made_up_table(number: int, clips: int = 8, repeats: int = 6) -> SuiteResult:
     systems = {
         name: [Video(name, clip_id, "", name, FRAMES, "", "") for clip_id in ids] for name in names
     }
-    result = Evaluation(
-        preset(), systems, Extractors(Store("memory://made-up"), preset()), "no poses were made up"
-    )
+    source = KeypointSource(Store("memory://made-up"), preset())
+    result = Evaluation(preset(), systems, Extractors(source))
     for k, name in enumerate(names):
         for video in systems[name]:
             own = level[video.clip_id] + rng.normal(0, 0.005)
-            values = {"bas": own + 0.05 * k, "lip_correlation": own - 0.05 * k}
+            values = {metric: Missing("not made up") for metric in MEASURES}
+            values |= {"bas": own + 0.05 * k, "lip_correlation": own - 0.05 * k}
             result.measured[video.key] = Measured(values)
-            for metric in result.extractors.spaces:
-                result.features.setdefault(metric, {})[video.key] = np.zeros((0, 1))
     seconds = {name: 1.0 + k for k, name in enumerate(names[1:])}
     if number == 2:
         result.times = {

@@ -1,12 +1,12 @@
 """From videos to cells: everything that is measured on several systems under one protocol.
 
-The unit of every statistic is the clip: what several seeds made of one clip belongs together. A
-system's clip is a number (most metrics) or its windows' features (the distribution metrics).
+The unit of every statistic is the clip: what several noises made of one clip belongs together. A
+system's clip is a number (most metrics) or its windows' features by noise (the distributions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -14,60 +14,57 @@ from typing import Any
 import numpy as np
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.poses import PoseSpace
-from paha_core.benchmark.measuring.video_metrics import Measured, Truth, common_reason
+from paha_core.benchmark.measuring.video_metrics import NO_FACE, Measured, common_reason
 from paha_core.benchmark.measuring.videos import NO_VIDEOS, Systems, Video
 from paha_core.config import Preset
 from paha_core.metrics import lips
-from paha_core.metrics.beats import beat_error
 from paha_core.metrics.bootstrap import (
     Interval,
     PairedDifference,
+    Statistic,
     bootstrap_mean,
     bootstrap_statistic,
+    each_resample,
     paired_bootstrap,
     paired_statistic,
 )
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow
+from paha_core.metrics.registry import METRICS, Reads, metrics_of
+from paha_core.metrics.row import MetricRow, Missing
 
-TIMES = frozenset(name for name, metric in METRICS.items() if metric.sample == "repeats")
-NO_TRUTH = "no drawn truth for these clips"
-
-Clips = dict[str, Any]
-"""A metric's samples by clip: a number, or features `[n, D]`."""
 Key = tuple[str, str, int]
-Statistic = Callable[[np.ndarray], float]
+Clips = dict[str, Any]
+"""A metric's samples by clip: a number, or features `[n, D]` by noise."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A cell: its value with the interval, or the reason for none. `n` samples of `clips` clips."""
+    """A cell's value with its interval, of `n` samples of `clips` clips."""
 
-    interval: Interval | None
-    n: int = 0
-    clips: int = 0
-    reason: str = ""
+    interval: Interval
+    n: int
+    clips: int
 
 
 @dataclass
 class Evaluation:
-    """Everything that the cells are made of. Truths are those of a clip's first frames."""
+    """Everything that the cells are made of; `features` and `references` are by `Metric.reads`.
+
+    `times`: of systems whose segments were timed, one repeat after the other, by TC's metrics.
+    `detector`: name and weights' sha256 of what found the keypoints.
+    """
 
     preset: Preset
     systems: Systems
     extractors: Extractors
-    space: PoseSpace | str
     measured: dict[Key, Measured] = field(default_factory=dict)
-    poses: dict[Key, np.ndarray] = field(default_factory=dict)
-    features: dict[str, dict[Key, np.ndarray]] = field(default_factory=dict)
-    references: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    truths: dict[tuple[str, int], Truth] = field(default_factory=dict)
+    features: dict[Reads, dict[Key, np.ndarray]] = field(default_factory=dict)
+    references: dict[Reads, dict[str, np.ndarray]] = field(default_factory=dict)
     times: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     detector: tuple[str, str] = ("", "")
-    _statistics: dict[tuple[str, str], Statistic | str] = field(default_factory=dict)
+    _statistics: dict[tuple[str, str], Statistic | Missing] = field(default_factory=dict)
 
     # --- samples ----------------------------------------------------------------------------------
 
@@ -75,157 +72,146 @@ class Evaluation:
         found = self.systems.get(system, [])
         return [video for video in found if dataset in ("all", video.dataset)]
 
-    def is_distribution(self, metric: str) -> bool:
-        """Whether it is of all windows together, and a clip alone has no value."""
-        return metric in ("fgd", "diversity", *self.extractors.spaces)
-
-    def samples(self, metric: str, system: str, dataset: str) -> tuple[Clips, str]:
-        """The metric of each clip that has it, and the reason that holds when none has."""
+    def samples(self, metric: str, system: str, dataset: str) -> Clips | Missing:
+        """The metric of each clip that has it, or the reason when none has."""
         videos = self.videos(system, dataset)
-        if metric in self.extractors.missing:
-            return {}, self.extractors.missing[metric]
+        if (missing := self.extractors.missing(metric)) is not None:
+            return missing
         if not videos:
-            return {}, self._without(system)
-        if metric in TIMES:
+            ours = system in self.preset.generation.modes
+            return Missing(NO_VIDEOS if ours else "no video of this system in this data set")
+        if METRICS[metric].kind == "repeats":
             return self._repeats(metric, system, videos)
-        if self.is_distribution(metric):
-            return self._windows(metric, videos)
+        if METRICS[metric].kind == "windows":
+            return self._windows(METRICS[metric].reads, videos)
+        values = [(video.clip_id, self._value(metric, video, videos)) for video in videos]
         found: dict[str, list[float]] = {}
-        reasons = []
-        for video in videos:
-            value, reason = self._value(metric, video, videos)
-            if value is None:
-                reasons.append(reason)
-            else:
-                found.setdefault(video.clip_id, []).append(value)
-        clips = {clip_id: float(np.mean(values)) for clip_id, values in found.items()}
-        return clips, common_reason(reasons) if reasons else ""
+        for clip_id, value in values:
+            if not isinstance(value, Missing):
+                found.setdefault(clip_id, []).append(value)
+        if not found:
+            return common_reason([value for _, value in values if isinstance(value, Missing)])
+        return {clip_id: float(np.mean(numbers)) for clip_id, numbers in found.items()}
 
-    def _without(self, system: str) -> str:
-        ours = system in self.preset.generation.modes
-        return NO_VIDEOS if ours else "no video of this system, or none of this data set"
+    def _value(self, metric: str, video: Video, videos: Sequence[Video]) -> float | Missing:
+        if METRICS[metric].across_clips:
+            return self._exchanged(video, videos)
+        return self.measured[video.key].values[metric]
 
-    def _repeats(self, metric: str, system: str, videos: Sequence[Video]) -> tuple[Clips, str]:
+    def _repeats(self, metric: str, system: str, videos: Sequence[Video]) -> Clips | Missing:
         """One segment's times, a repeat in the place of a clip: two systems' are pairs."""
-        found = self.times.get(system, ())
-        if found:
-            return {f"repeat {k}": one[metric] for k, one in enumerate(found)}, ""
+        repeats = self.times.get(system, ())
+        if repeats:
+            return {f"repeat {k}": repeat[metric] for k, repeat in enumerate(repeats)}
         if all(video.shows or video.system == "frozen" for video in videos):
-            return {}, "real videos are not generated"
-        return {}, "nobody told how long its generation took"
+            return Missing("real videos are not generated")
+        return Missing("no timing was recorded for this system")
 
-    def _windows(self, metric: str, videos: Sequence[Video]) -> tuple[Clips, str]:
-        if metric in self.extractors.spaces:
-            source = self.features[metric]
-        elif isinstance(self.space, str):
-            return {}, self.space
-        else:
-            source = self.poses
-        found: dict[str, list[np.ndarray]] = {}
+    def _windows(self, reads: Reads, videos: Sequence[Video]) -> Clips | Missing:
+        """Clips of which every noise has a window: each noise is then of the same clips."""
+        noises = {video.seed for video in videos}
+        found: dict[str, dict[int, np.ndarray]] = {}
         for video in videos:
-            if len(source[video.key]):
-                found.setdefault(video.clip_id, []).append(source[video.key])
-        clips = {clip_id: np.concatenate(parts) for clip_id, parts in found.items()}
+            features = self.features[reads][video.key]
+            if len(features):
+                found.setdefault(video.clip_id, {})[video.seed] = features
+        clips = {clip_id: by for clip_id, by in found.items() if by.keys() == noises}
         if len(clips) < 2:
-            return {}, f"needs at least 2 clips with a whole window, there are {len(clips)}"
-        return clips, ""
+            return Missing(f"needs at least 2 clips with a whole window, there are {len(clips)}")
+        return clips
 
-    def _value(
-        self, metric: str, video: Video, videos: Sequence[Video]
-    ) -> tuple[float | None, str]:
-        measured = self.measured[video.key]
-        if metric in ("lip_correlation_truth", "lip_correlation_exchanged"):
-            if measured.openness is None:
-                return None, "no face in most frames"
-            mouth = np.asarray(measured.openness)
-            if metric == "lip_correlation_exchanged":
-                return self._exchanged(video, mouth, videos)
-            truth = self.truths.get((video.clip_id, video.frames))
-            if truth is None:
-                return None, NO_TRUTH
-            return lips.lip_correlation(mouth, truth.openness), "the drawn mouth never moves"
-        if metric == "beat_error":
-            truth = self.truths.get((video.clip_id, video.frames))
-            if truth is None or measured.strokes is None:
-                return None, NO_TRUTH if truth is None else "the shoulders are never seen"
-            return beat_error(np.asarray(measured.strokes), truth.beats), "no drawn beats"
-        return measured.values.get(metric), measured.reasons.get(metric, "no keypoints")
-
-    def _exchanged(
-        self, video: Video, mouth: np.ndarray, videos: Sequence[Video]
-    ) -> tuple[float | None, str]:
+    def _exchanged(self, video: Video, videos: Sequence[Video]) -> float | Missing:
         """The control: a video against other clips' mouths. Real lip sync is near 0 here."""
+        mouth = self.measured[video.key].mouth
+        if mouth is None:
+            return Missing(NO_FACE)
         clips = sorted({v.clip_id for v in videos} & self._true_mouths.keys())
         if len(clips) < 2 or video.clip_id not in clips:
-            return None, f"needs at least 2 clips with a mouth, there are {len(clips)}"
+            return Missing(
+                f"needs at least 2 clips whose real or drawn mouth is known, there are {len(clips)}"
+            )
         # Every clip with every other when they are few: a single derangement would be mostly luck.
         rng = np.random.default_rng(self.preset.benchmark.seed)
         orders = [derangement(len(clips), rng) for _ in range(min(len(clips) - 1, 8))]
         at = clips.index(video.clip_id)
         others = [self._true_mouths[clips[order[at]]] for order in orders]
-        values = [v for m in others if (v := lips.lip_correlation(mouth, m)) is not None]
-        return float(np.mean(values)) if values else None, "the mouths never move"
+        curve = np.asarray(mouth)
+        values = [v for m in others if (v := lips.lip_correlation(curve, m)) is not None]
+        return float(np.mean(values)) if values else Missing("the mouths never move")
+
+    @cached_property
+    def _has_truth(self) -> bool:
+        return any(measured.true_mouth for measured in self.measured.values())
 
     @cached_property
     def _true_mouths(self) -> dict[str, np.ndarray]:
         """The drawn mouths, each as long as is known, or, where nothing was drawn, the real
         videos'."""
-        if self.truths:
-            return {clip_id: self.truths[clip_id, n].openness for clip_id, n in sorted(self.truths)}
-        real = ((v.clip_id, self.measured[v.key].openness) for v in self.systems.get("real", []))
-        return {clip_id: np.asarray(mouth) for clip_id, mouth in real if mouth is not None}
+        if not self._has_truth:
+            real = {v.clip_id: self.measured[v.key].mouth for v in self.systems.get("real", [])}
+            return {clip_id: np.asarray(mouth) for clip_id, mouth in real.items() if mouth}
+        found: dict[str, np.ndarray] = {}
+        for (_, clip_id, _), measured in self.measured.items():
+            drawn = np.asarray(measured.true_mouth or [])
+            if len(drawn) > len(found.get(clip_id, ())):
+                found[clip_id] = drawn
+        return found
 
     # --- statistics -------------------------------------------------------------------------------
 
-    def statistic(self, metric: str, dataset: str) -> Statistic | str:
+    def statistic(self, metric: str, dataset: str) -> Statistic | Missing:
         """Of all windows of a distribution metric, or why there is none."""
         key = (metric, dataset)
         if key not in self._statistics:
             self._statistics[key] = self._new_statistic(metric, dataset)
         return self._statistics[key]
 
-    def _new_statistic(self, metric: str, dataset: str) -> Statistic | str:
+    def _new_statistic(self, metric: str, dataset: str) -> Statistic | Missing:
         if metric == "diversity":
-            return partial(diversity, seed=self.preset.benchmark.seed)
-        if metric in self.extractors.spaces:
-            real = self.references.get(metric, {})
-        else:
-            real = {} if isinstance(self.space, str) else self.space.reference
-        if dataset not in real or len(real[dataset]) < 2:
-            return "the training clips of this dataset give fewer than 2 windows"
-        return FrechetReference(real[dataset]).distance
+            return each_resample(partial(diversity, seed=self.preset.benchmark.seed))
+        real = self.references[METRICS[metric].reads]
+        if len(real.get(dataset, ())) < 2:
+            return Missing("the training clips of this dataset give fewer than 2 windows")
+        return FrechetReference(real[dataset]).distances
 
-    def cell(self, metric: str, system: str, dataset: str) -> Estimate:
-        """The metric of a system over a dataset's clips."""
-        clips, reason = self.samples(metric, system, dataset)
+    @property
+    def _how(self) -> dict[str, int]:
         settings = self.preset.benchmark
-        how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
-        if not clips:
-            return Estimate(None, reason=reason)
-        values = list(clips.values())
-        if not self.is_distribution(metric):
-            return Estimate(bootstrap_mean(values, **how), len(values), len(values))
+        return {"rounds": settings.bootstrap, "seed": settings.seed}
+
+    def cell(self, metric: str, system: str, dataset: str) -> Estimate | Missing:
+        """The metric of a system over a dataset's clips."""
+        clips = self.samples(metric, system, dataset)
+        if isinstance(clips, Missing):
+            return clips
+        if METRICS[metric].kind != "windows":
+            values = list(clips.values())
+            return Estimate(bootstrap_mean(values, **self._how), len(values), len(values))
         statistic = self.statistic(metric, dataset)
-        if isinstance(statistic, str):
-            return Estimate(None, reason=statistic)
-        interval = bootstrap_statistic(values, statistic, **how)
-        return Estimate(interval, sum(map(len, values)), len(values))
+        if isinstance(statistic, Missing):
+            return statistic
+        noises = by_noise(clips, sorted(clips))
+        windows = sum(len(features) for groups in noises for features in groups)
+        return Estimate(bootstrap_statistic(noises, statistic, **self._how), windows, len(clips))
 
     def difference(
         self, metric: str, system: str, baseline: str, dataset: str
     ) -> PairedDifference | None:
         """System minus baseline over the clips that both have; None where they share none."""
-        ours, theirs = (self.samples(metric, s, dataset)[0] for s in (system, baseline))
+        ours, theirs = (self.samples(metric, s, dataset) for s in (system, baseline))
+        if isinstance(ours, Missing) or isinstance(theirs, Missing):
+            return None
         common = sorted(ours.keys() & theirs.keys())
-        settings = self.preset.benchmark
-        how: Any = {"rounds": settings.bootstrap, "seed": settings.seed}
         if len(common) < 2:
             return None
-        a, b = ([samples[clip] for clip in common] for samples in (ours, theirs))
-        if not self.is_distribution(metric):
-            return paired_bootstrap(a, b, **how)
+        if METRICS[metric].kind != "windows":
+            a, b = ([samples[clip] for clip in common] for samples in (ours, theirs))
+            return paired_bootstrap(a, b, **self._how)
         statistic = self.statistic(metric, dataset)
-        return None if isinstance(statistic, str) else paired_statistic(a, b, statistic, **how)
+        if isinstance(statistic, Missing):
+            return None
+        a, b = (by_noise(samples, common) for samples in (ours, theirs))
+        return paired_statistic(a, b, statistic, **self._how)
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -236,45 +222,52 @@ class Evaluation:
         return datasets if len(datasets) == 1 and len(present) == 1 else ["all", *datasets]
 
     def rows(self, suite: str, system: str, dataset: str) -> list[MetricRow]:
-        absent = set(FVD_STAND_INS) - self.extractors.spaces.keys()
-        metrics = [metric for metric in METRICS if metric not in absent]
-        return [self.row(suite, system, dataset, metric) for metric in metrics]
+        names = [metric.name for metric in metrics_of(self.preset)]
+        return [self.row(suite, system, dataset, metric) for metric in names]
 
     def row(self, suite: str, system: str, dataset: str, metric: str) -> MetricRow:
         cell = self.cell(metric, system, dataset)
+        found = None if isinstance(cell, Missing) else cell
         extractor, sha256 = self._extractor(metric)
         return MetricRow(
             suite=suite,
             system=system,
             dataset=dataset,
             metric=metric,
-            value=cell.interval.value if cell.interval else None,
-            low=cell.interval.low if cell.interval else None,
-            high=cell.interval.high if cell.interval else None,
-            n=cell.n,
-            clips=cell.clips,
+            value=found.interval.value if found else None,
+            low=found.interval.low if found else None,
+            high=found.interval.high if found else None,
+            n=found.n if found else 0,
+            clips=found.clips if found else 0,
             unit=METRICS[metric].unit,
             direction=METRICS[metric].direction,
             extractor=extractor,
             extractor_sha256=sha256,
             protocol=protocol_of(self.preset).name,
-            reason=cell.reason,
+            reason=cell.reason if isinstance(cell, Missing) else "",
         )
 
     def _extractor(self, metric: str) -> tuple[str, str]:
-        detector, sha256 = self.detector
-        if metric in self.extractors.missing:
+        """Name and weights' sha256; empty where the network is missing."""
+        if self.extractors.missing(metric) is not None:
             return "", ""
-        if metric in self.extractors.named:
-            return self.extractors.named[metric]
-        if metric in ("fgd", "diversity"):
-            space = self.space
-            return (space.name, space.sha256) if isinstance(space, PoseSpace) else ("", "")
-        if metric.startswith("tc"):
-            return "wall clock", ""
-        if metric.startswith("bas"):
-            return f"librosa onsets, {detector} keypoints", sha256
-        if metric in ("lip_correlation_truth", "lip_correlation_exchanged", "beat_error"):
-            against = "drawn truth" if self.truths else "real landmarks"
-            return f"{detector} landmarks against {against}", sha256
-        return f"{detector} keypoints", sha256
+        reads = METRICS[metric].reads
+        detector, sha256 = self.detector
+        known = "drawn truth" if self._has_truth else "real landmarks"
+        without_network = {
+            "keypoints": (f"{detector} keypoints", sha256),
+            "real_lips": (f"{detector} keypoints", sha256),
+            "beats": (f"librosa onsets, {detector} keypoints", sha256),
+            "truth": (f"{detector} landmarks against {known}", sha256),
+            "clock": ("wall clock", ""),
+        }
+        if reads in without_network:
+            return without_network[reads]
+        network = self.extractors.network(reads)
+        return network.name, network.sha256
+
+
+def by_noise(clips: Clips, order: Sequence[str]) -> list[list[np.ndarray]]:
+    """Features of the clips in that order, for each noise."""
+    noises = sorted(clips[order[0]])
+    return [[clips[clip_id][noise] for clip_id in order] for noise in noises]

@@ -1,129 +1,258 @@
-"""The networks that metrics look through, opened once, and why one is not there."""
+"""Feature extractors of the metrics: every network by `Metric.reads`, or why it is missing."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from paha_core.benchmark.measuring.videos import Video, load_frames
+from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_frames, real_video
 from paha_core.config import Preset
+from paha_core.engine.manifest_stage import kept_rows
+from paha_core.engine.progress import Progress
+from paha_core.metrics import pose_features as pf
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import fvd_stand_in
-from paha_core.store import Store, sha256_file, sha256_json
+from paha_core.metrics.registry import METRICS, NETWORKS, Reads, fvd_stand_in, metrics_of
+from paha_core.metrics.row import Missing
+from paha_core.metrics.video_features import concatenated
+from paha_core.store import sha256_file, sha256_json
 
 if TYPE_CHECKING:
-    from paha_core.metrics.identity import FaceDescriptor
     from paha_core.metrics.sync import SyncNet
     from paha_core.metrics.video_features import VideoFeatures
 
-SYNC_METRICS = ("sync_c", "sync_d", "face_track")
+NO_POSES = "the pose autoencoder is not trained on these poses: run `pose_autoencoder` first"
+NO_VIDEO_ENCODER = "the video encoder is not trained on these clips: run `video_encoder` first"
 
 
-def weights_given(preset: Preset) -> dict[str, str]:
-    """The sha256 of each weight file that the preset names and that is there."""
+class Extractor(Protocol):
+    """What a row says of the network behind a number."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+class WindowExtractor(Extractor, Protocol):
+    """The space of a Fréchet distance or of Diversity."""
+
+    def features(self, video: Video) -> np.ndarray:
+        """Features `[N, D]` of a video's windows; N is 0 where there is none."""
+        ...
+
+    def references(self) -> dict[str, np.ndarray]:
+        """Features of the real training clips by dataset and of `all`: the same for every
+        system."""
+        ...
+
+
+def weight_files(preset: Preset) -> dict[str, str]:
+    """The sha256 of each weight file that the preset names and that exists."""
     settings = preset.benchmark
     named = {"syncnet": settings.syncnet, "i3d": settings.i3d, "arcface": settings.arcface}
     return {name: sha256_file(p) for name, p in named.items() if p and Path(p).is_file()}
 
 
 class Extractors:
-    """What a preset's and a store's weights allow; each attribute is a network, or words for its
-    absence.
-    """
+    """The networks that a preset's and a store's weights allow, each opened when first read."""
 
-    def __init__(self, store: Store, preset: Preset, device: str = "cpu") -> None:
-        self.store, self.preset, self.device = store, preset, device
-        self.protocol = protocol_of(preset)
+    def __init__(self, source: KeypointSource, device: str = "cpu") -> None:
+        self.source, self.device = source, device
+        self.store, self.preset = source.store, source.preset
+        self.protocol = protocol_of(self.preset)
+        self._opened: dict[Reads, Any] = {}
 
-    @cached_property
-    def syncnet(self) -> tuple[SyncNet, str] | str:
-        path = self.preset.benchmark.syncnet
-        if not path:
-            return "needs SyncNet weights: benchmark.syncnet names none"
-        from paha_core.metrics.sync import load_syncnet
+    def network(self, reads: Reads) -> Any:
+        """The extractor of that name, or `Missing`."""
+        if reads not in self._opened:
+            try:
+                self._opened[reads] = _OPEN[reads](self)
+            except (FileNotFoundError, ValueError) as error:
+                self._opened[reads] = Missing(str(error))
+        return self._opened[reads]
 
-        return _or_reason(lambda: load_syncnet(path, self.device))
+    def missing(self, metric: str) -> Missing | None:
+        """Why nobody's videos can have that metric; None where they can."""
+        reads = METRICS[metric].reads
+        network = self.network(reads) if reads in NETWORKS else None
+        return network if isinstance(network, Missing) else None
 
-    @cached_property
-    def faces(self) -> dict[str, FaceDescriptor | str]:
-        """Face descriptors by metric."""
-        from paha_core.metrics.identity import ArcFace, HogColour
+    def window_extractors(self) -> dict[Reads, WindowExtractor]:
+        """What this preset's distributions are read through, without the missing."""
+        wanted = {metric.reads for metric in metrics_of(self.preset) if metric.kind == "windows"}
+        opened = {reads: self.network(reads) for reads in NETWORKS if reads in wanted}
+        return {reads: one for reads, one in opened.items() if not isinstance(one, Missing)}
 
-        path = self.preset.benchmark.arcface
-        missing = "needs ArcFace weights: benchmark.arcface names none"
-        real = _or_reason(lambda: ArcFace(path)) if path else missing
-        return {"identity": real, "identity_hog": HogColour()}
+    def weights(self, metrics: list[str]) -> dict[str, tuple[str, str]]:
+        """Name and weights' sha256 of each network that these metrics read."""
+        reads = {METRICS[metric].reads for metric in metrics}
+        opened = {name: self.network(name) for name in NETWORKS if name in reads}
+        return {
+            name: (one.name, one.sha256)
+            for name, one in opened.items()
+            if not isinstance(one, Missing)
+        }
 
-    @cached_property
-    def spaces(self) -> dict[str, VideoFeatures | str]:
-        """Video feature spaces by metric."""
-        from paha_core.metrics.video_features import I3D
 
-        path = self.preset.benchmark.i3d
-        missing = "needs I3D Kinetics-400 weights: benchmark.i3d names none"
-        real = _or_reason(lambda: I3D(path, self.device)) if path else missing
-        return {"fvd": real, fvd_stand_in(self.preset): self._trained_space()}
+# --- poses: FGD, Diversity ------------------------------------------------------------------------
 
-    def _trained_space(self) -> VideoFeatures | str:
-        from paha_core.metrics.video_features import SmallR3D
-        from paha_core.training.tasks.video_encoder import WEIGHTS, video_run
 
-        if not video_run(self.store, self.preset).is_done():
-            return "the video encoder is not trained on these clips: materialise `video_encoder`"
-        name = fvd_stand_in(self.preset).removeprefix("fvd[").removesuffix("]")
-        return SmallR3D.load(self.store.read_bytes(WEIGHTS), f"{name}, not I3D", self.device)
+@dataclass(frozen=True)
+class PoseSpace:
+    """The trained autoencoder."""
 
-    @cached_property
-    def missing(self) -> dict[str, str]:
-        """Why a whole metric can't be had, by metric."""
-        found = {m: s for m, s in (self.faces | self.spaces).items() if isinstance(s, str)}
-        if isinstance(self.syncnet, str):
-            found |= dict.fromkeys(SYNC_METRICS, self.syncnet)
-        return found
+    model: pf.PoseAutoencoder
+    name: str
+    sha256: str
+    source: KeypointSource
 
-    @cached_property
-    def named(self) -> dict[str, tuple[str, str]]:
-        """Name and weights' sha256 of each metric's network."""
-        there = (self.faces | self.spaces).items()
-        found = {m: (s.name, s.sha256) for m, s in there if not isinstance(s, str)}
-        if not isinstance(self.syncnet, str):
-            track = f"tracks from {self.protocol.min_track} frames, {self.protocol.min_face} px"
-            name = f"SyncNet, mediapipe faces, {track}"
-            found |= dict.fromkeys(SYNC_METRICS, (name, self.syncnet[1]))
-        return found
+    def features(self, video: Video) -> np.ndarray:
+        keypoints = self.source.of(video)
+        points = pf.gesture_points(keypoints) if keypoints is not None else None
+        if points is None:
+            return np.zeros((0, pf.FEATURES), np.float32)
+        return pf.pose_features(self.model, pf.pose_windows(points, window=self.model.window))
 
-    @cached_property
-    def per_video(self) -> dict[str, str]:
-        """The weights that a single video's numbers depend on, for the key of their cache."""
-        return {m: sha for m, (_, sha) in self.named.items() if m not in self.spaces}
+    def references(self) -> dict[str, np.ndarray]:
+        from paha_core.training.tasks.pose_autoencoder import load_windows
 
-    def features_path(self, metric: str, video: Video) -> str:
-        """Where the features of a video are kept: by its content, the network and the protocol."""
-        space = sha256_json([self.protocol.sha256, *self.named[metric]])[:16]
+        window = self.model.window
+        windows = load_windows(self.source.store, self.source.preset, "train", window).by_dataset
+        found = {d: pf.pose_features(self.model, w) for d, w in windows.items()}
+        return found | {"all": np.concatenate(list(found.values()))}
+
+
+def _pose_autoencoder(extractors: Extractors) -> PoseSpace | Missing:
+    from paha_core.training.tasks.pose_autoencoder import WEIGHTS, pose_run
+
+    store, preset = extractors.store, extractors.preset
+    if not pose_run(store, preset).is_done():
+        return Missing(NO_POSES)
+    model, sha256 = pf.load_autoencoder(store.read_bytes(WEIGHTS))
+    name = f"pose-autoencoder[w{model.window}, 15 fps, {preset.pose.detector}]"
+    return PoseSpace(model, name, sha256, extractors.source)
+
+
+# --- windows of frames: FVD -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VideoSpace:
+    """A video network; features are cached by content (`metrics/features/`)."""
+
+    network: VideoFeatures
+    extractors: Extractors
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def sha256(self) -> str:
+        return self.network.sha256
+
+    def path(self, video: Video) -> str:
+        """Depends on the video, the network and the protocol."""
+        protocol = self.extractors.protocol.sha256
+        space = sha256_json([protocol, self.name, self.sha256])[:16]
         return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
 
-    def video_features(self, metric: str, video: Video) -> np.ndarray:
-        """Features `[N, D]` of a video's windows, kept by content; N may be 0."""
+    def features(self, video: Video) -> np.ndarray:
         from paha_core.metrics.video_features import video_features
 
-        rel, store = self.features_path(metric, video), self.store
+        rel, store = self.path(video), self.extractors.store
         if store.exists(rel):
             with store.reading(rel) as path:
                 return np.asarray(np.load(path, allow_pickle=False))
-        space = self.spaces[metric]
-        assert not isinstance(space, str)
-        found = video_features(space, load_frames(store, video))
+        found = video_features(self.network, load_frames(store, video))
         with store.writing(rel) as path, open(path, "wb") as file:
             np.save(file, found)
         return found
 
+    def references(self) -> dict[str, np.ndarray]:
+        store, preset = self.extractors.store, self.extractors.preset
+        rows = kept_rows(store, "clips", preset.corpora.datasets)
+        rows = [row for row in rows if row["split"] == "train" and store.exists(row["path"])]
+        protocol = self.extractors.protocol
+        stride = max(1, -(-len(rows) // protocol.video_references))
+        parts: dict[str, list[np.ndarray]] = {"all": []}
+        with Progress(len(rows[::stride]), f"real features, {self.name}", unit="video") as progress:
+            for row in rows[::stride]:
+                video = real_video(row, protocol.max_frames)
+                features = self.features(video)
+                parts.setdefault(video.dataset, []).append(features)
+                parts["all"].append(features)
+                progress.update()
+        return {name: concatenated(groups) for name, groups in parts.items()}
 
-def _or_reason(load: Any) -> Any:
-    """What `load` returns, or what it says when the file is not there or is another."""
-    try:
-        return load()
-    except (FileNotFoundError, ValueError) as error:
-        return str(error)
+
+def _r3d(extractors: Extractors) -> VideoSpace | Missing:
+    from paha_core.metrics.video_features import SmallR3D
+    from paha_core.training.tasks.video_encoder import WEIGHTS, video_run
+
+    store, preset = extractors.store, extractors.preset
+    if not video_run(store, preset).is_done():
+        return Missing(NO_VIDEO_ENCODER)
+    name = fvd_stand_in(preset).name.removeprefix("fvd[").removesuffix("]")
+    network = SmallR3D.load(store.read_bytes(WEIGHTS), f"{name}, not I3D", extractors.device)
+    return VideoSpace(network, extractors)
+
+
+def _i3d(extractors: Extractors) -> VideoSpace | Missing:
+    from paha_core.metrics.video_features import I3D
+
+    path = extractors.preset.benchmark.i3d
+    if not path:
+        return Missing("needs I3D Kinetics-400 weights: benchmark.i3d names none")
+    return VideoSpace(I3D(path, extractors.device), extractors)
+
+
+# --- one number a video ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SyncNetwork:
+    """SyncNet, and the rules of its face track, which its numbers depend on as well."""
+
+    model: SyncNet
+    name: str
+    sha256: str
+
+
+def _syncnet(extractors: Extractors) -> SyncNetwork | Missing:
+    from paha_core.metrics.sync import load_syncnet
+
+    path, rules = extractors.preset.benchmark.syncnet, extractors.protocol
+    if not path:
+        return Missing("needs SyncNet weights: benchmark.syncnet names none")
+    model, sha256 = load_syncnet(path, extractors.device)
+    name = f"SyncNet, mediapipe faces, tracks from {rules.min_track} frames, {rules.min_face} px"
+    return SyncNetwork(model, name, sha256)
+
+
+def _arcface(extractors: Extractors) -> Extractor | Missing:
+    from paha_core.metrics.identity import ArcFace
+
+    path = extractors.preset.benchmark.arcface
+    return ArcFace(path) if path else Missing("needs ArcFace weights: benchmark.arcface names none")
+
+
+def _hog(extractors: Extractors) -> Extractor:
+    from paha_core.metrics.identity import HogColour
+
+    return HogColour()
+
+
+_OPEN: dict[Reads, Callable[[Extractors], Any]] = {
+    "pose_autoencoder": _pose_autoencoder,
+    "r3d": _r3d,
+    "i3d": _i3d,
+    "syncnet": _syncnet,
+    "arcface": _arcface,
+    "hog": _hog,
+}

@@ -126,8 +126,7 @@ def _ingest_one(
     frames = at_25_fps(frames, info.fps)[:most]
     count = len(frames)
     if count < SHORTEST:
-        words = f"picture and voice have {count} frames in common, {SHORTEST} are needed"
-        raise Rejection(words)
+        raise Rejection(f"picture and voice have {count} frames in common, {SHORTEST} are needed")
     stem = f"systems/{name}/{path.stem}"
     made = f"{stem}{path.suffix.lower()}" if as_it_is else f"{stem}.mp4"
     with store.writing(made) as target:

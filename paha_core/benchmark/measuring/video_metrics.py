@@ -1,13 +1,18 @@
-"""Everything that is measured on one video, cached by content in `metrics/videos/`."""
+"""Everything that is measured on one video: one entry of `MEASURES` a metric.
+
+A measure reads what it needs of `VideoInputs`, where each thing is loaded or computed once. What
+has no value raises `NoValue` with the reason. Results are cached by content in `metrics/videos/`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,203 +28,33 @@ from paha_core.media.frames import FPS, resize
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import Missing
 from paha_core.pose.layout import FACE, HANDS
 from paha_core.store import Store, sha256_json
 
 if TYPE_CHECKING:
+    from paha_core.metrics.sync import SyncScore
     from paha_core.pose.keypoints import Keypoints
 
+T = TypeVar("T")
+NO_TRUTH = "no drawn truth for these clips"
+NO_FACE = "no face in most frames"
 NO_REAL = "there is no real video of this voice"
-
-Note = Callable[[str, float | None, str], None]
-"""Takes a metric, its value, and the reason that holds when the value is None."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one video's pictures and sound say. A metric stands in `values` or, with words, in
-    `reasons`.
-    """
-
-    values: dict[str, float] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    openness: list[float] | None = None  # the mouth's, for each frame
-    strokes: list[float] | None = None  # where the gestures' end, in seconds
+NO_SHOULDERS = "the shoulders are never seen"
+NO_REFERENCE = "the reference picture is missing"
+NO_BACKGROUND = "no background: the person fills the frame, or was not found"
 
 
-def measured_path(source: KeypointSource, extractors: Extractors, video: Video) -> str:
-    """Where the numbers of a video are kept: by the content of all that they depend on."""
-    key = {
-        "protocol": extractors.protocol.sha256,
-        "video": [video.sha256, video.frames, source.made_by],
-        "is": [video.clip_id, video.shows],
-        "audio": source.content(video.audio_path),
-        "reference": source.content(video.reference),
-        "keypoints": [source.sha256.get(video.shows), source.sha256.get(video.clip_id)],
-        "faces": source.preset.pose.max_face_gap,
-        "weights": extractors.per_video,
-    }
-    return f"metrics/videos/{sha256_json(key)}.json"
+class NoValue(Exception):
+    """The metric does not exist for this video; the message is the cell's reason."""
 
 
-def measure(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
-    """All that a video alone says; from the cache when nothing that it depends on has changed."""
-    rel, store = measured_path(source, extractors, video), source.store
-    if store.exists(rel):
-        return Measured(**store.read_json(rel))
-    measured = _measure(source, extractors, video)
-    store.write_json(rel, asdict(measured))
-    return measured
-
-
-def _measure(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
-    store = source.store
-    values: dict[str, float] = {}
-    reasons: dict[str, str] = {}
-
-    def note(metric: str, value: float | None, reason: str) -> None:
-        if value is None:
-            reasons[metric] = reason
-        else:
-            values[metric] = value
-
-    keypoints, real = source.of(video), source.real(video.clip_id, video.frames)
-    if keypoints is None:
-        return Measured(values, reasons | {"face_share": "the clip has no keypoints"})
-    frames = at_clip_size(load_frames(store, video), extractors.protocol.size)
-    note("face_share", video_quality.face_share(keypoints.scores), "")
-    strokes = _measure_beats(store, video, keypoints, note)
-    openness = lips.mouth_openness(keypoints.points, keypoints.scores)
-    _measure_lips(video, openness, real, note)
-    luma = video_quality.grey(frames)
-    _measure_background(store, video, frames, luma, (keypoints, real), note)
-    _measure_regions(luma, keypoints, note)
-    _measure_identity(source, extractors, video, frames, keypoints, note)
-    _measure_sync(store, extractors, video, frames, note)
-    mouth = None if openness is None else [float(x) for x in openness]
-    return Measured(values, reasons, mouth, strokes)
-
-
-def _measure_beats(
-    store: Store, video: Video, keypoints: Keypoints, note: Note
-) -> list[float] | None:
-    """Notes both scores; returns the ends of the strokes."""
-    points = gesture_points(keypoints)
-    if points is None:
-        note("bas", None, "the shoulders are never seen")
-        note("bas_aist", None, "the shoulders are never seen")
-        return None
-    heard, seen = beats.audio_beats(_wave(store, video)), beats.motion_beats(points)
-    note("bas", beats.beat_alignment(heard, seen), "the audio has no beats")
-    note("bas_aist", beats.beat_alignment(seen, heard), "the gestures have no beats")
-    return [float(x) for x in beats.stroke_ends(points)]
-
-
-def _wave(store: Store, video: Video) -> np.ndarray:
-    """What is heard with the video: float32 mono at 16 kHz."""
-    from paha_core.media.audio import read_audio
-
-    with store.reading(video.audio_path) as path:
-        return read_audio(path, 16_000)[: round(video.frames / FPS * 16_000)]
-
-
-def _measure_sync(
-    store: Store, extractors: Extractors, video: Video, frames: np.ndarray, note: Note
-) -> None:
-    network = extractors.syncnet
-    if isinstance(network, str):
-        return  # the whole column is missing: `Extractors.missing` says why
-    from paha_core.metrics.sync import sync_score
-    from paha_core.pose.face import detect_face_boxes
-
-    rules = extractors.protocol
-    pose = extractors.preset.pose.model_copy(update={"face_box_scale": 1.0})
-    found = detect_face_boxes(frames, pose)
-    boxes = np.where(found.found[:, None], found.boxes, np.nan)
-    how = {"min_frames": rules.min_track, "min_size": rules.min_face}
-    score = sync_score(network[0], frames, _wave(store, video), boxes, **how)
-    why = f"no face track of {rules.min_track} frames and {rules.min_face} pixels"
-    note("face_track", float(score is not None), "")
-    note("sync_c", score.confidence if score else None, why)
-    note("sync_d", score.distance if score else None, why)
-
-
-def _measure_identity(
-    source: KeypointSource,
-    extractors: Extractors,
-    video: Video,
-    frames: np.ndarray,
-    keypoints: Keypoints,
-    note: Note,
-) -> None:
-    spaces = {m: s for m, s in extractors.faces.items() if not isinstance(s, str)}
-    if not video.reference or not source.store.exists(video.reference):
-        for metric in spaces:
-            note(metric, None, "the reference picture is missing")
-        return
-    picture = load_picture(source.store, video.reference)[None]
-    picture = at_clip_size(picture, extractors.protocol.size)
-    at = source.of_picture(video.reference)
-    count = min(len(frames), len(keypoints))
-    seen = keypoints.points[:count], keypoints.scores[:count]
-    for metric, space in spaces.items():
-        shown = descriptors(space, frames[:count], *seen)
-        wanted = descriptors(space, picture, at.points, at.scores)
-        why = "no face in the video or in the reference"
-        note(metric, identity_similarity(shown, wanted), why)
-
-
-def _measure_lips(
-    video: Video, openness: np.ndarray | None, real: Keypoints | None, note: Note
-) -> None:
-    if video.shows == video.clip_id:
-        note("lip_correlation", None, "1 by definition: the real video is what it compares with")
-    elif real is None:
-        note("lip_correlation", None, NO_REAL)
-    elif openness is None:
-        note("lip_correlation", None, "no face in most frames")
-    else:
-        truth = lips.mouth_openness(real.points, real.scores)
-        if truth is None:
-            note("lip_correlation", None, "no face in most frames of the real video")
-        else:
-            value = lips.lip_correlation(openness, truth)
-            note("lip_correlation", value, "the real mouth never moves, or under 16 frames")
-
-
-def _measure_background(
-    store: Store,
-    video: Video,
-    frames: np.ndarray,
-    luma: np.ndarray,
-    people: tuple[Keypoints, Keypoints | None],
-    note: Note,
-) -> None:
-    """Where neither the video's nor the real person ever is."""
-    height, width = luma.shape[1:]
-    found = [video_quality.person_cells(p.points, p.scores, p.size) for p in people if p]
-    cells = [one for one in found if one is not None]
-    mask = video_quality.background_mask(cells, (height, width)) if cells else None
-    alone = "no background: the person fills the frame, or was not found"
-    note("flicker", None if mask is None else video_quality.flicker(luma, mask), alone)
-    if not video.reference or not store.exists(video.reference):
-        note("background_psnr", None, "the reference picture is missing")
-    elif mask is None:
-        note("background_psnr", None, alone)
-    else:
-        reference = resize(load_picture(store, video.reference)[None], (height, width))[0]
-        note("background_psnr", video_quality.background_psnr(frames, reference, mask), "")
-
-
-def _measure_regions(luma: np.ndarray, keypoints: Keypoints, note: Note) -> None:
-    count = min(len(luma), len(keypoints))
-    shown = luma[:count], keypoints.points[:count], keypoints.scores[:count]
-    for name, region in (("face", FACE), ("hands", HANDS)):
-        note(f"sharpness_{name}", video_quality.sharpness(*shown, region), f"no {name} is seen")
-        note(f"flicker_{name}", video_quality.region_flicker(*shown, region), f"no {name} is seen")
-
-
-# --- the studio corpus' own truth -----------------------------------------------------------------
+def required(value: T | None, reason: str) -> T:
+    """`value`, or `NoValue` in the place of None."""
+    if value is None:
+        raise NoValue(reason)
+    return value
 
 
 @dataclass(frozen=True)
@@ -230,22 +65,319 @@ class Truth:
     beats: np.ndarray
 
 
-def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Truth | None:
-    """Of the first `frames` frames of a studio clip; None for any other corpus."""
-    if clip is None or not clip.get("programme"):
+class VideoInputs:
+    """What the measures of one video read. Properties raise `NoValue` where there is none."""
+
+    def __init__(self, source: KeypointSource, extractors: Extractors, video: Video) -> None:
+        self.source, self.extractors, self.video = source, extractors, video
+        self.store = source.store
+
+    @cached_property
+    def keypoints(self) -> Keypoints:
+        return required(self.source.of(self.video), "the clip has no keypoints")
+
+    @cached_property
+    def real(self) -> Keypoints:
+        """Keypoints of the real video of this voice, equally long."""
+        return required(self.source.real(self.video.clip_id, self.video.frames), NO_REAL)
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """uint8 RGB `[T, H, W, 3]` at the clip size; as many as there are keypoints."""
+        count = len(self.keypoints)  # first: without them nothing need be decoded
+        frames = load_frames(self.store, self.video)[:count]
+        return at_clip_size(frames, self.extractors.protocol.size)
+
+    @cached_property
+    def luma(self) -> np.ndarray:
+        return video_quality.grey(self.frames)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """`[T, 133, 2]`, as many as there are frames."""
+        return self.keypoints.points[: len(self.frames)]
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """`[T, 133]`, as many as there are frames."""
+        return self.keypoints.scores[: len(self.frames)]
+
+    @cached_property
+    def gestures(self) -> np.ndarray:
+        """`[T, 49, 2]` in shoulder widths."""
+        return required(gesture_points(self.keypoints), NO_SHOULDERS)
+
+    @cached_property
+    def mouth(self) -> np.ndarray:
+        """Openness `[T]`."""
+        found = lips.mouth_openness(self.keypoints.points, self.keypoints.scores)
+        return required(found, NO_FACE)
+
+    @cached_property
+    def wave(self) -> np.ndarray:
+        """float32 mono at 16 kHz, as long as the video."""
+        from paha_core.media.audio import read_audio
+
+        with self.store.reading(self.video.audio_path) as path:
+            return read_audio(path, 16_000)[: round(self.video.frames / FPS * 16_000)]
+
+    @cached_property
+    def audio_beats(self) -> np.ndarray:
+        return beats.audio_beats(self.wave)
+
+    @cached_property
+    def motion_beats(self) -> np.ndarray:
+        return beats.motion_beats(self.gestures)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """uint8 RGB `[H, W, 3]`."""
+        rel = self.video.reference
+        if not rel or not self.store.exists(rel):
+            raise NoValue(NO_REFERENCE)
+        return load_picture(self.store, rel)
+
+    @cached_property
+    def background(self) -> np.ndarray:
+        """True `[H, W]` where neither the video's nor the real person ever is."""
+        real = self.source.real(self.video.clip_id, self.video.frames)
+        people = [person for person in (self.keypoints, real) if person is not None]
+        found = [video_quality.person_cells(p.points, p.scores, p.size) for p in people]
+        cells = [one for one in found if one is not None]
+        height, width = self.luma.shape[1:]
+        mask = video_quality.background_mask(cells, (height, width)) if cells else None
+        return required(mask, NO_BACKGROUND)
+
+    @cached_property
+    def truth(self) -> Truth:
+        clip = self.source.clips.get(self.video.clip_id)
+        return required(drawn_truth(self.store, clip, self.video.frames), NO_TRUTH)
+
+    @cached_property
+    def sync(self) -> SyncScore | None:
+        """None without a face track."""
+        from paha_core.metrics.sync import sync_score
+
+        rules, network = self.extractors.protocol, self.extractors.network("syncnet")
+        return sync_score(
+            network.model,
+            self.frames,
+            self.wave,
+            self.source.face_boxes(self.video),
+            min_frames=rules.min_track,
+            min_size=rules.min_face,
+        )
+
+
+# --- measures -------------------------------------------------------------------------------------
+
+
+def _bas(v: VideoInputs) -> float:
+    found = beats.beat_alignment(v.audio_beats, v.motion_beats)
+    return required(found, "the audio has no beats")
+
+
+def _bas_aist(v: VideoInputs) -> float:
+    found = beats.beat_alignment(v.motion_beats, v.audio_beats)
+    return required(found, "the gestures have no beats")
+
+
+def _beat_error(v: VideoInputs) -> float:
+    found = beats.beat_error(beats.stroke_ends(v.gestures), v.truth.beats)
+    return required(found, "no drawn beats")
+
+
+def _lip_correlation(v: VideoInputs) -> float:
+    if v.video.shows == v.video.clip_id:
+        raise NoValue("1 by definition: the real video is what it compares with")
+    truth = lips.mouth_openness(v.real.points, v.real.scores)
+    truth = required(truth, f"{NO_FACE} of the real video")
+    why = "the real mouth never moves, or under 16 frames"
+    return required(lips.lip_correlation(v.mouth, truth), why)
+
+
+def _lip_correlation_truth(v: VideoInputs) -> float:
+    found = lips.lip_correlation(v.mouth, v.truth.openness)
+    return required(found, "the drawn mouth never moves")
+
+
+def _sync_c(v: VideoInputs) -> float:
+    return _sync(v).confidence
+
+
+def _sync_d(v: VideoInputs) -> float:
+    return _sync(v).distance
+
+
+def _sync(v: VideoInputs) -> SyncScore:
+    rules = v.extractors.protocol
+    why = f"no face track of {rules.min_track} frames and {rules.min_face} pixels"
+    return required(v.sync, why)
+
+
+def _face_share(v: VideoInputs) -> float:
+    return video_quality.face_share(v.keypoints.scores)
+
+
+def _background_psnr(v: VideoInputs) -> float:
+    height, width = v.luma.shape[1:]
+    reference = resize(v.reference[None], (height, width))[0]
+    return video_quality.background_psnr(v.frames, reference, v.background)
+
+
+def _flicker(v: VideoInputs) -> float:
+    return required(video_quality.flicker(v.luma, v.background), "under 3 frames")
+
+
+def _sharpness(name: str, region: slice) -> Callable[[VideoInputs], float]:
+    def measure(v: VideoInputs) -> float:
+        found = video_quality.sharpness(v.luma, v.points, v.scores, region)
+        return required(found, f"no {name} is seen")
+
+    return measure
+
+
+def _region_flicker(name: str, region: slice) -> Callable[[VideoInputs], float]:
+    def measure(v: VideoInputs) -> float:
+        found = video_quality.region_flicker(v.luma, v.points, v.scores, region)
+        return required(found, f"no {name} is seen")
+
+    return measure
+
+
+def _identity(reads: Any) -> Callable[[VideoInputs], float]:
+    def measure(v: VideoInputs) -> float:
+        network, shown = v.extractors.network(reads), (v.frames, v.points, v.scores)
+        picture = at_clip_size(v.reference[None], v.extractors.protocol.size)
+        at = v.source.of_picture(v.video.reference)
+        wanted = descriptors(network, picture, at.points, at.scores)
+        found = identity_similarity(descriptors(network, *shown), wanted)
+        return required(found, "no face in the video or in the reference")
+
+    return measure
+
+
+MEASURES: dict[str, Callable[[VideoInputs], float]] = {
+    "bas": _bas,
+    "bas_aist": _bas_aist,
+    "beat_error": _beat_error,
+    "lip_correlation": _lip_correlation,
+    "lip_correlation_truth": _lip_correlation_truth,
+    "sync_c": _sync_c,
+    "sync_d": _sync_d,
+    "face_track": lambda v: float(v.sync is not None),
+    "face_share": _face_share,
+    "background_psnr": _background_psnr,
+    "sharpness_face": _sharpness("face", FACE),
+    "sharpness_hands": _sharpness("hands", HANDS),
+    "flicker": _flicker,
+    "flicker_face": _region_flicker("face", FACE),
+    "flicker_hands": _region_flicker("hands", HANDS),
+    "identity": _identity("arcface"),
+    "identity_hog": _identity("hog"),
+}
+ON_CPU = sorted(name for name in MEASURES if METRICS[name].reads != "syncnet")
+ON_DEVICE = sorted(MEASURES.keys() - set(ON_CPU))  # read a network that may lie on a GPU
+
+
+# --- all of one video -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One video's metrics, and the curves that metrics across clips need."""
+
+    values: dict[str, float | Missing] = field(default_factory=dict)
+    mouth: list[float] | None = None  # its openness in each frame
+    true_mouth: list[float] | None = None  # the drawn one's
+
+    def to_json(self) -> dict[str, Any]:
+        values = {m: v for m, v in self.values.items() if not isinstance(v, Missing)}
+        reasons = {m: v.reason for m, v in self.values.items() if isinstance(v, Missing)}
+        curves = {"mouth": self.mouth, "true_mouth": self.true_mouth}
+        return {"values": values, "reasons": reasons} | curves
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Measured:
+        missing = {metric: Missing(reason) for metric, reason in stored["reasons"].items()}
+        return cls(stored["values"] | missing, stored["mouth"], stored["true_mouth"])
+
+
+def measured_path(
+    source: KeypointSource, extractors: Extractors, video: Video, metrics: list[str]
+) -> str:
+    """Where these metrics of a video are cached: by the content of all that they depend on."""
+    key = {
+        "protocol": extractors.protocol.sha256,
+        "metrics": sorted(metrics),
+        "video": [video.sha256, video.frames, source.made_by],
+        "is": [video.clip_id, video.shows],
+        "audio": source.content(video.audio_path),
+        "reference": source.content(video.reference),
+        "keypoints": [source.sha256.get(video.shows), source.sha256.get(video.clip_id)],
+        "truth": source.content(truth_path(source.clips.get(video.clip_id))),
+        "faces": source.preset.pose.max_face_gap,
+        "weights": extractors.weights(metrics),
+    }
+    return f"metrics/videos/{sha256_json(key)}.json"
+
+
+def measure(
+    source: KeypointSource, extractors: Extractors, video: Video, metrics: list[str]
+) -> Measured:
+    """These metrics of a video; from the cache when nothing that they depend on has changed."""
+    rel, store = measured_path(source, extractors, video, metrics), source.store
+    if store.exists(rel):
+        return Measured.from_json(store.read_json(rel))
+    inputs = VideoInputs(source, extractors, video)
+    values = {metric: _value(metric, inputs) for metric in metrics}
+    mouth = _or_none(lambda: inputs.mouth.tolist())
+    true_mouth = _or_none(lambda: inputs.truth.openness.tolist())
+    measured = Measured(values, mouth, true_mouth)
+    store.write_json(rel, measured.to_json())
+    return measured
+
+
+def _value(metric: str, inputs: VideoInputs) -> float | Missing:
+    if (missing := inputs.extractors.missing(metric)) is not None:
+        return missing
+    try:
+        return float(MEASURES[metric](inputs))
+    except NoValue as reason:
+        return Missing(str(reason))
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except NoValue:
         return None
-    programme = PurePosixPath(str(clip["programme"])).stem
-    rel = f"sources/truth/{clip['speaker']}/{programme}.npz"
-    if not store.exists(rel):
+
+
+def common_reason(missing: list[Missing]) -> Missing:
+    """The reason that most clips share, with how many."""
+    reason, count = Counter(missing).most_common(1)[0]
+    of_all = f" ({count} of {len(missing)} clips)" if count < len(missing) else ""
+    return Missing(reason.reason + of_all)
+
+
+# --- the studio corpus' own truth -----------------------------------------------------------------
+
+
+def truth_path(clip: Mapping[str, Any] | None) -> str:
+    """The side file of a studio clip's programme; empty for a clip without a programme."""
+    if clip is None or not clip.get("programme"):
+        return ""
+    return f"sources/truth/{clip['speaker']}/{PurePosixPath(str(clip['programme'])).stem}.npz"
+
+
+def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Truth | None:
+    """Truth of a studio clip's first `frames` frames; None for any other corpus."""
+    rel = truth_path(clip)
+    if clip is None or not rel or not store.exists(rel):
         return None
     with np.load(BytesIO(store.read_bytes(rel)), allow_pickle=False) as truth:
         openness, fps, times = truth["mouth_openness"], float(truth["fps"]), truth["beats"]
     start = float(clip["start"])
     times = times[(times >= start) & (times < start + frames / FPS)] - start
     return Truth(lips.resample_to_clip(openness, fps, start, frames), times)
-
-
-def common_reason(reasons: list[str]) -> str:
-    """The reason that most clips share, with how many."""
-    reason, count = Counter(reasons).most_common(1)[0]
-    return reason if count == len(reasons) else f"{reason} ({count} of {len(reasons)} clips)"

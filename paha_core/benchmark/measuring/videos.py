@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paha_core.pose.detect import Detector
     from paha_core.pose.keypoints import Keypoints
 
-NO_VIDEOS = "no generated clips: materialise `generated_clips` for this mode first"
+NO_VIDEOS = "no generated clips of this mode: run `generated_clips` first"
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,12 @@ class KeypointSource:
         self.sha256 = {row["clip_id"]: row["sha256"] for row in rows}
         self._contents: dict[str, str] = {}
 
+    @cached_property
+    def clips(self) -> dict[str, dict[str, Any]]:
+        """Rows of the real clips by id."""
+        rows = kept_rows(self.store, "clips", self.preset.corpora.datasets)
+        return {row["clip_id"]: row for row in rows}
+
     def real(self, clip_id: str, frames: int | None = None) -> Keypoints | None:
         """Of a real clip, cut to its first `frames`; None when its row was rejected."""
         path = self.stage.get(clip_id)
@@ -128,6 +134,25 @@ class KeypointSource:
     def of_picture(self, rel: str) -> Keypoints:
         """Of a picture in the store, one frame, in pixels of the clip size."""
         return self._cached([self.content(rel)], lambda: load_picture(self.store, rel)[None])
+
+    def face_boxes(self, video: Video) -> np.ndarray:
+        """Tight boxes for SyncNet's face track: float `[T, 4]` xyxy in pixels of the clip size, NaN
+        where no face was found. Cached, so that CPU workers find them and the GPU does not wait.
+        """
+        from paha_core.pose.face import detect_face_boxes, face_detector_sha256
+
+        size, pose = self.preset.corpora.clip.size, self.preset.pose
+        key = [video.sha256, video.frames, size, pose.max_face_gap, face_detector_sha256()]
+        rel = f"metrics/faces/{sha256_json(key)}.npy"
+        if self.store.exists(rel):
+            with self.store.reading(rel) as path:
+                return np.asarray(np.load(path, allow_pickle=False))
+        frames = at_clip_size(load_frames(self.store, video), size)
+        found = detect_face_boxes(frames, pose.model_copy(update={"face_box_scale": 1.0}))
+        boxes = np.where(found.found[:, None], found.boxes, np.nan)
+        with self.store.writing(rel) as path, open(path, "wb") as file:
+            np.save(file, boxes)
+        return boxes
 
     def content(self, rel: str) -> str:
         """`content_sha256`, read once."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from paha_core.benchmark.report.figures import Curve
+from paha_core.benchmark.report.svg import Curve
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import KEPT, read_manifest
 from paha_core.media import FPS
-from paha_core.metrics.row import METRICS, fvd_stand_in
+from paha_core.metrics.registry import METRICS, fvd_stand_in
 from paha_core.store import Store, sha256_file, sha256_json
 from paha_core.trained import NETWORKS, read_log
 
@@ -76,28 +76,28 @@ def stand_ins(preset: Preset) -> list[StandIn]:
     """Every part of this run that is not what the paper used."""
     found = []
 
-    def say(is_so: bool, part: str, name: str, instead_of: str) -> None:
-        if is_so:
+    def add(replaced: bool, part: str, name: str, instead_of: str) -> None:
+        if replaced:
             found.append(StandIn(part, name, instead_of))
 
     drawn = preset.corpora.studio is not None
-    say(drawn, "Footage", "studio: drawn presenters, synthetic speech", "PATS and CNAS footage")
-    say(preset.pose.detector != "dwpose", "Keypoints", preset.pose.detector, "DWPose")
+    add(drawn, "Footage", "studio: drawn presenters, synthetic speech", "PATS and CNAS footage")
+    add(preset.pose.detector != "dwpose", "Keypoints", preset.pose.detector, "DWPose")
     small = "a small latent codec trained on this corpus"
-    say(preset.codec.pretrained is None, "Codec", small, "Stable Diffusion's autoencoder")
+    add(preset.codec.pretrained is None, "Codec", small, "Stable Diffusion's autoencoder")
     audio = f"{preset.audio.encoder} features"
-    say(preset.audio.encoder != "wav2vec2", "Audio", audio, "wav2vec2")
+    add(preset.audio.encoder != "wav2vec2", "Audio", audio, "wav2vec2")
     reference = f"{preset.reference.encoder}, a fixed small encoder"
-    say(preset.reference.encoder != "clip", "Reference", reference, "CLIP ViT-H")
+    add(preset.reference.encoder != "clip", "Reference", reference, "CLIP ViT-H")
     scratch = "UniVDM trained from scratch"
-    say(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
+    add(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
     metrics = preset.benchmark
-    for given, part, name, instead_of in (
-        (metrics.i3d, "FVD", METRICS[fvd_stand_in(preset)].title, "I3D's features"),
+    for weights, part, name, instead_of in (
+        (metrics.i3d, "FVD", fvd_stand_in(preset).title, "I3D's features"),
         (metrics.syncnet, "Sync-C", "lip correlation of landmarks", "SyncNet"),
         (metrics.arcface, "Identity", METRICS["identity_hog"].title, "ArcFace"),
     ):
-        say(given is None, part, name, instead_of)
+        add(weights is None, part, name, instead_of)
     return found
 
 
@@ -125,18 +125,18 @@ def training_curves(store: Store) -> dict[str, Curve]:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFile:
     path: str
     bytes: int
     sha256: str
 
 
-def weights_of(store: Store) -> list[Weights]:
+def weights_of(store: Store) -> list[WeightFile]:
     """Every weight file under `checkpoints/`, hashed."""
     found = []
     for rel in store.glob("checkpoints/**/*.safetensors"):
         with store.reading(rel) as path:
-            found.append(Weights(rel, path.stat().st_size, sha256_file(path)))
+            found.append(WeightFile(rel, path.stat().st_size, sha256_file(path)))
     return found
 
 

@@ -15,8 +15,16 @@ from typing import Any
 import yaml
 
 from paha_core.benchmark import history
+from paha_core.benchmark.cells import (
+    ARROWS,
+    datasets_of,
+    find,
+    interval,
+    number,
+    systems_of,
+)
 from paha_core.benchmark.measuring.systems import CONTROLS
-from paha_core.benchmark.report import export, facts, figures, showcase, table_plots
+from paha_core.benchmark.report import export, facts, showcase, svg, table_plots
 from paha_core.benchmark.report.trends import trends
 from paha_core.benchmark.run import load_results
 from paha_core.benchmark.tables.export import write_suite
@@ -26,42 +34,16 @@ from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.metrics.bootstrap import MIN_CLIPS
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow, shortfall
+from paha_core.metrics.registry import GROUPS, METRICS, Group, Metric, shortfall
+from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from paha_core.trained import NETWORKS
 
 INDEX = "report/index.html"
 
-GROUPS = {
-    "Gesture": ("fgd", "diversity", "bas", "bas_aist", "beat_error"),
-    "Lips": (
-        "lip_correlation",
-        "lip_correlation_truth",
-        "lip_correlation_exchanged",
-        "sync_c",
-        "sync_d",
-        "face_track",
-    ),
-    "Picture": (
-        "face_share",
-        "background_psnr",
-        "sharpness_face",
-        "sharpness_hands",
-        "flicker",
-        "flicker_face",
-        "flicker_hands",
-        "identity",
-        "identity_hog",
-        "fvd",
-        *FVD_STAND_INS,
-    ),
-    "Time": ("tc", "tc_solver", "tc_classifiers", "tc_codec"),
-}
-NO_BEST = {"lip_correlation_exchanged"}  # a control: nobody wins it
-
 
 @dataclass(frozen=True)
-class Cell:
+class ResultCell:
     text: str
     interval: str
     best: bool
@@ -69,12 +51,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultLine:
     title: str
     unit: str
     arrow: str
     claims_sync: bool
-    cells: list[Cell]
+    cells: list[ResultCell]
     spread: str  # svg
     paper: list[tuple[str, str]]  # the paper's numbers with their notes
 
@@ -84,7 +66,7 @@ class ResultTable:
     dataset: str
     paper_dataset: str
     systems: list[tuple[str, str]]  # (class of the style sheet, title)
-    groups: list[tuple[str, list[Line]]]
+    groups: list[tuple[Group, list[ResultLine]]]
     footnotes: list[tuple[str, str]]
     clips: int  # of the system that has the fewest
 
@@ -110,13 +92,13 @@ def build_report(store: Store, preset: Preset) -> str:
         "headline": headline(rows),
         "stand_ins": facts.stand_ins(preset),
         "forced": facts.forced_guidance(store, preset),
-        "tables": [result_table(plain, dataset) for dataset in export.datasets_of(plain)],
+        "tables": [result_table(plain, dataset) for dataset in datasets_of(plain)],
         "players": players,
         "embedded": embedded,
         "strips": showcase.strips(store, preset),
         "overlays": showcase.overlays(store, preset),
         "curves": [
-            (title, curves[name], figures.curve_svg(curves[name]))
+            (title, curves[name], svg.curve_svg(curves[name]))
             if name in curves
             else (title, None, "")
             for name, title in NETWORKS.items()
@@ -125,7 +107,7 @@ def build_report(store: Store, preset: Preset) -> str:
         "published": [published_grid(table) for table in PUBLISHED.values()],
         "extractors": extractors(rows),
         "weights": facts.weights_of(store),
-        "titles": figures.TITLES,
+        "titles": svg.TITLES,
         "radar": table_plots.radar(rows, {mode: f"s-{mode}" for mode in preset.generation.modes}),
         "controls": control_lines(rows),
         "suites": table_plots.suite_tables(store),
@@ -137,8 +119,8 @@ def build_report(store: Store, preset: Preset) -> str:
     store.write_bytes(INDEX, render(page).encode())
     if rows:
         export.write_tables(store, rows)
-    for number in SUITES:
-        if (suite := load_suite(store, number)) is not None:
+    for table in SUITES:
+        if (suite := load_suite(store, table)) is not None:
             write_suite(store, suite)
     return INDEX
 
@@ -158,16 +140,6 @@ def render(page: dict[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(**page)
 
 
-_HEADLINE = {
-    "lip_correlation_truth": "lip correlation with the drawn truth",
-    "lip_correlation": "lip correlation with the real video",
-    "fgd": "Fréchet gesture distance",
-    "face_share": "of the frames show a face",
-    "background_psnr": "dB PSNR of the background",
-    "tc": "seconds per segment",
-}
-
-
 def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
     """The figures a reader asks for first, all of one system: the last that generated anything.
 
@@ -177,30 +149,30 @@ def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
     made = [row.system for row in rows if row.system in known and row.value is not None]
     if not made:
         return None
-    system, dataset = made[-1], export.datasets_of(rows)[0]
+    system, dataset = made[-1], datasets_of(rows)[0]
     others = [name for name in ("unguided", "real") if name != system]
     shown = []
-    for metric, what in _HEADLINE.items():
-        row = export.find(rows, system, dataset, metric)
-        if row is None or row.value is None:
+    for metric in METRICS.values():
+        row = find(rows, system, dataset, metric.name)
+        if not metric.headline or row is None or row.value is None:
             continue
-        beside = [(name, export.find(rows, name, dataset, metric)) for name in others]
+        beside = [(name, find(rows, name, dataset, metric.name)) for name in others]
         against = "\n".join(
             f"{name} {_figure(other.value, metric)}"
             for name, other in beside
             if other is not None and other.value is not None
         )
-        shown.append((_figure(row.value, metric), what, against))
-    return {"title": figures.TITLES.get(system, system), "figures": shown}
+        shown.append((_figure(row.value, metric), metric.headline, against))
+    return {"title": svg.TITLES.get(system, system), "figures": shown}
 
 
-def _figure(value: float, metric: str) -> str:
-    return f"{value:.0%}" if metric == "face_share" else export.number(value, metric)
+def _figure(value: float, metric: Metric) -> str:
+    return f"{value:.0%}" if metric.unit.startswith("share") else number(value, metric.name)
 
 
 def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> MetricRow | None:
     """The best row among the systems that generate, or None."""
-    real = export.find(rows, "real", dataset, metric)
+    real = find(rows, "real", dataset, metric)
     found = []
     for row in rows:
         ours = row.dataset == dataset and row.metric == metric
@@ -212,16 +184,20 @@ def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> Metr
 
 def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
     """Metrics down, systems across, the paper's numbers apart. `all` shows the paper's on PATS."""
-    systems = export.systems_of(rows)
+    systems = systems_of(rows)
     marks: dict[str, str] = {}
     paper_dataset = "pats" if dataset == "all" else dataset
     groups = []
+    evaluated = {row.metric for row in rows}
     for group, metrics in GROUPS.items():
-        there = [m for m in metrics if m not in FVD_STAND_INS or any(r.metric == m for r in rows)]
-        lines = [_line(rows, systems, dataset, paper_dataset, metric, marks) for metric in there]
+        lines = [
+            _line(rows, systems, dataset, paper_dataset, metric, marks)
+            for metric in metrics
+            if metric.name in evaluated or not metric.corpus
+        ]
         groups.append((group, lines))
-    css = figures.palette(systems)
-    titles = [(css[system], figures.TITLES.get(system, system)) for system in systems]
+    css = svg.palette(systems)
+    titles = [(css[system], svg.TITLES.get(system, system)) for system in systems]
     footnotes = [(mark, reason) for reason, mark in marks.items()]
     clips = [row.clips for row in rows if row.dataset == dataset and row.metric == "face_share"]
     few = min(filter(None, clips), default=0)
@@ -233,46 +209,47 @@ def _line(
     systems: Sequence[str],
     dataset: str,
     paper_dataset: str,
-    metric: str,
+    about: Metric,
     marks: dict[str, str],
-) -> Line:
-    about = METRICS[metric]
-    best = best_generated(rows, dataset, metric) if metric not in NO_BEST else None
-    found = [export.find(rows, system, dataset, metric) for system in systems]
-    shown = [export.number(row.value, metric) for row in found if row and row.system != "real"]
+) -> ResultLine:
+    metric = about.name
+    best = None if about.control else best_generated(rows, dataset, metric)
+    found = [find(rows, system, dataset, metric) for system in systems]
+    shown = [number(row.value, metric) for row in found if row and row.system != "real"]
     tied = len(shown) > 1 and len(set(shown)) == 1  # nobody is best where all print the same
     cells = []
     for row in found:
         if row is None or row.value is None:
             reason = row.reason if row else "not evaluated"
             mark = marks.setdefault(reason, str(len(marks) + 1))
-            cells.append(Cell("–", "", False, mark))
+            cells.append(ResultCell("–", "", False, mark))
         else:
-            text = export.number(row.value, metric)
+            text = number(row.value, metric)
             is_best = best is not None and row.value == best.value and row.system != "real"
             is_best = is_best and not tied
-            cells.append(Cell(text, export.interval(row), is_best, ""))
+            cells.append(ResultCell(text, interval(row), is_best, ""))
     paper = [export.beside(system, paper_dataset, metric) for system in PAPER_SYSTEMS]
-    spread = figures.interval_svg(found)
+    spread = svg.interval_svg(found)
     title = about.title
-    for prefix in ("Lip correlation, ", "Time cost, "):  # stands below the line that names it
-        title = title.replace(prefix, "… ")
-    arrow = export.ARROWS[about.direction]
-    return Line(title, about.unit, arrow, about.claims_sync, cells, spread, paper)
+    head, _, more = title.partition(", ")
+    if more and any(head == other.title for other in GROUPS[about.group]):  # below its line
+        title = f"… {more}"
+    arrow = ARROWS[about.direction]
+    return ResultLine(title, about.unit, arrow, about.claims_sync, cells, spread, paper)
 
 
 def control_lines(rows: Sequence[MetricRow]) -> list[tuple[str, list[str]]]:
     """What a number is worth: real videos and the controls made of them, one line a metric."""
     if not any(row.system in CONTROLS for row in rows):
         return []
-    dataset = export.datasets_of(rows)[0]
+    dataset = datasets_of(rows)[0]
     lines = []
     for metrics in GROUPS.values():
         for metric in metrics:
-            found = [export.find(rows, name, dataset, metric) for name in ("real", *CONTROLS)]
+            found = [find(rows, name, dataset, metric.name) for name in ("real", *CONTROLS)]
             if any(row is not None and row.value is not None for row in found):
-                title = f"{METRICS[metric].title} {export.ARROWS[METRICS[metric].direction]}"
-                cells = [export.number(row.value if row else None, metric) for row in found]
+                title = f"{metric.title} {ARROWS[metric.direction]}"
+                cells = [number(row.value if row else None, metric.name) for row in found]
                 lines.append((title, cells))
     return lines
 
@@ -282,7 +259,7 @@ def published_grid(table: PublishedTable) -> dict[str, Any]:
     columns = list(dict.fromkeys((cell.dataset, cell.metric) for cell in table.cells))
     cells = {(cell.system, cell.dataset, cell.metric): cell for cell in table.cells}
     heads = [
-        f"{METRICS[m].title} {export.ARROWS[METRICS[m].direction]}"
+        f"{METRICS[m].title} {ARROWS[METRICS[m].direction]}"
         + (f" {d.upper()}" if table.number == 1 else "")
         for d, m in columns
     ]

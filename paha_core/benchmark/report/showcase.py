@@ -17,7 +17,7 @@ from paha_core.benchmark.measuring.videos import (
     load_frames,
     real_video,
 )
-from paha_core.benchmark.report.figures import TITLES, data_uri, palette, picture_uri
+from paha_core.benchmark.report.svg import TITLES, data_uri, palette, picture_uri
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import clip_key, kept_rows
 from paha_core.media.frames import FPS, strip

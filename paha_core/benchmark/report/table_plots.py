@@ -6,26 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paha_core.benchmark.report import export
-from paha_core.benchmark.report.plots import Plot, Series, line_svg, radar_svg
+from paha_core.benchmark.cells import datasets_of, find
+from paha_core.benchmark.report.svg import Plot, Series, line_svg, radar_svg
 from paha_core.benchmark.tables.grid import Grid, about, grids
 from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.run import SuiteResult, load_suite
 from paha_core.benchmark.tables.specs import SUITES
-from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow, shortfall
+from paha_core.metrics.registry import METRICS, plotted, shortfall
+from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 
-RADAR = (
-    "fgd",
-    "fvd",
-    *FVD_STAND_INS,
-    "bas",
-    "lip_correlation_truth",
-    "sync_c",
-    "identity_hog",
-    "sharpness_hands",
-    "diversity",
-)
 CLASSIFIERS = {"face_classifier": "Face", "non_face_classifier": "Non-face"}
 
 
@@ -57,7 +47,7 @@ def suite_table(result: SuiteResult) -> SuiteTable:
 def _points(
     result: SuiteResult, names: Sequence[str], dataset: str, metric: str
 ) -> list[tuple[str, MetricRow]]:
-    found = [(name, export.find(result.rows, name, dataset, metric)) for name in names]
+    found = [(name, find(result.rows, name, dataset, metric)) for name in names]
     return [(name, row) for name, row in found if row is not None and row.value is not None]
 
 
@@ -70,12 +60,12 @@ def _whisker(row: MetricRow) -> tuple[float, float]:
 def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
     """Table 2: what the guidance's seconds buy, for SG and DG at each rate."""
     plots = []
-    for metric in ("fgd", "lip_correlation_truth", "bas", *FVD_STAND_INS):
+    for metric in plotted("trade_off"):
         lines = []
         for title, css in (("SG", "s-sequential"), ("DG", "s-differential")):
             names = [row.name for row in SUITES[2].rows if row.name.startswith(title)]
             costs = dict(_points(result, names, dataset, "tc"))
-            made = [(n, r) for n, r in _points(result, names, dataset, metric) if n in costs]
+            made = [(n, r) for n, r in _points(result, names, dataset, metric.name) if n in costs]
             points = [(costs[n].value or 0.0, r.value or 0.0) for n, r in made]
             whiskers = [_whisker(r) for _, r in made]
             labels = [n.removeprefix(f"{title} ") for n, _ in made]
@@ -83,9 +73,8 @@ def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
                 lines.append(Series(title, css, points, whiskers, labels))
         if lines:
             legend = tuple((one.css, one.name) for one in lines)
-            title = METRICS[metric].title
-            svg = line_svg(lines, x_title="seconds per segment", y_title=title)
-            plots.append(Plot(f"{title} against time", svg, legend=legend))
+            svg = line_svg(lines, x_title="seconds per segment", y_title=metric.title)
+            plots.append(Plot(f"{metric.title} against time", svg, legend=legend))
     return plots
 
 
@@ -112,14 +101,14 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
     """Systems on spokes from the worst (centre) to the best shown: only for a glance."""
     if not rows:
         return None
-    dataset = export.datasets_of(rows)[0]
+    dataset = datasets_of(rows)[0]
     axes: list[str] = []
     shares: dict[str, list[tuple[float, float]]] = {system: [] for system in css}
-    for metric in RADAR:
-        real = export.find(rows, "real", dataset, metric)
+    for metric in plotted("radar"):
+        real = find(rows, "real", dataset, metric.name)
         losses: dict[str, float] = {}
         for system in css:
-            row = export.find(rows, system, dataset, metric)
+            row = find(rows, system, dataset, metric.name)
             if row is not None and row.value is not None:
                 loss = shortfall(row.direction, row.value, real.value if real else None)
                 losses |= {system: loss} if loss is not None else {}
@@ -129,7 +118,7 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
         for system, loss in losses.items():
             share = 0.15 + 0.85 * (worst - loss) / (worst - best)
             shares[system].append((len(axes), share))
-        axes.append(METRICS[metric].title)
+        axes.append(metric.title)
     lines = [Series(name, css[name], points) for name, points in shares.items()]
     svg = radar_svg(axes, lines)
     note = "Each spoke runs from the worst of these systems to the best; its scale is its own."
@@ -138,7 +127,7 @@ def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
 
 
 def shift_curves(store: Store) -> list[Plot]:
-    """What each classifier says when the voice is moved against the picture."""
+    """Each classifier's logit when the voice is moved against the picture."""
     plots = []
     for name, title in CLASSIFIERS.items():
         rel = f"checkpoints/{name}/gate.json"
@@ -149,6 +138,6 @@ def shift_curves(store: Store) -> list[Plot]:
             continue
         line = Series(title, "s-sequential", [(float(x), float(y)) for x, y in pairs])
         svg = line_svg([line], x_title="frames the voice is moved", y_title="logit", zero=0)
-        note = "A classifier that hears has its peak at 0."
+        note = "A classifier that uses the audio has its peak at 0."
         plots.append(Plot(f"{title} classifier", svg, note))
     return plots

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from paha_core.benchmark import history
-from paha_core.benchmark.report.figures import data_uri
-from paha_core.benchmark.report.plots import Plot, Series, line_svg, standalone
-from paha_core.metrics.row import FVD_STAND_INS, METRICS
+from paha_core.benchmark.report.svg import Plot, Series, data_uri, line_svg, standalone
+from paha_core.metrics.registry import plotted
 from paha_core.store import Store
-
-TREND = ("fgd", *FVD_STAND_INS, "lip_correlation", "lip_correlation_truth", "bas", "face_share")
 
 
 def trend_markdown(store: Store) -> str:
@@ -33,10 +30,10 @@ def trends(store: Store) -> list[Plot]:
     cells = {(r["system"], r["metric"], r["dataset"]): history.cell_of(r) for r in newest}
     scope = "all" if any(row["dataset"] == "all" for row in newest) else newest[0]["dataset"]
     plots = []
-    for metric in TREND:
+    for metric in plotted("trend"):
         lines = []
         for system in ("unguided", "sequential", "differential"):
-            wanted = cells.get((system, metric, scope))
+            wanted = cells.get((system, metric.name, scope))
             made = [r for r in rows if history.cell_of(r) == wanted and r["low"] is not None]
             made.sort(key=lambda row: row["measured_at"])
             if made:
@@ -44,8 +41,7 @@ def trends(store: Store) -> list[Plot]:
                 whiskers = [(r["low"], r["high"]) for r in made]
                 lines.append(Series(system, f"s-{system}", points, whiskers))
         if lines:
-            title = METRICS[metric].title
             legend = tuple((one.css, one.name) for one in lines)
-            svg = line_svg(lines, x_title="evaluation", y_title=title)
-            plots.append(Plot(title, svg, legend=legend))
+            svg = line_svg(lines, x_title="evaluation", y_title=metric.title)
+            plots.append(Plot(metric.title, svg, legend=legend))
     return plots

@@ -17,16 +17,11 @@ from paha_core.benchmark.measuring.evaluation import Evaluation
 from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.specs import Suite
 from paha_core.metrics.bootstrap import MIN_CLIPS, PairedDifference
-from paha_core.metrics.row import FVD_STAND_INS, METRICS, MetricRow
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import MetricRow
 
 ClaimVerdict = Literal["reproduced", "not reproduced", "undecided", "missing"]
 VERDICTS: tuple[ClaimVerdict, ...] = ("reproduced", "not reproduced", "undecided", "missing")
-STANDS_FOR = {
-    **dict.fromkeys(FVD_STAND_INS, "fvd"),
-    "lip_correlation_truth": "sync_c",
-    "lip_correlation": "sync_c",
-}
-"""Metrics that are held against another's claim where that one can't be had, and marked so."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,15 @@ class Comparison:
 
     @property
     def claimed(self) -> str:
-        """`up`, `down` or `equal`: how the paper's row lies to its baseline."""
+        """`up`, `down` or `equal`: direction of the published difference."""
         gap = self.published - self.published_baseline
         return "up" if gap > 0 else "down" if gap < 0 else "equal"
+
+
+def claim_of(metric: str) -> str:
+    """The published metric whose claims a metric is held against: its own, or the one that it
+    stands for."""
+    return METRICS[metric].stands_for or metric
 
 
 def published_dataset(number: int, dataset: str) -> str:
@@ -66,7 +67,7 @@ def compare(suite: Suite, evaluation: Evaluation, rows: Sequence[MetricRow]) -> 
     published = PUBLISHED[suite.number]
     values = {(row.system, row.dataset, row.metric): row.value for row in rows}
     printed = {cell.metric for cell in published.cells}
-    metrics = [m for m in METRICS if STANDS_FOR.get(m, m) in printed]
+    metrics = [m for m in METRICS if claim_of(m) in printed]
     found = []
     for system in evaluation.systems:
         if system == suite.baseline:
@@ -74,7 +75,7 @@ def compare(suite: Suite, evaluation: Evaluation, rows: Sequence[MetricRow]) -> 
         for dataset in evaluation.scopes():
             paper = published_dataset(suite.number, dataset)
             for metric in metrics:
-                claim = STANDS_FOR.get(metric, metric)
+                claim = claim_of(metric)
                 number = published.value(system, claim, paper)
                 base = published.value(suite.baseline, claim, paper)
                 if number is None or base is None:

@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from paha_core.benchmark.report.export import tex, to_csv
-from paha_core.benchmark.tables.claims import STANDS_FOR, Comparison, published_dataset
-from paha_core.benchmark.tables.grid import Cell, Grid, about, grids
+from paha_core.benchmark.cells import tex, to_csv
+from paha_core.benchmark.tables.claims import Comparison, claim_of, published_dataset
+from paha_core.benchmark.tables.grid import Grid, JudgedCell, about, grids
 from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
-from paha_core.metrics.row import METRICS, SCHEMA
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import SCHEMA
 from paha_core.store import Store
 
 CELL_SCHEMA = pa.schema(
@@ -40,7 +41,7 @@ def cell_table(result: SuiteResult) -> pa.Table:
     published, baseline = PUBLISHED[result.number], SUITES[result.number].baseline
     rows = []
     for row in result.rows:
-        claim = STANDS_FOR.get(row.metric, row.metric)
+        claim = claim_of(row.metric)
         paper = published_dataset(result.number, row.dataset)
         ours, base = (published.cell(s, claim, paper) for s in (row.system, baseline))
         found = asdict(row) | {"claim_of": claim, "paper": ours.printed if ours else None}
@@ -78,7 +79,7 @@ def _markdown(grid: Grid) -> list[str]:
     return [*lines, "", *(f"- {words}" for words in grid.missing), ""]
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: JudgedCell) -> str:
     parts = (cell.text, cell.mark, f"[{cell.interval}]" if cell.interval else "")
     paper = f"<br>paper {cell.paper}" if cell.paper else ""
     return " ".join(filter(None, parts)) + paper
@@ -100,7 +101,7 @@ def _latex(grid: Grid) -> list[str]:
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: JudgedCell) -> str:
     text = "--" if cell.text == "–" else cell.text.replace("−", "$-$")
     mark = f"$^{{{_TEX_MARKS[cell.verdict]}}}$" if cell.verdict in _TEX_MARKS else ""
     paper = rf" {{\scriptsize ({cell.paper})}}" if cell.paper else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paha_core.benchmark.report.export import (
+from paha_core.benchmark.cells import (
     ARROWS,
     datasets_of,
     find,
@@ -13,17 +13,19 @@ from paha_core.benchmark.report.export import (
     number,
     systems_of,
 )
-from paha_core.benchmark.tables.claims import MIN_CLIPS, STANDS_FOR, Comparison, published_dataset
+from paha_core.benchmark.tables.claims import Comparison, claim_of, published_dataset
 from paha_core.benchmark.tables.published import PUBLISHED
 from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
-from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.metrics.bootstrap import MIN_CLIPS
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import MetricRow
 
 MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missing": ""}
 
 
 @dataclass(frozen=True)
-class Cell:
+class JudgedCell:
     """A number of ours, the paper's as printed (empty where it has none, or where our metric stands
     in for its), and what became of its claim."""
 
@@ -74,7 +76,7 @@ class Grid:
     dataset: str
     paper_dataset: str
     columns: list[Column]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[JudgedCell]]]
     missing: list[str]
 
     @property
@@ -94,10 +96,11 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
     published, paper = PUBLISHED[result.number], published_dataset(result.number, dataset)
     printed = {cell.metric for cell in published.cells}
     there = {row.metric for row in rows if row.value is not None}
-    columns = [
-        Column(metric, STANDS_FOR.get(metric, metric))
+    columns = [  # in the paper's order
+        Column(metric, claim)
+        for claim in dict.fromkeys(cell.metric for cell in published.cells)
         for metric in METRICS
-        if metric in there and STANDS_FOR.get(metric, metric) in printed
+        if metric in there and claim_of(metric) == claim
     ]
     body = []
     for system in systems_of(rows):
@@ -107,7 +110,7 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
             cell = published.cell(system, column.metric, paper) if same else None
             row = find(rows, system, dataset, column.metric)
             cells.append(
-                Cell(row, judged.get((system, column.metric)), cell.printed if cell else "")
+                JudgedCell(row, judged.get((system, column.metric)), cell.printed if cell else "")
             )
         body.append((system, cells))
     reasons = {row.metric: row.reason for row in rows if row.metric in printed - there}
@@ -118,12 +121,12 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
 def about(result: SuiteResult) -> str:
     """What stands behind the numbers, in one sentence."""
     lambdas = {"face": "face", "non_face": "non-face", "differential": "differential"}
-    strengths = ", ".join(f"{words} {result.strengths[key]:g}" for key, words in lambdas.items())
+    strengths = ", ".join(f"{name} {result.strengths[key]:g}" for key, name in lambdas.items())
     seeds = f"{len(result.seeds)} seed" + ("s" if len(result.seeds) != 1 else "")
-    said = f"{result.clips} clips, {seeds} each; against {SUITES[result.number].baseline}"
-    said += f"; lambdas of the rows that share them: {strengths}"
+    text = f"{result.clips} clips, {seeds} each; against {SUITES[result.number].baseline}"
+    text += f"; lambdas of the rows that share them: {strengths}"
     if result.number >= 5:
-        said += "; a row's name is the paper's lambda, and its factor is applied to ours"
+        text += "; a row's name is the paper's lambda, and its factor is applied to ours"
     if result.clips < MIN_CLIPS:
-        said += f"; fewer than {MIN_CLIPS} clips decide nothing but times"
-    return said
+        text += f"; fewer than {MIN_CLIPS} clips decide nothing but times"
+    return text

@@ -37,7 +37,7 @@ class Samples:
         return PahaPipeline.from_store(self.networks, self.preset, self.device)
 
     def close(self) -> None:
-        """The networks leave memory."""
+        """Free the networks."""
         self.__dict__.pop("pipeline", None)
 
     def ask(self, row: SuiteRow, seed: int) -> VideoSet:

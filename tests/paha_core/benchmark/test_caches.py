@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import measured_path
+from paha_core.benchmark.measuring.video_metrics import (
+    MEASURES,
+    ON_CPU,
+    measure,
+    measured_path,
+)
 from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.config import Preset
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import Missing
 from paha_core.store import Store
 
 VIDEO = Video("S2G", "external/S2G/a", "a.mp4", "1" * 64, 40, "a.wav", "a.png")
@@ -34,9 +41,10 @@ def test_a_file_that_changed_in_its_place_is_noticed(
     rel: str, store: Store, run_preset: Preset
 ) -> None:
     def names() -> list[str]:
-        source, extractors = KeypointSource(store, run_preset), Extractors(store, run_preset)
+        source = KeypointSource(store, run_preset)
+        extractors = Extractors(source)
         result = results_fingerprint(store, run_preset, {"S2G": [VIDEO], "real": []})
-        return [measured_path(source, extractors, VIDEO), result]
+        return [measured_path(source, extractors, VIDEO, ON_CPU), result]
 
     before = names()
     assert names() == before
@@ -60,7 +68,7 @@ def test_features_are_kept_by_network_protocol_and_length(
     run_store: Store, run_preset: Preset
 ) -> None:
     def path(preset: Preset, video: Video = VIDEO) -> str:
-        return Extractors(run_store, preset).features_path("fvd[studio-r3d]", video)
+        return Extractors(KeypointSource(run_store, preset)).network("r3d").path(video)
 
     other = changed(run_preset, min_face=10)  # any setting of the protocol
     names = {path(run_preset), path(other), path(run_preset, replace(VIDEO, frames=20))}
@@ -81,3 +89,31 @@ def test_keypoints_are_kept_by_size_and_length(
     corpora = run_preset.corpora.model_copy(update={"clip": clip})
     smaller = KeypointSource(store, run_preset.model_copy(update={"corpora": corpora}))
     assert (source.of(VIDEO).size, smaller.of(VIDEO).size) == ((128, 128), (64, 64))
+
+
+def test_a_new_metric_is_measured_although_all_else_is_cached(
+    store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> tuple[str, str]:
+        source = KeypointSource(store, run_preset)
+        one = measured_path(source, Extractors(source), VIDEO, sorted(MEASURES))
+        return one, results_fingerprint(store, run_preset, {"S2G": [VIDEO], "real": []})
+
+    before = names()
+    monkeypatch.setitem(METRICS, "new", replace(METRICS["bas"], name="new"))
+    monkeypatch.setitem(MEASURES, "new", MEASURES["bas"])
+    after = names()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_a_video_without_keypoints_has_that_reason_everywhere(
+    store: Store, run_preset: Preset
+) -> None:
+    video = replace(VIDEO, clip_id="pats/oliver/9", shows="pats/oliver/9")  # its row was rejected
+    source = KeypointSource(store, run_preset)
+    found = measure(source, Extractors(source), video, ON_CPU).values
+    assert found.keys() == set(ON_CPU)
+    assert found["face_share"] == found["bas"] == Missing("the clip has no keypoints")
+    assert found["identity"] == Missing("needs ArcFace weights: benchmark.arcface names none")
+    assert found["lip_correlation"].reason.startswith("1 by definition")

@@ -6,29 +6,30 @@ import numpy as np
 import pytest
 
 from paha_core.benchmark.measuring.evaluate import evaluate
-from paha_core.benchmark.measuring.evaluation import Evaluation
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import Measured, drawn_truth
-from paha_core.benchmark.measuring.videos import Video
+from paha_core.benchmark.measuring.video_metrics import MEASURES, VideoInputs
+from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.config import Preset
+from paha_core.metrics import beats
+from paha_core.metrics.registry import METRICS
 from paha_core.store import Store
 
-CLIP = {"clip_id": "pats/oliver/003", "speaker": "oliver", "programme": "programme3.mp4"}
+
+def test_every_metric_of_a_clip_has_one_measure() -> None:
+    of_one_video = {m.name for m in METRICS.values() if m.kind == "clip" and not m.across_clips}
+    assert MEASURES.keys() == of_one_video
 
 
 def test_a_short_video_is_held_against_the_beats_of_its_own_length(
     run_store: Store, run_preset: Preset
 ) -> None:
-    whole = Video("S2G", CLIP["clip_id"], "", "", 64, "", "")
+    whole = Video("S2G", "pats/oliver/003", "", "", 64, "", "")
     short = replace(whole, system="SDT", frames=30)  # 1.2 s: the drawn beat at 1.5 s is not in it
-    systems = {"S2G": [whole], "SDT": [short]}
-    found = Evaluation(run_preset, systems, Extractors(run_store, run_preset), "no space")
-    for video in (short, whole):  # whichever comes last
-        found.measured[video.key] = Measured(strokes=[0.5])
-        truth = drawn_truth(run_store, CLIP | {"start": 0.0}, video.frames)
-        found.truths[video.clip_id, video.frames] = truth
-    assert found.cell("beat_error", "SDT", "all").interval.value == 0
-    assert found.cell("beat_error", "S2G", "all").interval.value == pytest.approx(0.125)
+    source = KeypointSource(run_store, run_preset)
+    for video, error in ((short, 0), (whole, 0.125)):
+        inputs = VideoInputs(source, Extractors(source), video)
+        stroke = np.array([0.5])
+        assert beats.beat_error(stroke, inputs.truth.beats) == pytest.approx(error)
 
 
 def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Preset) -> None:
@@ -39,5 +40,5 @@ def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Pres
     row = found.row("main", "sequential", "all", "face_share")
     assert (row.value, row.low, row.high, row.n, row.clips) == (1, None, None, 1, 1)
     assert "at least 2 clips" in found.row("main", "sequential", "all", "diversity").reason
-    curve = np.asarray(found.measured[video.key].openness)
+    curve = np.asarray(found.measured[video.key].mouth)
     assert len(curve) == video.frames

@@ -10,7 +10,7 @@ import pytest
 
 from paha_core.benchmark import history
 from paha_core.benchmark.report import table_plots
-from paha_core.benchmark.report.plots import Series, line_svg, radar_svg, standalone
+from paha_core.benchmark.report.svg import Series, line_svg, radar_svg, standalone
 from paha_core.benchmark.report.trends import trend_markdown, trends
 from paha_core.benchmark.tables import export as suite_export
 from paha_core.benchmark.tables.grid import about, grids

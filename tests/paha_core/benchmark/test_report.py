@@ -8,17 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from paha_core.benchmark.cells import to_markdown
 from paha_core.benchmark.history import Verdict
-from paha_core.benchmark.report import (
-    INDEX,
-    build_report,
-    export,
-    facts,
-    figures,
-    headline,
-    result_table,
-    showcase,
-)
+from paha_core.benchmark.report import facts, showcase, svg
+from paha_core.benchmark.report.page import INDEX, build_report, headline, result_table
 from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.benchmark.tables.variants import OverlayStore
 from paha_core.config import Preset
@@ -158,7 +151,7 @@ def test_the_headline_is_one_systems_not_the_best_of_each() -> None:
 
 
 def test_markdown_for_the_dagster_ui() -> None:
-    text = export.to_markdown([row("real", "bas", 0.5), row("unguided", "bas", None)], ["bas"])
+    text = to_markdown([row("real", "bas", 0.5), row("unguided", "bas", None)], ["bas"])
     assert text.splitlines() == [
         "| system | BAS ↑ |",
         "|---|---|",
@@ -234,8 +227,7 @@ def test_a_log_cut_off_by_a_kill_still_plots(tmp_path: Path) -> None:
     store.write_bytes("checkpoints/univdm/log.jsonl", whole)
     curve = facts.training_curves(store)["univdm"]
     assert [step for step, _ in curve.loss] == [1, 2, 3]
-    svg = figures.curve_svg(curve)
-    assert "nan" not in svg.lower()
+    assert "nan" not in svg.curve_svg(curve).lower()
 
 
 def test_guidance_that_was_forced_is_named(tmp_path: Path, run_preset: Preset) -> None:

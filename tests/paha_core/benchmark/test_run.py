@@ -6,7 +6,8 @@ from paha_core.benchmark.measuring.systems import CONTROLS
 from paha_core.benchmark.run import load_results, run_benchmark
 from paha_core.config import Preset
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.row import METRICS, MetricRow
+from paha_core.metrics.registry import METRICS
+from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from synthetic import PixelDetector
 
@@ -103,7 +104,7 @@ def test_a_second_run_computes_nothing(
 def test_other_settings_reuse_detection_and_measurements(
     rows: dict, run_store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paha_core.benchmark.measuring.video_metrics._measure", None)
+    monkeypatch.setattr("paha_core.benchmark.measuring.video_metrics.VideoInputs", None)
     fewer = run_preset.benchmark.model_copy(update={"bootstrap": 10})
     again = run_benchmark(run_store, run_preset.model_copy(update={"benchmark": fewer}))
     assert PixelDetector.calls == 0

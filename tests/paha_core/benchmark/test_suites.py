@@ -11,7 +11,7 @@ from paha_core.benchmark.tables.specs import SUITES, SuiteRow, require_distinct
 from paha_core.benchmark.tables.variants import OverlayStore, derived, variant_name
 from paha_core.config import Preset, PresetError, load_preset, preset_names
 from paha_core.errors import StageError
-from paha_core.metrics.bootstrap import PairedDifference, paired_statistic
+from paha_core.metrics.bootstrap import PairedDifference, each_resample, paired_statistic
 from paha_core.store import Store
 
 
@@ -105,13 +105,14 @@ def test_a_paired_statistic_sees_through_the_spread_between_clips() -> None:
     rng = np.random.default_rng(0)
     clips = [rng.normal(scale=10, size=(3, 1)) for _ in range(12)]
     better = [clip + 1 for clip in clips]
-    found = paired_statistic(better, clips, lambda x: float(x.mean()), rounds=200, seed=0)
+    mean = each_resample(np.mean)
+    found = paired_statistic([better], [clips], mean, rounds=200, seed=0)
     assert found.difference == pytest.approx(1)
     assert found.low == pytest.approx(1)
-    none = paired_statistic(clips, clips, lambda x: float(x.mean()), rounds=50, seed=0)
+    none = paired_statistic([clips], [clips], mean, rounds=50, seed=0)
     assert (none.difference, none.p) == (0, 1)
     with pytest.raises(ValueError, match="same 2 or more clips"):
-        paired_statistic(clips, clips[:3], np.mean, rounds=5, seed=0)
+        paired_statistic([clips], [clips[:3]], mean, rounds=5, seed=0)
 
 
 def test_an_overlay_reads_through_and_writes_on_top(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 from paha_core.benchmark.tables.published import PUBLISHED, published_beside
-from paha_core.metrics.row import METRICS
+from paha_core.metrics.registry import METRICS
 
 
 def test_every_table_is_there() -> None:

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from paha_core.metrics.frechet import frechet_distance, frechet_of_features, gaussian
+from paha_core.metrics.frechet import (
+    FrechetReference,
+    frechet_distance,
+    frechet_of_features,
+    gaussian,
+)
 
 
 def random_covariance(rng: np.random.Generator, d: int) -> np.ndarray:
@@ -57,3 +62,18 @@ def test_gaussian_is_numpys() -> None:
     mean, covariance = gaussian(features)
     np.testing.assert_allclose(mean, features.mean(0))
     np.testing.assert_allclose(covariance, np.cov(features, rowvar=False))
+
+
+@pytest.mark.parametrize("windows", [1, 40])  # fewer samples than dimensions, and more
+def test_resamples_from_each_clips_moments_are_the_distances_of_the_samples(windows: int) -> None:
+    rng = np.random.default_rng(3)
+    mixing = rng.normal(size=(24, 24)) / 5
+    real = rng.normal(size=(300, 24)) @ mixing + 50  # a mean far from 0, which would cancel
+    groups = [rng.normal(0.2, 1.3, (windows + i % 3, 24)) @ mixing + 50 for i in range(9)]
+    reference = FrechetReference(real)
+    picks = rng.integers(9, size=(20, 9))
+    direct = [frechet_of_features(np.concatenate([groups[i] for i in row]), real) for row in picks]
+    np.testing.assert_allclose(reference.distances(groups, picks), direct, rtol=1e-6)
+    assert reference.distances(groups, picks)[0] == pytest.approx(
+        reference.distance(np.concatenate([groups[i] for i in picks[0]])), rel=1e-9
+    )

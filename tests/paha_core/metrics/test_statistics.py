@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from paha_core.metrics.bootstrap import bootstrap_mean, bootstrap_statistic, paired_bootstrap
+from paha_core.metrics.bootstrap import (
+    bootstrap_mean,
+    bootstrap_statistic,
+    each_resample,
+    paired_bootstrap,
+    paired_statistic,
+)
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
-from paha_core.metrics.row import (
-    METRICS,
-    SCHEMA,
-    MetricRow,
-    rows_to_table,
-    shortfall,
-)
+from paha_core.metrics.registry import shortfall
+from paha_core.metrics.row import SCHEMA, MetricRow, rows_to_table
 
 
 def test_diversity_of_two_points_is_their_distance() -> None:
@@ -38,15 +39,15 @@ def test_a_derangement_moves_everything_and_is_seeded() -> None:
 
 def test_a_frechet_distance_grows_and_its_interval_brackets_it() -> None:
     rng = np.random.default_rng(0)
-    distance = FrechetReference(rng.normal(size=(200, 8))).distance
+    distance = FrechetReference(rng.normal(size=(200, 8))).distances
     near = [rng.normal(size=(5, 8)) for _ in range(8)]
     far = [group + 2 for group in near]
-    a, b = (bootstrap_statistic(x, distance, rounds=50, seed=0) for x in (near, far))
+    a, b = (bootstrap_statistic([x], distance, rounds=50, seed=0) for x in (near, far))
     assert a.low <= a.value <= a.high
     assert b.value > a.value + 20  # 8 * 2^2 = 32 apart in the mean
-    assert bootstrap_statistic(near, distance, rounds=50, seed=0) == a
+    assert bootstrap_statistic([near], distance, rounds=50, seed=0) == a
     with pytest.raises(ValueError, match="at least 2 clips"):
-        bootstrap_statistic(near[:1], distance, rounds=50, seed=0)
+        bootstrap_statistic([near[:1]], distance, rounds=50, seed=0)
 
 
 def test_bootstrap_of_a_mean() -> None:
@@ -70,8 +71,41 @@ def test_bootstrap_covers_the_truth_about_95_times_in_100() -> None:
 
 def test_bootstrap_statistic_resamples_groups() -> None:
     same = [np.full((3, 1), 5.0)] * 4
-    interval = bootstrap_statistic(same, lambda x: float(x.mean()), rounds=20, seed=0)
+    interval = bootstrap_statistic([same], each_resample(np.mean), rounds=20, seed=0)
     assert (interval.value, interval.low, interval.high) == (5, 5, 5)
+
+
+def test_a_system_with_more_noises_gains_nothing_by_them() -> None:
+    """Two systems of one distribution, with one noise and with three: pooled, the second one's
+    Fréchet distance was smaller for its number of videos alone."""
+    rng = np.random.default_rng(0)
+    reference = FrechetReference(rng.normal(size=(400, 16)))
+
+    def system(noises: int, clips: int = 24) -> list[list[np.ndarray]]:
+        levels = rng.normal(scale=0.5, size=(clips, 1, 16))
+        return [[level + rng.normal(size=(3, 16)) for level in levels] for _ in range(noises)]
+
+    decided, differences, pooled = 0, [], []
+    for trial in range(30):
+        one, three = system(1), system(3)
+        found = paired_statistic(one, three, reference.distances, rounds=100, seed=trial)
+        decided += not found.low <= 0 <= found.high
+        differences.append(found.difference)
+        together = [np.concatenate(groups) for groups in zip(*three, strict=True)]
+        distances = [reference.distance(np.concatenate(x)) for x in (one[0], together)]
+        pooled.append(distances[0] - distances[1])
+    spread = np.std(differences) / np.sqrt(len(differences))
+    assert abs(np.mean(differences)) < 3 * spread
+    assert np.mean(pooled) > 6 * spread  # what a pool of all noises would have claimed
+    assert decided <= 5  # of 30, where 1.5 are expected by chance
+
+
+def test_noises_are_taken_one_by_one_and_averaged_over_the_same_clips() -> None:
+    noises = [[np.full((2, 1), 1.0)] * 3, [np.full((4, 1), 3.0)] * 3]
+    found = bootstrap_statistic(noises, each_resample(np.mean), rounds=20, seed=0)
+    assert (found.value, found.low, found.high) == (2, 2, 2)  # a pool of all would have 2.33
+    with pytest.raises(ValueError, match="at least 2 clips"):
+        bootstrap_statistic([noises[0], noises[1][:2]], each_resample(np.mean), rounds=5, seed=0)
 
 
 def test_paired_bootstrap_sees_through_the_spread_between_clips() -> None:
@@ -99,7 +133,6 @@ def test_rows_go_through_arrow_and_are_never_ambiguous() -> None:
         MetricRow(**base, value=None, low=None, high=None)
     with pytest.raises(ValueError, match="not both"):
         MetricRow(**base, value=0.0, low=None, high=None, reason="no face")
-    assert all(metric.direction in ("up", "down", "real") for metric in METRICS.values())
 
 
 def test_worse_is_below_above_or_far_from_real() -> None:

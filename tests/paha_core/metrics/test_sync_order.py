@@ -18,7 +18,7 @@ from paha_core.media.video import read_frames, write_video
 from paha_core.metrics import beats, lips, sync
 from paha_core.metrics.mfcc import mfcc
 from paha_core.metrics.pose_features import gesture_points
-from paha_core.metrics.row import METRICS
+from paha_core.metrics.registry import METRICS
 from paha_core.pose import Keypoints, open_detector
 
 FPS, FRAMES = 25, 200
