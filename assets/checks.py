@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.stages import Workspace
+from paha_core.stages import STAGES, Workspace
 from paha_core.stages.checks import Outcome
-from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, NETWORKS
+from paha_core.trained import CLASSIFIERS
 
 WorkspaceParam = dg.ResourceParam[Workspace]
 
@@ -67,8 +67,8 @@ def _finite_loss(network: str) -> dg.AssetChecksDefinition:
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
         from paha_core.stages import checks
 
-        if network == "latent_codec" and workspace.preset.codec.pretrained:
-            return _result(Outcome(True, "pretrained: nothing was trained"))
+        if replacement := STAGES[network].replaced(workspace.preset):
+            return _result(Outcome(True, f"nothing was trained: {replacement}"))
         return _result(checks.finite_loss(workspace.store, network))
 
     return check
@@ -111,7 +111,7 @@ ALL = [
     split_leakage,
     keypoint_coverage,
     shard_integrity,
-    *(_finite_loss(network) for network in (*NETWORKS, *FEATURE_NETWORKS)),
+    *(_finite_loss(name) for name, stage in STAGES.items() if stage.trains),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,
     no_regression,

@@ -16,9 +16,7 @@ class GenerateConfig(dg.Config):
     image: str = Field(description="picture of one person, face to the camera")
     audio: str = Field(description="the voice: any audio or video file")
     out: str = Field(description="the mp4 to write; a json beside it tells what made it")
-    dataset: Literal["any", "pats", "cnas"] = Field(
-        "any", description="hear the voice as this data set's (`audio.by_dataset`)"
-    )
+    dataset: str = Field("any", description="use this corpus' audio encoder (`audio.by_dataset`)")
     mode: Literal["unguided", "sequential", "differential"] = "sequential"
     seed: int = 0
     steps: int | None = Field(None, ge=1, description="DDIM steps")

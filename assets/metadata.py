@@ -8,7 +8,7 @@ import dagster as dg
 
 from paha_core.engine.processes import die_with_creator
 from paha_core.errors import EXPECTED
-from paha_core.stages import Workspace, run_stage
+from paha_core.stages import Workspace, run_stage, stage_of
 from paha_core.stages.report_cache import ReportCache
 from paha_core.stages.stage_report import StageReport
 
@@ -16,22 +16,22 @@ PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG o
 
 
 def materialized(
-    context: dg.AssetExecutionContext, workspace: Workspace, *, own_process: bool = False
+    context: dg.AssetExecutionContext, workspace: Workspace, name: str
 ) -> dg.MaterializeResult:
-    """Run the stage that bears the asset's name and show its report.
+    """Run the stage of that name and show its report.
 
-    `own_process`: in a process of its own, so that its memory is returned. Expected failures (a bad
-    preset, a missing input) become a `Failure` with one sentence; anything else surfaces as it is.
+    A stage on the GPU runs in a process of its own, so that its memory is returned. Expected
+    failures (a bad preset, a missing input) become a `Failure` with one sentence; anything else
+    surfaces as it is.
     """
     from assets.process import run_in_process
 
     die_with_creator()  # a run that is killed takes its stages along
-    name = context.asset_key.path[-1]
     partitioned = context.assets_def.partitions_def is not None
     datasets = list(context.partition_keys) if partitioned else None
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
-        if own_process:
+        if stage_of(name).on_device:
             cache = ReportCache(name, workspace)
             report = cache.load() or run_in_process(context, workspace, name)
             cache.save(report)

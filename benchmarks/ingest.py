@@ -33,7 +33,7 @@ from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
 from paha_core.corpora.studio import render_corpus
 from paha_core.engine.workers import cores
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 from paha_core.store import Store
 
 SECONDS = 10.0  # of an interval
@@ -88,7 +88,7 @@ def paha(
     def once() -> int:
         store = Store(str(folder))
         return ingest_pats(
-            store, config, listed, listed.parent / "videos", workers=workers
+            store, config, "pats", listed, listed.parent / "videos", workers=workers
         ).table.num_rows
 
     return once

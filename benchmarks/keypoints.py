@@ -30,7 +30,8 @@ from support import networks
 
 from paha_core.config import PoseConfig
 from paha_core.corpora.studio import programme
-from paha_core.media.video import read_frames, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.video import read_frames
 from paha_core.pose import open_detector
 from paha_core.pose.dwpose import DETECT_EVERY, DWPose
 from paha_core.pose.frames import VideoFrames

@@ -26,7 +26,7 @@ from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_fra
 from paha_core.config import load_preset
 from paha_core.corpora.studio import programme as studio
 from paha_core.media.audio import read_audio, write_wav
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.metrics import beats, lips, video_quality
 from paha_core.metrics.beats import beat_alignment
 from paha_core.metrics.bootstrap import bootstrap_statistic, each_resample

@@ -26,7 +26,7 @@ import torch
 from paha_core.config import ParConfig, load_preset
 from paha_core.corpora.studio import programme
 from paha_core.media.audio import write_wav
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, new_univdm
 from paha_core.models.reference_encoder import open_reference_encoder

@@ -27,7 +27,7 @@ from paha_core.commands.shared import (
     run_here_or_launched,
 )
 from paha_core.commands.train import train
-from paha_core.commands.weights import weights
+from paha_core.commands.weights import licences, weights
 from paha_core.errors import UserError
 from paha_core.stages import STAGES, Workspace, stages_up_to
 
@@ -90,9 +90,12 @@ def run(
         paha run --store s3://bucket/paha          artifacts elsewhere
     """
     with one_sentence():
+        from paha_core.weights.check import require
+
         workspace = Workspace(preset, store)
-        workspace.preset  # noqa: B018 - a bad preset is refused before anything is done
-        for name in _wanted(stage, only):
+        wanted = _wanted(stage, only)
+        require(workspace.preset, wanted)  # before anything is done, not hours later
+        for name in wanted:
             run_here_or_launched(name, preset, store)
 
 
@@ -118,7 +121,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
         )
 
 
-for command in (pose, generate, export, evaluate, benchmark, report, results, plan):
+for command in (pose, generate, export, evaluate, benchmark, report, results, plan, licences):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")

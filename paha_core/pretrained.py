@@ -14,7 +14,8 @@ def load_frozen(
     model_class: Any, pretrained: str, key: str, *, safetensors_only: bool = False
 ) -> Any:
     """A transformers or diffusers model in evaluation mode without gradients, from a local folder
-    or a hub id. Pickles are not read, or only their tensors.
+    or a hub id whose files are in the hub's cache. Nothing is downloaded. Pickles are not read, or
+    only their tensors.
 
     Raises `FileNotFoundError` naming the preset key when there is neither.
     """
@@ -28,9 +29,14 @@ def load_frozen(
     try:
         how = {"use_safetensors": True} if safetensors_only else {"weights_only": True}
         place = str(local) if local.exists() else pretrained
-        model = model_class.from_pretrained(place, dtype=torch.float32, **how)
+        model = model_class.from_pretrained(
+            place, dtype=torch.float32, local_files_only=True, **how
+        )
     except OSError as error:
-        raise FileNotFoundError(f"{key}: no usable weights at {pretrained}: {error}") from error
+        raise FileNotFoundError(
+            f"{key}: no usable weights at {pretrained} (`paha weights list` names those that can "
+            f"be fetched): {error}"
+        ) from error
     return model.eval().requires_grad_(False)
 
 

@@ -7,6 +7,7 @@ manifest never speaks of something that is not there.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -47,6 +48,11 @@ class Store:
             self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         )
 
+    @property
+    def writable(self) -> Store:
+        """The store that writes go to: another one where stores are laid over each other."""
+        return self
+
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return (Store, (self.url,))
 
@@ -70,7 +76,8 @@ class Store:
 
     def _all(self, pattern: str) -> list[str]:
         skip = len(self.root.rstrip("/")) + 1
-        return sorted(str(p)[skip:] for p in self.fs.glob(self.full(pattern)))
+        found = self.fs.glob(glob.escape(self.root) + self.full(pattern)[len(self.root) :])
+        return sorted(str(path)[skip:] for path in found)
 
     def remove(self, rel: str) -> None:
         """Remove a file or folder; absent is fine."""
@@ -96,6 +103,29 @@ class Store:
         with self.writing(rel) as path:
             path.write_bytes(data)
         return hashlib.sha256(data).hexdigest()
+
+    def create(self, rel: str, data: bytes) -> bool:
+        """Publish `data` as `rel` unless that exists; returns whether this call made it.
+
+        Atomic: of several callers, on any hosts, exactly one gets True. An object store must know
+        conditional writes (`If-None-Match: *`: S3, GCS, MinIO, SeaweedFS, ...).
+        """
+        target = self.full(rel)
+        if self.is_local:
+            with unpublished(target) as path:
+                path.write_bytes(data)
+                try:
+                    os.link(path, target)
+                except FileExistsError:
+                    return False
+            return True
+        try:
+            self.fs.pipe_file(target, data, mode="create")
+        except OSError as error:
+            if isinstance(error, FileExistsError) or _lost_condition(error):
+                return False
+            raise
+        return True
 
     def read_json(self, rel: str) -> Any:
         return json.loads(self.read_bytes(rel))
@@ -208,13 +238,27 @@ def _flush(folder: Path) -> None:
 def published(target: str | Path) -> Iterator[Path]:
     """A path to write, beside a local `target` and with its ending, since encoders go by that. It
     becomes `target` when the block ends without an error, else it is removed."""
+    with unpublished(target) as path:
+        yield path
+        os.replace(path, target)
+
+
+@contextmanager
+def unpublished(target: str | Path) -> Iterator[Path]:
+    """A temporary path beside a local `target`, with its ending; gone at the end of the block."""
     path = _beside(target, "tmp" + _ending(target))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield path
-        os.replace(path, target)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _lost_condition(error: OSError) -> bool:
+    """Whether an object store refused a conditional write because the object exists."""
+    response = getattr(error.__cause__, "response", None) or {}
+    code = response.get("Error", {}).get("Code")
+    return code in ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 
 
 def _beside(target: str | Path, kind: str) -> Path:

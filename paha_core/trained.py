@@ -1,4 +1,4 @@
-"""The networks that a run trains: their names, and what training leaves of them in a store."""
+"""The networks that a run trains: their names, and their files in a store."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ GATE_VERSION = "2"  # of the classifiers' examination (`training/tasks/gate.py`)
 
 
 def fingerprint(store: Store, name: str) -> str:
-    """Of all that the finished network was trained from; empty where there is none."""
+    """The fingerprint of a finished training; empty where there is none."""
     rel = f"checkpoints/{name}/final/training.json"
     return str(store.read_json(rel)["fingerprint"]) if store.exists(rel) else ""
 
 
 def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
-    """Of all that the classifier's examination depends on: its weights, and what it is used for."""
+    """Covers all that the classifier's examination depends on: its weights, and guidance's use."""
     generation, windows = preset.generation, preset.classifiers.gate_windows
     use = [generation.segment_frames, generation.ddim_steps, generation.guidance.rate]
     return sha256_json([GATE_VERSION, fingerprint(store, classifier), use, windows])
@@ -51,24 +51,24 @@ def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
 def gate_verdict(store: Store, preset: Preset, classifier: str) -> dict[str, Any] | None:
     """The verdict on a trained classifier (`gate.json`; see `training/tasks/gate.py`).
 
-    None where it was never examined, or where the verdict is about other weights, another use or an
-    older examination.
+    None where it was never examined, or where the verdict is of other weights, other guidance
+    settings or an older version of the examination.
     """
     rel = f"checkpoints/{classifier}/gate.json"
     gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
-    stands = gate.get("fingerprint") == gate_fingerprint(store, preset, classifier)
-    return gate if stands else None
+    is_current = gate.get("fingerprint") == gate_fingerprint(store, preset, classifier)
+    return gate if is_current else None
 
 
 def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
-    """A verdict for people: its shares with their 95 % intervals, in all and by noise level."""
+    """A verdict as figures of a report: shares with 95 % intervals, in total and by noise level."""
     figures: dict[str, float | str] = {name: gate[name] for name in ("share", "low", "high", "n")}
     figures |= {f"moment {name}": gate["moment"][name] for name in ("share", "low", "high")}
     figures["guidance acts down to timestep"] = gate["acts_down_to"]
     for band in gate["bands"]:
         swap, moment = (
-            f"{told['share']:.0%} ({told['low']:.0%} to {told['high']:.0%})"
-            for told in (band["swap"], band["moment"])
+            f"{rate['share']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"
+            for rate in (band["swap"], band["moment"])
         )
         figures[f"timesteps {band['from']}-{band['to']}"] = (
             f"other voice {swap}, other moment {moment}, "
@@ -80,24 +80,24 @@ def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
 
 
 def negatives_checkpoint(store: Store, preset: Preset) -> str:
-    """What UniVDM's weights for the negatives are: their run, and its step.
+    """Identifies UniVDM's weights for the negatives: their run's fingerprint, and the step.
 
-    Raises `UserError` where they are of another step than `negatives.at` asks for.
+    Raises `UserError` where they are of another step than `negatives.at`.
     """
-    made, wanted = store.read_json(f"{FOR_NEGATIVES}/training.json"), preset.negatives_step
-    if made["step"] != wanted:
+    export, wanted = store.read_json(f"{FOR_NEGATIVES}/training.json"), preset.negatives_step
+    if export["step"] != wanted:
         raise UserError(
-            f"UniVDM was kept for the negatives at step {made['step']}, and negatives.at "
+            f"UniVDM was kept for the negatives at step {export['step']}, and negatives.at "
             f"{preset.negatives.at} means step {wanted}: set negatives.at to "
-            f"{made['step'] / preset.univdm.train.steps:g}, or move "
+            f"{export['step'] / preset.univdm.train.steps:g}, or move "
             f"{store.uri('checkpoints/univdm')} away and train again"
         )
-    return f"{made['fingerprint']} at {wanted}"
+    return f"{export['fingerprint']} at {wanted}"
 
 
 def read_log(store: Store, name: str) -> list[dict[str, Any]]:
-    """The lines of a network's training log, without one that a kill cut off; none before it was
-    trained. A figure that was no finite number is None."""
+    """The lines of a network's training log, without one that a kill cut off; empty before
+    training. A metric that was not finite is None."""
     rel = f"checkpoints/{name}/log.jsonl"
     if not store.exists(rel):
         return []

@@ -2,48 +2,13 @@
 
 import dagster as dg
 
-from assets import (
-    benchmark,
-    checks,
-    classifiers,
-    clips,
-    face_boxes,
-    generated_clips,
-    keypoints,
-    latent_codec,
-    negative_samples,
-    par_masks,
-    pose_autoencoder,
-    programmes,
-    report,
-    tables,
-    training_shards,
-    univdm,
-    video_encoder,
-)
+from assets import checks
+from assets.stages import ASSETS
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import PahaResource
 
-STAGES = [
-    programmes,
-    clips,
-    keypoints,
-    face_boxes,
-    par_masks,
-    latent_codec,
-    training_shards,
-    univdm,
-    negative_samples,
-    classifiers,
-    generated_clips,
-    pose_autoencoder,
-    video_encoder,
-    benchmark,
-    report,
-]
-
 defs = dg.Definitions(
-    assets=[*dg.load_assets_from_modules(STAGES), *tables.ALL],
+    assets=ASSETS.values(),
     asset_checks=checks.ALL,
     jobs=jobs.ALL,
     schedules=schedules.ALL,

@@ -6,9 +6,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.generate_video import generate_video
-from assets.tables import KEYS as TABLE_KEYS
+from assets.stages import key_of
+from paha_core.stages import TABLES as TABLE_STAGES
 from paha_core.trained import FEATURE_NETWORKS
-from pipelines.partitions import whole_range
+from pipelines.partitions import SMOKE, whole_range
 from pipelines.resources import PRESET_TAG
 
 # Tells the reaper on which machine a run's process id means something.
@@ -33,7 +34,7 @@ STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or 
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
     selection=STAGES,
-    description="From raw programmes to the report, with the preset of PAHA_PRESET (or demo).",
+    description="From raw footage to the report, with the preset of PAHA_PRESET (or demo).",
     tags=TAGS | whole_range(),
     executor_def=EXECUTOR,
 )
@@ -42,7 +43,7 @@ smoke_rebuild = dg.define_asset_job(
     "smoke_rebuild",
     selection=STAGES,
     description="The same graph in seconds, with the smoke preset and a store of its own.",
-    tags=TAGS | whole_range() | {PRESET_TAG: "smoke"},
+    tags=TAGS | whole_range(SMOKE) | {PRESET_TAG: SMOKE},
     executor_def=EXECUTOR,
 )
 
@@ -57,13 +58,13 @@ reevaluate = dg.define_asset_job(
 table_jobs = [
     dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.assets(key) | REPORT,
+        selection=dg.AssetSelection.assets(key_of(name)) | REPORT,
         description=f"Table {name.removeprefix('table')} of the paper, on the networks there are, "
         "and the report again.",
         tags=TAGS,
         executor_def=EXECUTOR,
     )
-    for name, key in TABLE_KEYS.items()
+    for name in TABLE_STAGES
 ]
 
 all_tables = dg.define_asset_job(

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 import torch
 
-from paha_core.corpora.filters import Failed, Look, OneScene
-from paha_core.media.video import iter_frames, write_video
+from paha_core.corpora.filters import ClipData, FilterFailed, OneScene
+from paha_core.media.encode import write_video
+from paha_core.media.video import iter_frames
 
 FRAMES, SIDE, FADE = 125, 256, 10
 KINDS = ("cut", "fade", "camera")
@@ -62,8 +63,8 @@ def thumbnails_change(threshold: float) -> Callable[[np.ndarray, Path], bool]:
         small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in clip]
         grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in small])
         try:
-            OneScene(threshold).check(Look([], grey, np.zeros(0, np.float32)))
-        except Failed:
+            OneScene(threshold).check(ClipData([], grey, np.zeros(0, np.float32)))
+        except FilterFailed:
             return True
         return False
 

@@ -1,4 +1,4 @@
-"""`paha corpus`: footage of the project's own."""
+"""`paha corpus`: render the embedded footage; describe and publish clips."""
 
 from __future__ import annotations
 
@@ -80,20 +80,20 @@ def sheet(
         typer.echo(f"{out}")
 
 
-DatasetArgument = Annotated[Literal["pats", "cnas"], typer.Argument(help="Which corpus.")]
+DatasetArgument = Annotated[str, typer.Argument(help="Name of the corpus: pats, cnas, …")]
 WhereOption = Annotated[
     str,
     typer.Option(
         "--store",
         "-s",
         envvar="PAHA_STORE",
-        help="Where the clips are: the `--out` of `paha ingest`.",
+        help="Store of the clips: the `--out` of `paha ingest`.",
     ),
 ]
 WhoseOption = Annotated[
     str,
     typer.Option(
-        "--preset", "-p", envvar="PAHA_PRESET", help="Or the preset that made them, in runs/PRESET."
+        "--preset", "-p", envvar="PAHA_PRESET", help="Or their preset, whose store is runs/PRESET."
     ),
 ]
 
@@ -124,7 +124,7 @@ def export(
     store: WhereOption = "",
     preset: WhoseOption = "",
 ) -> None:
-    """The kept clips for others: video, wav and what is known of each, with the data set card.
+    """Publish the kept clips: video, wav and metadata of each, with the data set card.
 
     Examples:
 
@@ -146,10 +146,10 @@ def export(
 
 
 def _store(url: str, preset: str) -> Store:
-    """Raises `UserError` where neither says which clips are meant."""
+    """Raises `UserError` when both are empty."""
     from paha_core.errors import UserError
     from paha_core.stages import Workspace
 
     if not url and not preset:
-        raise UserError("whose clips? Name their store with --store, or a preset with --preset")
+        raise UserError("name the store of the clips with --store, or their preset with --preset")
     return Workspace(preset, url).store

@@ -25,8 +25,8 @@ FolderOption = Annotated[
     typer.Option("--folder", help="A folder made by `paha export`, instead of preset and store."),
 ]
 DatasetOption = Annotated[
-    Literal["pats", "cnas"] | None,
-    typer.Option(help="Hear voices as this data set's (audio.by_dataset) [no one's]."),
+    str | None,
+    typer.Option(help="Use this corpus' audio encoder (audio.by_dataset) [audio.pretrained]."),
 ]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -1,4 +1,4 @@
-"""`paha ingest`: clips from footage of one's own, by the functions behind the asset `clips`."""
+"""`paha ingest`: clips from your own footage, by the functions behind the asset `clips`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import typer
 from paha_core.commands.shared import one_sentence, print_table
 
 if TYPE_CHECKING:
-    from paha_core.config import CorporaConfig
+    from paha_core.config import CorporaConfig, CorpusConfig
     from paha_core.engine.manifest_stage import StageResult
     from paha_core.engine.workers import Workers
     from paha_core.store import Store
 
-MANY = 20  # reasons in a table
+MAX_REASONS = 20  # in a table
 
 ingest = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="""Clips from footage: 25 fps, square, with their audio beside them.
 
-    What can't be used is a row with its reason in the manifest (`manifests/clips/` below `--out`).
-    A second run touches only what is new or changed.
+    What can't be used is a row of the manifest (`manifests/clips/` below `--out`) with its reason.
+    A second run computes only what is new or changed.
     """,
 )
 
@@ -38,13 +38,17 @@ SizeOption = Annotated[
     int | None, typer.Option(help="Side of the clips in pixels, even [512, or the preset's].")
 ]
 WorkersOption = Annotated[
-    int, typer.Option(min=0, help="Processes; 0: as the preset says, or one per core.")
+    int, typer.Option(min=0, help="Processes; 0: the preset's number, or one per core.")
 ]
 RetryOption = Annotated[
-    bool, typer.Option("--retry-rejected", help="Try once more what was rejected before.")
+    bool, typer.Option("--retry-rejected", help="Cut clips that were rejected before again.")
 ]
 PruneOption = Annotated[
-    bool, typer.Option("--prune", help="Remove the clips of inputs that are not given any more.")
+    bool, typer.Option("--prune", help="Remove clips of inputs that are no longer given.")
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Name of the corpus, if not the command's: any number fit."),
 ]
 CsvOption = Annotated[str, typer.Option(help="PATS's interval csv, in any of its forms; or a URL.")]
 
@@ -54,20 +58,21 @@ def pats(
     csv: CsvOption,
     videos: Annotated[str, typer.Option(help="Folder or URL of the source videos.")],
     out: OutOption,
+    dataset: NameOption = None,
     split_file: Annotated[
         str | None,
         typer.Option(
-            help="S2G's json of ids; else the csv's column `dataset` says the split, and its `dev` "
+            help="S2G's json of ids; without it the csv's column `dataset` is the split, and `dev` "
             "counts as train."
         ),
     ] = None,
     split: Annotated[
         Literal["paper", "by_video"] | None,
-        typer.Option(help="by_video: no source video on both sides [paper]."),
+        typer.Option(help="by_video: no source video in train and in test [paper]."),
     ] = None,
     too_long: Annotated[
         Literal["cut", "reject"] | None,
-        typer.Option(help="What becomes of intervals over 15 s [cut, as S2G does]."),
+        typer.Option(help="What to do with intervals over 15 s [cut, as S2G does]."),
     ] = None,
     size: SizeOption = None,
     preset: SettingsOption = "",
@@ -75,12 +80,12 @@ def pats(
     retry_rejected: RetryOption = False,
     prune: PruneOption = False,
 ) -> None:
-    """Clips of PATS from its interval csv and the source videos.
+    """Clips from an interval csv and its source videos: PATS, and corpora of its form.
 
     Sources are found by file name or by the YouTube id of their link, and cropped to the square of
     their speaker. With `--split-file` only its ids are cut, and
-    `manifests/split_ids/pats.parquet` says what became of each of them. Another csv adds its clips
-    to those that are there.
+    `manifests/split_ids/pats.parquet` has a row for each of them. Another csv adds its clips to
+    the corpus.
 
     Examples:
 
@@ -88,25 +93,21 @@ def pats(
 
         paha ingest pats --csv cmu_intervals_df.csv --videos s3://bucket/videos \\
             --out s3://bucket/pats --split-file filtered_intervals.json --split by_video
+
+        paha ingest pats --dataset ted --csv ted.csv --videos ted --out runs/ted --preset ted.yaml
     """
     with one_sentence():
-        from paha_core.corpora.pats import ingest_pats
-        from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
+        from paha_core.config import PatsConfig
+        from paha_core.corpora.pats_summary import split_ids_path, summary_path
 
-        base, where = _settings(preset, workers)
         given = {"csv": csv, "videos": videos, "split_file": split_file}
-        config = _with(base, size, "pats", given | {"split": split, "too_long": too_long})
-        store = _store(out)
-        result = ingest_pats(
-            *(store, config, csv, videos),
-            workers=where,
-            retry_rejected=retry_rejected,
-            prune=prune,
+        given |= {"split": split, "too_long": too_long}
+        name, store = _ingest(
+            PatsConfig, dataset, given, size, preset, out, workers, retry_rejected, prune
         )
-        _show(store, "pats", result)
-        typer.echo(f"summary: {store.uri(SUMMARY)}")
+        typer.echo(f"summary: {store.uri(summary_path(name))}")
         if split_file:
-            typer.echo(f"wanted ids: {store.uri(SPLIT_IDS)}")
+            typer.echo(f"wanted ids: {store.uri(split_ids_path(name))}")
 
 
 @ingest.command()
@@ -115,6 +116,7 @@ def cnas(
         str, typer.Option(help="Folder or URL with one folder a speaker, its videos within.")
     ],
     out: OutOption,
+    dataset: NameOption = None,
     speaker: Annotated[
         str | None, typer.Option(help="Of all files, wherever below the folder they lie.")
     ] = None,
@@ -124,10 +126,9 @@ def cnas(
     retry_rejected: RetryOption = False,
     prune: PruneOption = False,
 ) -> None:
-    """A data set of CNAS's form from raw programmes: clips of 125 frames of one anchor.
+    """Clips of 125 frames from long sources of one speaker each: CNAS, and corpora of its form.
 
-    Another folder adds its clips to those that are there; a programme is known by its speaker and
-    its name.
+    Another folder adds its clips to the corpus; a source is known by its speaker and its name.
 
     Examples:
 
@@ -135,21 +136,13 @@ def cnas(
 
         paha ingest cnas --programmes li_mei_2024 --speaker li_mei --out runs/cnas
 
-    where `anchors/li_mei/evening_news.mp4` is a programme of the speaker `li_mei`.
+    where `anchors/li_mei/evening_news.mp4` is a source of the speaker `li_mei`.
     """
     with one_sentence():
-        from paha_core.corpora.cnas import ingest_cnas
+        from paha_core.config import CnasConfig
 
-        base, where = _settings(preset, workers)
-        config = _with(base, size, "cnas", {"programmes": programmes, "speaker": speaker})
-        store = _store(out)
-        result = ingest_cnas(
-            *(store, config, programmes),
-            workers=where,
-            retry_rejected=retry_rejected,
-            prune=prune,
-        )
-        _show(store, "cnas", result)
+        given = {"programmes": programmes, "speaker": speaker}
+        _ingest(CnasConfig, dataset, given, size, preset, out, workers, retry_rejected, prune)
 
 
 @ingest.command()
@@ -174,9 +167,9 @@ def download(
         bool, typer.Option("--retry-gone", help="Ask again for what was gone for good.")
     ] = False,
 ) -> None:
-    """The source videos of PATS from the links in its csv. Needs `pip install paha[download]`.
+    """Download source videos from the links in a csv. Needs `pip install paha[download]`.
 
-    A second run goes on where the first stopped. Every attempt is a row of
+    A second run continues where the first stopped. Every attempt is a row of
     `downloads.parquet` in the folder. Exit code 3 if a video is missing afterwards.
 
     Example:
@@ -205,21 +198,52 @@ def download(
         }
         settings = DownloadSettings(**{k: v for k, v in given.items() if v is not None})
         result = download_videos(wanted, videos, settings)
-        outcomes = Counter({"there before": result.here, "left, gone for good": result.left})
+        outcomes = Counter({"already there": result.here, "not tried, gone for good": result.left})
         outcomes.update(row["outcome"] for row in result.attempts)
-        counts = [(words, str(count)) for words, count in outcomes.items() if count]
+        counts = [(outcome, str(count)) for outcome, count in outcomes.items() if count]
         print_table(f"{len(wanted)} videos", ("outcome", "videos"), counts)
         reasons = Counter(row["reason"] for row in result.attempts if row["reason"])
         if reasons:
-            listed = [(str(count), words) for words, count in reasons.most_common(20)]
+            listed = [(str(count), reason) for reason, count in reasons.most_common(MAX_REASONS)]
             print_table("not downloaded", ("videos", "reason"), listed)
         typer.echo(f"ledger: {videos / LEDGER}")
         if result.here + result.count("downloaded") < len(wanted):
             raise typer.Exit(3)
 
 
+def _ingest(
+    section: type[CorpusConfig],
+    dataset: str | None,
+    given: dict[str, Any],
+    size: int | None,
+    preset: str,
+    out: str,
+    workers: int,
+    retry_rejected: bool,
+    prune: bool,
+) -> tuple[str, Store]:
+    """Ingest a corpus of that kind and print its tables; returns its name and its store."""
+    from paha_core.corpora.registry import CORPORA, ingest
+
+    kind = section.model_fields["kind"].default
+    name = dataset or kind
+    base, executor = _settings(preset, workers)
+    config = _with(base, size, name, kind, given)
+    store = _store(out)
+    entry = config.entry(name)
+    footage = CORPORA[kind].footage_of(entry, Path())
+    result = ingest(
+        *(store, config, name, footage),
+        workers=executor,
+        retry_rejected=retry_rejected,
+        prune=prune,
+    )
+    _show(store, name, result)
+    return name, store
+
+
 def _store(url: str) -> Store:
-    """Raises `UserError` when an object store can't be asked, before anything is done."""
+    """Raises `UserError` when an object store can't be reached, before anything is done."""
     from paha_core.corpora.source_files import asking
     from paha_core.store import Store
 
@@ -230,8 +254,8 @@ def _store(url: str) -> Store:
 
 
 def _settings(preset: str, workers: int) -> tuple[CorporaConfig | None, Workers]:
-    """The preset's corpora, and where its work runs: as the command line says, or else the preset,
-    or else on all cores."""
+    """The preset's corpora, and its executor: the command line's number of processes, else the
+    preset's, else one per core."""
     from paha_core.config import load_preset
     from paha_core.engine.workers import cores
     from paha_core.stages.workspace import executor_of
@@ -242,20 +266,21 @@ def _settings(preset: str, workers: int) -> tuple[CorporaConfig | None, Workers]
 
 
 def _with(
-    base: CorporaConfig | None, size: int | None, dataset: str, given: dict[str, Any]
+    base: CorporaConfig | None, size: int | None, dataset: str, kind: str, given: dict[str, Any]
 ) -> CorporaConfig:
-    """`base`, or defaults, of this one data set, with what the command line says put in."""
+    """The corpus `dataset` alone: the preset's section, or defaults, with the given options set."""
     from paha_core.config import CorporaConfig, checked
 
-    there = base.settings() if base else {}
-    section = (there.get(dataset) or {}) | {k: v for k, v in given.items() if v is not None}
-    clip = there.get("clip", {}) | ({} if size is None else {"size": size})
+    known = base.settings() if base else {}
+    section = known.get(dataset) or {"kind": kind}
+    section |= {option: value for option, value in given.items() if value is not None}
+    clip = known.get("clip", {}) | ({} if size is None else {"size": size})
     return checked(CorporaConfig, {"clip": clip, dataset: section}, "these settings")
 
 
 def _show(store: Store, dataset: str, result: StageResult) -> None:
-    """What was kept of each speaker, why the rest was rejected, the stage's own figures, and where
-    to read on."""
+    """Print what was kept of each speaker, why the rest was rejected, and where the manifest and
+    the card are."""
     from paha_core.corpora.card import kind, write_card
 
     rows = result.table.to_pylist()
@@ -266,15 +291,15 @@ def _show(store: Store, dataset: str, result: StageResult) -> None:
     columns = ("speaker", "rows", "kept", "train", "test", "minutes", "rejected")
     print_table(f"{dataset}: clips", columns, table)
     reasons = result.reasons
-    if len(reasons) > MANY:  # measured numbers differ from clip to clip
+    if len(reasons) > MAX_REASONS:  # measured numbers differ from clip to clip
         kinds: Counter[str] = Counter()
-        for words, count in reasons.items():
-            kinds[kind(words)] += count
+        for reason, count in reasons.items():
+            kinds[kind(reason)] += count
         reasons = kinds
     if reasons:
         listed = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
         print_table(
-            f"{dataset}: rejected", ("rows", "reason"), [(str(n), words) for words, n in listed]
+            f"{dataset}: rejected", ("rows", "reason"), [(str(n), reason) for reason, n in listed]
         )
     if result.figures:
         counts = [(name, f"{value:g}") for name, value in result.figures.items()]

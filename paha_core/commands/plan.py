@@ -36,7 +36,7 @@ def plan(
         paha plan --preset paper --gpus 8 --memory 80
     """
     with one_sentence():
-        from paha_core.training.gradient import KNOBS
+        from paha_core.training.gradient import MEMORY_ADVICE
         from paha_core.training.plan import Machine, plan_univdm
 
         chosen = Workspace(preset).preset
@@ -67,7 +67,9 @@ def plan(
         print_table(f"UniVDM by preset {chosen.name}, {gpus} GPU(s)", ("what", "how much"), rows)
         if not made.fits:
             missing = (made.total - made.memory) / GIB
-            typer.echo(f"It does not fit: {missing:.1f} GiB too much. In this order: {KNOBS}.")
+            typer.echo(
+                f"It does not fit: {missing:.1f} GiB too much. In this order: {MEMORY_ADVICE}."
+            )
 
 
 def _gib(size: int) -> str:

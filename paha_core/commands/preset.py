@@ -31,6 +31,19 @@ def preset_show(name: Annotated[str, typer.Argument()] = "demo") -> None:
 
 @presets.command("check")
 def preset_check(name: Annotated[str, typer.Argument(help="Name, or path of a .yaml.")]) -> None:
-    """Refuse a preset with an unknown key or a wrong value, by name."""
+    """Refuse a preset with an unknown key or a wrong value, or whose weights or footage are absent.
+
+    Examples:
+
+        paha preset check demo
+
+        paha preset check weights/paper.yaml
+    """
     with one_sentence():
-        typer.echo(f"{Workspace(name).preset.name} is a good preset")
+        from paha_core.errors import UserError
+        from paha_core.weights.check import problems
+
+        preset = Workspace(name).preset
+        if found := problems(preset):
+            raise UserError(f"{preset.name} can't be used yet:\n  " + "\n  ".join(found))
+        typer.echo(f"{preset.name} is a good preset")

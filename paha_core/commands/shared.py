@@ -49,10 +49,10 @@ def run_here_or_launched(stage: str, preset: str, store: str) -> None:
     workspace = Workspace(preset, store)
     trainer = workspace.preset.trainer
     if stage == "univdm" and trainer.processes != 1:
-        from paha_core.training.distributed import launched
+        from paha_core.training.distributed import is_launched
         from paha_core.training.launch import launch, processes_of
 
-        if not launched() and (processes := processes_of(trainer.processes)) > 1:
+        if not is_launched() and (processes := processes_of(trainer.processes)) > 1:
             command = [sys.executable, "-m", "paha_core.cli", "train", stage, "--preset", preset]
             code = launch([*command, "--store", store], processes, trainer.grace_seconds)
             if code:

@@ -6,9 +6,11 @@ refused by name. Keys that are symbols in the paper carry the symbol in a commen
 
 from paha_core.config.base import Section
 from paha_core.config.data import (
+    CORPUS_KINDS,
     ClipConfig,
     CnasConfig,
     CorporaConfig,
+    CorpusConfig,
     ParConfig,
     PatsConfig,
     PoseConfig,
@@ -44,6 +46,7 @@ from paha_core.config.results import (
 )
 
 __all__ = [
+    "CORPUS_KINDS",
     "AudioConfig",
     "BenchmarkConfig",
     "ClassifierConfig",
@@ -51,6 +54,7 @@ __all__ = [
     "CnasConfig",
     "CodecConfig",
     "CorporaConfig",
+    "CorpusConfig",
     "GenerationConfig",
     "GuidanceConfig",
     "Mode",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from paha_core.config.base import Section
 
@@ -48,9 +49,30 @@ PAPER_CROP_LEFT: dict[str, float | None] = {
 }
 
 
-class PatsConfig(Section):
-    """Clips from PATS's own interval csv. Null paths: the studio corpus' English programmes."""
+class CorpusConfig(Section):
+    """What every corpus states. Its class says how footage is read: that is its kind."""
 
+    outside = frozenset({"kind"})
+
+    kind: str
+    language: str
+    licence: str = Field("unknown: the footage belongs to its makers", description="for the card")
+
+    @property
+    def has_footage(self) -> bool:
+        """Whether the preset names footage; without, the studio's is taken."""
+        raise NotImplementedError
+
+    @property
+    def splits_share_sources(self) -> bool:
+        """Whether the published split has intervals of one source in train and in test."""
+        return False
+
+
+class PatsConfig(CorpusConfig):
+    """Clips from an interval csv as PATS's. Null paths: the studio corpus' English footage."""
+
+    kind: Literal["pats"] = "pats"
     csv: str | None = None
     videos: str | None = None
     split_file: str | None = Field(
@@ -78,22 +100,32 @@ class PatsConfig(Section):
         "unknown: the videos belong to their makers", description="for the data set card"
     )
 
+    @property
+    def has_footage(self) -> bool:
+        return bool(self.csv and self.videos)
+
+    @property
+    def splits_share_sources(self) -> bool:
+        return self.split == "paper"
+
     @field_validator("crop_left")
     @classmethod
     def _with_the_papers(cls, value: dict[str, float | None]) -> dict[str, float | None]:
         return PAPER_CROP_LEFT | value
 
 
-class CnasConfig(Section):
-    """Clips from raw anchor programmes. A null path: the studio corpus' Mandarin programmes."""
+class CnasConfig(CorpusConfig):
+    """Clips of one length from long sources, such as CNAS's news programmes. A null path: the
+    studio corpus' Mandarin footage."""
 
-    programmes: str | None = None
+    kind: Literal["cnas"] = "cnas"
+    programmes: str | None = Field(None, description="folder or URL of the sources")
     speaker: str | None = Field(
-        None, description="of all programmes; null: the name of the folder that each lies in"
+        None, description="of all sources; null: the name of the folder that each lies in"
     )
     clip_frames: int = Field(125, ge=8)
     test_share: float = Field(
-        0.1, ge=0, lt=1, description="share of a speaker's clips held out, in whole programmes"
+        0.1, ge=0, lt=1, description="share of a speaker's clips held out, in whole sources"
     )
     region: tuple[int, int] = Field((512, 896), description="height and width around the anchor")
     # The filters' thresholds: null turns a filter off.
@@ -142,28 +174,80 @@ class CnasConfig(Section):
         "unknown: the programmes belong to their makers", description="for the data set card"
     )
 
+    @property
+    def has_footage(self) -> bool:
+        return bool(self.programmes)
+
+
+# One class for each way to read footage, under the name of the corpus that it was written for.
+CORPUS_KINDS: dict[str, type[CorpusConfig]] = {
+    section.model_fields["kind"].default: section for section in (PatsConfig, CnasConfig)
+}
+
 
 class CorporaConfig(Section):
-    """Where clips come from: footage of one's own, or the studio in its place."""
+    """Where clips come from: one entry for each corpus, by any name.
+
+    An entry states its `kind` unless its name is that of a kind: `ted: {kind: pats, csv: …}`.
+    Footage that an entry doesn't name is the studio's.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Annotated[PatsConfig | CnasConfig, Field(discriminator="kind")]]
+    RESERVED: ClassVar[frozenset[str]] = frozenset({"all", "any", "none"})
 
     studio: StudioConfig | None = None
     clip: ClipConfig = ClipConfig()
-    pats: PatsConfig | None = None
-    cnas: CnasConfig | None = None
 
     @property
     def datasets(self) -> list[str]:
-        return [name for name in ("pats", "cnas") if getattr(self, name) is not None]
+        """The names of the corpora, in the preset's order."""
+        return list(self.__pydantic_extra__)
+
+    def entry(self, dataset: str) -> Any:
+        """The section of the corpus `dataset`: a `CorpusConfig` of its kind.
+
+        Raises `KeyError` for a name that the preset doesn't have.
+        """
+        return self.__pydantic_extra__[dataset]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _state_kinds(cls, value: Any) -> Any:
+        """Null entries are absent ones, and an entry with a kind's name is of that kind."""
+        if not isinstance(value, dict):
+            return value
+        stated: dict[str, Any] = {}
+        for name, entry in value.items():
+            if name not in cls.model_fields and isinstance(entry, dict):
+                kind = entry.get("kind", name)
+                if kind not in CORPUS_KINDS:
+                    known = ", ".join(CORPUS_KINDS)
+                    raise ValueError(f"{name} needs a `kind`, how its footage is read: {known}")
+                stated[name] = entry | {"kind": kind}
+            elif name in cls.model_fields or entry is not None:
+                stated[name] = entry
+        return stated
 
     @model_validator(mode="after")
-    def _has_sources(self) -> CorporaConfig:
+    def _named_with_footage(self) -> CorporaConfig:
         if not self.datasets:
-            raise ValueError("corpora needs `pats`, `cnas` or both")
-        if self.studio is None:
-            if self.pats and not (self.pats.csv and self.pats.videos):
-                raise ValueError("corpora.pats needs `csv` and `videos` when there is no `studio`")
-            if self.cnas and not self.cnas.programmes:
-                raise ValueError("corpora.cnas needs `programmes` when there is no `studio`")
+            raise ValueError(f"name at least one corpus, such as {' or '.join(CORPUS_KINDS)}")
+        for name in self.datasets:
+            if (
+                name in self.RESERVED
+                or "__" in name
+                or not re.fullmatch(r"[A-Za-z0-9][\w-]*", name)
+            ):
+                raise ValueError(
+                    f"a corpus can't be called {name!r}: letters, digits, - and single _ make a "
+                    f"name, and {', '.join(sorted(self.RESERVED))} are taken"
+                )
+            if self.studio is None and not self.entry(name).has_footage:
+                raise ValueError(
+                    f"corpora.{name} names no footage (`csv` and `videos`, or `programmes`), and "
+                    "there is no `studio` in its place"
+                )
         return self
 
 

@@ -16,26 +16,26 @@ class TrainConfig(Section):
     outside = frozenset(
         {"micro_batch", "replicas", "checkpoint_every", "keep", "validate_every", "max_bad_steps"}
     )
-    # What may change under way: a checkpoint goes on with another schedule.
+    # May change during training: a run resumes with another schedule.
     schedule: ClassVar[tuple[str, ...]] = ("steps", "learning_rate", "warmup", "decay")
 
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1, description="samples of a step, over all processes")
     micro_batch: int | None = Field(
-        None, ge=1, description="of them a process takes at once; null: its whole share"
+        None, ge=1, description="of them in one forward pass of a process; null: its whole share"
     )
     learning_rate: float = Field(5e-5, gt=0)
     warmup: int = Field(0, ge=0)
     decay: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    replicas: int = Field(1, ge=1, description="micro-batches side by side, one CPU thread each")
+    replicas: int = Field(1, ge=1, description="micro-batches in parallel, one CPU thread each")
     ema: float = Field(0.9999, ge=0, lt=1, description="0 turns the moving average off")
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(2, ge=1)
     validate_every: int = Field(1000, ge=1)
     max_bad_steps: int = Field(
-        20, ge=0, description="non-finite steps that are skipped before it stops"
+        20, ge=0, description="non-finite steps that are skipped before training stops"
     )
     seed: int = 0
 
@@ -44,14 +44,15 @@ class TrainConfig(Section):
         micro = self.micro_batch or self.batch
         if self.batch % (micro * self.replicas):
             raise ValueError(
-                f"batch {self.batch} is no multiple of {micro} at once by {self.replicas} replicas"
+                f"batch {self.batch} is not a multiple of {micro} at once times {self.replicas} "
+                "replicas"
             )
         return self
 
     def shares(self, processes: int = 1) -> tuple[int, int]:
-        """The samples that each of `processes` takes at once, and how many times in a step.
+        """The micro-batch of each of `processes`, and the number of micro-batches in a step.
 
-        Raises `UserError` where the batch can't be shared so.
+        Raises `UserError` where the batch can't be divided so.
         """
         micro = self.micro_batch or max(1, self.batch // processes)
         times, rest = divmod(self.batch, processes * micro)
@@ -64,15 +65,13 @@ class TrainConfig(Section):
 
 
 class WindowTrainConfig(TrainConfig):
-    """Of a network that learns from windows of one length; the classifiers' lengths are those of
-    the negatives."""
+    """Training settings for fixed-length windows; the classifiers' lengths are the negatives'."""
 
     frames: int = Field(32, ge=2)
 
 
 class TrainerConfig(Section):
-    """How networks are trained on the machine at hand, and what is told of it; what they become is
-    set elsewhere."""
+    """Runtime settings of training and its log; they do not affect the result."""
 
     processes: int = Field(
         1, ge=0, description="of UniVDM's training on this host, one a GPU; 0: one for each GPU"
@@ -85,18 +84,18 @@ class TrainerConfig(Section):
         0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
     )
     grace_seconds: float = Field(
-        600.0, gt=0, description="that a trainer has to save itself when it is asked to stop"
+        600.0, gt=0, description="until SIGKILL, for a trainer to save a checkpoint after SIGTERM"
     )
-    log_every: int = Field(10, ge=1, description="steps of a line in the log")
+    log_every: int = Field(10, ge=1, description="steps between lines of the log")
     tensorboard: bool = True
     validation_windows: int = Field(16, ge=1, description="held-out windows of each validation")
     strips: int = Field(
-        0, ge=0, description="held-out windows that are sampled as pictures at each validation"
+        0, ge=0, description="held-out windows of the sample pictures at each validation; 0: none"
     )
 
 
 class CodecConfig(Section):
-    """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one of the corpus' own."""
+    """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
     pretrained: str | None = None
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
@@ -105,7 +104,7 @@ class CodecConfig(Section):
     latent_channels: int = Field(4, ge=1)
     patch: int = Field(1, ge=1, description="pixels a side folded into channels before the network")
     norm_groups: int = Field(32, ge=1)
-    par_power: float = Field(0.5, ge=0, le=1, description="its loss is weighted by PAR's M to this")
+    par_power: float = Field(0.5, ge=0, le=1, description="exponent of PAR's M in its loss")
     kl_weight: float = Field(1e-5, ge=0)
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     train: TrainConfig = TrainConfig(
@@ -124,7 +123,7 @@ class CodecConfig(Section):
     @model_validator(mode="after")
     def _divides(self) -> CodecConfig:
         if self.size % self.factor:
-            raise ValueError(f"codec.size {self.size} is no multiple of {self.factor}")
+            raise ValueError(f"codec.size {self.size} is not a multiple of {self.factor}")
         return self
 
 
@@ -141,21 +140,19 @@ class AudioConfig(Section):
     margin: int = Field(2, ge=0)  # m
 
     def for_dataset(self, dataset: str) -> AudioConfig:
-        """The settings for one data set's voices."""
+        """The settings of one data set's audio."""
         weights = self.by_dataset.get(dataset, self.pretrained)
         return self.model_copy(update={"pretrained": weights})
 
     @model_validator(mode="after")
     def _named(self) -> AudioConfig:
-        if unknown := self.by_dataset.keys() - {"pats", "cnas"}:
-            raise ValueError(f"by_dataset names no data set: {', '.join(sorted(unknown))}")
         if self.by_dataset and self.encoder != "wav2vec2":
-            raise ValueError(f"by_dataset names weights, and {self.encoder} has none")
+            raise ValueError(f"by_dataset names weights, but {self.encoder} has none")
         return self
 
 
 class ReferenceConfig(Section):
-    """Who encodes the reference picture for cross-attention."""
+    """The encoder of the reference picture for cross-attention."""
 
     encoder: Literal["clip", "pooled_pixels"] = "clip"
     pretrained: str | None = None
@@ -205,7 +202,7 @@ class UniVDMConfig(Section):
 
 
 class NegativeConfig(Section):
-    """Self-distilled negatives, from the checkpoint at `at` of the training: one a positive."""
+    """Self-distilled negatives, from the checkpoint at the share `at` of the training."""
 
     at: float = Field(0.6, gt=0, le=1)
     ddim_steps: int = Field(30, ge=1)
@@ -218,13 +215,13 @@ class NegativeConfig(Section):
     seed: int = 0
 
     def lengths_within(self, longest: int) -> tuple[int, ...]:
-        """Those that clips of `longest` frames have; without augmentation the longest alone."""
+        """The lengths up to `longest` frames; without augmentation only the longest of them."""
         fitting = tuple(n for n in sorted(set(self.lengths)) if n <= longest)
         return fitting if self.augment else fitting[-1:]
 
 
 class ClassifierConfig(Section):
-    """The face and the non-face classifier: their size, their training, what is masked."""
+    """The face and the non-face classifier: their size, their training, their masks."""
 
     outside = frozenset({"gate_windows"})
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
@@ -236,16 +233,16 @@ class ClassifierConfig(Section):
         description="share of the negatives that are real video with the sound of another moment",
     )
     mismatched_below: int = Field(
-        1000, ge=1, le=1000, description="and the timesteps they are noised at are below this"
+        1000, ge=1, le=1000, description="timesteps of those are below this"
     )
     gate_windows: int = Field(
-        64, ge=8, multiple_of=8, description="windows of held-out clips its examination takes"
+        64, ge=8, multiple_of=8, description="windows of held-out clips in its examination"
     )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)
     heads: int = Field(8, ge=1)
     max_frames: int = Field(
-        128, ge=2, description="of the longest clip or segment: its temporal encoding's length"
+        128, ge=2, description="length of the temporal encoding: the longest clip or segment"
     )
 
     @model_validator(mode="after")

@@ -68,6 +68,12 @@ class Preset(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _audio_of_corpora(self) -> Preset:
+        if unknown := self.audio.by_dataset.keys() - set(self.corpora.datasets):
+            raise ValueError(f"audio.by_dataset names no corpus: {', '.join(sorted(unknown))}")
+        return self
+
     @property
     def negatives_step(self) -> int:
         """The step of UniVDM's training whose weights make the negatives."""

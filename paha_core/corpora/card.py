@@ -1,4 +1,4 @@
-"""The data set card: what a corpus holds, what was left out and why, and its scores' spread.
+"""The data set card: a corpus' clips, what was left out and why, and histograms of its scores.
 
 Markdown with the front matter that model hubs read; written beside the clips, and into what
 `paha corpus export` publishes.
@@ -10,24 +10,19 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import yaml
 
-from paha_core.config import CnasConfig, PatsConfig
-from paha_core.corpora.cnas import anchor_filters
+from paha_core.config import CorpusConfig
+from paha_core.corpora.clips import ClipRow, clip_rows
 from paha_core.corpora.filters import Filter
-from paha_core.corpora.pats import interval_filters
 from paha_core.corpora.record import read_record
-from paha_core.engine.manifest_stage import KEPT, read_manifest
+from paha_core.corpora.registry import CORPORA, title
+from paha_core.engine.manifest_stage import KEPT
 from paha_core.store import Store
 
 BINS, BAR = 10, 30
-FULL_NAMES = {
-    "pats": "PATS clips (Pose, Audio, Transcript, Style)",
-    "cnas": "Clips of CNAS's form (Chinese news anchors' speech)",
-}
 
 
 def card_path(dataset: str) -> str:
@@ -35,46 +30,38 @@ def card_path(dataset: str) -> str:
 
 
 def write_card(store: Store, dataset: str) -> str:
-    """Write the card of `dataset` where it belongs; returns its place in the store."""
+    """Write the card of `dataset`; returns its path in the store."""
     rel = card_path(dataset)
-    rows = read_manifest(store, "clips", dataset)
+    rows = clip_rows(store, dataset)
     text = card(rows, read_record(store, dataset), dataset).encode()
     if not store.exists(rel) or store.read_bytes(rel) != text:
         store.write_bytes(rel, text)
     return rel
 
 
-def card(rows: Sequence[dict[str, Any]], settings: PatsConfig | CnasConfig, dataset: str) -> str:
+def card(rows: Sequence[ClipRow], settings: CorpusConfig, dataset: str) -> str:
     """The card of the clips' manifest `rows`, made with `settings`."""
     kept = [row for row in rows if row["status"] == KEPT]
     parts = [
         _front_matter(dataset, settings, kept),
-        f"# {FULL_NAMES[dataset]}\n",
+        f"# {title(settings, dataset)}\n",
         _facts(kept, rows, settings),
         _speakers(kept),
         _rejections(rows),
-        _scores(rows, filters_of(settings)),
+        _scores(rows, CORPORA[settings.kind].filters(settings)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def filters_of(settings: PatsConfig | CnasConfig) -> tuple[Filter, ...]:
-    return (
-        anchor_filters(settings) if isinstance(settings, CnasConfig) else interval_filters(settings)
-    )
-
-
-def _licences(kept: Sequence[dict[str, Any]]) -> str:
+def _licences(kept: Sequence[ClipRow]) -> str:
     return "; ".join(sorted({row["licence"] for row in kept})) or "unknown: there are no clips"
 
 
-def _front_matter(
-    dataset: str, settings: PatsConfig | CnasConfig, kept: Sequence[dict[str, Any]]
-) -> str:
+def _front_matter(dataset: str, settings: CorpusConfig, kept: Sequence[ClipRow]) -> str:
     count = len(kept)
     size = "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
     facts = {
-        "pretty_name": FULL_NAMES[dataset],
+        "pretty_name": title(settings, dataset),
         "language": [settings.language],
         "license": "other",
         "license_name": _licences(kept),
@@ -84,11 +71,7 @@ def _front_matter(
     return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def _facts(
-    kept: Sequence[dict[str, Any]],
-    rows: Sequence[dict[str, Any]],
-    settings: PatsConfig | CnasConfig,
-) -> str:
+def _facts(kept: Sequence[ClipRow], rows: Sequence[ClipRow], settings: CorpusConfig) -> str:
     seconds = sum(row["frames"] / row["fps"] for row in kept)
     sides = Counter(row["split"] for row in kept)
     videos: dict[str, set[str]] = defaultdict(set)
@@ -98,18 +81,16 @@ def _facts(
     forms = sorted({f"{row['size']} x {row['size']} pixels at {row['fps']:g} fps" for row in kept})
     lines = [
         f"{len(kept)} clips of {len(rows)} candidates, {seconds:.0f} s ({seconds / 3600:.2f} h)",
-        f"split: {sides['train']} train, {sides['test']} test; {both} source videos on both sides",
+        f"split: {sides['train']} train, {sides['test']} test; {both} source videos in both",
         f"{', '.join(forms) or 'no clips'}; H.264; 16-bit wav at its own rate",
         f"language: {settings.language} (as the settings say; it is not detected)",
         f"licence: {_licences(kept)}",
     ]
-    if isinstance(settings, CnasConfig):
-        used = "used" if settings.dinov2 and settings.min_part_share is not None else "not used"
-        lines.append(f"body parts by DINOv2 (appendix C, optional): {used}")
+    lines += CORPORA[settings.kind].card_lines(settings)
     return "\n".join(f"- {line}" for line in lines) + "\n"
 
 
-def _speakers(kept: Sequence[dict[str, Any]]) -> str:
+def _speakers(kept: Sequence[ClipRow]) -> str:
     lines = [
         "## Speakers\n",
         "| speaker | clips | seconds | train | test |",
@@ -125,12 +106,12 @@ def _speakers(kept: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rejections(rows: Sequence[dict[str, Any]]) -> str:
+def _rejections(rows: Sequence[ClipRow]) -> str:
     kinds = Counter(kind(row["reason"]) for row in rows if row["status"] != KEPT)
     if not kinds:
         return ""
     lines = ["## Left out\n", "| clips | reason |", "|---|---|"]
-    lines += [f"| {count} | {words.replace('|', '/')} |" for words, count in kinds.most_common()]
+    lines += [f"| {count} | {reason.replace('|', '/')} |" for reason, count in kinds.most_common()]
     return "\n".join(lines) + "\n"
 
 
@@ -141,24 +122,24 @@ def kind(reason: str) -> str:
     return "".join(plain)
 
 
-def _scores(rows: Sequence[dict[str, Any]], filters: Sequence[Filter]) -> str:
-    """Histograms of every score over kept and rejected clips, beside what is asked."""
+def _scores(rows: Sequence[ClipRow], filters: Sequence[Filter]) -> str:
+    """Histograms of every score over kept and rejected clips, with the filter's threshold."""
     values: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, score in json.loads(row.get("scores") or "{}").items():
             if score is not None:
                 values[name].append(score)
-    asked = {each.name: threshold(each) for each in filters}
+    thresholds = {each.name: threshold(each) for each in filters}
     parts = []
     for name, scores in values.items():
-        bound, limit = asked.get(name, ("", float("nan")))
-        title = f"### {name}" + (f" (asked: {bound} {limit:g})" if bound else "")
+        bound, limit = thresholds.get(name, ("", float("nan")))
+        title = f"### {name}" + (f" (kept: {bound} {limit:g})" if bound else "")
         parts.append("\n".join([title, "", "```", *histogram(scores), "```", ""]))
     return "\n".join(["## Scores\n", *parts]) if parts else ""
 
 
 def threshold(each: Filter) -> tuple[str, float]:
-    """What a filter asks: "at least" or "at most", and the number; its first field says which."""
+    """A filter's bound, "at least" or "at most", and its value; its first field says which."""
     name, value = next(iter(vars(each).items()))
     return ("at least" if name.startswith("min_") else "at most"), float(value)
 

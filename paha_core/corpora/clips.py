@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import cv2
 import ffmpeg
@@ -20,15 +20,16 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
-from paha_core.corpora.filters import PROBES, Filter, Look, apply
+from paha_core.corpora.filters import PROBES, ClipData, Filter, apply_filters
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import local_file
-from paha_core.corpora.sources import Source
-from paha_core.engine.manifest_stage import Job, Rejection, TransientError
+from paha_core.corpora.source_manifest import Source
+from paha_core.engine.manifest_stage import Job, Rejection, TransientError, read_manifest
 from paha_core.media import FPS
 from paha_core.media.audio import IN_TIME, write_wav
+from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
-from paha_core.media.video import iter_frames, seek_point, x264_options
+from paha_core.media.video import iter_frames, seek_point
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
@@ -39,7 +40,7 @@ LATE = 2 / FPS  # seconds by which a source's first picture may come after its s
 CLIP_SCHEMA = pa.schema(
     [
         ("source", pa.string()),  # file name
-        ("programme", pa.string()),
+        ("source_id", pa.string()),  # its name in ids
         ("interval", pa.string()),
         ("start", pa.float64()),  # seconds in the source
         ("end", pa.float64()),
@@ -59,6 +60,42 @@ CLIP_SCHEMA = pa.schema(
 )
 
 
+class ClipRow(TypedDict):
+    """A row of the clips' manifest: the columns of every manifest, then `CLIP_SCHEMA`."""
+
+    clip_id: str
+    dataset: str
+    speaker: str
+    split: str
+    status: str
+    reason: str
+    fingerprint: str
+    path: str
+    sha256: str
+    source: str
+    source_id: str
+    interval: str
+    start: float
+    end: float
+    interval_seconds: float
+    frames: int
+    fps: float
+    size: int
+    audio_path: str
+    audio_sha256: str
+    audio_rate: int
+    audio_seconds: float
+    source_fps: float
+    crop: str
+    scores: str
+    licence: str
+
+
+def clip_rows(store: Store, dataset: str) -> list[ClipRow]:
+    """All rows of the clips' manifest of `dataset`; in a rejected row what it lacks is null."""
+    return cast(list[ClipRow], read_manifest(store, STAGE, dataset))
+
+
 @dataclass(frozen=True)
 class Span:
     """One clip to cut: which frames of which source, and what it is called."""
@@ -66,7 +103,7 @@ class Span:
     dataset: str
     speaker: str
     interval: str
-    programme: str
+    source_id: str
     source: Source
     start: float  # seconds
     frames: int  # at 25 fps
@@ -114,23 +151,23 @@ def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> Job:
 
 
 def cut_clip(task: ClipTask) -> dict[str, Any]:
-    """Cut one clip, look at it, publish it; returns its row. `Rejection` leaves no file behind."""
+    """Cut one clip, filter it, publish it; returns its row. `Rejection` leaves no file behind."""
     store, span = task.store, task.span
     end = span.start + span.seconds
     if end > span.source.info.duration + 1 / FPS:
-        there = span.source.info.duration
-        raise Rejection(f"ends at {end:.2f} s, but its source at {there:.2f} s")
+        last = span.source.info.duration
+        raise Rejection(f"ends at {end:.2f} s, but its source at {last:.2f} s")
     stem = f"clips/{span.clip_id}"
     with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
         try:
             with local_file(span.source.path, task.config.cache_bytes) as source:
                 _cut(source, span, task.config, video, audio)
-            look = _look(span, video, audio)
+            clip = _decode(span, video, audio)
         except Killed as error:
             raise TransientError(str(error)) from None
         except MediaError as error:
             raise Rejection(str(error)) from None
-        scores, reason = apply(task.filters, look)
+        scores, reason = apply_filters(task.filters, clip)
         if reason:
             raise Rejection(reason, scores=json.dumps(scores, sort_keys=True))
         sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
@@ -143,7 +180,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "audio_path": f"{stem}.wav",
         "audio_sha256": audio_sha256,
         "audio_rate": span.source.info.audio_rate,
-        "audio_seconds": len(look.wave) / look.rate,
+        "audio_seconds": len(clip.wave) / clip.rate,
         "scores": json.dumps(scores, sort_keys=True),
     }
 
@@ -152,7 +189,7 @@ def _columns(span: Span) -> dict[str, Any]:
     return {
         "speaker": span.speaker,
         "source": span.source.path.name,
-        "programme": span.programme,
+        "source_id": span.source_id,
         "interval": span.interval,
         "start": span.start,
         "end": span.start + span.seconds,
@@ -219,8 +256,8 @@ def _sound(stream: Any, span: Span, lead: float) -> Any:
     ).filter("asetpts", "PTS-STARTPTS")
 
 
-def _look(span: Span, video: Path, audio: Path) -> Look:
-    """One pass over what was cut: asserts both lengths and gathers what the filters need."""
+def _decode(span: Span, video: Path, audio: Path) -> ClipData:
+    """Decode what was cut, once: checks both lengths and gathers what the filters read."""
     chosen = set(np.linspace(0, span.frames - 1, min(PROBES, span.frames)).round().astype(int))
     probes, thumbnails = [], []
     for number, frame in enumerate(iter_frames(video)):
@@ -231,7 +268,7 @@ def _look(span: Span, video: Path, audio: Path) -> Look:
     if len(thumbnails) != span.frames:
         raise Rejection(f"the source holds {len(thumbnails)} of the clip's {span.frames} frames")
     wave = _exact_audio(span, audio)
-    return Look(
+    return ClipData(
         probes,
         np.asarray(thumbnails, dtype=np.uint8),
         wave.mean(axis=1),

@@ -1,8 +1,8 @@
-"""CNAS: clips of exactly `clip_frames` frames from raw programmes, `<speaker>/<programme>.*`.
+"""The kind `cnas`: clips of exactly `clip_frames` frames from long sources, `<speaker>/<name>.*`.
 
-CNAS was never released; this builds a data set of its form. A programme that can't be used is one
-rejected row (`cnas/<speaker>/<programme>`), each span of a usable one is a row of its own
-(`…/<programme>_0007`).
+CNAS was never released; this builds a data set of its form. A source that can't be used is one
+rejected row (`cnas/<speaker>/<name>`), each clip of a usable one is a row of its own
+(`…/<name>_0007`).
 """
 
 from __future__ import annotations
@@ -28,85 +28,84 @@ from paha_core.corpora.filters import (
     BodyParts,
     CleanSpeech,
     Filter,
-    HandsStay,
+    HandsVisible,
+    NotFrozen,
     OnePerson,
     OneScene,
     SpeechShare,
-    Steady,
+    StableDetections,
     Unclipped,
-    Unfrozen,
     WholeBody,
     WholeFace,
 )
-from paha_core.corpora.programmes import (
+from paha_core.corpora.long_sources import (
     STRAY,
-    Programme,
-    list_programmes,
-    look_at_programme,
-    look_settings,
+    LongSource,
+    inspect_long_source,
+    inspection_settings,
+    list_long_sources,
 )
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
-from paha_core.corpora.sources import Source, look_at_sources
+from paha_core.corpora.source_manifest import Source, inspect_sources
 from paha_core.engine.manifest_stage import KEPT, Job, Rejection, Row, StageResult, update_manifest
 from paha_core.engine.workers import Workers
-from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.store import Store
 
-DATASET = "cnas"
+KIND = CnasConfig.model_fields["kind"].default
 
 
 def ingest_cnas(
     store: Store,
     config: CorporaConfig,
-    programmes: str | Path,
+    dataset: str,
+    folder: str | Path,
     *,
     workers: Workers = 1,
     retry_rejected: bool = False,
     prune: bool = False,
 ) -> StageResult:
-    """Bring the clips of CNAS in `store` up to date with the folder or fsspec URL `programmes`.
+    """Bring the clips of `dataset` in `store` up to date with the sources in `folder` (or a URL).
 
-    Clips of programmes that are not there stay, unless `prune`. Raises `FileNotFoundError` when the
+    Clips of sources that are not there stay, unless `prune`. Raises `FileNotFoundError` when the
     folder doesn't exist, `UserError` when it is empty.
     """
-    settings = config.cnas
-    if settings is None:
-        raise UserError("the corpora have no section `cnas`")
-    filters = anchor_filters(settings)
-    listed = list_programmes(programmes, settings.speaker)
+    settings: CnasConfig = config.entry(dataset)
+    filters = long_source_filters(settings)
+    listed = list_long_sources(folder, settings.speaker)
     limit = 2 * config.clip.timeout_seconds
-    store.tidy(f"clips/{DATASET}", limit)  # a clip takes no longer
-    sources = look_at_sources(
+    store.tidy(f"clips/{dataset}", limit)  # a clip takes no longer
+    sources = inspect_sources(
         store,
-        DATASET,
+        dataset,
         {p.path: p.speaker for p in listed if not p.problem},
         config.clip,
         workers=workers,
-        look=look_at_programme,
-        settings=look_settings(settings),
-        limit_seconds=limit + config.clip.max_source_seconds,  # a programme is seen as a whole
+        inspect=inspect_long_source,
+        settings=inspection_settings(settings),
+        limit_seconds=limit + config.clip.max_source_seconds,  # a source is decoded as a whole
         retry_rejected=retry_rejected,
     )
     jobs: list[Job] = []
-    for programme in listed:
-        source = Rejection(programme.problem) if programme.problem else sources[programme.path]
+    for each in listed:
+        source = Rejection(each.problem) if each.problem else sources[each.path]
         if isinstance(source, Rejection):
-            jobs.append(_rejected(programme, source))
+            jobs.append(_rejected(dataset, each, source))
         else:
-            spans = programme_spans(programme, source, config)
+            spans = clip_spans(dataset, each, source, config)
             jobs += [clip_job(store, span, config.clip, filters) for span in spans]
     mine = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:
-        """Another folder's; not one that lay astray and may have been moved."""
-        return (row["speaker"], row["programme"]) not in mine and row["speaker"] != STRAY
+        """True for rows of other folders' sources; not for a file in no speaker's folder, which may
+        have been moved."""
+        return (row["speaker"], row["source_id"]) not in mine and row["speaker"] != STRAY
 
     result = update_manifest(
         store,
         STAGE,
-        DATASET,
+        dataset,
         jobs,
         cut_clip,
         extra_schema=CLIP_SCHEMA,
@@ -116,27 +115,38 @@ def ingest_cnas(
         keep_row=lambda row: not prune and keep_row(row),
         finish=partial(hold_out, share=settings.test_share),
     )
-    write_record(store, config, DATASET)
+    write_record(store, config, dataset)
     usable = [s for s in sources.values() if isinstance(s, Source)]
     used = sum(len(s.spans) for s in usable) * settings.clip_frames / FPS
     between = sum(s.info.duration for s in usable) - used
     return replace(result, figures={"seconds between clips, which are left out": between})
 
 
-def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
+def cnas_footage(settings: CnasConfig, studio: Path) -> tuple[str | Path, ...]:
+    """The folder of the sources: the section's own, or the one in the studio's folder."""
+    return (settings.programmes or studio / KIND,)
+
+
+def cnas_card_lines(settings: CnasConfig) -> list[str]:
+    """Whether the optional filter of body parts had its weights."""
+    used = "used" if settings.dinov2 and settings.min_part_share is not None else "not used"
+    return [f"body parts by DINOv2 (appendix C, optional): {used}"]
+
+
+def long_source_filters(settings: CnasConfig) -> tuple[Filter, ...]:
     """The filters of appendix C that are on, cheap ones first; a null threshold turns one off."""
     choices: list[tuple[Callable[[float], Filter], float | None]] = [
         (Audible, settings.min_speech_db),
         (Unclipped, settings.max_clipped_share),
         (OneScene, settings.max_frame_change),
-        (Unfrozen, settings.max_still_seconds),
+        (NotFrozen, settings.max_still_seconds),
         (WholeFace, settings.min_face_share),
         (OnePerson, settings.max_crowd_share),
         (SpeechShare, settings.min_speech_share),
         (CleanSpeech, settings.min_dnsmos),
         (WholeBody, settings.min_body_share),
-        (HandsStay, settings.max_hand_gap),
-        (Steady, settings.max_jitter),
+        (HandsVisible, settings.max_hand_gap),
+        (StableDetections, settings.max_jitter),
     ]
     filters = [make(threshold) for make, threshold in choices if threshold is not None]
     if settings.min_part_share is not None:
@@ -145,7 +155,7 @@ def anchor_filters(settings: CnasConfig) -> tuple[Filter, ...]:
 
 
 def _body_parts(min_share: float, weights: str | None) -> Filter:
-    """Loads the network, so that a wrong folder is told before anything is cut."""
+    """Loads the network, so that a wrong folder is an error before anything is cut."""
     if not weights:
         return BodyParts(min_share)
     from paha_core.corpora.filters.parts import dinov2
@@ -155,17 +165,17 @@ def _body_parts(min_share: float, weights: str | None) -> Filter:
 
 
 def hold_out(rows: list[Row], share: float) -> list[Row]:
-    """The rows of one speaker, each on its side: whole programmes, by what was kept of them."""
-    clips = Counter(row["programme"] for row in rows if row["status"] == KEPT)
+    """Assign each source of one speaker to train or test, by the clips kept of it."""
+    clips = Counter(row["source_id"] for row in rows if row["status"] == KEPT)
     test = choose_test(clips, share)
-    return [row | {"split": "test" if row["programme"] in test else "train"} for row in rows]
+    return [row | {"split": "test" if row["source_id"] in test else "train"} for row in rows]
 
 
 def choose_test(clips: Mapping[str, int], share: float) -> set[str]:
-    """Of a speaker's programmes (name -> clips) those held out: `share` of the clips as nearly as
-    whole programmes give it, at least one programme of two.
+    """The sources (name -> clips) of a speaker that are held out: `share` of the clips as nearly as
+    whole sources give it, at least one source of two.
 
-    In the order of a hash, so that a new programme moves few others.
+    Chosen in the order of a hash, so that a new source moves few others.
     """
     if not share or len(clips) < 2:
         return set()
@@ -180,31 +190,33 @@ def choose_test(clips: Mapping[str, int], share: float) -> set[str]:
     return test or {min(sorted(clips), key=clips.__getitem__)}
 
 
-def programme_spans(programme: Programme, source: Source, config: CorporaConfig) -> list[Span]:
-    """The clips that a look at the programme found room for."""
-    assert config.cnas is not None
+def clip_spans(
+    dataset: str, listed: LongSource, source: Source, config: CorporaConfig
+) -> list[Span]:
+    """The clips that the inspection of the source found room for."""
+    settings: CnasConfig = config.entry(dataset)
     return [
         Span(
-            dataset=DATASET,
-            speaker=programme.speaker,
-            interval=f"{programme.name}_{number:04d}",
-            programme=programme.name,
+            dataset=dataset,
+            speaker=listed.speaker,
+            interval=f"{listed.name}_{number:04d}",
+            source_id=listed.name,
             source=source,
             start=first / FPS,
-            frames=config.cnas.clip_frames,
+            frames=settings.clip_frames,
             crop=Crop(left, top, side),
-            licence=licence_of(config, DATASET),
+            licence=licence_of(config, dataset),
         )
         for number, (first, left, top, side) in enumerate(source.spans)
     ]
 
 
-def _rejected(programme: Programme, reason: Rejection) -> Job:
+def _rejected(dataset: str, listed: LongSource, reason: Rejection) -> Job:
     return rejected_job(
-        f"{DATASET}/{programme.speaker}/{programme.name}",
+        f"{dataset}/{listed.speaker}/{listed.name}",
         reason,
-        speaker=programme.speaker,
-        source=programme.path.name,
-        programme=programme.name,
-        interval="programme",
+        speaker=listed.speaker,
+        source=listed.path.name,
+        source_id=listed.name,
+        interval="source",
     )

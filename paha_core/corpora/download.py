@@ -28,7 +28,7 @@ from paha_core.engine.manifest_stage import Rejection
 from paha_core.engine.progress import Progress
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError, ffmpeg_exe
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 from paha_core.store import Store
 
 LEDGER = "downloads.parquet"

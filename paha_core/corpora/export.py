@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paha_core.corpora.card import card
+from paha_core.corpora.clips import ClipRow, clip_rows
 from paha_core.corpora.record import read_record
-from paha_core.engine.manifest_stage import KEPT, clip_key, read_manifest
+from paha_core.engine.manifest_stage import KEPT, clip_key
 from paha_core.errors import UserError
 from paha_core.store import Store, sha256_json
 
 Format = Literal["webdataset", "hf"]
 CLIPS_PER_SHARD = 64
-TOLD = (
-    *("clip_id", "dataset", "speaker", "split", "programme", "interval", "source", "start", "end"),
+EXPORTED = (
+    *("clip_id", "dataset", "speaker", "split", "source_id", "interval", "source", "start", "end"),
     *("frames", "fps", "size", "audio_rate", "sha256", "audio_sha256", "licence"),
 )
 INDEX = "export.json"  # file -> hash of what it was made from
@@ -37,7 +38,7 @@ def export_corpus(
 
     Raises `UserError` when there are none.
     """
-    settings, rows = read_record(store, dataset), read_manifest(store, "clips", dataset)
+    settings, rows = read_record(store, dataset), clip_rows(store, dataset)
     kept = sorted((r for r in rows if r["status"] == KEPT), key=lambda row: str(row["clip_id"]))
     if not kept:
         raise UserError(f"{store.url}: no clip of {dataset} was kept")
@@ -45,7 +46,9 @@ def export_corpus(
     files = _shards(kept) if format == "webdataset" else _folder(kept)
     written = 0
     for n, (rel, content) in enumerate(files.items()):
-        stamp = sha256_json([[row["sha256"], row["audio_sha256"], _told(row)] for row in content])
+        stamp = sha256_json(
+            [[row["sha256"], row["audio_sha256"], _metadata(row)] for row in content]
+        )
         if index.get(rel) != stamp or not out.exists(rel):
             _write(store, out, rel, content)
             index[rel] = stamp
@@ -59,11 +62,11 @@ def export_corpus(
     return len(kept), written
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in TOLD}
+def _metadata(row: ClipRow) -> dict[str, Any]:
+    return {name: row[name] for name in EXPORTED}  # type: ignore[literal-required]
 
 
-def _shards(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _shards(kept: Sequence[ClipRow]) -> dict[str, list[ClipRow]]:
     """`<split>-<number>.tar` -> its clips."""
     files = {}
     for split in ("train", "test"):
@@ -73,9 +76,9 @@ def _shards(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return files
 
 
-def _folder(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _folder(kept: Sequence[ClipRow]) -> dict[str, list[ClipRow]]:
     """Videos beside a `metadata.jsonl` that names them, and the sound in a folder of its own."""
-    files: dict[str, list[dict[str, Any]]] = {}
+    files: dict[str, list[ClipRow]] = {}
     for row in kept:
         key = clip_key(row["clip_id"])
         files[f"data/{row['split']}/{key}.mp4"] = [row]
@@ -85,7 +88,7 @@ def _folder(kept: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return files
 
 
-def _write(store: Store, out: Store, rel: str, content: Sequence[dict[str, Any]]) -> None:
+def _write(store: Store, out: Store, rel: str, content: Sequence[ClipRow]) -> None:
     with out.writing(rel) as target:
         if rel.endswith(".tar"):
             _write_shard(store, target, content)
@@ -93,30 +96,31 @@ def _write(store: Store, out: Store, rel: str, content: Sequence[dict[str, Any]]
             lines = (json.dumps(_listed(row), ensure_ascii=False) for row in content)
             target.write_text("".join(line + "\n" for line in lines))
         else:
-            column = "path" if rel.endswith(".mp4") else "audio_path"
-            target.write_bytes(store.read_bytes(content[0][column]))
+            row = content[0]
+            media = row["path"] if rel.endswith(".mp4") else row["audio_path"]
+            target.write_bytes(store.read_bytes(media))
 
 
-def _listed(row: dict[str, Any]) -> dict[str, Any]:
+def _listed(row: ClipRow) -> dict[str, Any]:
     key = clip_key(row["clip_id"])
     sound = f"audio/{row['split']}/{key}.wav"
-    return {"file_name": f"{key}.mp4", "audio": sound} | _told(row)
+    return {"file_name": f"{key}.mp4", "audio": sound} | _metadata(row)
 
 
-def _write_shard(store: Store, target: Path, content: Sequence[dict[str, Any]]) -> None:
+def _write_shard(store: Store, target: Path, content: Sequence[ClipRow]) -> None:
     """Times and owners are fixed: the same clips give the same bytes."""
     import webdataset  # and torch with it
 
     owner = {"mtime": 0, "user": "", "group": ""}
     with target.open("wb") as file, webdataset.TarWriter(file, encoder=False, **owner) as tar:
         for row in content:
-            told = json.dumps(_told(row), ensure_ascii=False, sort_keys=True)
+            text = json.dumps(_metadata(row), ensure_ascii=False, sort_keys=True)
             media = {"mp4": row["path"], "wav": row["audio_path"]}
             read = {ending: store.read_bytes(rel) for ending, rel in media.items()}
-            tar.write({"__key__": clip_key(row["clip_id"]), "json": told.encode(), **read})
+            tar.write({"__key__": clip_key(row["clip_id"]), "json": text.encode(), **read})
 
 
-def _readme(text: str, kept: Sequence[dict[str, Any]], format: Format) -> str:
+def _readme(text: str, kept: Sequence[ClipRow], format: Format) -> str:
     """The card; for `datasets` its front matter says where each split lies."""
     if format == "webdataset":
         return text

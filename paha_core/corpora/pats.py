@@ -1,8 +1,8 @@
-"""PATS: clips from its interval csv and source videos, a row of the manifest for each interval.
+"""The kind `pats`: clips from an interval csv and source videos, a manifest row an interval.
 
-Beside the clips it keeps a summary (`manifests/summaries/pats.json`) and, where a split file says
-which ids are wanted, a row for each of them (`manifests/split_ids/pats.parquet`): what became of
-it, or that the csv doesn't have it.
+Beside the clips it keeps a summary (`manifests/summaries/<dataset>.json`) and, where a split file
+lists the wanted ids, a row for each of them (`manifests/split_ids/<dataset>.parquet`): kept,
+rejected with its reason, or not in the csv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
-from paha_core.corpora.filters import Audible, Filter, Unfrozen, WholeFace
+from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace
 from paha_core.corpora.intervals import (
     Interval,
     join_pieces,
@@ -32,23 +32,23 @@ from paha_core.corpora.intervals import (
     split_intervals,
 )
 from paha_core.corpora.names import slug, unique
-from paha_core.corpora.pats_summary import SUMMARY, summary, write_split_ids
+from paha_core.corpora.pats_summary import summary, summary_path, write_split_ids
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
-from paha_core.corpora.sources import Source, known_sources, look_at_sources
+from paha_core.corpora.source_manifest import Source, inspect_sources, known_sources
 from paha_core.engine.manifest_stage import Job, Rejection, StageResult, update_manifest
 from paha_core.engine.workers import Workers
-from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.store import Store
 
-DATASET = "pats"
+KIND = PatsConfig.model_fields["kind"].default
 
 
 def ingest_pats(
     store: Store,
     config: CorporaConfig,
+    dataset: str,
     csv: str | Path,
     videos: str | Path,
     *,
@@ -56,30 +56,28 @@ def ingest_pats(
     retry_rejected: bool = False,
     prune: bool = False,
 ) -> StageResult:
-    """Bring the clips of PATS in `store` up to date: one row for each interval of `csv`.
+    """Bring the clips of `dataset` in `store` up to date: one row for each interval of `csv`.
 
     `videos` is the folder or fsspec URL (with subfolders) of the source videos. Clips of intervals
     that are not in this csv stay, unless `prune`. Raises `CsvError` when the csv lacks a column or
     has no rows, `FileNotFoundError` without csv or folder.
     """
-    settings = config.pats
-    if settings is None:
-        raise UserError("the corpora have no section `pats`")
+    settings: PatsConfig = config.entry(dataset)
     limit = 2 * config.clip.timeout_seconds
-    store.tidy(f"clips/{DATASET}", limit)  # a clip takes no longer
+    store.tidy(f"clips/{dataset}", limit)  # a clip takes no longer
     files = list_sources(videos)
     rows = read_intervals(csv, need_dataset=settings.split_file is None)
     intervals = join_pieces(rows)
     splits = split_intervals(intervals, settings)
     intervals = [
-        _checked(i, settings) if split or i.problem else _not_wanted(i)
+        _checked(i, settings, dataset) if split or i.problem else _not_wanted(i)
         for i, split in zip(intervals, splits, strict=True)
     ]
 
     found = find_sources({(i.video, i.link) for i in intervals if not i.problem}, files)
-    seen = look_at_sources(
+    inspected = inspect_sources(
         store,
-        DATASET,
+        dataset,
         {
             file: i.speaker
             for i in intervals
@@ -89,7 +87,7 @@ def ingest_pats(
         workers=workers,
         retry_rejected=retry_rejected,
     )
-    known = known_sources(store, DATASET)
+    known = known_sources(store, dataset)
 
     filters = interval_filters(settings)
     jobs: list[Job] = []
@@ -99,18 +97,18 @@ def ingest_pats(
         speaker, name = name.split("/")
         try:
             _not_twice(interval, before)
-            source = _source_of(interval, found, seen, known)
-            span = _span(interval, speaker, name, source, config)
+            source = _source_of(interval, found, inspected, known)
+            span = _span(dataset, interval, speaker, name, source, config)
             job = clip_job(store, span, config.clip, filters)
         except Rejection as reason:
-            job = _rejected(interval, reason, speaker, name)
+            job = _rejected(dataset, interval, reason, speaker, name)
         jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))
     # Intervals of one source next to each other: it is read, or fetched, once.
     by_source = sorted(jobs, key=lambda job: (job.columns["source"], job.columns["start"]))
     result = update_manifest(
         store,
         STAGE,
-        DATASET,
+        dataset,
         by_source,
         cut_clip,
         extra_schema=CLIP_SCHEMA,
@@ -119,28 +117,36 @@ def ingest_pats(
         limit_seconds=limit,
         keep_row=lambda row: not prune,
     )
-    write_record(store, config, DATASET)
+    write_record(store, config, dataset)
     made = {row["clip_id"]: row for row in result.table.to_pylist()}
     ordered = [made[job.clip_id] for job in jobs]
     figures = summary(rows, intervals, splits, ordered)
     if settings.split_file is not None:
-        figures |= write_split_ids(store, read_split(settings.split_file), intervals, ordered)
-    store.write_json(SUMMARY, figures)
+        figures |= write_split_ids(
+            store, dataset, read_split(settings.split_file), intervals, ordered
+        )
+    store.write_json(summary_path(dataset), figures)
     table = pa.Table.from_pylist(ordered, schema=result.table.schema)
     return replace(result, table=table, figures=figures)
 
 
+def pats_footage(settings: PatsConfig, studio: Path) -> tuple[str | Path, ...]:
+    """The csv and the folder of videos: the section's own, or those in the studio's folder."""
+    drawn = studio / KIND
+    return (settings.csv or drawn / "intervals.csv", settings.videos or drawn / "videos")
+
+
 def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:
-    """What an interval must be: PATS's own choice is trusted for the rest."""
+    """The filters that are on; for the rest the csv's choice is trusted."""
     filters: list[Filter] = [Audible()]
     if settings.max_still_seconds is not None:
-        filters.append(Unfrozen(settings.max_still_seconds))
+        filters.append(NotFrozen(settings.max_still_seconds))
     if settings.min_face_share is not None:
         filters.append(WholeFace(settings.min_face_share))
     return tuple(filters)
 
 
-def _checked(interval: Interval, settings: PatsConfig) -> Interval:
+def _checked(interval: Interval, settings: PatsConfig, dataset: str) -> Interval:
     """`interval`, with its problem if its length or speaker rules it out."""
     if interval.problem:
         return interval
@@ -155,7 +161,7 @@ def _checked(interval: Interval, settings: PatsConfig) -> Interval:
         return replace(interval, problem=f"longer than {high:g} s")
     if interval.speaker not in crop_lefts(settings, interval.speaker):
         name = interval.speaker
-        problem = f"no crop is known for speaker {name!r}: set corpora.pats.crop_left.{name}"
+        problem = f"no crop is known for speaker {name!r}: set corpora.{dataset}.crop_left.{name}"
         return replace(interval, problem=problem)
     return interval
 
@@ -171,13 +177,13 @@ def _not_twice(interval: Interval, before: set[tuple[Any, ...]]) -> None:
     before.add(key)
 
 
-def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str) -> Job:
+def _rejected(dataset: str, interval: Interval, reason: Rejection, speaker: str, name: str) -> Job:
     return rejected_job(
-        f"{DATASET}/{speaker}/{name}",
+        f"{dataset}/{speaker}/{name}",
         reason,
         speaker=speaker,
         source=interval.video,
-        programme=slug(PurePosixPath(interval.video).stem),
+        source_id=slug(PurePosixPath(interval.video).stem),
         interval=name,
         start=interval.start,
         end=interval.end,
@@ -191,39 +197,44 @@ def _rejected(interval: Interval, reason: Rejection, speaker: str, name: str) ->
 def _source_of(
     interval: Interval,
     found: Mapping[tuple[str, str], SourceFile | Rejection],
-    seen: Mapping[SourceFile, Source | Rejection],
+    inspected: Mapping[SourceFile, Source | Rejection],
     known: Mapping[str, Mapping[SourceFile, Source]],
 ) -> Source:
-    """One in the folder, or one that an earlier run has seen there. Raises `Rejection` where there
-    is none that can be used."""
+    """The source in the folder, or as an earlier run found it. Raises `Rejection` when none can be
+    used."""
     if interval.problem:
         raise Rejection(interval.problem)
     key, earlier = (interval.video, interval.link), known.get(slug(interval.speaker), {})
     file = found.get(key) or find_sources([key], earlier).get(key) or Rejection(GONE)
-    source = file if isinstance(file, Rejection) else seen.get(file) or earlier[file]
+    source = file if isinstance(file, Rejection) else inspected.get(file) or earlier[file]
     if isinstance(source, Rejection):
         raise source
     return source
 
 
 def _span(
-    interval: Interval, speaker: str, name: str, source: Source, config: CorporaConfig
+    dataset: str,
+    interval: Interval,
+    speaker: str,
+    name: str,
+    source: Source,
+    config: CorporaConfig,
 ) -> Span:
-    assert config.pats is not None
+    settings: PatsConfig = config.entry(dataset)
     seconds = interval.end - interval.start
     # S2G's list has intervals of up to 113 s; its preparation keeps the first 375 frames of each.
-    frames = round(min(seconds, config.pats.max_seconds) * FPS)
-    left = crop_lefts(config.pats, interval.speaker)[interval.speaker]
+    frames = round(min(seconds, settings.max_seconds) * FPS)
+    left = crop_lefts(settings, interval.speaker)[interval.speaker]
     return Span(
-        dataset=DATASET,
+        dataset=dataset,
         speaker=speaker,
         interval=name,
-        programme=slug(source.path.stem),
+        source_id=slug(source.path.stem),
         source=source,
         start=interval.start,
         frames=frames,
         crop=full_height(left, source.info.width, source.info.height),
-        licence=licence_of(config, DATASET),
+        licence=licence_of(config, dataset),
         interval_seconds=seconds,
     )
 

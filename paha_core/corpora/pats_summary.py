@@ -1,4 +1,4 @@
-"""What became of PATS's intervals, counted: the run's figures, and a row for each wanted id."""
+"""Summary of an ingestion of intervals: its figures, and a row for each wanted id."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from paha_core.engine.manifest_stage import KEPT, REJECTED
 from paha_core.media import FPS
 from paha_core.store import Store
 
-SPLIT_IDS = "manifests/split_ids/pats.parquet"
-SUMMARY = "manifests/summaries/pats.json"
-
 SPLIT_ID_SCHEMA = pa.schema(
     [
         ("interval_id", pa.string()),
@@ -27,14 +24,22 @@ SPLIT_ID_SCHEMA = pa.schema(
 )
 
 
+def split_ids_path(dataset: str) -> str:
+    return f"manifests/split_ids/{dataset}.parquet"
+
+
+def summary_path(dataset: str) -> str:
+    return f"manifests/summaries/{dataset}.json"
+
+
 def summary(
     rows: Sequence[Interval],
     intervals: Sequence[Interval],
     splits: Sequence[str],
     made: Sequence[dict[str, Any]],
 ) -> dict[str, float]:
-    """Figures of a run: the csv's `rows`, the `intervals` they were joined to, their sides, and
-    the manifest's rows."""
+    """Figures of a run: the csv's `rows`, the `intervals` they were joined to, their splits,
+    and the manifest's rows."""
     kept = [n for n, row in enumerate(made) if row["status"] == KEPT]
     sides = [splits[n] for n in kept]
     wanted = [n for n, split in enumerate(splits) if split]
@@ -64,6 +69,7 @@ def _videos(whose: str, intervals: Sequence[Interval], sides: Sequence[str]) -> 
 
 def write_split_ids(
     store: Store,
+    dataset: str,
     ids: dict[str, str],
     intervals: Sequence[Interval],
     made: Sequence[dict[str, Any]],
@@ -82,7 +88,7 @@ def write_split_ids(
         | {"reason": "the csv has no such interval", "clip_id": ""}
         for number, split in ids.items()
     ]
-    store.write_table(SPLIT_IDS, pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
+    store.write_table(split_ids_path(dataset), pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
     counts = Counter(str(row["status"]) for row in listed)
     return {
         "wanted ids": len(listed),

@@ -21,8 +21,9 @@ from paha_core.inference.pipeline import PahaPipeline, Settings, describe
 from paha_core.inference.sampling import Conditions
 from paha_core.media import FPS
 from paha_core.media.audio import write_wav
+from paha_core.media.encode import write_video
 from paha_core.media.frames import resize
-from paha_core.media.video import read_frames, write_video
+from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, audio_windows
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample

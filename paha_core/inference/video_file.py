@@ -22,8 +22,8 @@ from paha_core.config import GuidanceConfig, Preset
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
 from paha_core.inference.trace import Trace
+from paha_core.media.encode import write_video
 from paha_core.media.frames import resize
-from paha_core.media.video import write_video
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import published, sha256_file
 

@@ -12,8 +12,8 @@ from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
 
 Wave = NDArray[np.float32]
 
-# Of ffmpeg's `aresample`: sample 0 is the file's time 0, and where the track has gaps there is
-# silence. By default it ignores gaps under 0.1 s, and all that follows comes too early.
+# Options of ffmpeg's `aresample`: sample 0 is the file's time 0, and gaps in the track become
+# silence. By default gaps under 0.1 s are dropped, which shifts all later samples.
 IN_TIME = {"first_pts": 0, "async": 1, "min_hard_comp": 0.01}
 
 
@@ -21,8 +21,9 @@ def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None
     """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz,
     or its first `seconds`.
 
-    Sample 0 is the file's time 0: a track that starts later gets silence in front, so that lips
-    stay in sync. Raises `MediaError` when there is no audio or the file can't be read.
+    Sample 0 is the file's time 0: a track that starts later is padded with silence, so that it
+    stays in sync with the picture. Raises `MediaError` when there is no audio or the file can't be
+    read.
     """
     with open_media(path) as container:
         if not container.streams.audio:
@@ -40,3 +41,11 @@ def write_wav(path: str | Path, wave: NDArray[np.floating], sample_rate: int) ->
     """Write a wave [N] (or [N, channels]) as 16-bit wav; values beyond [-1, 1] are clipped."""
     pcm = np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
     soundfile.write(str(path), pcm, sample_rate, subtype="PCM_16", format="WAV")
+
+
+def pad_or_trim(wave: Wave, samples: int) -> Wave:
+    """`wave` [N] cut or padded with silence at its end to exactly `samples`."""
+    wave = np.asarray(wave, dtype=np.float32)
+    if wave.ndim != 1:
+        raise ValueError(f"a mono wave has one axis, got shape {wave.shape}")
+    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))

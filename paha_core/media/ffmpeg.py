@@ -1,8 +1,8 @@
-"""The one place that starts ffmpeg: list arguments only, a time limit, only plain local files.
+"""The only module that starts ffmpeg: argument lists, a time limit, plain local files.
 
-A source is a stranger's file. `safe_input` and `open_media` open it through the `file` protocol
-with a list of plain demuxers, so that a playlist, a concat script or a url disguised as `talk.mp4`
-can't make ffmpeg read anything else.
+Source files are untrusted. `safe_input` and `open_media` open them through the `file` protocol with
+a list of plain demuxers, so that a playlist, a concat script or a URL disguised as `talk.mp4` can't
+make ffmpeg read anything else.
 
     stream = safe_input("talk.mp4", ss=3.0).video.filter("fps", 25)
     run(stream.output(file_url("out.mp4"), vcodec="libx264"), timeout=60)
@@ -29,16 +29,16 @@ import imageio_ffmpeg
 
 from paha_core.errors import UserError
 
-# Containers that hold media themselves. Absent on purpose: hls, concat, dash, image2, lavfi and the
-# like, which name other files or make pictures up.
+# Containers that hold media themselves. Left out on purpose: hls, concat, dash, image2, lavfi and
+# others that reference other files or generate pictures.
 DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,aiff,mp3,flac,aac,amr,ac3,h264,hevc"
 )
 INPUT_OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
 
 
-# ffmpeg ends with which of its threads stopped.
-_ECHOES = (
+# Lines that follow from an earlier error and do not name its cause.
+_CONSEQUENCES = (
     "Terminating thread",
     "Task finished with error",
     "Conversion failed",
@@ -50,7 +50,7 @@ _OUTPUT_FAILS = re.compile(
     r"(Input/output error|Permission denied|File too large|No such file or directory)"
 )
 _MEANINGS = {
-    "Cannot allocate memory": "it takes more memory than ffmpeg is given",
+    "Cannot allocate memory": "decoding it takes more memory than ffmpeg is allowed",
     "moov atom not found": "its index is missing: the file is cut off",
     "matches no streams|does not contain any stream": "a track is missing",
     "Invalid data found when processing input": "it can't be decoded",
@@ -64,35 +64,35 @@ CORES = 8  # processor seconds it may take for each second of its time limit
 
 
 class MediaError(UserError):
-    """A media file that can't be read or written, with the reason in words a person understands."""
+    """A media file that can't be read or written; the message gives the reason."""
 
 
 class Killed(MediaError):
-    """ffmpeg was killed from outside, which need not be the file's fault."""
+    """ffmpeg was killed by another process or the kernel; the file may be fine."""
 
 
 class OutputError(UserError):
-    """What ffmpeg makes can't be written: a full disk, a file system that went away."""
+    """ffmpeg's output can't be written: the disk is full or the file system is gone."""
 
 
 @cache
 def ffmpeg_exe() -> str:
-    """Path of the ffmpeg program that imageio-ffmpeg brings along."""
+    """Path of the ffmpeg binary inside the imageio-ffmpeg package."""
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def file_url(path: str | Path) -> str:
-    """`path` so that ffmpeg can't take it for an option or another protocol (`concat:…`, `-i`)."""
+    """`path` in a form that ffmpeg can't parse as an option or another protocol."""
     return f"file:{Path(path).absolute()}"
 
 
 def safe_input(path: str | Path, **options: Any) -> Any:
-    """An ffmpeg-python input of a stranger's file; `options` are ffmpeg's (`ss`, `t`, …)."""
+    """An ffmpeg-python input of an untrusted file; `options` are ffmpeg's (`ss`, `t`, …)."""
     return ffmpeg.input(file_url(path), **INPUT_OPTIONS, **options)
 
 
 def size_of(media: Media) -> int:
-    """Bytes of a file, or of an open one, which is at its start afterwards."""
+    """Size in bytes; an open file is rewound to its start."""
     if isinstance(media, str | Path):
         return Path(media).stat().st_size
     size = media.seek(0, os.SEEK_END)
@@ -102,7 +102,7 @@ def size_of(media: Media) -> int:
 
 @contextmanager
 def open_media(media: Media) -> Iterator[Any]:
-    """A PyAV container of a stranger's file, through the same gate as `safe_input`.
+    """A PyAV container of an untrusted file, with the restrictions of `safe_input`.
 
     Raises `MediaError` for an absent, empty or unreadable file, also when reading fails inside the
     block.
@@ -122,16 +122,16 @@ def open_media(media: Media) -> Iterator[Any]:
 
 
 def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = None) -> bytes:
-    """Run an ffmpeg-python graph (or a list of arguments) and return what it wrote to stdout.
+    """Run an ffmpeg-python graph (or a list of arguments) and return its stdout.
 
-    `stdin` is fed piece by piece; an error that it raises stops ffmpeg and surfaces. Raises
-    `MediaError` with what ffmpeg says when it fails or takes longer than `timeout` s, `OutputError`
+    `stdin` is written piece by piece; an exception from it stops ffmpeg and propagates. Raises
+    `MediaError` with ffmpeg's message when it fails or takes longer than `timeout` s, `OutputError`
     when it can't write.
     """
     quiet = [ffmpeg_exe(), *([] if stdin is not None else ["-nostdin"])]
     quiet += ["-hide_banner", "-loglevel", "error", "-y"]
     command = quiet + list(graph) if isinstance(graph, list) else graph.compile(cmd=quiet)
-    # stderr goes to a file: a pipe that nobody reads while we feed stdin would block both sides.
+    # stderr goes to a file: a pipe that is not read while stdin is written could block both.
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,
@@ -171,9 +171,8 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
 
 
 def _limit(pid: int, timeout: float) -> None:
-    """What a file may cost: a picture of absurd size ends ffmpeg, not the machine. Linux only.
-
-    The limit of processor time holds also when the process that would stop ffmpeg is gone.
+    """Limit memory and processor time of one ffmpeg process, so that a hostile file can't exhaust
+    the machine. Linux only. The CPU limit also holds after the parent process has died.
     """
     if not hasattr(resource, "prlimit"):
         return
@@ -194,15 +193,15 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
 
 
 def _failure(stderr: str, code: int) -> UserError:
-    """What ffmpeg's messages mean."""
+    """The error for ffmpeg's exit code and messages."""
     fails = _OUTPUT_FAILS.search(stderr)
     if fails:
-        return OutputError(f"ffmpeg can't write what it makes: {fails[1] or fails[2]}")
+        return OutputError(f"ffmpeg can't write its output: {fails[1] or fails[2]}")
     if code < 0:
-        return MediaError(f"ffmpeg broke down over it ({signal.Signals(-code).name})")
-    for pattern, words in _MEANINGS.items():
+        return MediaError(f"ffmpeg crashed on it ({signal.Signals(-code).name})")
+    for pattern, message in _MEANINGS.items():
         if re.search(pattern, stderr):
-            return MediaError(words)
+            return MediaError(message)
     lines = [re.sub(r"\[[^]]* @ 0x[0-9a-f]+\] ?", "", line).strip() for line in stderr.splitlines()]
-    telling = [line for line in lines if line and not any(words in line for words in _ECHOES)]
-    return MediaError(telling[-1] if telling else f"ffmpeg ended with code {code}")
+    causes = [line for line in lines if line and not any(text in line for text in _CONSEQUENCES)]
+    return MediaError(causes[-1] if causes else f"ffmpeg ended with code {code}")

@@ -13,12 +13,12 @@ from paha_core.media.video import Frames, read_frames
 
 def read_first(path: Path, count: int) -> Frames:
     """At most the first `count` frames of a clip at 25 fps."""
-    # Half a frame early: a frame's own time may round to either side of its neighbour's.
+    # Half a frame early: timestamps may be rounded up or down.
     return read_frames(path, end=(count - 0.5) / FPS)[:count]
 
 
 def resize(frames: Frames, size: int | tuple[int, int]) -> Frames:
-    """Frames of `size` (the side, or height and width): area mean down, cubic up."""
+    """Frames of `size` (the side, or height and width): area mean to shrink, bicubic to enlarge."""
     height, width = (size, size) if isinstance(size, int) else size
     if frames.shape[1:3] == (height, width):
         return frames

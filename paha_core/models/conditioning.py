@@ -1,5 +1,5 @@
-"""How voice and reference picture enter UniVDM: tokens, and the attention to them (paper section
-4.1.1)."""
+"""Conditioning of UniVDM on voice and reference picture: their tokens, and the attention to audio
+(paper section 4.1.1)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class AudioAttention(nn.Module):
     """Cross-attention of every frame's cells to that frame's audio tokens, added to the hidden
     states.
 
-    The output projection starts at zero, so a fresh module changes nothing. The reference slot
-    hears nothing.
+    The output projection starts at zero, so a fresh module changes nothing. The reference's slot
+    gets no audio.
     """
 
     def __init__(self, channels: int, head_dim: int, audio_dim: int) -> None:
@@ -38,15 +38,17 @@ class AudioAttention(nn.Module):
             rearrange(x, "n l (d c) -> n d l c", d=self.heads)
             for x in (self.to_q(self.norm(cells)), self.to_k(audio), self.to_v(audio))
         )
-        heard = F.scaled_dot_product_attention(query, key, value)
-        heard = self.to_out(rearrange(heard, "n d l c -> n l (d c)"))
-        heard = rearrange(heard, "(b f) (h w) c -> b f c h w", b=video.shape[0], h=height, w=width)
-        heard = torch.cat([torch.zeros_like(heard[:, :1]), heard], dim=1)  # slot 0 gets no audio
-        return hidden_states + rearrange(heard, "b s c h w -> (b s) c h w")
+        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = self.to_out(rearrange(attended, "n d l c -> n l (d c)"))
+        attended = rearrange(
+            attended, "(b f) (h w) c -> b f c h w", b=video.shape[0], h=height, w=width
+        )
+        attended = torch.cat([torch.zeros_like(attended[:, :1]), attended], dim=1)  # slot 0
+        return hidden_states + rearrange(attended, "b s c h w -> (b s) c h w")
 
 
 class AudioTokens(nn.Module):
-    """A(f), the window of audio features around a frame, to the tokens its audio attention
+    """A(f), the window of audio features around a frame, to the tokens that audio attention
     reads."""
 
     def __init__(self, features: int, tokens: int, dim: int, hidden: int) -> None:
@@ -62,9 +64,9 @@ class AudioTokens(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """[b, f, 2m+1, layers, width] to [b f, tokens, dim]."""
-        tokens = self.proj(rearrange(windows, "b f m l w -> (b f) (m l w)"))
-        return self.norm(rearrange(tokens, "n (t d) -> n t d", t=self.tokens))
+        """[b, f, 2m+1, layers, width] to [b, f, tokens, dim]."""
+        tokens = self.proj(rearrange(windows, "b f m l w -> b f (m l w)"))
+        return self.norm(rearrange(tokens, "b f (t d) -> b f t d", t=self.tokens))
 
 
 class ReferenceTokens(nn.Module):

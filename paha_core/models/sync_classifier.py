@@ -1,9 +1,9 @@
 """The regional audio-visual classifiers of Parts Consistency Enhancement (paper 4.1.3, equations
 4-7; DESIGN 8).
 
-One network, trained twice: on the face and on all but the face. It reads noised video latents and
-clean audio and says how likely they are a real pair. Its gradient with respect to the latents is
-what guides generation.
+One network, trained twice: on the face and on all but the face. From noised video latents and clean
+audio it predicts whether they are a real pair. Its gradient with respect to the latents guides
+generation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import nn
 
-from paha_core.models.univdm import UniVDM, network_input
+from paha_core.models.univdm import EncodedConditions, UniVDM, network_input
 
 
 class SyncClassifier(ModelMixin, ConfigMixin):
@@ -90,17 +90,31 @@ class SyncClassifier(ModelMixin, ConfigMixin):
             reference_latents: [b, C, h, w].
             reference_embedding: [b, reference_width].
             audio: windows A(f), [b, f, 2m+1, layers, width]; what they hold from outside the f
-                frames is not heard (`within`).
+                frames is not used (`within`).
 
         Returns:
             [b].
         """
+        conditions = self.encode_conditions(reference_latents, reference_embedding, audio)
+        return self.score(noised, timestep, conditions)
+
+    def encode_conditions(
+        self,
+        reference_latents: torch.Tensor,
+        reference_embedding: torch.Tensor,
+        audio: torch.Tensor,
+    ) -> EncodedConditions:
+        """What `score` reads of the conditions; arguments as for `forward`. Guidance computes it
+        once for all its steps."""
+        return self.encoder.encode_conditions(reference_latents, reference_embedding, within(audio))
+
+    def score(
+        self, noised: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions
+    ) -> torch.Tensor:
+        """`forward` with conditions that are encoded already."""
         batch, frames = noised.shape[0], noised.shape[2]
-        audio = within(audio)
-        # 1. the diffusion encoder; the reference slot has done its work
-        encoded = self.encoder.encode(
-            network_input(noised, None), timestep, reference_latents, reference_embedding, audio
-        )
+        # 1. the diffusion encoder; the reference's slot is dropped after it
+        encoded = self.encoder.encode(network_input(noised, None), timestep, conditions)
         slots = encoded.conditions.slots
         video = rearrange(encoded.hidden_states, "(b s) c h w -> b s c h w", s=slots)[:, 1:]
 
@@ -109,8 +123,9 @@ class SyncClassifier(ModelMixin, ConfigMixin):
         video_tokens = self.video_in(pooled) + self.modal[0] + self.temporal[:frames]
 
         # 3. one audio token a frame: A = A + E_m + E_t (equation 5)
-        heard = rearrange(encoded.conditions.audio, "(b f) n d -> b f (n d)", b=batch)
-        audio_tokens = self.audio_in(heard) + self.modal[1] + self.temporal[:frames]
+        assert conditions.audio_tokens is not None
+        audio = rearrange(conditions.audio_tokens, "b f n d -> b f (n d)")
+        audio_tokens = self.audio_in(audio) + self.modal[1] + self.temporal[:frames]
 
         # 4. Z = [CLS] + V + A (equation 6): t_v + t_a + 1 tokens instead of h w t_v + t_a
         tokens = torch.cat([self.cls.expand(batch, -1, -1), video_tokens, audio_tokens], dim=1)
@@ -121,10 +136,10 @@ class SyncClassifier(ModelMixin, ConfigMixin):
 
 
 def rotate_by_position(video: torch.Tensor, base: float = 100.0) -> torch.Tensor:
-    """E_s: the (y, x) part of 3D rotary encoding on [b, f, c, h, w], before pooling takes positions
-    away.
+    """E_s: the (y, x) part of 3D rotary encoding on [b, f, c, h, w], before pooling removes
+    positions.
 
-    The first half of the channels turns with y, the second with x; pairs of channels turn at
+    The first half of the channels rotates with y, the second with x; pairs of channels rotate at
     falling rates.
     """
     channels, height, width = video.shape[-3:]
@@ -132,21 +147,21 @@ def rotate_by_position(video: torch.Tensor, base: float = 100.0) -> torch.Tensor
     rates = base ** (-torch.arange(pairs, device=video.device) / pairs)
     y = torch.arange(height, device=video.device)[:, None].expand(height, width)
     x = torch.arange(width, device=video.device)[None, :].expand(height, width)
-    # In float32 whatever the network computes in: bfloat16 would turn far cells by wrong angles.
+    # In float32 whatever the network computes in: bfloat16 angles of far cells would be wrong.
     angle = torch.cat([rates[:, None, None] * y, rates[:, None, None] * x])
     even, odd = video[..., 0::2, :, :], video[..., 1::2, :, :]
-    turned = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
-    return torch.stack(turned, dim=-3).flatten(-4, -3).to(video.dtype)
+    rotated = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
+    return torch.stack(rotated, dim=-3).flatten(-4, -3).to(video.dtype)
 
 
 def within(audio: torch.Tensor) -> torch.Tensor:
     """Audio windows [n, F, 2m+1, layers, width] that hold nothing from outside their F frames.
 
     A generated clip has no sound before its first frame and after its last, so its windows are
-    clamped there; those of a real one, or of a segment of a longer video, would tell it by what
-    they hold instead.
+    clamped there. Those of a real clip, or of a segment of a longer video, hold more and would give
+    the label away.
     """
     frames, size = audio.shape[1:3]
-    place = torch.arange(max(frames, size), device=audio.device)
-    around = place[:frames, None] + place[:size] - size // 2
-    return audio[:, :, size // 2][:, around.clamp(0, frames - 1)]
+    index = torch.arange(max(frames, size), device=audio.device)
+    neighbours = index[:frames, None] + index[:size] - size // 2
+    return audio[:, :, size // 2][:, neighbours.clamp(0, frames - 1)]

@@ -16,6 +16,7 @@ of them, the output is the base network's on the f frames alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,26 +29,50 @@ from torch.nn import functional as F
 
 from paha_core.models.conditioning import AudioTokens, ReferenceTokens
 from paha_core.models.univdm_blocks import (
-    Conditions,
+    Checkpointed,
     DownBlock,
+    LayerConditions,
     LayerFactory,
-    Layers,
     MidBlock,
     UpBlock,
 )
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedConditions:
+    """The conditions of `b` samples of `f` frames after their own encoders. They do not depend on
+    the timestep, so a sampler computes them once for all its steps."""
+
+    reference_features: torch.Tensor  # [b, c, h, w], slot 0 of the video
+    reference_tokens: torch.Tensor  # [b, tokens, cross_attention_dim]
+    audio_tokens: torch.Tensor | None  # [b, f, audio_tokens, audio_dim]
+
+    def rows(self, rows: slice) -> EncodedConditions:
+        """The conditions of a slice of the batch."""
+        return self._each(lambda x: x[rows])
+
+    def repeated(self, times: int) -> EncodedConditions:
+        """The conditions of `times` states of every sample, batched one after another."""
+        return self if times == 1 else self._each(lambda x: torch.cat([x] * times))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> EncodedConditions:
+        audio = None if self.audio_tokens is None else change(self.audio_tokens)
+        return EncodedConditions(
+            change(self.reference_features), change(self.reference_tokens), audio
+        )
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
     """The state between `encode` and `decode`: the middle block's output and the skip
     connections."""
 
     hidden_states: torch.Tensor  # [b (f+1), c, h, w]
     residuals: tuple[torch.Tensor, ...]
-    conditions: Conditions
+    conditions: LayerConditions
 
 
-class UniVDM(ModelMixin, ConfigMixin):
+class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
     """The unified video diffusion model G.
 
     Parameters:
@@ -72,6 +97,14 @@ class UniVDM(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    # What `compile_repeated_blocks` compiles: small graphs that warm up in seconds.
+    _repeated_blocks = (
+        "ResnetBlock2D",
+        "TemporalConvolution",
+        "Transformer2DModel",
+        "AudioAttention",
+        "TransformerTemporalModel",
+    )
 
     @register_to_config
     def __init__(
@@ -96,7 +129,7 @@ class UniVDM(ModelMixin, ConfigMixin):
         super().__init__()
         channels = tuple(block_out_channels)
         time_dim = 4 * channels[0]
-        make = LayerFactory(
+        layers = LayerFactory(
             time_dim, attention_head_dim, cross_attention_dim, audio_dim, norm_num_groups
         )
         # input: noisy latents, first-frame latents, first-frame mask
@@ -106,7 +139,7 @@ class UniVDM(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Conv2d(channels[0], channels[0], 3, padding=1),
         )
-        self.transformer_in = make.temporal_attention(channels[0], heads=input_heads)
+        self.transformer_in = layers.temporal_attention(channels[0], heads=input_heads)
 
         # conditions
         self.time_proj = Timesteps(channels[0], True, 0)
@@ -118,29 +151,30 @@ class UniVDM(ModelMixin, ConfigMixin):
         self.audio_projection = AudioTokens(features, audio_tokens, audio_dim, audio_hidden)
 
         # down, mid, up
-        ends = range(len(channels))
+        last = len(channels) - 1
         self.down_blocks = nn.ModuleList(
             DownBlock(
-                make,
-                (channels[max(i - 1, 0)], channels[i]),
-                attention_levels[i],
-                layers_per_block,
-                last=i == ends[-1],
+                layers,
+                in_channels=channels[max(i - 1, 0)],
+                out_channels=channels[i],
+                attention=attention_levels[i],
+                num_layers=layers_per_block,
+                is_last=i == last,
             )
-            for i in ends
+            for i in range(len(channels))
         )
-        self.mid_block = MidBlock(make, channels[-1])
+        self.mid_block = MidBlock(layers, channels[-1])
         self.up_blocks = nn.ModuleList(
             UpBlock(
-                make,
-                channels[i],
-                before=channels[min(i + 1, ends[-1])],
-                after=channels[max(i - 1, 0)],
+                layers,
+                in_channels=channels[min(i + 1, last)],
+                out_channels=channels[i],
+                next_channels=channels[max(i - 1, 0)],
                 attention=attention_levels[i],
-                layers=layers_per_block + 1,
-                last=i == 0,
+                num_layers=layers_per_block + 1,
+                is_last=i == 0,
             )
-            for i in reversed(ends)
+            for i in reversed(range(len(channels)))
         )
 
         # output
@@ -148,10 +182,10 @@ class UniVDM(ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(channels[0], latent_channels, 3, padding=1)
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
-        """Recompute each layer in the backward pass instead of keeping its activations."""
-        for block in self.modules():
-            if isinstance(block, Layers):
-                block.gradient_checkpointing = True
+        """Compute each layer again in the backward pass instead of keeping its activations."""
+        for module in self.modules():
+            if isinstance(module, Checkpointed):
+                module.gradient_checkpointing = True
 
     def forward(
         self,
@@ -161,7 +195,7 @@ class UniVDM(ModelMixin, ConfigMixin):
         reference_embedding: torch.Tensor,
         audio: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Predict the noise in `sample`.
+        """Predict the noise in `sample` (or v, as trained).
 
         Args:
             sample: [b, 2C+1, f, h, w], see `network_input`.
@@ -173,54 +207,69 @@ class UniVDM(ModelMixin, ConfigMixin):
         Returns:
             [b, C, f, h, w].
         """
-        return self.decode(
-            self.encode(sample, timestep, reference_latents, reference_embedding, audio)
-        )
+        conditions = self.encode_conditions(reference_latents, reference_embedding, audio)
+        return self.denoise(sample, timestep, conditions)
 
-    def encode(
+    def encode_conditions(
         self,
-        sample: torch.Tensor,
-        timestep: torch.Tensor,
         reference_latents: torch.Tensor,
         reference_embedding: torch.Tensor,
         audio: torch.Tensor | None,
-    ) -> Encoded:
-        """The first half, down to the middle block; arguments as for `forward`. The classifiers use
-        it."""
-        # 1. conditions
-        given = self._conditions(sample, timestep, reference_embedding, audio)
+    ) -> EncodedConditions:
+        """What `denoise` reads of the conditions; arguments as for `forward`."""
+        return EncodedConditions(
+            reference_features=self.reference_stem(reference_latents),
+            reference_tokens=self.reference_projection(reference_embedding),
+            audio_tokens=None if audio is None else self.audio_projection(audio),
+        )
+
+    def denoise(
+        self, sample: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions
+    ) -> torch.Tensor:
+        """`forward` with conditions that are encoded already."""
+        return self.decode(self.encode(sample, timestep, conditions))
+
+    def encode(
+        self, sample: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions
+    ) -> EncoderOutput:
+        """The first half, down to the middle block. The classifiers use it."""
+        # 1. time, and the conditions of every frame
+        layer_conditions = self._layer_conditions(sample, timestep, conditions)
 
         # 2. pre-process: stack the reference as slot 0 along time (f_merge)
         batch = sample.shape[0]
         video = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
         video = rearrange(video, "(b f) c h w -> b f c h w", b=batch)
-        merged = torch.cat([self.reference_stem(reference_latents)[:, None], video], dim=1)
+        merged = torch.cat([conditions.reference_features[:, None], video], dim=1)
         hidden_states = rearrange(merged, "b s c h w -> (b s) c h w")
-        hidden_states = self.transformer_in(
-            hidden_states, num_frames=given.slots, return_dict=False
+        hidden_states = self.maybe_checkpoint(
+            self.transformer_in,
+            hidden_states,
+            num_frames=layer_conditions.slots,
+            return_dict=False,
         )[0]
 
         # 3. down
         residuals: tuple[torch.Tensor, ...] = (hidden_states,)
         for block in self.down_blocks:
-            hidden_states, skips = block(hidden_states, given)
-            residuals += skips
+            hidden_states, block_residuals = block(hidden_states, layer_conditions)
+            residuals += block_residuals
 
         # 4. mid
-        hidden_states = self.mid_block(hidden_states, given)
-        return Encoded(hidden_states, residuals, given)
+        hidden_states = self.mid_block(hidden_states, layer_conditions)
+        return EncoderOutput(hidden_states, residuals, layer_conditions)
 
-    def decode(self, encoded: Encoded) -> torch.Tensor:
+    def decode(self, encoded: EncoderOutput) -> torch.Tensor:
         """The second half: from the middle block's output to the noise, [b, C, f, h, w]."""
         hidden_states, residuals = encoded.hidden_states, encoded.residuals
 
         # 5. up
         for block in self.up_blocks:
             assert isinstance(block, UpBlock)
-            count = block.skips
-            skips, residuals = residuals[-count:], residuals[:-count]
-            size = residuals[-1].shape[-2:] if residuals else None
-            hidden_states = block(hidden_states, skips, encoded.conditions, size)
+            count = len(block.resnets)  # one skip connection a layer
+            block_residuals, residuals = residuals[-count:], residuals[:-count]
+            upsample_size = residuals[-1].shape[-2:] if residuals else None
+            hidden_states = block(hidden_states, block_residuals, encoded.conditions, upsample_size)
 
         # 6. post-process: drop slot 0
         slots = encoded.conditions.slots
@@ -230,34 +279,31 @@ class UniVDM(ModelMixin, ConfigMixin):
         video = self.conv_out(F.silu(self.conv_norm_out(video)))
         return rearrange(video, "(b f) c h w -> b c f h w", b=batch)
 
-    def _conditions(
-        self,
-        sample: torch.Tensor,
-        timestep: torch.Tensor,
-        reference_embedding: torch.Tensor,
-        audio: torch.Tensor | None,
-    ) -> Conditions:
-        slots = sample.shape[2] + 1
+    def _layer_conditions(
+        self, sample: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions
+    ) -> LayerConditions:
+        slots, audio = sample.shape[2] + 1, conditions.audio_tokens
         time = self.time_embedding(self.time_proj(timestep).to(sample.dtype))
-        reference = self.reference_projection(reference_embedding)
-        return Conditions(
+        return LayerConditions(
             time=time.repeat_interleave(slots, dim=0),
-            reference=reference.repeat_interleave(slots, dim=0),
-            audio=None if audio is None else self.audio_projection(audio),
+            reference=conditions.reference_tokens.repeat_interleave(slots, dim=0),
+            audio=None if audio is None else audio.flatten(0, 1),
             slots=slots,
         )
 
 
 def network_input(
-    noisy: torch.Tensor, first_frame: torch.Tensor | None, given: torch.Tensor | None = None
+    noisy: torch.Tensor,
+    first_frame: torch.Tensor | None,
+    has_first_frame: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The 2C+1 channels of `conv_in`: noisy latents, first-frame latents at frame 0, and where they
-    are.
+    """The 2C+1 channels of `conv_in`: noisy latents, first-frame latents at frame 0, and a mask of
+    where there are any.
 
     Args:
         noisy: [b, C, f, h, w].
         first_frame: [b, C, h, w], or None when every sample starts from pure noise.
-        given: bool [b], which samples have theirs; None for all.
+        has_first_frame: bool [b], which samples are given theirs; None for all.
 
     Returns:
         [b, 2C+1, f, h, w].
@@ -265,8 +311,9 @@ def network_input(
     known = torch.zeros_like(noisy)
     mask = torch.zeros_like(noisy[:, :1])
     if first_frame is not None:
-        there = torch.ones(len(noisy), device=noisy.device) if given is None else given
-        there = there.to(noisy.dtype)[:, None, None, None]
-        known[:, :, 0] = first_frame * there
-        mask[:, :, 0] = there
+        if has_first_frame is None:
+            has_first_frame = torch.ones(len(noisy), device=noisy.device)
+        shown = has_first_frame.to(noisy.dtype)[:, None, None, None]
+        known[:, :, 0] = first_frame * shown
+        mask[:, :, 0] = shown
     return torch.cat([noisy, known, mask], dim=1)

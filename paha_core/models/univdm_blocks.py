@@ -1,13 +1,15 @@
 """The blocks of UniVDM: diffusers' own layers under its names, with audio attention among them.
 
 The order inside a layer is resnet, temporal convolution, spatial attention (self, then the
-reference's tokens), audio attention, temporal attention.
+reference's tokens), audio attention, temporal attention. With gradient checkpointing each of these
+keeps its input alone and is computed again in the backward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, TemporalConvLayer, Upsample2D
@@ -22,9 +24,9 @@ from paha_core.models.conditioning import AudioAttention
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What one forward pass is conditioned on, ready for the layers (`b` samples of `f` frames + 1
-    slot)."""
+class LayerConditions:
+    """The conditions of one forward pass, repeated for each frame as the layers read them (`b`
+    samples of `f` frames and the reference's slot)."""
 
     time: torch.Tensor  # [b (f+1), time_dim]
     reference: torch.Tensor  # [b (f+1), tokens, cross_attention_dim]
@@ -43,102 +45,114 @@ class TemporalConvolution(TemporalConvLayer):
     def forward(self, hidden_states: torch.Tensor, num_frames: int = 1) -> torch.Tensor:
         height, width = hidden_states.shape[-2:]
         video = rearrange(hidden_states, "(b f) c h w -> b c f (h w)", f=num_frames)
-        change = video
+        residual = video
         for norm, *between, conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            change = norm(change)
+            residual = norm(residual)
             for layer in between:
-                change = layer(change)
-            change = F.conv2d(change, conv.weight[..., 0], conv.bias, padding=(1, 0))
-        return rearrange(video + change, "b c f (h w) -> (b f) c h w", h=height, w=width)
+                residual = layer(residual)
+            residual = F.conv2d(residual, conv.weight[..., 0], conv.bias, padding=(1, 0))
+        return rearrange(video + residual, "b c f (h w) -> (b f) c h w", h=height, w=width)
 
 
-class Layers(nn.Module):
-    """The lists a block is made of, named as diffusers names them, and one pass through layer
-    `i`."""
+class Checkpointed:
+    """A module that can trade the activations of its layers for a second forward pass."""
 
     gradient_checkpointing = False
+
+    def maybe_checkpoint(
+        self, layer: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """`layer(*args, **kwargs)`. With `gradient_checkpointing` only its input is kept for the
+        backward pass, in evaluation mode too: guidance takes gradients of a classifier there."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            # Nothing in the network is random, so no random state has to be restored.
+            return checkpoint(layer, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        return layer(*args, **kwargs)
+
+
+class Block(Checkpointed, nn.Module):
+    """The layers of a block in lists, named as diffusers names them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.resnets = nn.ModuleList()
         self.temp_convs = nn.ModuleList()
 
-    def add_convolutions(self, make: LayerFactory, in_channels: int, out_channels: int) -> None:
-        self.resnets.append(make.resnet(in_channels, out_channels))
-        self.temp_convs.append(make.temporal_convolution(out_channels))
+    def add_convolutions(self, layers: LayerFactory, in_channels: int, out_channels: int) -> None:
+        self.resnets.append(layers.resnet(in_channels, out_channels))
+        self.temp_convs.append(layers.temporal_convolution(out_channels))
 
-    def add_attentions(self, make: LayerFactory, channels: int) -> None:
+    def add_attentions(self, layers: LayerFactory, channels: int) -> None:
         if not hasattr(self, "attentions"):
             self.attentions = nn.ModuleList()
             self.audio_attentions = nn.ModuleList()
             self.temp_attentions = nn.ModuleList()
-        self.attentions.append(make.spatial_attention(channels))
-        self.audio_attentions.append(make.audio_attention(channels))
-        self.temp_attentions.append(make.temporal_attention(channels))
+        self.attentions.append(layers.spatial_attention(channels))
+        self.audio_attentions.append(layers.audio_attention(channels))
+        self.temp_attentions.append(layers.temporal_attention(channels))
 
-    @property
-    def skips(self) -> int:
-        """How many skip connections the block takes: one a layer."""
-        return len(self.resnets)
-
-    def convolve(self, i: int, hidden_states: torch.Tensor, given: Conditions) -> torch.Tensor:
-        hidden_states = self.resnets[i](hidden_states, given.time)
-        return self.temp_convs[i](hidden_states, num_frames=given.slots)
-
-    def attend(self, i: int, hidden_states: torch.Tensor, given: Conditions) -> torch.Tensor:
-        hidden_states = self.attentions[i](
-            hidden_states, encoder_hidden_states=given.reference, return_dict=False
-        )[0]
-        if given.audio is not None:
-            hidden_states = self.audio_attentions[i](hidden_states, given.audio, given.slots)
-        return self.temp_attentions[i](hidden_states, num_frames=given.slots, return_dict=False)[0]
-
-    def layer(self, i: int, hidden_states: torch.Tensor, given: Conditions) -> torch.Tensor:
-        hidden_states = self.convolve(i, hidden_states, given)
-        return (
-            self.attend(i, hidden_states, given) if hasattr(self, "attentions") else hidden_states
-        )
-
-    def run(
-        self,
-        step: Callable[..., torch.Tensor],
-        i: int,
-        hidden_states: torch.Tensor,
-        given: Conditions,
+    def layer(
+        self, i: int, hidden_states: torch.Tensor, conditions: LayerConditions
     ) -> torch.Tensor:
-        if self.gradient_checkpointing and self.training:
-            return checkpoint(step, i, hidden_states, given, use_reentrant=False)
-        return step(i, hidden_states, given)
+        """Layer `i` of the block."""
+        hidden_states = self.convolve(i, hidden_states, conditions)
+        if hasattr(self, "attentions"):
+            hidden_states = self.attend(i, hidden_states, conditions)
+        return hidden_states
+
+    def convolve(
+        self, i: int, hidden_states: torch.Tensor, conditions: LayerConditions
+    ) -> torch.Tensor:
+        hidden_states = self.maybe_checkpoint(self.resnets[i], hidden_states, conditions.time)
+        return self.maybe_checkpoint(self.temp_convs[i], hidden_states, conditions.slots)
+
+    def attend(
+        self, i: int, hidden_states: torch.Tensor, conditions: LayerConditions
+    ) -> torch.Tensor:
+        hidden_states = self.maybe_checkpoint(
+            self.attentions[i], hidden_states, conditions.reference, return_dict=False
+        )[0]
+        if conditions.audio is not None:
+            hidden_states = self.maybe_checkpoint(
+                self.audio_attentions[i], hidden_states, conditions.audio, conditions.slots
+            )
+        return self.maybe_checkpoint(
+            self.temp_attentions[i],
+            hidden_states,
+            num_frames=conditions.slots,
+            return_dict=False,
+        )[0]
 
 
-class DownBlock(Layers):
-    """Layers, then halving; returns the skip connections as well."""
+class DownBlock(Block):
+    """Layers, then downsampling by 2; returns the skip connections as well."""
 
     def __init__(
         self,
-        make: LayerFactory,
-        channels: tuple[int, int],
+        layers: LayerFactory,
+        in_channels: int,
+        out_channels: int,
         attention: bool,
-        layers: int,
-        last: bool,
+        num_layers: int,
+        is_last: bool,
     ):
         super().__init__()
-        for i in range(layers):
-            self.add_convolutions(make, channels[0] if i == 0 else channels[1], channels[1])
+        for i in range(num_layers):
+            self.add_convolutions(layers, in_channels if i == 0 else out_channels, out_channels)
             if attention:
-                self.add_attentions(make, channels[1])
-        if not last:
-            down = Downsample2D(
-                channels[1], use_conv=True, out_channels=channels[1], padding=1, name="op"
+                self.add_attentions(layers, out_channels)
+        if not is_last:
+            downsampler = Downsample2D(
+                out_channels, use_conv=True, out_channels=out_channels, padding=1, name="op"
             )
-            self.downsamplers = nn.ModuleList([down])
+            self.downsamplers = nn.ModuleList([downsampler])
 
     def forward(
-        self, hidden_states: torch.Tensor, given: Conditions
+        self, hidden_states: torch.Tensor, conditions: LayerConditions
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         residuals: tuple[torch.Tensor, ...] = ()
         for i in range(len(self.resnets)):
-            hidden_states = self.run(self.layer, i, hidden_states, given)
+            hidden_states = self.layer(i, hidden_states, conditions)
             residuals += (hidden_states,)
         if hasattr(self, "downsamplers"):
             hidden_states = self.downsamplers[0](hidden_states)
@@ -146,62 +160,63 @@ class DownBlock(Layers):
         return hidden_states, residuals
 
 
-class MidBlock(Layers):
+class MidBlock(Block):
     """Convolutions, attentions, convolutions."""
 
-    def __init__(self, make: LayerFactory, channels: int):
+    def __init__(self, layers: LayerFactory, channels: int):
         super().__init__()
-        self.add_convolutions(make, channels, channels)
-        self.add_attentions(make, channels)
-        self.add_convolutions(make, channels, channels)
+        self.add_convolutions(layers, channels, channels)
+        self.add_attentions(layers, channels)
+        self.add_convolutions(layers, channels, channels)
 
-    def forward(self, hidden_states: torch.Tensor, given: Conditions) -> torch.Tensor:
-        hidden_states = self.run(self.convolve, 0, hidden_states, given)
-        hidden_states = self.run(self.attend, 0, hidden_states, given)
-        return self.run(self.convolve, 1, hidden_states, given)
+    def forward(self, hidden_states: torch.Tensor, conditions: LayerConditions) -> torch.Tensor:
+        hidden_states = self.convolve(0, hidden_states, conditions)
+        hidden_states = self.attend(0, hidden_states, conditions)
+        return self.convolve(1, hidden_states, conditions)
 
 
-class UpBlock(Layers):
-    """Layers that each take one skip connection, then doubling."""
+class UpBlock(Block):
+    """Layers that take one skip connection each, then upsampling by 2."""
 
     def __init__(
         self,
-        make: LayerFactory,
-        channels: int,
-        before: int,
-        after: int,
+        layers: LayerFactory,
+        in_channels: int,
+        out_channels: int,
+        next_channels: int,
         attention: bool,
-        layers: int,
-        last: bool,
+        num_layers: int,
+        is_last: bool,
     ):
         super().__init__()
-        for i in range(layers):
-            skip = after if i == layers - 1 else channels
-            self.add_convolutions(make, (before if i == 0 else channels) + skip, channels)
+        for i in range(num_layers):
+            skip_channels = next_channels if i == num_layers - 1 else out_channels
+            before = in_channels if i == 0 else out_channels
+            self.add_convolutions(layers, before + skip_channels, out_channels)
             if attention:
-                self.add_attentions(make, channels)
-        if not last:
-            up = Upsample2D(channels, use_conv=True, out_channels=channels)
-            self.upsamplers = nn.ModuleList([up])
+                self.add_attentions(layers, out_channels)
+        if not is_last:
+            upsampler = Upsample2D(out_channels, use_conv=True, out_channels=out_channels)
+            self.upsamplers = nn.ModuleList([upsampler])
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         residuals: tuple[torch.Tensor, ...],
-        given: Conditions,
-        size: tuple[int, int] | None,
+        conditions: LayerConditions,
+        upsample_size: tuple[int, int] | None,
     ) -> torch.Tensor:
-        for i, skip in enumerate(reversed(residuals)):
-            hidden_states = torch.cat([hidden_states, skip], dim=1)
-            hidden_states = self.run(self.layer, i, hidden_states, given)
+        for i, residual in enumerate(reversed(residuals)):
+            hidden_states = torch.cat([hidden_states, residual], dim=1)
+            hidden_states = self.layer(i, hidden_states, conditions)
         if hasattr(self, "upsamplers"):
-            hidden_states = self.upsamplers[0](hidden_states, size)
+            hidden_states = self.upsamplers[0](hidden_states, upsample_size)
         return hidden_states
 
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """Makes the layers of one network, so that their common sizes are said once."""
+    """Makes the layers of one network, so that the sizes they share are given once."""
 
     time_dim: int
     head_dim: int

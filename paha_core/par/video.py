@@ -21,7 +21,8 @@ from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine.progress import Progress
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio
-from paha_core.media.video import MediaInfo, probe, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.probe import MediaInfo, probe
 from paha_core.par import par_weights
 from paha_core.pose import Keypoints, open_detector
 from paha_core.pose.draw import draw_pose

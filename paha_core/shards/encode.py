@@ -1,7 +1,7 @@
-"""One clip of the pipeline into one sample: read what the earlier stages made, encode it.
+"""One clip of the pipeline into one sample: read the outputs of the earlier stages, encode it.
 
-Reading (`load_clip`) and encoding (`encode_clip`) are apart, so that the next clip is decoded while
-the networks work on the present one.
+Reading (`load_clip`) and encoding (`encode_clip`) are separate, so that the next clip is decoded
+while the networks encode the present one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from paha_core.shards.sample import ClipSample
 from paha_core.store import Store
 
 CODE_VERSION = "shards-1"
-FRAMES_AT_ONCE = 64  # handed to the codec, so that a long clip is never all float pixels
+FRAMES_AT_ONCE = 64  # in a call of the codec: a long clip is never all float pixels at once
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """The frozen networks, with what else decides a sample's content."""
+    """The frozen networks, and the other settings that decide a sample's content."""
 
     codec: LatentCodec
     audio: AudioEncoder
@@ -37,7 +37,7 @@ class Encoders:
     reference_frames: int  # R
 
     def names(self) -> dict[str, str]:
-        """What manifests and samples say about them."""
+        """Names and hashes, as manifests and samples record them."""
         return {
             "codec": self.codec.name,
             "codec_sha256": self.codec.sha256,
@@ -48,7 +48,7 @@ class Encoders:
         }
 
     def settings(self) -> list[Any]:
-        """What a clip's fingerprint has to hold of them."""
+        """Their part of a clip's fingerprint."""
         return [self.names(), self.size, self.reference_frames, CODE_VERSION]
 
 
@@ -68,7 +68,7 @@ class ClipJob:
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A clip's T frames with all that belongs to them, decoded."""
+    """A clip's T decoded frames with their audio, masks and face boxes."""
 
     job: ClipJob
     frames: np.ndarray  # uint8 [T, size, size, 3]
@@ -80,10 +80,10 @@ class LoadedClip:
 
 
 def load_clip(store: Store, job: ClipJob, size: int) -> LoadedClip:
-    """Decode and read one clip; asserts that picture, sound, masks and boxes last equally long.
+    """Decode and read one clip; picture, sound, masks and boxes must be equally long.
 
-    Raises `Rejection` when they do not. A file that is absent or broken is not the clip's fault and
-    raises what its reader raises.
+    Raises `Rejection` when they are not. A missing or broken file is no reason to reject a clip: it
+    raises its reader's error.
     """
     with store.reading(job.clip["path"]) as path:
         frames = read_frames(path, size=size)
@@ -114,7 +114,7 @@ def load_clip(store: Store, job: ClipJob, size: int) -> LoadedClip:
 
 
 def encode_clip(loaded: LoadedClip, encoders: Encoders) -> ClipSample:
-    """The sample of a loaded clip. Raises `UserError` when the PAR masks are of another grid."""
+    """The sample of a loaded clip. Raises `UserError` when the PAR masks have another grid."""
     frames, count = loaded.frames, len(loaded.frames)
     latents = np.concatenate(
         [

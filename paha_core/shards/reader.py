@@ -1,4 +1,4 @@
-"""Clips out of shards, by their index: any clip at the cost of its own bytes."""
+"""Random access to the clips of shards through their index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.errors import UserError
 from paha_core.shards.sample import ClipSample, SampleError, from_tar
-from paha_core.shards.writer import HEARD_BY, SEEN_BY, read_packed, read_verified
+from paha_core.shards.writer import AUDIO_ENCODERS, VISUAL_ENCODERS, read_packed, read_verified
 from paha_core.store import Store
 
 log = logging.getLogger("paha")
@@ -20,7 +20,7 @@ CACHE_BYTES = 1 << 30
 
 
 class ShardError(UserError):
-    """A shard that is missing or not what its index says; the message names it."""
+    """A shard that is missing or does not match its index; the message names it."""
 
     def __init__(self, shard: str, clip_id: str, why: str) -> None:
         super().__init__(f"shard {shard} can't be used ({clip_id}: {why}); run its stage again")
@@ -52,12 +52,12 @@ class ShardReader:
         self.rows: list[Row] = [row for row in rows if split is None or row["split"] == split]
         if not self.rows:
             raise UserError(f"no clips of split {split} in {stage} of {', '.join(datasets)}")
-        seen, heard = (
+        visual, audio = (
             {tuple(row.get(name) or "" for name in columns) for row in self.rows}
-            for columns in (SEEN_BY, ("dataset", *HEARD_BY))
+            for columns in (VISUAL_ENCODERS, ("dataset", *AUDIO_ENCODERS))
         )
-        if len(seen) > 1 or len(heard) > len({dataset for dataset, *_ in heard}):
-            raise UserError(f"{stage} mixes encoders: {sorted(seen)}, {sorted(heard)}")
+        if len(visual) > 1 or len(audio) > len({dataset for dataset, *_ in audio}):
+            raise UserError(f"{stage} mixes encoders: {sorted(visual)}, {sorted(audio)}")
         self.cache_bytes, self.bad_shards = cache_bytes, dict[str, int]()
         self._cache: OrderedDict[int, ClipSample] = OrderedDict()
         self._cached_bytes = 0

@@ -1,4 +1,4 @@
-"""One clip as a shard holds it, and its form as files of a tar.
+"""One encoded clip, and its serialisation as tar entries.
 
 The tar is plain WebDataset: the files of a clip share its key, and the part after the first dot
 says what they are. Arrays are npy files without pickles.
@@ -36,14 +36,14 @@ WAVE, META = "wav", "json"
 
 
 class SampleError(ValueError):
-    """A clip whose parts do not belong together, or a tar entry that is not what its name says."""
+    """A clip whose parts do not match, or a tar entry that does not match its name."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClipSample:
-    """A clip of T frames at 25 fps, encoded. Raises `SampleError` when its parts do not fit.
+    """A clip of T frames at 25 fps, encoded. Raises `SampleError` when its parts do not match.
 
-    `key`: `stages.clip_key` of the clip id. `latents` float16 `[T, C, h, w]`. `par` float16
+    `key`: `manifest_stage.clip_key` of the clip id. `latents` float16 `[T, C, h, w]`. `par` float16
     `[T, h, w]`, the loss weights M. `regions` uint8 `[T, h, w]`. `audio` float16
     `[T, layers, width]`. `faces` float32 `[T, 4]`, xyxy in units of the clip's side. `face_found`
     bool `[T]`. `reference` float16 `[R, width]`, image embeddings of the frames `reference_index`
@@ -134,19 +134,19 @@ def from_tar(data: bytes | memoryview) -> ClipSample:
         raise SampleError(f"the entries of {len(keys)} clips where one is right")
     key = keys.pop()
     try:
-        there = (*ARRAYS, OPTIONAL) if f"{key}.{OPTIONAL[1]}" in files else ARRAYS
-        arrays = {name: _array(files[f"{key}.{file}"]) for name, file, *_ in there}
-        sound = _samples(files[f"{key}.{WAVE}"])
+        entries = (*ARRAYS, OPTIONAL) if f"{key}.{OPTIONAL[1]}" in files else ARRAYS
+        arrays = {name: _array(files[f"{key}.{file}"]) for name, file, *_ in entries}
+        samples = _samples(files[f"{key}.{WAVE}"])
         meta = json.loads(bytes(files[f"{key}.{META}"]))
     except KeyError as error:
         raise SampleError(f"no entry {error.args[0]}") from error
     except (ValueError, EOFError, wave.Error) as error:
         raise SampleError(f"an unreadable entry: {error}") from error
-    return ClipSample(key=key, wave=sound, meta=meta, **arrays)
+    return ClipSample(key=key, wave=samples, meta=meta, **arrays)
 
 
 def _entries(data: bytes | memoryview) -> dict[str, memoryview]:
-    """The files of a tar by name, without copies; `tarfile` reads names it had to spell out."""
+    """The files of a tar by name, without copies; `tarfile` reads those with long names."""
     view, files, place = memoryview(data).toreadonly(), dict[str, memoryview](), 0
     while place < len(data):
         head = bytes(view[place : place + tarfile.BLOCKSIZE])

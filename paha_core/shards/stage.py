@@ -1,7 +1,7 @@
-"""The stage `training_shards`: every kept clip, encoded, in shards that change little.
+"""The stage `training_shards`: every kept clip, encoded, in shards.
 
-A shard whose clips are all as they were stays as it is. If one of them changed or went away, that
-shard alone is written again, with the bytes of the others copied. New clips go to new shards.
+A shard whose clips are all unchanged is kept. If one of them changed or was removed, that shard
+alone is written again, with the bytes of the others copied. New clips go to new shards.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ def training_shards_stage(
     audio: Mapping[str, AudioEncoder],
     reference: ReferenceEncoder,
 ) -> dict[str, StageResult]:
-    """Bring shards and manifest of each dataset of `audio`, which hears it, up to date with
-    `clips`, `par_masks`, `face_boxes`.
+    """Bring shards and manifest of each dataset up to date with `clips`, `par_masks`, `face_boxes`.
 
+    `audio`: dataset -> its audio encoder.
     `size` is the side of the codec's frames (`CodecConfig.size`). Each kept clip gets a row: kept,
-    or rejected with what an earlier stage said, or because its parts last differently long. A kill
-    costs the shard in work. Shards that no row names any more are removed at the end.
+    or rejected with an earlier stage's reason, or because its parts are not equally long. A kill
+    loses the shard in progress. Shards that no row names any more are removed at the end.
     """
     results = {}
-    for dataset, hearing in audio.items():
-        encoders = Encoders(codec, hearing, reference, size, shards.reference_frames)
+    for dataset, audio_encoder in audio.items():
+        encoders = Encoders(codec, audio_encoder, reference, size, shards.reference_frames)
         limits = shards.clips_per_shard, shards.shard_bytes
         results[dataset] = _Run(store, dataset, encoders, *limits).run()
     return results
 
 
 @dataclass(frozen=True)
-class Task:
+class ShardTask:
     """Shards to write: each clip with its row in an older shard, if that still holds it.
 
     Either one shard (`whole`), to replace an older one, or new ones, numbered from `number` on.
@@ -74,7 +74,7 @@ class Task:
 
 @dataclass
 class _Run:
-    """One dataset's run; `rows` are the manifest as far as it is done, by clip."""
+    """One dataset's run; `rows`: clip -> manifest row, of the clips done so far."""
 
     store: Store
     dataset: str
@@ -87,8 +87,8 @@ class _Run:
     def run(self) -> StageResult:
         clips = [r for r in read_manifest(self.store, "clips", self.dataset) if r["status"] == KEPT]
         before = {row["clip_id"]: row for row in read_manifest(self.store, STAGE, self.dataset)}
-        jobs, refused = self._jobs(clips)
-        self.rows = dict(refused)
+        jobs, rejected = self._jobs(clips)
+        self.rows = dict(rejected)
         tasks = self._plan(jobs, before)
         order = [row["clip_id"] for row in clips]
         todo = [job for task in tasks for job, old in task.clips if old is None]
@@ -114,31 +114,35 @@ class _Run:
         return StageResult(table, computed=self.computed, reused=len(order) - self.computed)
 
     def _jobs(self, clips: list[Row]) -> tuple[dict[str, ClipJob], dict[str, Row]]:
-        """Clips that can be encoded, and rejected rows of those that an earlier stage has not."""
+        """Clips that can be encoded, and rejected rows of those that an earlier stage rejected."""
         inputs = {
             stage: {row["clip_id"]: row for row in read_manifest(self.store, stage, self.dataset)}
             for stage in INPUTS
         }
         jobs: dict[str, ClipJob] = {}
-        refused: dict[str, Row] = {}
+        rejected: dict[str, Row] = {}
         for clip in clips:
             points, par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
-            # Without keypoints there is no row in par_masks: the reason stands with them.
-            reason = _refusal(points, "keypoints") if points else ""
-            reason = reason or _refusal(par, "par_masks") or _refusal(faces, "face_boxes")
+            # Without keypoints there is no row in par_masks: keypoints has the reason.
+            reason = _rejection_reason(points, "keypoints") if points else ""
+            reason = (
+                reason
+                or _rejection_reason(par, "par_masks")
+                or _rejection_reason(faces, "face_boxes")
+            )
             if reason or par is None or faces is None:
                 row = _rejected(clip, reason, sha256_json([reason, clip["split"]]))
-                refused[clip["clip_id"]] = row
+                rejected[clip["clip_id"]] = row
                 continue
             # The sound has no hash of its own in every manifest; the clip's fingerprint covers it.
             content = [clip["sha256"], clip.get("audio_sha256") or clip["fingerprint"]]
             content += [par["sha256"], faces["sha256"], clip["split"], clip["speaker"]]
             fingerprint = sha256_json([content, self.encoders.settings()])
             jobs[clip["clip_id"]] = ClipJob(clip, par, faces, fingerprint)
-        return jobs, refused
+        return jobs, rejected
 
-    def _plan(self, jobs: dict[str, ClipJob], before: dict[str, Row]) -> list[Task]:
-        """The shards to write. Takes over the rows of what stays as it is."""
+    def _plan(self, jobs: dict[str, ClipJob], before: dict[str, Row]) -> list[ShardTask]:
+        """The shards to write. Takes over the rows of unchanged clips."""
         old_shards: dict[str, list[Row]] = {}
         for row in before.values():
             job = jobs.get(row["clip_id"])
@@ -146,33 +150,35 @@ class _Run:
                 old_shards.setdefault(row["shard"], []).append(row)
             elif job is not None and row["fingerprint"] == job.fingerprint:
                 self.rows[row["clip_id"]] = row
-        tasks: list[Task] = []
+        tasks: list[ShardTask] = []
         placed: set[str] = set(self.rows)
         for shard, members in old_shards.items():
             members.sort(key=lambda row: row["offset"])
             same = [r for r in members if _unchanged(r, jobs)] if self.store.exists(shard) else []
             self.rows |= {row["clip_id"]: row for row in same}
             if len(same) < len(members):
-                stay = [r for r in members if _stays(r, jobs)]
-                kept = [(jobs[r["clip_id"]], r if r in same else None) for r in stay]
+                remaining = [r for r in members if keep_row(r, jobs)]
+                kept = [(jobs[r["clip_id"]], r if r in same else None) for r in remaining]
                 if kept:
-                    tasks.append(Task(kept[0][0].clip["split"], _number(shard), kept, whole=True))
-            placed |= {r["clip_id"] for r in members if _stays(r, jobs)}
+                    tasks.append(
+                        ShardTask(kept[0][0].clip["split"], _number(shard), kept, whole=True)
+                    )
+            placed |= {r["clip_id"] for r in members if keep_row(r, jobs)}
         new = [job for clip_id, job in jobs.items() if clip_id not in placed]
         return tasks + self._new_shards(new, old_shards)
 
-    def _new_shards(self, new: list[ClipJob], old_shards: dict[str, Any]) -> list[Task]:
+    def _new_shards(self, new: list[ClipJob], old_shards: dict[str, Any]) -> list[ShardTask]:
         tasks = []
         for split in sorted({job.clip["split"] for job in new}):
             taken = [_number(s) for s in old_shards if s.split("/")[-1].startswith(f"{split}-")]
             number = max(taken, default=-1) + 1
             clips: list[tuple[ClipJob, Row | None]]
             clips = [(job, None) for job in new if job.clip["split"] == split]
-            tasks.append(Task(split, number, clips, whole=False))
+            tasks.append(ShardTask(split, number, clips, whole=False))
         return tasks
 
     def _packed(
-        self, task: Task, loaded: Iterator[LoadedClip | Rejection], progress: Progress
+        self, task: ShardTask, loaded: Iterator[LoadedClip | Rejection], progress: Progress
     ) -> Iterator[Packed]:
         """The task's clips in order, copied or encoded; rejections become rows."""
         for job, old in task.clips:
@@ -190,7 +196,7 @@ class _Run:
             progress.update()
 
     def _copy(self, row: Row) -> Packed | None:
-        """A clip's bytes from its older shard; None when that is broken."""
+        """A clip's bytes from its older shard; None when that is damaged."""
         try:
             data = read_packed(self.store, row)
         except OSError:
@@ -224,13 +230,13 @@ def _unchanged(row: Row, jobs: dict[str, ClipJob]) -> bool:
     return job is not None and job.fingerprint == row["fingerprint"]
 
 
-def _stays(row: Row, jobs: dict[str, ClipJob]) -> bool:
-    """Whether the clip still belongs in its shard: it may have changed, but not its split."""
+def keep_row(row: Row, jobs: dict[str, ClipJob]) -> bool:
+    """Whether the clip stays in its shard: its content may have changed, but not its split."""
     job = jobs.get(row["clip_id"])
     return job is not None and job.clip["split"] == row["split"]
 
 
-def _refusal(row: Row | None, stage: str) -> str:
+def _rejection_reason(row: Row | None, stage: str) -> str:
     if row is None:
         return f"no {stage} for it yet"
     return f"{stage}: {row['reason']}" if row["status"] == REJECTED else ""

@@ -1,4 +1,4 @@
-"""Whether shards are, byte for byte, what their index says, and if not, which clips are harmed."""
+"""Compares shards with their index, byte for byte, and names the damaged clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE = 1 << 22
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at; `problems` says what is wrong with each bad shard, in words."""
+    """What was read; `problems`: shard -> what is wrong with it."""
 
     shards: int
     clips: int
@@ -29,8 +29,8 @@ def verify_shards(
 ) -> Verified:
     """Read every shard of the stage and compare it with the index, one piece in memory at a time.
 
-    A shard is whole when its sha256 is the index's. One that is not is read clip by clip, so that
-    the harmed ones are named. An index that speaks of two hashes for one shard is a problem too.
+    A shard is intact when its sha256 is the index's; else it is read clip by clip, so that the
+    damaged ones are named. An index with two hashes for one shard is a problem too.
     """
     rows = kept_rows(store, stage, datasets)
     shards: dict[str, list[Row]] = {}
@@ -45,7 +45,7 @@ def verify_shards(
             continue
         size += length
         if {row["sha256"] for row in members} != {sha256}:
-            problems[shard] = _harm(store, members)
+            problems[shard] = _damage(store, members)
     return Verified(len(shards), len(rows), size, problems)
 
 
@@ -58,7 +58,7 @@ def _hash(store: Store, shard: str) -> tuple[str, int]:
     return digest.hexdigest(), length
 
 
-def _harm(store: Store, members: list[Row]) -> str:
+def _damage(store: Store, members: list[Row]) -> str:
     harmed = [row["clip_id"] for row in members if not _readable(store, row)]
     if not harmed:
         return "not the bytes that were written, though every clip in it is intact"

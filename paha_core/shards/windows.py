@@ -1,9 +1,9 @@
-"""Batches of windows out of clips, as a pure function of (seed, step, rank, world).
+"""Batches of windows of clips, as a pure function of (seed, step, rank, world size).
 
 The clips form an endless stream: epoch after epoch, each a new permutation. Step s of a world of W
 ranks with B clips each takes the stream's positions s*W*B on; rank r the r-th part of them. So
 every epoch holds each clip once over all ranks, W ranks see what one rank with W*B would, and
-resuming at a step needs nothing but the step.
+resuming needs nothing but the step.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from paha_core.shards.sample import ClipSample
 log = logging.getLogger("paha")
 
 _SERIAL = 32_000  # elements that torch handles in one thread
-_ORDER, _WINDOW, _LENGTH = range(3)  # what a random draw is for
-LEAST_SHIFT = 4  # frames: sound 160 ms away from its picture is out of sync for anyone
+_ORDER, _WINDOW, _LENGTH = range(3)  # part of the seed: the purpose of a random draw
+LEAST_SHIFT = 4  # frames: everyone notices sound that is 160 ms out of sync
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Stream:
         self._permutation = (-1, np.array([], int))
 
     def window(self, position: int) -> Window:
-        """What stands at `position` of the stream."""
+        """The window at `position` of the stream."""
         epoch, place = divmod(position, len(self.clips))
         clip = int(self._order(epoch)[place])
         rng = np.random.default_rng([self.seed, _WINDOW, self.frames, position])
@@ -120,8 +120,8 @@ class Batches(Protocol):
 class WindowBatches:
     """Batches of `batch` windows of `frames` frames; `too_short` clips are left out and logged.
 
-    `batch_at(step)` is a pure function of (seed, step, rank, world). Raises `UserError` when no
-    clip has `frames` frames.
+    `batch_at(step)` is a pure function of (seed, step, rank, world_size). Raises `UserError`
+    when no clip has `frames` frames.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class WindowBatches:
         margin: int,
         seed: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
         self.reader, self.batch, self.margin = reader, batch, margin
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
         self.stream = Stream(reader, frames, seed)
         self.too_short = self.stream.too_short
         if not self.stream.clips:
@@ -144,12 +144,12 @@ class WindowBatches:
             log.info("%d clips are shorter than %d frames", self.too_short, frames)
 
     def windows_at(self, step: int) -> list[Window]:
-        """What `batch_at` reads, without reading it."""
-        first = (step * self.world + self.rank) * self.batch
+        """The windows of `batch_at`, without reading them."""
+        first = (step * self.world_size + self.rank) * self.batch
         return [self.stream.window(first + i) for i in range(self.batch)]
 
     def batch_at(self, step: int) -> Batch:
-        first = (step * self.world + self.rank) * self.batch
+        first = (step * self.world_size + self.rank) * self.batch
         return _gather(self.reader, self.stream, range(first, first + self.batch), self.margin)
 
 
@@ -168,10 +168,10 @@ class LengthBuckets:
         margin: int,
         seed: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
         self.reader, self.batch, self.margin, self.seed = reader, batch, margin, seed
-        self.rank, self.world = rank, world
+        self.rank, self.world_size = rank, world_size
         streams = [Stream(reader, length, seed) for length in sorted(set(lengths))]
         self.streams = [stream for stream in streams if stream.clips]
         self.unused_lengths = [stream.frames for stream in streams if not stream.clips]
@@ -182,7 +182,7 @@ class LengthBuckets:
 
     def batch_at(self, step: int) -> Batch:
         stream, turn = self._stream_at(step)
-        first = (turn * self.world + self.rank) * self.batch
+        first = (turn * self.world_size + self.rank) * self.batch
         return _gather(self.reader, stream, range(first, first + self.batch), self.margin)
 
     def _stream_at(self, step: int) -> tuple[Stream, int]:
@@ -229,10 +229,10 @@ def _stacked(parts: list[dict[str, np.ndarray | str]]) -> Batch:
 
 
 def _widened(values: np.ndarray) -> torch.Tensor:
-    """Floats as float32, the rest as it is.
+    """Floats as float32, other types unchanged.
 
-    Torch widens float16 ten times faster than numpy, but starts threads for large tensors; they
-    would take the cores from the training step beside which this runs. So it gets small pieces.
+    Torch widens float16 ten times faster than numpy, but uses threads for large tensors, which
+    would take cores from the training step that runs meanwhile. So it gets small pieces.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     if values.dtype != np.float16:
@@ -262,7 +262,7 @@ def _mismatched(audio: np.ndarray, margin: int, window: Window) -> np.ndarray:
 
 
 def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarray | str]:
-    """One clip's part of a batch, in the types it is stored in."""
+    """One clip's part of a batch, in its stored types."""
     start, stop = window.start, window.start + window.frames
     nearest = np.abs(sample.reference_index - window.reference).argmin()
     latents = sample.latents[start:stop]

@@ -1,8 +1,8 @@
-"""Clips into shards, and the index that finds them again.
+"""Writes clips into shards, and the index of their byte ranges.
 
-A shard's name ends with a piece of its content's hash: same samples, same bytes, same name, and a
-shard never changes under its name. Each clip's row tells the shard, the byte range of its entries
-and their hash, so that one clip is read (or copied to another shard) without the rest.
+A shard's name ends with the start of its content's hash: same samples, same bytes, same name, and a
+published shard never changes. Each clip's row has the shard, the byte range of its entries and
+their hash, so that one clip is read (or copied to another shard) without the rest.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from paha_core.engine.manifest_stage import KEPT, Row, manifest_path, stage_sche
 from paha_core.shards.sample import ClipSample, SampleError, to_tar
 from paha_core.store import Store
 
-# Encoders that all clips must have in common, and that those of one data set must.
-SEEN_BY = ("codec", "codec_sha256", "reference_encoder", "reference_encoder_sha256")
-HEARD_BY = ("audio_encoder", "audio_encoder_sha256")
+# The encoders that all clips must share, and those that the clips of one data set must share.
+VISUAL_ENCODERS = ("codec", "codec_sha256", "reference_encoder", "reference_encoder_sha256")
+AUDIO_ENCODERS = ("audio_encoder", "audio_encoder_sha256")
 INDEX_SCHEMA = stage_schema(
     pa.schema(
         [
@@ -37,7 +37,7 @@ INDEX_SCHEMA = stage_schema(
             ("bytes", pa.int64()),  # of all its entries
             ("checksum", pa.string()),  # of those bytes; `sha256` is the whole shard's
             ("frames", pa.int32()),
-            *((name, pa.string()) for name in (*SEEN_BY, *HEARD_BY)),
+            *((name, pa.string()) for name in (*VISUAL_ENCODERS, *AUDIO_ENCODERS)),
         ]
     )
 )
@@ -47,14 +47,14 @@ _PIECE = 8 * BLOCK_WORDS * 8
 
 @dataclass(frozen=True)
 class Packed:
-    """A clip's tar entries with the columns of its row that do not depend on the shard."""
+    """A clip's tar entries, and the columns of its row that do not depend on the shard."""
 
     data: bytes
     columns: Row
 
 
 def pack(sample: ClipSample) -> Packed:
-    """The sample as it goes into a shard; `meta` fills the columns of the same names."""
+    """Serialise a sample for a shard; `meta` fills the columns of the same names."""
     named = {name: sample.meta.get(name, "") for name in INDEX_SCHEMA.names}
     columns = named | {"key": sample.key, "frames": sample.frames, "status": KEPT, "reason": ""}
     return Packed(to_tar(sample), columns)
@@ -99,7 +99,7 @@ def write_packed(
 def _until_full(
     first: Packed, clips: Iterator[Packed], most_clips: int, most_bytes: int | None
 ) -> Iterator[Packed]:
-    """What else goes into the shard that `first` begins; takes no clip that it does not yield."""
+    """The rest of the shard that starts with `first`; never consumes a clip of the next shard."""
     count, size = 1, len(first.data)
     while count < most_clips and (most_bytes is None or size < most_bytes):
         clip = next(clips, None)
@@ -118,8 +118,8 @@ def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.T
 
 
 def encoders_of(rows: Iterable[Row]) -> dict[str, str]:
-    """Names and hashes of the encoders that made the clips of an index's rows."""
-    found: dict[str, set[str]] = {name: set() for name in (*SEEN_BY, *HEARD_BY)}
+    """Names and hashes of the encoders of an index's rows."""
+    found: dict[str, set[str]] = {name: set() for name in (*VISUAL_ENCODERS, *AUDIO_ENCODERS)}
     for row in rows:
         for name, values in found.items():
             values.add(row.get(name) or "")
@@ -141,10 +141,10 @@ def read_packed(store: Store, row: Row) -> bytes:
 
 
 def read_verified(store: Store, row: Row) -> bytes | memoryview:
-    """`read_packed`, with every byte checked. Raises `SampleError` when they are others.
+    """`read_packed`, with every byte checked. Raises `SampleError` when they have changed.
 
-    Local files are read in pieces that are summed while they are in the processor's cache: one way
-    through the memory instead of two.
+    Local files are read in pieces that are summed while they are in the processor's cache: one pass
+    over the memory instead of two.
     """
     if not store.is_local:
         data: bytes | memoryview = read_packed(store, row)
@@ -164,7 +164,7 @@ def read_verified(store: Store, row: Row) -> bytes | memoryview:
 
 
 def _read_into(file: RawIOBase, piece: memoryview, row: Row) -> None:
-    """Fill the piece: one call may read less than it was asked for."""
+    """Fill the piece: one call may read fewer bytes than requested."""
     while len(piece):
         count = file.readinto(piece)
         if not count:
@@ -173,7 +173,7 @@ def _read_into(file: RawIOBase, piece: memoryview, row: Row) -> None:
 
 
 def is_intact(data: bytes, row: Row) -> bool:
-    """Whether a clip's tar entries are the bytes that were written."""
+    """Whether a clip's tar entries match their checksum."""
     return checksum(data) == row["checksum"]
 
 
@@ -181,8 +181,8 @@ class Checksum:
     """Hex hash of the sums of 64 KB blocks of 8-byte words; a clip's entries are a multiple of 512
     bytes.
 
-    Any harm that disks and networks do (a flipped bit, lost or zeroed pages, blocks out of order)
-    changes a sum, at the speed of memory: hashing all bytes would take longer than reading them.
+    Damage by disks and networks (a flipped bit, lost or zeroed pages, blocks out of order) changes
+    a sum. It runs at the speed of memory: hashing all bytes would take longer than reading them.
     """
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ def checksum(data: bytes | memoryview) -> str:
 
 
 def _write_shard(store: Store, stem: str, first: Packed, rest: Iterable[Packed]) -> list[Row]:
-    """The name needs the content's hash, so the tar is written aside and published afterwards."""
+    """Written under a temporary name first: the final name needs the content's hash."""
     aside = Path(store.full(stem)).parent if store.is_local else None
     if aside is not None:
         os.makedirs(aside, exist_ok=True)

@@ -52,7 +52,7 @@ def keypoint_coverage(store: Store, preset: Preset) -> Outcome:
 
 
 def split_leakage(store: Store, preset: Preset) -> Outcome:
-    """No programme is on both sides. PATS's published split has such videos: there they are
+    """No source is in train and in test. PATS's published split has such sources: they are
     counted.
     """
     problems: list[str] = []
@@ -60,12 +60,11 @@ def split_leakage(store: Store, preset: Preset) -> Outcome:
     for dataset in preset.corpora.datasets:
         sides: dict[str, set[str]] = defaultdict(set)
         for row in kept_rows(store, "clips", [dataset]):
-            sides[row["split"]].add(f"{row['speaker']}/{row['programme']}")
+            sides[row["split"]].add(f"{row['speaker']}/{row['source_id']}")
         shared = sides["train"] & sides["test"]
-        figures[f"{dataset} programmes on both sides"] = len(shared)
-        figures[f"{dataset} test programmes"] = len(sides["test"])
-        published = dataset == "pats" and preset.corpora.pats is not None
-        if published and preset.corpora.pats.split == "paper":  # type: ignore[union-attr]
+        figures[f"{dataset} sources in train and in test"] = len(shared)
+        figures[f"{dataset} test sources"] = len(sides["test"])
+        if preset.corpora.entry(dataset).splits_share_sources:
             continue
         if shared:
             problems.append(f"{dataset}: {', '.join(sorted(shared)[:3])} in train and in test")

@@ -35,7 +35,7 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
     if not store.is_local:
         raise StageError(
             f"the studio corpus is rendered to a local store, not to {store.url}: give a folder, "
-            "or set corpora.pats.csv, corpora.pats.videos and corpora.cnas.programmes"
+            "or name footage of your own for each corpus"
         )
     from paha_core.corpora.studio import presenters, render_corpus
 
@@ -69,30 +69,23 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
 def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
     from paha_core.corpora.card import write_card
-    from paha_core.corpora.cnas import ingest_cnas
-    from paha_core.corpora.pats import ingest_pats
+    from paha_core.corpora.registry import CORPORA, ingest
     from paha_core.corpora.source_files import is_remote
     from paha_core.stages import pictures
 
-    corpora = preset.corpora
+    if dataset not in preset.corpora.datasets:
+        return not_in_preset("clips", dataset)
+    section = preset.corpora.entry(dataset)
     # The preset says all that the corpus is made of: what it doesn't name goes.
     how: Any = {
         "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
     }  # fmt: skip
     drawn = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
-    if dataset == "pats" and corpora.pats is not None:
-        csv = corpora.pats.csv or drawn / "pats" / "intervals.csv"
-        videos = corpora.pats.videos or drawn / "pats" / "videos"
-        if not is_remote(csv):
-            require_path(Path(csv), "programmes")
-        result = ingest_pats(store, corpora, csv, videos, **how)
-    elif dataset == "cnas" and corpora.cnas is not None:
-        programmes = corpora.cnas.programmes or drawn / "cnas"
-        if not is_remote(programmes):
-            require_path(Path(programmes), "programmes")
-        result = ingest_cnas(store, corpora, programmes, **how)
-    else:
-        return not_in_preset("clips", dataset)
+    footage = CORPORA[section.kind].footage_of(section, drawn)
+    for place in footage:
+        if not is_remote(place):
+            require_path(Path(place), "programmes")
+    result = ingest(store, preset.corpora, dataset, footage, **how)
     strip = pictures.clips(store, dataset, fresh=result.computed > 0)
     report = report_of(store, "clips", {dataset: result}, {"Middle frames": strip}, result.figures)
     report.pages[f"Data set card, {dataset}"] = write_card(store, dataset)

@@ -139,7 +139,7 @@ def _last_figures(store: Store, network: str) -> dict[str, float | str]:
 def with_metrics_callback(run: Run, on_metrics: OnMetrics | None) -> Run:
     """The same run, which tells its figures to whoever asked."""
     if on_metrics is not None:
-        run.on_figures = on_metrics
+        run.on_metrics = on_metrics
     return run
 
 

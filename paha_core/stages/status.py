@@ -1,22 +1,27 @@
-"""How far a store is: a row for each stage and corpus, network and mode."""
+"""How far a store is: a row for each stage, and for each of its datasets or modes."""
 
 from __future__ import annotations
 
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import KEPT, manifest_files, read_manifest
+from paha_core.stages.registry import STAGES
 from paha_core.store import Store
-from paha_core.trained import NETWORKS
-
-DATA = ("clips", "keypoints", "face_boxes", "par_masks", "training_shards", "negative_samples")
 
 
 def rows(store: Store, preset: Preset) -> list[tuple[str, ...]]:
     """(stage, part, kept, rejected, state), in the order of the pipeline."""
-    found = [_manifest(store, stage, name) for stage in DATA for name in preset.corpora.datasets]
-    found += [(name, "", "", "", _network(store, name)) for name in NETWORKS]
-    found += [_manifest(store, "generated_clips", mode) for mode in preset.generation.modes]
-    for stage, rel in (("benchmark", "benchmark/results.json"), ("report", "report/index.html")):
-        found.append((stage, "", "", "", _there(store, rel)))
+    found: list[tuple[str, ...]] = []
+    for name, stage in STAGES.items():
+        if stage.output == "manifest":
+            found += [_manifest(store, name, dataset) for dataset in preset.corpora.datasets]
+        elif stage.output == "modes":
+            found += [_manifest(store, name, mode) for mode in preset.generation.modes]
+        elif replacement := stage.replaced(preset):
+            found.append((name, "", "", "", replacement))
+        elif stage.output == "network":
+            found.append((name, "", "", "", _network(store, name)))
+        else:
+            found.append((name, "", "", "", _file(store, stage.output)))
     return found
 
 
@@ -36,5 +41,5 @@ def _network(store: Store, name: str) -> str:
     return f"stopped at step {store.read_json(states[-1])['step']}" if states else "not yet"
 
 
-def _there(store: Store, rel: str) -> str:
+def _file(store: Store, rel: str) -> str:
     return store.uri(rel) if store.exists(rel) else "not yet"

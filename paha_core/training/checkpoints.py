@@ -1,7 +1,7 @@
-"""Checkpoints of a run: weights, their average, the optimizer's moments, and the step.
+"""Checkpoints of a run: weights, their moving average, the optimizer's moments, and the step.
 
-Each is a folder that appears whole or not at all; what a kill left half-written has another name
-and is cleared away by the next start. Random numbers and the data's position follow from the step.
+Each is a folder that appears whole or not at all; a half-written one has a temporary name, and the
+next start removes it. Random numbers and the data's position follow from the step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from paha_core.training.ema import Average
+from paha_core.training.ema import EMA
 from paha_core.training.run import Run, State, Task, TrainingError
 
 log = logging.getLogger("paha")
@@ -26,110 +26,111 @@ EXPORTED = "training.json"
 def save(
     run: Run,
     model: nn.Module,
-    average: Average,
+    ema: EMA,
     optimizer: torch.optim.Optimizer,
     state: State,
     keep: int,
 ) -> None:
-    """Write the checkpoint of `state.step`; the last `keep` stay, and those kept for good."""
+    """Write the checkpoint of `state.step`; keep the last `keep` and the permanent ones."""
     names = [name for name, _ in model.named_parameters()]
     moments = {
         f"{names[i]}/{key}": value
         for i, entry in optimizer.state_dict()["state"].items()
         for key, value in entry.items()
     }
-    described = asdict(state) | {"fingerprint": run.fingerprint, "lineage": run.lineage}
+    description = asdict(state) | {"fingerprint": run.fingerprint, "lineage": run.lineage}
     with run.store.writing_folder(f"{run.folder}/steps/{state.step:08d}", STATE) as folder:
         save_file(
             {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
         )
-        save_file(dict(zip(names, average.weights, strict=True)), folder / "average.safetensors")
+        save_file(dict(zip(names, ema.weights, strict=True)), folder / "average.safetensors")
         save_file(moments, folder / "optimizer.safetensors")
-        (folder / STATE).write_text(json.dumps(described))
+        (folder / STATE).write_text(json.dumps(description))
     for old in checkpoints(run)[:-keep]:
-        if not _for_good(run, old):
+        if not _is_permanent(run, old):
             run.store.remove(old)
 
 
 def checkpoints(run: Run) -> list[str]:
-    """Whole checkpoints of the run's lineage, oldest first."""
-    found = run.store.glob(f"{run.folder}/steps/*/{STATE}")
-    folders = [rel.removesuffix(f"/{STATE}") for rel in found]
+    """Complete checkpoints of the run's lineage, oldest first."""
+    states = run.store.glob(f"{run.folder}/steps/*/{STATE}")
+    folders = [rel.removesuffix(f"/{STATE}") for rel in states]
     return [folder for folder in folders if _lineage(run, f"{folder}/{STATE}") == run.lineage]
 
 
-def _lineage(run: Run, mark: str) -> str:
-    return str(run.store.read_json(mark).get("lineage", "unknown"))
+def _lineage(run: Run, rel: str) -> str:
+    return str(run.store.read_json(rel).get("lineage", "unknown"))
 
 
-def clear(run: Run) -> None:
-    """Remove the checkpoints of a finished run but those kept for good."""
-    found = checkpoints(run)
-    for rel in found:
-        if not _for_good(run, rel):
-            run.store.remove(rel)
-    if not any(_for_good(run, rel) for rel in found):
+def remove_finished(run: Run) -> None:
+    """Remove the checkpoints of a finished run but the permanent ones."""
+    folders = checkpoints(run)
+    for folder in folders:
+        if not _is_permanent(run, folder):
+            run.store.remove(folder)
+    if not any(_is_permanent(run, folder) for folder in folders):
         run.store.remove(f"{run.folder}/steps")
 
 
-def _for_good(run: Run, rel: str) -> bool:
+def _is_permanent(run: Run, folder: str) -> bool:
     every = run.trainer.keep_every
-    return every > 0 and int(rel.rsplit("/", 1)[1]) % every == 0
+    return every > 0 and int(folder.rsplit("/", 1)[1]) % every == 0
 
 
-def claim(run: Run) -> None:
-    """Make the run's folder its own.
+def prepare_folder(run: Run) -> None:
+    """Leave nothing in the run's folder but files of the run's own lineage.
 
-    What was trained there with other settings or data is set aside as a whole, and what these
-    settings and data had trained before comes back. What a kill left half-written is removed.
+    What other settings or data had trained there is moved aside as a whole, and what this lineage
+    had trained before is moved back. Half-written checkpoints are removed.
     """
     store, aside = run.store, f"{run.folder}.before-"
-    store.tidy(run.folder)  # of what a kill left half-written: at full size tens of gigabytes each
-    marks = store.glob(f"{run.folder}/steps/*/{STATE}") + store.glob(f"{run.folder}/*/{EXPORTED}")
-    if not marks:
+    store.tidy(run.folder)  # half-written checkpoints: tens of gigabytes each at full size
+    descriptions = store.glob(f"{run.folder}/steps/*/{STATE}")
+    descriptions += store.glob(f"{run.folder}/*/{EXPORTED}")
+    if not descriptions:
         store.remove(run.folder)  # it holds no more than a log
-    for other in {_lineage(run, mark)[:8] for mark in marks} - {run.lineage[:8]}:
+    for other in {_lineage(run, rel)[:8] for rel in descriptions} - {run.lineage[:8]}:
         if store.move(run.folder, f"{aside}{other}"):
             log.warning(
-                "%s: settings or data are others than before; what those made is kept in %s",
+                "%s: settings or data have changed; what the earlier ones trained is kept in %s",
                 *(run.name, store.uri(f"{aside}{other}")),
             )
     own = f"{aside}{run.lineage[:8]}"
     if not store.exists(run.folder) and store.move(own, run.folder):
-        log.info("%s: these settings and data are back, and what they made", run.name)
+        log.info("%s: earlier settings and data again, moved back what they trained", run.name)
     if not checkpoints(run) and not run.is_done():
-        for told in ("log.jsonl", "tensorboard", "strips"):
-            store.remove(f"{run.folder}/{told}")
+        for name in ("log.jsonl", "tensorboard", "strips"):
+            store.remove(f"{run.folder}/{name}")
 
 
 def resume(
     run: Run,
     model: nn.Module,
-    average: Average,
+    ema: EMA,
     optimizer: torch.optim.Optimizer,
     state: State,
     steps: int,
 ) -> None:
     """Load the newest checkpoint, if there is one; `TrainingError` for one beyond `steps`."""
-    found = checkpoints(run)
-    if not found:
+    folders = checkpoints(run)
+    if not folders:
         return
-    about = run.store.read_json(f"{found[-1]}/{STATE}")
-    state.step, state.skipped_steps = about["step"], about["skipped_steps"]
+    description = run.store.read_json(f"{folders[-1]}/{STATE}")
+    state.step, state.skipped_steps = description["step"], description["skipped_steps"]
     if state.step > steps:
         raise TrainingError(
-            f"{run.name}: {run.store.uri(found[-1])} is beyond train.steps {steps}: raise that, or "
-            "move the checkpoint away"
+            f"{run.name}: {run.store.uri(folders[-1])} is beyond train.steps {steps}: raise that, "
+            "or move the checkpoint away"
         )
-    with run.store.reading_folder(found[-1]) as folder:
+    with run.store.reading_folder(folders[-1]) as folder:
         model.load_state_dict(load_file(folder / "model.safetensors"))
-        weights = load_file(folder / "average.safetensors")
+        averaged = load_file(folder / "average.safetensors")
         moments = load_file(folder / "optimizer.safetensors")
-    for kept, (name, _) in zip(average.weights, model.named_parameters(), strict=True):
-        kept.copy_(weights[name])
+    for weight, (name, _) in zip(ema.weights, model.named_parameters(), strict=True):
+        weight.copy_(averaged[name])
     _load_moments(model, optimizer, moments)
-    log.info("%s: going on from step %d", run.name, state.step)
-    if about["fingerprint"] != run.fingerprint:
+    log.info("%s: resuming from step %d", run.name, state.step)
+    if description["fingerprint"] != run.fingerprint:
         log.warning("%s: with another schedule (steps, learning rate) than before", run.name)
 
 
@@ -144,16 +145,16 @@ def _load_moments(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": entries})
 
 
-def export(run: Run, task: Task, average: Average, step: int, name: str) -> None:
-    """The averaged weights as users load them, with what they were made from."""
+def export(run: Run, task: Task, ema: EMA, step: int, name: str) -> None:
+    """The averaged weights as users load them, with a description of what they were made from."""
     with run.store.writing_folder(f"{run.folder}/{name}", EXPORTED) as folder:
-        with average.applied(task.model) as model:
+        with ema.applied_to(task.model) as model:
             task.export(model, folder)
-        described = {
+        description = {
             "name": run.name,
             "step": step,
             "fingerprint": run.fingerprint,
             "lineage": run.lineage,
             "made_from": dict(run.sources),
         }
-        (folder / EXPORTED).write_text(json.dumps(described, indent=2))
+        (folder / EXPORTED).write_text(json.dumps(description, indent=2))

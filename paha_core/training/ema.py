@@ -1,12 +1,15 @@
-"""The exponential moving average of the weights, which is what validation and exports use."""
+"""The exponential moving average of the weights, which validation and exports use."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 
-class Average:
+class EMA:
     """Exponential moving average of the weights, with the usual short memory at the start."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -18,24 +21,16 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.weights, [p.detach() for p in model.parameters()], 1 - decay)
 
-    def applied(self, model: nn.Module) -> _Applied:
-        return _Applied(model, self.weights)
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Within the block the model holds the averaged weights and is in eval mode."""
+        self._swap(model)
+        try:
+            yield model.eval()
+        finally:
+            self._swap(model)
+            model.train()
 
-
-class _Applied:
-    """Within the block the model holds the averaged weights and is in eval mode."""
-
-    def __init__(self, model: nn.Module, weights: list[torch.Tensor]) -> None:
-        self.model, self.weights = model, weights
-
-    def _swap(self) -> None:
-        for parameter, weight in zip(self.model.parameters(), self.weights, strict=True):
+    def _swap(self, model: nn.Module) -> None:
+        for parameter, weight in zip(model.parameters(), self.weights, strict=True):
             parameter.data, weight.data = weight.data, parameter.data
-
-    def __enter__(self) -> nn.Module:
-        self._swap()
-        return self.model.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-        self.model.train()

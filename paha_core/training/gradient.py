@@ -11,88 +11,88 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from paha_core.config import TrainConfig, TrainerConfig
-from paha_core.training.distributed import Ranks
-from paha_core.training.run import Task, Told, TrainingError
+from paha_core.training.distributed import Distributed
+from paha_core.training.run import Metrics, Task, TrainingError
 
-KNOBS = (
+MEMORY_ADVICE = (
     "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.micro_batch (the "
     "same training, in more turns); fewer train.frames"
 )
 
 
-class Objective(nn.Module):
-    """A task's loss as a module's forward: what DistributedDataParallel's hooks hang on."""
+class LossModule(nn.Module):
+    """A task's loss as a module's forward, so that DistributedDataParallel can add its hooks."""
 
     def __init__(self, task: Task, model: nn.Module) -> None:
         super().__init__()
         self.task, self.model = task, model
 
-    def forward(self, number: int) -> tuple[torch.Tensor, Told]:
+    def forward(self, number: int) -> tuple[torch.Tensor, Metrics]:
         return self.task.loss(self.model, number)
 
 
-class Gradient:
-    """The gradient of a step's micro-batches; `replicas` threads or `ranks` processes share them.
+class GradientAccumulation:
+    """The gradient of a step's micro-batches, over `replicas` threads or `dist` processes.
 
     PyTorch's own threads gain little on small networks; one thread for each micro-batch nearly
-    doubles what two cores do. Replicas share the weights and are added up in a fixed order, so the
-    result does not depend on who is done first.
+    doubles what two cores do. Replicas share the weights and their gradients are summed in a fixed
+    order, so the result does not depend on which thread finishes first.
     """
 
     def __init__(
-        self, task: Task, config: TrainConfig, trainer: TrainerConfig, ranks: Ranks
+        self, task: Task, config: TrainConfig, trainer: TrainerConfig, dist: Distributed
     ) -> None:
         self.task = task
-        _, self.times = config.shares(ranks.world)
+        _, self.turns = config.shares(dist.world_size)
         self.device = next(task.model.parameters()).device
-        self.half = trainer.precision == "bf16"
-        self.models = [task.model] + [_sharing(task.model) for _ in range(config.replicas - 1)]
+        self.bf16 = trainer.precision == "bf16"
+        self.models = [task.model] + [_replica(task.model) for _ in range(config.replicas - 1)]
         self.pool = ThreadPoolExecutor(config.replicas) if config.replicas > 1 else None
-        if self.pool is not None and (trainer.compile or ranks.world > 1):
+        if self.pool is not None and (trainer.compile or dist.world_size > 1):
             raise TrainingError(
                 "train.replicas are threads of one CPU process: set replicas to 1 with "
                 "trainer.compile or several processes"
             )
         if trainer.compile:
             task.model.compile()  # in place: same weights, same names
-        self.objectives: list[nn.Module] = [Objective(task, model) for model in self.models]
-        if ranks.world > 1:
-            self.objectives = [_distributed(self.objectives[0], self.device)]
+        self.losses: list[nn.Module] = [LossModule(task, model) for model in self.models]
+        if dist.world_size > 1:
+            self.losses = [_distributed(self.losses[0], self.device)]
 
-    def at(self, step: int) -> tuple[torch.Tensor, Told]:
-        """Leaves the gradient in the task's model; returns the mean loss and figures."""
-        numbers = range(step * self.times, (step + 1) * self.times)
+    def compute(self, step: int) -> tuple[torch.Tensor, Metrics]:
+        """Leaves the step's gradient in the task's model; returns the mean loss and metrics."""
+        numbers = range(step * self.turns, (step + 1) * self.turns)
         if self.pool is None:
-            results = [self._part(self.objectives[0], number, numbers[-1]) for number in numbers]
+            results = [self._backward(self.losses[0], number, numbers[-1]) for number in numbers]
         else:
-            size = len(self.objectives)
+            size = len(self.losses)
             results = []
-            for turn in range(0, self.times, size):
-                jobs = zip(self.objectives, numbers[turn : turn + size], strict=True)
-                results += list(self.pool.map(lambda job: self._part(*job), jobs))
-            self._collect()
-        return torch.stack([loss for loss, _ in results]).mean(), means([f for _, f in results])
+            for turn in range(0, self.turns, size):
+                jobs = zip(self.losses, numbers[turn : turn + size], strict=True)
+                results += list(self.pool.map(lambda job: self._backward(*job), jobs))
+            self._sum_replicas()
+        return torch.stack([loss for loss, _ in results]).mean(), nanmeans([m for _, m in results])
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where the trainer's precision says so."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+        """bfloat16 where `trainer.precision` says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _part(
-        self, objective: nn.Module, number: int, last: int | None = None
-    ) -> tuple[torch.Tensor, Told]:
+    def _backward(
+        self, loss_module: nn.Module, number: int, last: int | None = None
+    ) -> tuple[torch.Tensor, Metrics]:
         if self.pool is not None:
             torch.set_num_threads(1)
-        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if isinstance(objective, DistributedDataParallel) and number != last:
-            alone = objective.no_sync()  # the processes' sum comes with the last micro-batch
-        with alone:
+        sync: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if isinstance(loss_module, DistributedDataParallel) and number != last:
+            sync = loss_module.no_sync()  # the processes' gradients are summed with the last one
+        with sync:
             with self.autocast():
-                loss, figures = objective(number)
-            (loss / self.times).backward()
-        return loss.detach(), figures
+                loss, metrics = loss_module(number)
+            (loss / self.turns).backward()
+        return loss.detach(), metrics
 
     @torch.no_grad()
-    def _collect(self) -> None:
+    def _sum_replicas(self) -> None:
         for replica in self.models[1:]:
             for parameter, other in zip(
                 self.models[0].parameters(), replica.parameters(), strict=True
@@ -102,7 +102,7 @@ class Gradient:
                     other.grad = None
 
 
-def _sharing(model: nn.Module) -> nn.Module:
+def _replica(model: nn.Module) -> nn.Module:
     """A copy with the same weights in memory and gradients of its own."""
     replica = copy.deepcopy(model)
     for parameter, original in zip(replica.parameters(), model.parameters(), strict=True):
@@ -110,33 +110,35 @@ def _sharing(model: nn.Module) -> nn.Module:
     return replica.train()
 
 
-def _distributed(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
+def _distributed(loss_module: nn.Module, device: torch.device) -> DistributedDataParallel:
     """Gradients averaged over the processes while the backward pass still runs."""
     ids = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(objective, device_ids=ids, gradient_as_bucket_view=True)
+    return DistributedDataParallel(loss_module, device_ids=ids, gradient_as_bucket_view=True)
 
 
-def means(told: list[Told]) -> Told:
-    """Each figure's mean where it is a number, without reading any from a device."""
-    if len(told) == 1:
-        return told[0]
-    names = dict.fromkeys(name for figures in told for name in figures)
-    values = {name: [torch.as_tensor(f[name]) for f in told if name in f] for name in names}
-    return {name: torch.stack(found).float().nanmean() for name, found in values.items()}
+def nanmeans(metrics: list[Metrics]) -> Metrics:
+    """The mean of each metric over those that are numbers, without reading a device."""
+    if len(metrics) == 1:
+        return metrics[0]
+    names = dict.fromkeys(name for each in metrics for name in each)
+    values = {name: [torch.as_tensor(m[name]) for m in metrics if name in m] for name in names}
+    return {name: torch.stack(tensors).float().nanmean() for name, tensors in values.items()}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU or on the host."""
-    words = str(error)
-    on_host = "can't allocate memory" in words or "not enough memory" in words
+    message = str(error)
+    on_host = "can't allocate memory" in message or "not enough memory" in message
     return isinstance(error, torch.OutOfMemoryError) or on_host
 
 
-def out_of_memory(config: TrainConfig, world: int, step: int, error: BaseException) -> str:
-    """What to turn down, in the order of what it costs."""
-    said = str(error).splitlines()[0][:200]
-    micro, _ = config.shares(world)
+def out_of_memory_message(
+    config: TrainConfig, world_size: int, step: int, error: BaseException
+) -> str:
+    """Which settings to lower, in the order of what they cost."""
+    cause = str(error).splitlines()[0][:200]
+    micro_batch, _ = config.shares(world_size)
     return (
-        f"out of memory at step {step} with {micro} samples at once. In "
-        f"this order: {KNOBS}. `paha plan` tells what a preset needs. ({said})"
+        f"out of memory at step {step} with {micro_batch} samples at once. In "
+        f"this order: {MEMORY_ADVICE}. `paha plan` tells what a preset needs. ({cause})"
     )

@@ -3,8 +3,8 @@
     python -m paha_core.training.launch PROCESSES GRACE_SECONDS COMMAND…
 
 torchrun itself answers every failure with exit code 1; here a run that was asked to stop and saved
-itself ends with 75, so that an orchestrator knows to start it again. For several hosts use torchrun
-on each.
+a checkpoint ends with 75, so that an orchestrator can start it again. For several hosts use
+torchrun on each.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from collections.abc import Sequence
 
 from paha_core.engine.processes import INTERRUPTED, die_with_parent
 
-AFTER_FAILURE = 60.0  # seconds: without the one that failed the others can save nothing
+AFTER_FAILURE = 60.0  # seconds: the others can't save without the process that failed
 POLL = 0.1
 
 
 def processes_of(wanted: int) -> int:
-    """How many processes: as `trainer.processes` says, 0 standing for one a GPU (or one)."""
+    """The number of processes that `trainer.processes` asks for; 0 is one a GPU (or one)."""
     if wanted:
         return wanted
     import torch
@@ -37,9 +37,9 @@ def processes_of(wanted: int) -> int:
 def launch(command: Sequence[str], processes: int, grace: float) -> int:
     """Run `command` in `processes` processes; returns one exit code for all.
 
-    0 when all are done, 75 when they saved themselves, else the code of the first that failed; the
-    others are then ended. SIGTERM and SIGINT ask all of them to stop, and leave them `grace`
-    seconds; a second SIGINT leaves them none.
+    0 when all are done, 75 when they stopped and saved a checkpoint, else the code of the first
+    that failed; the others are then ended. SIGTERM and SIGINT are passed on as SIGTERM, with
+    `grace` seconds until SIGKILL; a second SIGINT kills at once.
     """
     shared = {
         "MASTER_ADDR": "127.0.0.1",
@@ -47,8 +47,8 @@ def launch(command: Sequence[str], processes: int, grace: float) -> int:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
     }
-    group = _Group(grace)
-    before = {s: signal.signal(s, group.ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    group = _ProcessGroup(grace)
+    before = {s: signal.signal(s, group.request_shutdown) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         for rank in range(processes):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -62,21 +62,21 @@ def launch(command: Sequence[str], processes: int, grace: float) -> int:
             signal.signal(signum, handler)
 
 
-class _Group:
-    """The processes of one training, and when the patience with them ends."""
+class _ProcessGroup:
+    """The processes of one training, with a deadline for their shutdown."""
 
     def __init__(self, grace: float) -> None:
         self.grace, self.children = grace, list[subprocess.Popen[bytes]]()
-        self.asked = self.interrupted = False
+        self.stopping = self.interrupted = False
         self.deadline = math.inf
 
-    def ask(self, signum: int, frame: object) -> None:
+    def request_shutdown(self, signum: int, frame: object) -> None:
         """Handles SIGTERM and SIGINT."""
         again = self.interrupted and signum == signal.SIGINT
-        self.asked, self.interrupted = True, self.interrupted or signum == signal.SIGINT
-        self.end_in(0.0 if again else self.grace)
+        self.stopping, self.interrupted = True, self.interrupted or signum == signal.SIGINT
+        self.shut_down_within(0.0 if again else self.grace)
 
-    def end_in(self, seconds: float) -> None:
+    def shut_down_within(self, seconds: float) -> None:
         self.signal(signal.SIGTERM)
         self.deadline = min(self.deadline, time.monotonic() + seconds)
 
@@ -87,11 +87,11 @@ class _Group:
                     child.send_signal(signum)
 
     def wait(self) -> int:
-        """The first code of a failure decides, and limits the others' time."""
+        """One exit code for the group; a failed process limits the time of the others."""
         failed = 0
         while any(child.poll() is None for child in self.children):
             if not failed and (failed := self._failure()):
-                self.end_in(AFTER_FAILURE)
+                self.shut_down_within(AFTER_FAILURE)
             if time.monotonic() > self.deadline:
                 self.signal(signal.SIGKILL)
             time.sleep(POLL)
@@ -99,10 +99,12 @@ class _Group:
         return failed or self._failure() or (INTERRUPTED if any(ended) else 0)
 
     def _failure(self) -> int:
-        """The first code that is one. Who was asked to stop before it had begun saved nothing, and
-        lost nothing."""
-        fine = {None, 0, INTERRUPTED} | ({-signal.SIGTERM} if self.asked else set())
-        return next((child.returncode for child in self.children if child.poll() not in fine), 0)
+        """The exit code of the first process that failed, else 0. A process that SIGTERM ended
+        before training began had nothing to save: no failure."""
+        expected = {None, 0, INTERRUPTED} | ({-signal.SIGTERM} if self.stopping else set())
+        return next(
+            (child.returncode for child in self.children if child.poll() not in expected), 0
+        )
 
 
 def _free_port() -> int:

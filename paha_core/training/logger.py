@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: `log.jsonl`, TensorBoard, a bar, listeners."""
+"""Metrics of a run while it trains: `log.jsonl`, TensorBoard, a progress bar, callbacks."""
 
 from __future__ import annotations
 
@@ -13,85 +13,85 @@ import torch
 
 from paha_core.config import TrainConfig
 from paha_core.engine.progress import Progress
-from paha_core.training.distributed import Ranks
-from paha_core.training.gradient import means
-from paha_core.training.run import Figures, Run, State, Told
+from paha_core.training.distributed import Distributed
+from paha_core.training.gradient import nanmeans
+from paha_core.training.run import Metrics, Run, Scalars, State
 
 
-class Journal:
-    """Every `trainer.log_every` steps a line of figures: means over these steps and all processes.
+class TrainingLogger:
+    """Every `trainer.log_every` steps a line of metrics: means over these steps and all processes.
 
-    Each process has one, the first one's speaks. Steps that were skipped are counted and belong to
-    no mean; a figure of skipped steps alone is null.
+    Each process has one, only the main process writes. Skipped steps are counted and belong to no
+    mean; a metric of skipped steps alone is null.
     """
 
     def __init__(
-        self, run: Run, config: TrainConfig, ranks: Ranks, device: torch.device, state: State
+        self, run: Run, config: TrainConfig, dist: Distributed, device: torch.device, state: State
     ) -> None:
-        self.run, self.config, self.ranks, self.device = run, config, ranks, device
-        self.log = _Log(run, state.step) if ranks.first else None
-        self.told: list[Told] = []  # of the steps since the last line
+        self.run, self.config, self.dist, self.device = run, config, dist, device
+        self.files = _LogFiles(run, state.step) if dist.is_main_process else None
+        self.pending: list[Metrics] = []  # of the steps since the last line
         self.progress = Progress(
-            config.steps - state.step if ranks.first else 0, run.name, unit="step"
+            config.steps - state.step if dist.is_main_process else 0, run.name, unit="step"
         )
-        self.go_on()
+        self.reset_timer()
 
-    def go_on(self) -> None:
-        """Steps are timed from here: what came between was not theirs."""
-        self.clock, self.counted = time.monotonic(), 0
+    def reset_timer(self) -> None:
+        """Exclude validation and checkpointing from the throughput."""
+        self.started, self.steps_timed = time.monotonic(), 0
 
-    def step(self, state: State, told: Told, learning_rate: float, taken: bool) -> None:
-        """What a step told, and whether it was `taken`; `state` is that after it."""
-        self.counted += 1
+    def log_step(self, state: State, metrics: Metrics, learning_rate: float, taken: bool) -> None:
+        """Metrics of one step, and whether it was `taken`; `state` is that after it."""
+        self.steps_timed += 1
         if taken:
-            self.told.append(told)
-        if self.ranks.first:
-            note = f"loss {told['loss'].item():.4f}"
+            self.pending.append(metrics)
+        if self.dist.is_main_process:
+            note = f"loss {metrics['loss'].item():.4f}"
             self.progress.update(note=note if taken else "not finite, skipped")
         if state.step % self.run.trainer.log_every == 0 or state.step == self.config.steps:
-            figures = {"loss": math.nan} | self._means()
-            rate = self.counted / max(time.monotonic() - self.clock, 1e-9)
-            figures |= {
+            line = {"loss": math.nan} | self._means()
+            rate = self.steps_timed / max(time.monotonic() - self.started, 1e-9)
+            line |= {
                 "learning_rate": learning_rate,
                 "skipped_steps": state.skipped_steps,
                 "samples_per_second": rate * self.config.batch,
                 "memory_gib": memory_gib(self.device),
             }
-            self.tell(state.step, figures)
-            self.go_on()
+            self.log(state.step, line)
+            self.reset_timer()
 
-    def _means(self) -> Figures:
+    def _means(self) -> Scalars:
         """Over the steps since the last line; every process takes part."""
-        if not self.told:
+        if not self.pending:
             return {}
-        found, self.told = means(self.told), []
-        own = [torch.as_tensor(value).float().to(self.device) for value in found.values()]
-        values = self.ranks.means(torch.stack(own)).tolist()
-        return as_numbers(dict(zip(found, values, strict=True)))
+        means, self.pending = nanmeans(self.pending), []
+        own = [torch.as_tensor(value).float().to(self.device) for value in means.values()]
+        values = self.dist.nanmean(torch.stack(own)).tolist()
+        return as_numbers(dict(zip(means, values, strict=True)))
 
-    def tell(self, step: int, figures: Figures) -> None:
-        """A line of figures to everyone who listens."""
-        if self.log is not None:
-            self.log.write(step, figures)
-            self.run.on_figures(step, as_numbers(figures))
+    def log(self, step: int, metrics: Scalars) -> None:
+        """One line of metrics to the files and to the run's callback."""
+        if self.files is not None:
+            self.files.write(step, metrics)
+            self.run.on_metrics(step, as_numbers(metrics))
 
     def publish(self) -> None:
-        """The log so far, for stores where it can't grow."""
-        if self.log is not None:
-            self.log.publish()
+        """Upload the log so far, for stores in which a file can't grow."""
+        if self.files is not None:
+            self.files.publish()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrainingLogger:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.close()
-        if self.log is not None:
-            self.log.close()
+        if self.files is not None:
+            self.files.close()
 
 
-class _Log:
-    """The files. In a local store `log.jsonl` and TensorBoard's events grow line by line, in others
-    the first is published now and then. Lines beyond `step` are cut off."""
+class _LogFiles:
+    """In a local store `log.jsonl` and TensorBoard's events grow line by line, in others the first
+    is published at each checkpoint. Lines beyond `step` are cut off."""
 
     def __init__(self, run: Run, step: int) -> None:
         self.store, self.rel = run.store, f"{run.folder}/log.jsonl"
@@ -105,15 +105,15 @@ class _Log:
             folder = run.store.growing(f"{run.folder}/tensorboard")
             self.board = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(self, step: int, figures: Figures) -> None:
-        told = {n: round(v, 8) if math.isfinite(v) else None for n, v in figures.items()}
-        line = json.dumps({"step": step} | told) + "\n"
+    def write(self, step: int, metrics: Scalars) -> None:
+        values = {n: round(v, 8) if math.isfinite(v) else None for n, v in metrics.items()}
+        line = json.dumps({"step": step} | values) + "\n"
         self.text += line
         if self.store.is_local:
             with open(self.store.growing(self.rel), "a") as file:
                 file.write(line)
         if self.board is not None:
-            for name, value in as_numbers(figures).items():
+            for name, value in as_numbers(metrics).items():
                 self.board.add_scalar(name, value, step)
 
     def publish(self) -> None:
@@ -126,21 +126,21 @@ class _Log:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; of one that a kill cut off, beyond all."""
+    """The step of a line; infinity for one that a kill cut off."""
     try:
         return float(json.loads(line)["step"])
     except ValueError:
         return math.inf
 
 
-def as_numbers(told: Told) -> Figures:
-    """Figures as floats, read from their device here; what is not finite is left out."""
-    numbers = {name: float(value) for name, value in told.items()}
+def as_numbers(metrics: Metrics) -> Scalars:
+    """Metrics as floats, read from their device here; those that are not finite are left out."""
+    numbers = {name: float(value) for name, value in metrics.items()}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def memory_gib(device: torch.device) -> float:
-    """The most memory held so far: a GPU's by tensors, or this process' on the host. GiB."""
+    """The peak of memory so far: a GPU's by tensors, or this process' on the host. GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

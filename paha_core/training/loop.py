@@ -1,100 +1,124 @@
-"""The one training loop: codec, UniVDM, classifiers and pose autoencoder all go through `fit`.
+"""The one training loop: codec, UniVDM, classifiers and feature networks all go through `fit`.
 
 A run is a pure function of its task and settings: every step draws its noise and its data from the
 step's number, never from a running state. So a checkpoint is weights, optimizer and the step, and a
-run that was killed goes on to the same losses, to the last bit, as one that was not. The same code
-runs in one process and, started by a launcher (`torchrun`, `accelerate launch`, `paha train univdm`
-with `trainer.processes`), in many.
+run that was killed resumes with the same losses, to the last bit, as one that was not. The same
+code runs in one process and, started by a launcher (`torchrun`, `accelerate launch`, `paha train
+univdm` with `trainer.processes`), in many.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import signal
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
 
 from paha_core.config import TrainConfig
+from paha_core.engine.claims import claimed
 from paha_core.errors import Interrupted
 from paha_core.training import checkpoints
-from paha_core.training.distributed import ALONE, Ranks, launched
-from paha_core.training.ema import Average
-from paha_core.training.gradient import Gradient, is_out_of_memory, out_of_memory
-from paha_core.training.logger import Journal
+from paha_core.training.distributed import SINGLE_PROCESS, Distributed, is_launched
+from paha_core.training.ema import EMA
+from paha_core.training.gradient import (
+    GradientAccumulation,
+    is_out_of_memory,
+    out_of_memory_message,
+)
+from paha_core.training.logger import TrainingLogger
 from paha_core.training.run import Run, State, Task, TrainingError
-from paha_core.training.stop import StopFlag
 
 log = logging.getLogger("paha")
 
 
-def fit(task: Task, config: TrainConfig, run: Run, ranks: Ranks = ALONE) -> bool:
+def fit(task: Task, config: TrainConfig, run: Run, dist: Distributed = SINGLE_PROCESS) -> bool:
     """Train `task` to `config.steps` steps, from the last checkpoint if there is one.
 
-    `ranks`: those among whom the task shares its batches; others are trained by one process.
-    Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT after saving,
+    `dist`: the processes among which the task shares its batches; other tasks are trained by one
+    process. Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT
+    after saving, `ClaimedError` while another process trains the same network in the same store,
     and `TrainingError` when more than `config.max_bad_steps` steps had a loss or gradient that was
-    not finite, or the memory does not suffice.
+    not finite, or when memory runs out.
     """
-    if launched() and ranks.world == 1:
+    if is_launched() and dist.world_size == 1:
         raise TrainingError(f"{run.name} is trained by one process: start it without a launcher")
-    if ranks.first:
-        checkpoints.claim(run)
-    ranks.barrier()
+    if run.is_done():
+        return False
+    claim: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if dist.is_main_process:
+        claim = claimed(run.store, run.folder, f"training {run.name}")
+    with claim:
+        return _fit(task, config, run, dist)
+
+
+def _fit(task: Task, config: TrainConfig, run: Run, dist: Distributed) -> bool:
+    if dist.is_main_process:
+        checkpoints.prepare_folder(run)
+    dist.barrier()
     if run.is_done():
         return False
     state = State()
     try:
-        with StopFlag() as stop:
-            _train(task, config, run, ranks, state, stop)
+        with GracefulShutdown() as shutdown:
+            _train(task, config, run, dist, state, shutdown)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        said = out_of_memory(config, ranks.world, state.step, error)
-        raise TrainingError(f"{run.name}: {said}") from error
-    ranks.barrier()
+        message = out_of_memory_message(config, dist.world_size, state.step, error)
+        raise TrainingError(f"{run.name}: {message}") from error
+    dist.barrier()
     return True
 
 
 def _train(
-    task: Task, config: TrainConfig, run: Run, ranks: Ranks, state: State, stop: StopFlag
+    task: Task,
+    config: TrainConfig,
+    run: Run,
+    dist: Distributed,
+    state: State,
+    shutdown: GracefulShutdown,
 ) -> None:
     # 1. set-up
     model = task.model.to(run.device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    average = Average(model, config.ema)
-    checkpoints.resume(run, model, average, optimizer, state, config.steps)
-    gradient = Gradient(task, config, run.trainer, ranks)
+    ema = EMA(model, config.ema)
+    checkpoints.resume(run, model, ema, optimizer, state, config.steps)
+    gradient = GradientAccumulation(task, config, run.trainer, dist)
 
     def validate() -> None:
-        if ranks.first:
-            with average.applied(model) as averaged, gradient.autocast():
-                journal.tell(state.step, task.validate(averaged))
+        if dist.is_main_process:
+            with ema.applied_to(model) as averaged, gradient.autocast():
+                logger.log(state.step, task.validate(averaged))
                 run.on_validation(state.step, averaged)
-            journal.go_on()
+            logger.reset_timer()
 
-    with Journal(run, config, ranks, gradient.device, state) as journal:
+    with TrainingLogger(run, config, dist, gradient.device, state) as logger:
         for step in range(state.step, config.steps):
             # 2. gradient
             rate = learning_rate(config, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, told = gradient.at(step)
-            loss, stopping = ranks.agree(loss, stop.asked)
+            loss, metrics = gradient.compute(step)
+            loss, stopping = dist.all_agree(loss, shutdown.requested)
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
 
-            # 3. step, unless it would spoil the weights
+            # 3. optimizer step, skipped where it would spoil the weights
             finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
             if finite:
                 optimizer.step()
-                average.update(model, step)
+                ema.update(model, step)
             else:
                 log.warning("%s: step %d is not finite, skipped", run.name, step)
             optimizer.zero_grad(set_to_none=True)
             state.step, state.skipped_steps = step + 1, state.skipped_steps + (not finite)
-            journal.step(state, told | {"loss": loss, "gradient_norm": norm}, rate, finite)
+            logger.log_step(state, metrics | {"loss": loss, "gradient_norm": norm}, rate, finite)
             if state.skipped_steps > config.max_bad_steps:
                 raise TrainingError(
                     f"{run.name}: {state.skipped_steps} steps were not finite, the last one {step}."
@@ -102,21 +126,21 @@ def _train(
                     "learning_rate"
                 )
 
-            # 4. look; who was asked to stop has no time for it
+            # 4. validate (skipped on shutdown)
             last = state.step == config.steps
             if state.step % config.validate_every == 0 and not (stopping or last):
                 validate()
 
             # 5. save
-            if ranks.first and state.step in run.milestones:
-                checkpoints.export(run, task, average, state.step, run.milestones[state.step])
-            kept = run.trainer.keep_every and state.step % run.trainer.keep_every == 0
-            if state.step % config.checkpoint_every == 0 or stopping or last or kept:
-                if ranks.first:
-                    checkpoints.save(run, model, average, optimizer, state, config.keep)
-                    journal.publish()
-                ranks.barrier()
-                journal.go_on()
+            if dist.is_main_process and state.step in run.milestones:
+                checkpoints.export(run, task, ema, state.step, run.milestones[state.step])
+            permanent = run.trainer.keep_every and state.step % run.trainer.keep_every == 0
+            if state.step % config.checkpoint_every == 0 or stopping or last or permanent:
+                if dist.is_main_process:
+                    checkpoints.save(run, model, ema, optimizer, state, config.keep)
+                    logger.publish()
+                dist.barrier()
+                logger.reset_timer()
             if stopping:
                 raise Interrupted(
                     f"{run.name}: stopped at step {state.step} of {config.steps}, saved"
@@ -124,9 +148,9 @@ def _train(
 
         # 6. publish
         validate()
-        if ranks.first:
-            checkpoints.export(run, task, average, config.steps, "final")
-            checkpoints.clear(run)
+        if dist.is_main_process:
+            checkpoints.export(run, task, ema, config.steps, "final")
+            checkpoints.remove_finished(run)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -137,3 +161,31 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.learning_rate
     share = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return config.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+class GracefulShutdown:
+    """Within the block SIGTERM and SIGINT set `requested`, which is checked between steps.
+
+    A second SIGINT aborts. Outside the main thread no handler is installed.
+    """
+
+    def __init__(self) -> None:
+        self.requested = self._interrupted = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> GracefulShutdown:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+        self.requested = True

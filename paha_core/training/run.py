@@ -1,4 +1,4 @@
-"""What a training run is: its task, where it keeps its things, and what can befall it."""
+"""A training run: its task, its place in the store, its callbacks and its errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from paha_core.config import TrainConfig, TrainerConfig
 from paha_core.errors import UserError
 from paha_core.store import Store, sha256_json
 
-Figures = dict[str, float]
-Told = dict[str, Any]  # figures: numbers, or tensors that are not read before they are logged
+Metrics = dict[str, Any]  # name -> number, or tensor that is not read before it is logged
+Scalars = dict[str, float]
 
 
 class TrainingError(UserError):
-    """A run that can't go on; the message says where and what to do."""
+    """A run that can't continue; the message says where and what to do."""
 
 
 class Task(Protocol):
@@ -27,12 +27,12 @@ class Task(Protocol):
 
     model: nn.Module
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Told]:
-        """The loss of `model` on micro-batch `number`, a pure function of both, and figures."""
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
+        """The loss of `model` on micro-batch `number`, a pure function of both, and metrics."""
         ...
 
-    def validate(self, model: Any) -> Figures:
-        """Figures on held-out data with fixed noise; names start with `validation_`."""
+    def validate(self, model: Any) -> Scalars:
+        """Metrics on held-out data with fixed noise; names start with `validation_`."""
         ...
 
     def export(self, model: Any, folder: Path) -> None:
@@ -42,10 +42,10 @@ class Task(Protocol):
 
 @dataclass
 class Run:
-    """Where a run keeps its things, how it is executed, and who hears of it.
+    """Where a run keeps its files, how it is executed, and its callbacks.
 
-    `fingerprint` is of all that decides the result; `lineage` of all but the schedule, which may
-    change under way: a checkpoint of the same lineage can be gone on from.
+    `fingerprint` covers all that decides the result; `lineage` all but the schedule, which may
+    change during training: training can resume from a checkpoint of the same lineage.
     """
 
     store: Store
@@ -54,9 +54,9 @@ class Run:
     lineage: str
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     device: str = "cpu"
-    milestones: Mapping[int, str] = field(default_factory=dict)  # step -> export kept for good
+    milestones: Mapping[int, str] = field(default_factory=dict)  # step -> export that is kept
     sources: Mapping[str, str] = field(default_factory=dict)  # what it is made from, for exports
-    on_figures: Callable[[int, Figures], None] = lambda step, figures: None
+    on_metrics: Callable[[int, Scalars], None] = lambda step, metrics: None
     on_validation: Callable[[int, Any], None] = lambda step, model: None  # the averaged model
 
     @classmethod
@@ -77,7 +77,7 @@ class Run:
         return f"{self.folder}/final"
 
     def is_done(self) -> bool:
-        """Whether the final export is there and was made from the same settings and data."""
+        """Whether the final export exists and was made from the same settings and data."""
         rel = f"{self.final}/training.json"
         return (
             self.store.exists(rel) and self.store.read_json(rel)["fingerprint"] == self.fingerprint
@@ -89,9 +89,9 @@ class State:
     """How far a run is: what a checkpoint holds beside its tensors."""
 
     step: int = 0
-    skipped_steps: int = 0  # were not finite
+    skipped_steps: int = 0  # whose loss or gradient was not finite
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: the same whoever draws them, and after any restart."""
+    """The random numbers of one step: the same in every process, and after any restart."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))

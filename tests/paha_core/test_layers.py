@@ -1,6 +1,7 @@
 """Imports run one way: a circle, or an import up, is a defect."""
 
 import ast
+import re
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -21,7 +22,7 @@ LAYERS = (
     {"models", "corpora"},
     {"pose", "par"},
     {"media", "trained"},
-    {"engine"},
+    {"engine", "weights"},
     {"config", "pretrained"},
     {"store", "errors"},
 )
@@ -121,3 +122,14 @@ def test_the_benchmarks_wings_import_downwards():
 
 def test_every_package_has_a_layer():
     assert {part(module) for module in imports()} - {"paha_core"} == set().union(*LAYERS)
+
+
+def test_the_picture_of_the_architecture_is_the_code():
+    text = (ROOT / "docs/architecture.md").read_text()
+    picture = re.search(r"```mermaid\n(.*?)```", text, re.S)[1]
+    arrows = set(re.findall(r"^\s*(\w+)(?:\[[^]]*\])? --> (\w+)", picture, re.M))
+    real = {(part(module), part(found)) for module, used in imports().items() for found in used}
+    real |= {("commands", found) for above, found in real if above == "cli"}
+    assert {arrow for arrow in arrows if arrow not in real} == set()
+    drawn = {name for arrow in arrows for name in arrow}
+    assert set().union(*LAYERS) - drawn == {"cli", "pretrained"}

@@ -114,3 +114,24 @@ def test_a_path_stays_inside(store):
     for rel in ("/etc/passwd", "a/../../b"):
         with pytest.raises(ValueError, match="leaves the store"):
             store.full(rel)
+
+
+@pytest.mark.parametrize("name", ["demo [v2]", "run?", "a*b", "#1 {x}", "!a"])
+def test_a_store_below_an_odd_path_finds_its_files(tmp_path, name):
+    for url in (str(tmp_path / name), f"memory://{uuid.uuid4().hex}/{name}"):
+        store = Store(url)
+        Store(url.replace(name, "demo v")).write_bytes("clips/other.mp4", b"another store's")
+        store.write_bytes("clips/a.mp4", b"x")
+        assert store.glob("clips/*.mp4") == ["clips/a.mp4"]
+        assert store.glob("**/*.mp4") == ["clips/a.mp4"]
+
+
+def test_only_the_first_creates_a_file(tmp_path):
+    for url in (str(tmp_path), f"memory://{uuid.uuid4().hex}"):
+        store = Store(url)
+        assert store.create("claims/a.json", b"first")
+        assert not store.create("claims/a.json", b"second")
+        assert store.read_bytes("claims/a.json") == b"first"
+        assert store.glob("claims/*") == ["claims/a.json"]
+        store.remove("claims/a.json")
+        assert store.create("claims/a.json", b"third")

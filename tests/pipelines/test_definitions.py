@@ -27,6 +27,19 @@ def test_assets_depend_on_what_their_stages_need():
         assert {key.path[-1] for key in node.parent_keys} == {*stage.needs, *stage.shows}, node.key
 
 
+def test_assets_are_what_the_registry_describes():
+    for node in defs.resolve_asset_graph().asset_nodes:
+        stage = (STAGES | TABLES)[node.key.path[-1]]
+        assert node.description == stage.description
+        assert node.group_name == stage.group
+        assert node.kinds == set(stage.kinds)
+        assert node.code_version == stage.code_version
+        assert node.is_partitioned == stage.per_dataset
+        assert node.metadata["code"] == stage.code
+        pool = defs.resolve_assets_def(node.key).op.pool
+        assert pool == ("gpu" if stage.on_device else None)
+
+
 def test_loading_imports_nothing_heavy():
     code = (
         "import sys, pipelines.definitions; print(*[m for m in sys.argv[1:] if m in sys.modules])"

@@ -22,8 +22,8 @@ from paha_core.errors import Interrupted
 from paha_core.models.univdm import UniVDM
 from paha_core.shards.windows import Batch
 from paha_core.store import Store
-from paha_core.training.distributed import ALONE, join
-from paha_core.training.gradient import Gradient
+from paha_core.training.distributed import SINGLE_PROCESS, init_distributed
+from paha_core.training.gradient import GradientAccumulation
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
 from paha_core.training.tasks.univdm import UniVDMTask
@@ -55,11 +55,11 @@ def small_univdm():
 class Made:
     """Micro-batch by micro-batch the rows of one rank of made-up batches of `WHOLE` clips."""
 
-    def __init__(self, micro, ranks):
-        self.micro, self.ranks = micro, ranks
+    def __init__(self, micro, dist):
+        self.micro, self.dist = micro, dist
 
     def batch_at(self, number):
-        step, first = divmod((number * self.ranks.world + self.ranks.rank) * self.micro, WHOLE)
+        step, first = divmod((number * self.dist.world_size + self.dist.rank) * self.micro, WHOLE)
         draw, rows = step_generator(7, step), slice(first, first + self.micro)
 
         def normal(*shape):
@@ -84,9 +84,9 @@ class Made:
         )
 
 
-def task(micro, ranks, **settings):
-    held_out = [Made(WHOLE, ALONE).batch_at(1000)]
-    return UniVDMTask(small_univdm(), UniVDMConfig(**settings), Made(micro, ranks), held_out, ranks)
+def task(micro, dist, **settings):
+    held_out = [Made(WHOLE, SINGLE_PROCESS).batch_at(1000)]
+    return UniVDMTask(small_univdm(), UniVDMConfig(**settings), Made(micro, dist), held_out, dist)
 
 
 def config(micro):
@@ -108,22 +108,22 @@ def run(folder, **changes):
 
 def main(folder, micro, stop="0"):
     torch.set_num_threads(1)
-    ranks, micro = join("cpu"), int(micro)
+    dist, micro = init_distributed("cpu"), int(micro)
     for turns in (1, 2):
         at_once = micro // turns
-        first_step = task(at_once, ranks)
-        Gradient(first_step, config(at_once), TrainerConfig(), ranks).at(0)
-        if ranks.first:
+        first_step = task(at_once, dist)
+        GradientAccumulation(first_step, config(at_once), TrainerConfig(), dist).compute(0)
+        if dist.is_main_process:
             gradient = {name: p.grad.clone() for name, p in first_step.model.named_parameters()}
             save_file(gradient, Path(folder) / f"gradient-{turns}.safetensors")
 
-    def ask_to_stop(step, figures):
+    def ask_to_stop(step, metrics):
         if step == int(stop):
             os.kill(os.getppid(), signal.SIGTERM)
             time.sleep(1.0)
 
     try:
-        fit(task(micro, ranks), config(micro), run(folder, on_figures=ask_to_stop), ranks)
+        fit(task(micro, dist), config(micro), run(folder, on_metrics=ask_to_stop), dist)
     except Interrupted:
         return INTERRUPTED
     return 0

@@ -25,7 +25,7 @@ from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
 from paha_core.media.audio import write_wav
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.metrics.row import Missing
 from paha_core.metrics.time_cost import HELD_OUT
 from paha_core.pose.keypoints import Keypoints
@@ -138,7 +138,7 @@ def write_manifest(
 
 
 CLIP_COLUMNS = {
-    "programme": pa.string(),
+    "source_id": pa.string(),
     "start": pa.float64(),
     "end": pa.float64(),
     "frames": pa.int32(),
@@ -203,7 +203,7 @@ def make_clip(
         "clip_id": clip_id,
         "path": path,
         "sha256": sha256,
-        "programme": f"programme{seed}.mp4",
+        "source_id": f"programme{seed}.mp4",
         "start": 0.0,
         "end": CLIP_FRAMES / 25,
         "frames": CLIP_FRAMES,

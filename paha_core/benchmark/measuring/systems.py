@@ -109,9 +109,11 @@ def _ingest_one(
     store: Store, preset: Preset, name: str, path: Path, audio: Path, references: Path | None
 ) -> dict[str, Any]:
     from paha_core.media.audio import read_audio, write_wav
+    from paha_core.media.encode import write_video
     from paha_core.media.ffmpeg import MediaError
     from paha_core.media.frames import read_first
-    from paha_core.media.video import probe, read_frames, write_video
+    from paha_core.media.probe import probe
+    from paha_core.media.video import read_frames
 
     voice = _beside(audio, path.stem, AUDIO_SUFFIXES)
     if voice is None:
@@ -238,7 +240,7 @@ def _random_real(
 
 
 def _frozen(store: Store, preset: Preset, video: Video) -> Video:
-    from paha_core.media.video import write_video
+    from paha_core.media.encode import write_video
 
     crf = preset.corpora.clip.crf
     rel = f"systems/controls/frozen/{video.sha256}-{video.frames}-{crf}.mp4"

@@ -366,9 +366,9 @@ def common_reason(missing: list[Missing]) -> Missing:
 
 def truth_path(clip: Mapping[str, Any] | None) -> str:
     """The side file of a studio clip's programme; empty for a clip without a programme."""
-    if clip is None or not clip.get("programme"):
+    if clip is None or not clip.get("source_id"):
         return ""
-    return f"sources/truth/{clip['speaker']}/{PurePosixPath(str(clip['programme'])).stem}.npz"
+    return f"sources/truth/{clip['speaker']}/{PurePosixPath(str(clip['source_id'])).stem}.npz"
 
 
 def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Truth | None:

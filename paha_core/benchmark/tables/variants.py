@@ -26,6 +26,13 @@ class OverlayStore(Store):
     def __reduce__(self) -> tuple[Any, ...]:
         return (OverlayStore, (self.url, self.below.url))
 
+    @property
+    def writable(self) -> Store:
+        return self.top
+
+    def create(self, rel: str, data: bytes) -> bool:
+        return self.top.create(rel, data)
+
     def full(self, rel: str) -> str:
         """Where `rel` is: on top, or else below, or, where it is nowhere, where it would go."""
         top, below = self.top.full(rel), self.below.full(rel)

@@ -1,34 +1,40 @@
-"""What a clip must be to be kept: each filter gives a score, and a reason when the score won't do.
+"""Filters of clips: each gives a score, and a reason when the score is beyond its threshold.
 
 A filter is a small frozen dataclass (its fields are its settings and part of a clip's fingerprint)
-with a `name` and `check(look) -> score`, which raises `Failed`.
+with a `name` and `check(clip) -> score`, which raises `FilterFailed`.
 """
 
-from paha_core.corpora.filters.body import HandsStay, WholeBody
+from paha_core.corpora.filters.body import HandsVisible, WholeBody
+from paha_core.corpora.filters.clip_data import (
+    PROBES,
+    ClipData,
+    Filter,
+    FilterFailed,
+    apply_filters,
+)
 from paha_core.corpora.filters.detectors import find_faces
-from paha_core.corpora.filters.look import PROBES, Failed, Filter, Look, apply
 from paha_core.corpora.filters.parts import BodyParts
-from paha_core.corpora.filters.picture import OnePerson, OneScene, Unfrozen, WholeFace
+from paha_core.corpora.filters.picture import NotFrozen, OnePerson, OneScene, WholeFace
 from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
-from paha_core.corpora.filters.steady import Steady
+from paha_core.corpora.filters.stability import StableDetections
 
 __all__ = [
     "PROBES",
     "Audible",
     "BodyParts",
     "CleanSpeech",
-    "Failed",
+    "ClipData",
     "Filter",
-    "HandsStay",
-    "Look",
+    "FilterFailed",
+    "HandsVisible",
+    "NotFrozen",
     "OnePerson",
     "OneScene",
     "SpeechShare",
-    "Steady",
+    "StableDetections",
     "Unclipped",
-    "Unfrozen",
     "WholeBody",
     "WholeFace",
-    "apply",
+    "apply_filters",
     "find_faces",
 ]

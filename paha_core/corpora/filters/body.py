@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paha_core.corpora.filters.look import Failed, Look
+from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
 from paha_core.corpora.filters.picture import longest_run
 from paha_core.media import FPS
 
@@ -23,25 +23,25 @@ class WholeBody:
     name: ClassVar[str] = "body_share"
     min_share: float = 0.9
 
-    def check(self, look: Look) -> float:
-        share = float(np.mean([bool(np.all(_seen(b, SHOULDERS))) for b in look.bodies]))
+    def check(self, clip: ClipData) -> float:
+        share = float(np.mean([bool(np.all(_seen(b, SHOULDERS))) for b in clip.bodies]))
         if share < self.min_share:
-            raise Failed(f"both shoulders in the frame {share:.0%} of the time", share)
+            raise FilterFailed(f"both shoulders in the frame {share:.0%} of the time", share)
         return share
 
 
 @dataclass(frozen=True)
-class HandsStay:
+class HandsVisible:
     """The longest time without a wrist in the picture, in seconds, is at most `max_seconds`."""
 
     name: ClassVar[str] = "hand_gap"
     max_seconds: float = 2.5
 
-    def check(self, look: Look) -> float:
-        away = np.array([not np.any(_seen(body, WRISTS)) for body in look.bodies])
-        seconds = longest_run(away) / len(away) * len(look.thumbnails) / FPS
+    def check(self, clip: ClipData) -> float:
+        away = np.array([not np.any(_seen(body, WRISTS)) for body in clip.bodies])
+        seconds = longest_run(away) / len(away) * len(clip.thumbnails) / FPS
         if seconds > self.max_seconds:
-            raise Failed(f"no hand in the clip's region for {seconds:.1f} s", seconds)
+            raise FilterFailed(f"no hand in the clip's region for {seconds:.1f} s", seconds)
         return seconds
 
 

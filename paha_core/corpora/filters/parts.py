@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paha_core.corpora.filters.body import VISIBLE
-from paha_core.corpora.filters.look import Failed, Look
+from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
 
 # Of MediaPipe Pose's 33 keypoints; a part is where the mean of its visible points is.
 HEAD, CHEST = list(range(11)), [11, 12]
@@ -41,14 +41,14 @@ class BodyParts:
     weights: str | None = None  # folder or hub id of a `Dinov2Model`
     sha256: str = ""  # of the weights, so that others mean another clip
 
-    def check(self, look: Look) -> float:
+    def check(self, clip: ClipData) -> float:
         if self.weights is None:
             return float("nan")
-        places = np.stack([part_places(body) for body in look.bodies])
-        share = part_share(patch_features(look.probes, self.weights), places)
+        places = np.stack([part_places(body) for body in clip.bodies])
+        share = part_share(patch_features(clip.probes, self.weights), places)
         if share < self.min_share:
             reason = f"DINOv2 confirms {share:.0%} of the body parts, {self.min_share:.0%} needed"
-            raise Failed(reason, share)
+            raise FilterFailed(reason, share)
         return share
 
 

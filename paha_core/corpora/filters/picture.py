@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paha_core.corpora.filters.look import Failed, Look
+from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
 from paha_core.media import FPS
 
 APART = 10  # frames, 0.4 s
@@ -24,11 +24,11 @@ class WholeFace:
     name: ClassVar[str] = "face_share"
     min_share: float = 0.9
 
-    def check(self, look: Look) -> float:
-        whole = [[box for box in boxes if _inside(box)] for boxes in look.faces]
+    def check(self, clip: ClipData) -> float:
+        whole = [[box for box in boxes if _inside(box)] for boxes in clip.faces]
         share = sum(map(bool, whole)) / len(whole)
         if share < self.min_share:
-            raise Failed(self._reason(look.faces, whole, share), share)
+            raise FilterFailed(self._reason(clip.faces, whole, share), share)
         return share
 
     def _reason(self, faces: list[Any], whole: list[Any], share: float) -> str:
@@ -49,10 +49,10 @@ class OnePerson:
     name: ClassVar[str] = "crowd_share"
     max_share: float = 0.1
 
-    def check(self, look: Look) -> float:
-        share = sum(len(boxes) > 1 for boxes in look.faces) / len(look.faces)
+    def check(self, clip: ClipData) -> float:
+        share = sum(len(boxes) > 1 for boxes in clip.faces) / len(clip.faces)
         if share > self.max_share:
-            raise Failed(f"more than one face in {share:.0%} of the frames", share)
+            raise FilterFailed(f"more than one face in {share:.0%} of the frames", share)
         return share
 
 
@@ -67,17 +67,17 @@ class OneScene:
     name: ClassVar[str] = "frame_change"
     max_change: float = 25.0
 
-    def check(self, look: Look) -> float:
-        steps = changes(look.thumbnails)
+    def check(self, clip: ClipData) -> float:
+        steps = changes(clip.thumbnails)
         change = float(steps.max(initial=0.0))
         if change > self.max_change:
             seconds = (int(steps.argmax()) + APART) / FPS
-            raise Failed(f"the scene switches at {seconds:.2f} s of the clip", change)
+            raise FilterFailed(f"the scene switches at {seconds:.2f} s of the clip", change)
         return change
 
 
 @dataclass(frozen=True)
-class Unfrozen:
+class NotFrozen:
     """The longest time without any change of the picture, in seconds, is at most `max_seconds`.
 
     A person who holds still moves all the same; what stands still is a slide, a stuck recorder or
@@ -87,10 +87,10 @@ class Unfrozen:
     name: ClassVar[str] = "still_seconds"
     max_seconds: float = 1.0
 
-    def check(self, look: Look) -> float:
-        still = longest_run(changes(look.thumbnails, 1) < STILL) / FPS
+    def check(self, clip: ClipData) -> float:
+        still = longest_run(changes(clip.thumbnails, 1) < STILL) / FPS
         if still > self.max_seconds:
-            raise Failed(f"the picture stands still for {still:.1f} s", still)
+            raise FilterFailed(f"the picture stands still for {still:.1f} s", still)
         return still
 
 

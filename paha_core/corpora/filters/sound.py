@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from paha_core.corpora.filters.look import SPEECH_RATE, Failed, Look
+from paha_core.corpora.filters.clip_data import SPEECH_RATE, ClipData, FilterFailed
 
 SILENCE_DB = -120.0
 FULL_SCALE = 0.99  # samples beyond it count as clipped: codecs smear the flat tops a little
@@ -29,12 +29,12 @@ class Audible:
     name: ClassVar[str] = "mean_db"
     min_db: float = -60.0
 
-    def check(self, look: Look) -> float:
-        power = float(np.mean(np.square(look.wave, dtype=np.float64))) if look.wave.size else 0.0
+    def check(self, clip: ClipData) -> float:
+        power = float(np.mean(np.square(clip.wave, dtype=np.float64))) if clip.wave.size else 0.0
         level = max(SILENCE_DB, 10 * math.log10(power)) if power > 0 else SILENCE_DB
         if level < self.min_db:
             reason = f"silence: the mean level is {level:.0f} dB, under {self.min_db:g} dB"
-            raise Failed(reason, level)
+            raise FilterFailed(reason, level)
         return level
 
 
@@ -45,10 +45,10 @@ class Unclipped:
     name: ClassVar[str] = "clipped_share"
     max_share: float = 0.001
 
-    def check(self, look: Look) -> float:
-        share = float(np.mean(np.abs(look.wave) >= FULL_SCALE)) if look.wave.size else 0.0
+    def check(self, clip: ClipData) -> float:
+        share = float(np.mean(np.abs(clip.wave) >= FULL_SCALE)) if clip.wave.size else 0.0
         if share > self.max_share:
-            raise Failed(f"the audio is clipped: {share:.1%} of it is at full scale", share)
+            raise FilterFailed(f"the audio is clipped: {share:.1%} of it is at full scale", share)
         return share
 
 
@@ -59,11 +59,13 @@ class SpeechShare:
     name: ClassVar[str] = "speech_share"
     min_share: float = 0.5
 
-    def check(self, look: Look) -> float:
-        probability = speech_probability(look.speech)
+    def check(self, clip: ClipData) -> float:
+        probability = speech_probability(clip.speech)
         share = float(np.mean(probability >= 0.5)) if probability.size else 0.0
         if share < self.min_share:
-            raise Failed(f"speech in {share:.0%} of the clip, {self.min_share:.0%} needed", share)
+            raise FilterFailed(
+                f"speech in {share:.0%} of the clip, {self.min_share:.0%} needed", share
+            )
         return share
 
 
@@ -78,11 +80,11 @@ class CleanSpeech:
     name: ClassVar[str] = "dnsmos_ovrl"
     min_mos: float = 2.0
 
-    def check(self, look: Look) -> float:
-        mos = dnsmos(look.speech)
+    def check(self, clip: ClipData) -> float:
+        mos = dnsmos(clip.speech)
         if mos < self.min_mos:
             reason = f"noisy or distorted speech: DNSMOS {mos:.2f}, {self.min_mos:g} needed"
-            raise Failed(reason, mos)
+            raise FilterFailed(reason, mos)
         return mos
 
 

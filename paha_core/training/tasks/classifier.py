@@ -1,4 +1,4 @@
-"""Training of the PCE classifiers (paper 4.1.3, B.3; DESIGN 8)."""
+"""Training of the PCE classifiers (paper 4.1.3, B.3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from paha_core.shards.windows import Batch, Batches, LengthBuckets
 from paha_core.store import Store
 from paha_core.trained import UNIVDM, Part, classifier_name, gate_fingerprint, gate_verdict
 from paha_core.training.loop import fit
-from paha_core.training.run import Figures, Run, step_generator
+from paha_core.training.run import Metrics, Run, Scalars, step_generator
 from paha_core.training.tasks.gate import examine
 from paha_core.training.tasks.pairs import accuracy, cross_entropy, logits, masked, paired
 
@@ -49,46 +49,46 @@ class ClassifierTask:
         self.real, self.generated, self.held_out = real, generated, held_out
         self.scheduler = training_scheduler(preset.univdm)
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.train.seed, number)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
+        generator = step_generator(self.config.train.seed, number)
         real, fake = self.real.batch_at(number), self.generated.batch_at(number)
-        mismatched = torch.rand(len(real.keys), generator=draw) < self.config.mismatched_audio
+        mismatched = torch.rand(len(real.keys), generator=generator) < self.config.mismatched_audio
         pairs = paired(real, fake, mismatched)
-        pairs = masked(pairs, self.part, self.config.mask_probability, draw)
-        timestep = torch.randint(1000, (len(real.keys),), generator=draw)
+        pairs = masked(pairs, self.part, self.config.mask_probability, generator)
+        timestep = torch.randint(1000, (len(real.keys),), generator=generator)
         timestep = torch.where(mismatched, self._audible(timestep), timestep)
-        logit = logits(model, self.scheduler, pairs, timestep, draw)
+        logit = logits(model, self.scheduler, pairs, timestep, generator)
         loss = cross_entropy(logit)
         return loss, {"accuracy": accuracy(logit.detach())}
 
     @torch.no_grad()
-    def validate(self, model: Any) -> Figures:
+    def validate(self, model: Any) -> Scalars:
         """Held-out real clips against generated ones, and against themselves with the sound of
         another moment, at fixed timesteps with fixed noise."""
         losses: list[float] = []
-        told: list[float] = []
-        heard: list[float] = []
+        generated: list[float] = []
+        mismatched: list[float] = []
         for i, (real, fake) in enumerate(zip(*self.held_out, strict=True)):
             count = len(real.keys)
             for level in (100, 400, 700):
-                for mismatched, correct in ((False, told), (True, heard)):
-                    draw = step_generator(0, 2_000_000 + 1000 * i + level)
-                    pairs = paired(real, fake, torch.full((count,), mismatched))
-                    pairs = masked(pairs, self.part, 1.0, draw)
+                for is_mismatched, correct in ((False, generated), (True, mismatched)):
+                    generator = step_generator(0, 2_000_000 + 1000 * i + level)
+                    pairs = paired(real, fake, torch.full((count,), is_mismatched))
+                    pairs = masked(pairs, self.part, 1.0, generator)
                     timestep = torch.full((count,), level)
-                    timestep = self._audible(timestep) if mismatched else timestep
-                    logit = logits(model, self.scheduler, pairs, timestep, draw)
+                    timestep = self._audible(timestep) if is_mismatched else timestep
+                    logit = logits(model, self.scheduler, pairs, timestep, generator)
                     correct.append(accuracy(logit))
                     losses.append(float(cross_entropy(logit)))
         return {
             "validation_loss": float(np.mean(losses)),
-            "validation_accuracy_generated": float(np.mean(told)),
-            "validation_accuracy_mismatched": float(np.mean(heard)),
+            "validation_accuracy_generated": float(np.mean(generated)),
+            "validation_accuracy_mismatched": float(np.mean(mismatched)),
         }
 
     def _audible(self, timestep: torch.Tensor) -> torch.Tensor:
-        """Timesteps of mismatched pairs: in more noise than this nothing of the lips is left that
-        sound could contradict, and a label is only noise in the gradient."""
+        """Timesteps of mismatched pairs: in more noise than this no lips are visible that the
+        sound could contradict, and the label is only noise in the gradient."""
         return timestep * self.config.mismatched_below // 1000
 
     def export(self, model: Any, folder: Path) -> None:
@@ -96,7 +96,7 @@ class ClassifierTask:
 
 
 def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu") -> Run:
-    """The run of these settings on these negatives, from this UniVDM."""
+    """The run of the preset's settings on the store's negatives, from its UniVDM."""
     negatives = kept_rows(store, NEGATIVES, preset.corpora.datasets)
     clips = [(row["clip_id"], row["fingerprint"]) for row in negatives]
     univdm = store.read_json(f"checkpoints/{UNIVDM}/final/training.json")["fingerprint"]
@@ -120,15 +120,16 @@ def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None =
     held_real, held_fake = _streams(store, preset, "test")
     batches = range(-(-preset.trainer.validation_windows // held_real.batch))
     held_out = ([held_real.batch_at(i) for i in batches], [held_fake.batch_at(i) for i in batches])
-    with Prefetched(real) as ahead, Prefetched(fake) as ahead_too:
-        fit(ClassifierTask(model, part, preset, ahead, ahead_too, held_out), config.train, run)
+    with Prefetched(real) as real_batches, Prefetched(fake) as fake_batches:
+        task = ClassifierTask(model, part, preset, real_batches, fake_batches, held_out)
+        fit(task, config.train, run)
     trained = load_classifier(store, part, device=run.device)
-    found = examine(trained, part, store, preset, held_out)
+    verdict = examine(trained, part, store, preset, held_out)
     about = {
         "classifier": classifier_name(part),
         "fingerprint": gate_fingerprint(store, preset, classifier_name(part)),
     }
-    store.write_json(f"{run.folder}/gate.json", about | found)
+    store.write_json(f"{run.folder}/gate.json", about | verdict)
     return True
 
 
@@ -145,9 +146,9 @@ def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, L
     if not lengths:
         raise UserError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
     config = preset.classifiers.train
-    at_once, _ = config.shares()
+    micro_batch, _ = config.shares()
     real, fake = (
-        LengthBuckets(reader, at_once // 2, lengths, preset.audio.margin, config.seed)
+        LengthBuckets(reader, micro_batch // 2, lengths, preset.audio.margin, config.seed)
         for reader in readers
     )
     return real, fake

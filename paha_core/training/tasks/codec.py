@@ -20,7 +20,7 @@ from paha_core.models.codec import fold, new_autoencoder, to_pixels
 from paha_core.store import Store
 from paha_core.trained import CODEC
 from paha_core.training.loop import fit
-from paha_core.training.run import Figures, Run, step_generator
+from paha_core.training.run import Metrics, Run, Scalars, step_generator
 
 CODE_VERSION = "1"
 
@@ -49,18 +49,18 @@ class CodecTask:
         self.count, _ = config.train.shares()
         self.model: nn.Module = new_autoencoder(config)
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.train.seed, number)
-        picked = torch.randint(len(self.train.pixels), (self.count,), generator=draw)
-        pixels, weights = self.train.batch(picked.numpy(), self.config.patch)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
+        generator = step_generator(self.config.train.seed, number)
+        indices = torch.randint(len(self.train.pixels), (self.count,), generator=generator)
+        pixels, weights = self.train.batch(indices.numpy(), self.config.patch)
         posterior = model.encode(pixels).latent_dist
-        decoded = model.decode(posterior.sample(generator=draw)).sample
+        decoded = model.decode(posterior.sample(generator=generator)).sample
         loss = reconstruction_loss(decoded, pixels, weights)
         loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
         return loss, {"psnr": psnr(decoded.detach(), pixels)}
 
     @torch.no_grad()
-    def validate(self, model: Any) -> Figures:
+    def validate(self, model: Any) -> Scalars:
         pixels, weights = self.held_out.batch(
             np.arange(len(self.held_out.pixels)), self.config.patch
         )
@@ -72,7 +72,7 @@ class CodecTask:
 
     @torch.no_grad()
     def export(self, model: Any, folder: Path) -> None:
-        """Saved with the mean and deviation of each channel over the corpus, measured here."""
+        """Save the codec with the mean and deviation of each latent channel over the corpus."""
         parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
         encoded = [
             model.encode(fold(to_pixels(part), self.config.patch)).latent_dist.mode()
@@ -100,8 +100,8 @@ def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> float:
 
 
 def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
-    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether it had
-    to."""
+    """Train the corpus' own codec, unless the preset names a pretrained one; returns whether
+    anything had to be done."""
     if preset.codec.pretrained:
         return False
     run = run or codec_run(store, preset)
@@ -114,7 +114,7 @@ def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
 
 
 def codec_run(store: Store, preset: Preset) -> Run:
-    """The run's name and fingerprint."""
+    """The run of the preset's settings on the store's frames."""
     masks = kept_rows(store, "par_masks", preset.corpora.datasets)
     clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
     content = [CODE_VERSION, preset.codec.identity("train"), clips]

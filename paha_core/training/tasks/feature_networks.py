@@ -1,4 +1,4 @@
-"""What the small networks that metrics look through have in common: their schedule, their file."""
+"""Shared by the metrics' feature extractors: their training schedule and their weight file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from paha_core.config import TrainConfig
 FILE = "model.safetensors"
 
 
-def space_config(steps: int, seed: int, **sizes: Any) -> TrainConfig:
-    """A half cosine, no weight decay and no averaging: such a network is small. `sizes`: the rest
-    of `TrainConfig`."""
+def feature_network_config(steps: int, seed: int, **sizes: Any) -> TrainConfig:
+    """A half cosine, no weight decay and no moving average: these networks are small. `sizes`: the
+    other fields of `TrainConfig`."""
     return TrainConfig(
         steps=steps,
         decay="cosine",
@@ -28,8 +28,8 @@ def space_config(steps: int, seed: int, **sizes: Any) -> TrainConfig:
     )
 
 
-def export_space(model: nn.Module, folder: Path) -> None:
-    """Its weights without metadata: safetensors writes such entries in random order, and the hash
-    would change."""
+def export_weights(model: nn.Module, folder: Path) -> None:
+    """Save weights without metadata: safetensors writes metadata in random order, which would
+    change the file's hash."""
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / FILE)

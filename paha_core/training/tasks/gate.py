@@ -1,10 +1,10 @@
-"""The examination of a trained classifier on held-out clips (DESIGN 8): does it hear?
+"""The examination of a trained classifier on held-out clips: does its score depend on the sound?
 
-A classifier that only knows traces of the generator, or whose voice goes with whose face, gives
-guidance nothing to follow. So the voice is exchanged for that of another clip, of the same speaker
-where there is one, and for another moment of the same clip; both must lower the score. It is asked
-as guidance asks it: about segments as long as guidance's, unmasked, at the noise levels where the
-preset's guidance acts.
+A classifier that has only learned traces of the generator, or whose voice belongs to whose face,
+gives guidance nothing to follow. So the voice is exchanged for that of another clip, of the same
+speaker where there is one, and for another moment of the same clip; both must lower the score. The
+examination uses the classifier as guidance does: segments as long as guidance's, unmasked, at the
+noise levels where the preset's guidance acts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from paha_core.training.run import step_generator
 from paha_core.training.tasks.pairs import accuracy, logits, masked, paired, region
 
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))
-LEVELS = tuple(low + step for low, _ in BANDS for step in (50, 150))  # timesteps that are asked
-FEWER = LEVELS[::2]  # and where a classifier sees its own region alone
+LEVELS = tuple(low + step for low, _ in BANDS for step in (50, 150))  # timesteps
+FEWER_LEVELS = LEVELS[::2]  # where the classifier sees its own region alone
 SHIFTS = range(-15, 16)  # frames, as SyncNet's protocol
-AT_ONCE = 8  # windows
-SHIFTED = 24  # windows at most whose whole curve is taken
+BATCH = 8  # windows
+SHIFTED_WINDOWS = 24  # at most, for the shift curve
 
 Share = dict[str, float]  # share of windows, low and high end of its 95 % interval
 
@@ -43,61 +43,61 @@ def examine(
     preset: Preset,
     held_out: tuple[Sequence[Batch], Sequence[Batch]],
 ) -> dict[str, Any]:
-    """What `gate.json` says of a classifier.
+    """The contents of a classifier's `gate.json`.
 
-    `share` (of windows whose score falls with another clip's voice) and `moment` (with another
+    `share` (of windows whose score drops with another clip's voice) and `moment` (with another
     moment of the same clip) come with the bounds of a 95 % bootstrap interval over clips, the
     score summed over the noise levels at which the preset's guidance acts (`acts_down_to`);
-    `passed` when both lower bounds are above one half. `bands` tells both by timestep band, and
+    `passed` when both lower bounds are above one half. `bands` has both by timestep band, and
     accuracy and area under the ROC curve of real against generated; `masked` is what is left of
     both when the classifier sees its own region alone; `shift` is the mean logit by how many frames
     the sound is late.
     """
     reader = ShardReader(store, preset.corpora.datasets, "test")
-    given, lowest = _Examination(model.eval(), part, reader, preset), lowest_guided(preset)
-    seen = given.exchanges(LEVELS)
-    own = given.exchanges(FEWER, own_region=True)
-    told = seen.falls(lowest)
+    examination, lowest = _Examination(model.eval(), part, reader, preset), lowest_guided(preset)
+    swaps = examination.swaps(LEVELS)
+    masked_swaps = examination.swaps(FEWER_LEVELS, own_region=True)
+    rates = swaps.drop_rates(lowest)
     bands = [
-        {"from": low, "to": high} | real_or_generated | seen.falls(low, high)
-        for (low, high), real_or_generated in zip(BANDS, given.bands(*held_out), strict=True)
+        {"from": low, "to": high} | real_or_generated | swaps.drop_rates(low, high)
+        for (low, high), real_or_generated in zip(BANDS, examination.bands(*held_out), strict=True)
     ]
-    swap = told.pop("swap")
+    swap = rates.pop("swap")
     return {
-        "passed": swap["low"] > 0.5 and told["moment"]["low"] > 0.5,
+        "passed": swap["low"] > 0.5 and rates["moment"]["low"] > 0.5,
         **swap,
-        **told,
+        **rates,
         "acts_down_to": lowest,
-        "masked": own.falls(lowest),
+        "masked": masked_swaps.drop_rates(lowest),
         "bands": bands,
-        "shift": given.shift_curve(),
-        "frames": given.frames,
-        "n": given.count,
+        "shift": examination.shift_curve(),
+        "frames": examination.frames,
+        "n": examination.count,
         "clips": len(reader),
     }
 
 
 def lowest_guided(preset: Preset) -> int:
-    """The timestep of the last step that the preset's guidance acts at; it begins at the first."""
+    """The timestep of the last step at which the preset's guidance acts; it starts at the first."""
     generation = preset.generation
     timesteps = sampling_scheduler(preset.univdm, generation.ddim_steps).timesteps
     guided = generation.guidance.guided_steps(generation.ddim_steps)
     return int(timesteps[max(guided, 1) - 1])
 
 
-class _Changes:
-    """How scores change when the voice is exchanged, [2, windows, levels]: for another clip's, for
-    another moment's; the windows belong to `clips`."""
+class _Swaps:
+    """Changes of scores when the voice is exchanged, [2, windows, levels]: for another clip's, for
+    another moment's. `clips` [windows] are the windows' clips."""
 
-    def __init__(self, values: np.ndarray, levels: Sequence[int], clips: list[int]) -> None:
-        self.values, self.levels, self.clips = values, levels, clips
+    def __init__(self, changes: np.ndarray, levels: Sequence[int], clips: list[int]) -> None:
+        self.changes, self.levels, self.clips = changes, levels, clips
 
-    def falls(self, low: int, high: int = 1000) -> dict[str, Share]:
-        """Shares of windows whose score falls, summed over the levels from `low` up to `high`; at
-        the noisiest, where there is none."""
+    def drop_rates(self, low: int, high: int = 1000) -> dict[str, Share]:
+        """Shares of windows whose score drops, summed over the levels from `low` up to `high`; at
+        the noisiest level where none lies between."""
         chosen = [i for i, level in enumerate(self.levels) if low <= level < high] or [-1]
-        fallen = self.values[..., chosen].sum(axis=2) < 0
-        return {"swap": _share(fallen[0], self.clips), "moment": _share(fallen[1], self.clips)}
+        drops = self.changes[..., chosen].sum(axis=2) < 0
+        return {"swap": _share(drops[0], self.clips), "moment": _share(drops[1], self.clips)}
 
 
 class _Examination:
@@ -107,83 +107,84 @@ class _Examination:
         self.model, self.part, self.reader = model, part, reader
         self.device, self.count = next(model.parameters()).device, preset.classifiers.gate_windows
         self.frames, self.margin = preset.generation.segment_frames, preset.audio.margin
-        self.windows = WindowBatches(reader, AT_ONCE, self.frames, self.margin, 7)
+        self.windows = WindowBatches(reader, BATCH, self.frames, self.margin, 7)
         self.scheduler = training_scheduler(preset.univdm)
 
     @torch.no_grad()
-    def exchanges(self, levels: Sequence[int], own_region: bool = False) -> _Changes:
-        """Scores with another clip's voice, and with another moment's, less those with their own;
-        all three from the same noise."""
+    def swaps(self, levels: Sequence[int], own_region: bool = False) -> _Swaps:
+        """Scores with another clip's voice, and with another moment's, minus those with the right
+        one; all three with the same noise."""
         changes, clips = [], list[int]()
-        for step in range(self.count // AT_ONCE):
+        for step in range(self.count // BATCH):
             batch, windows = self.windows.batch_at(step), self.windows.windows_at(step)
             clips += [window.clip for window in windows]
             others = torch.from_numpy(np.stack([self._other_voice(w) for w in windows])).float()
             voices = torch.cat([batch.audio, others, batch.mismatched_audio])
-            draw = step_generator(3, step)
-            scores = [self._scores(batch, level, voices, draw, own_region) for level in levels]
+            generator = step_generator(3, step)
+            scores = [self._scores(batch, level, voices, generator, own_region) for level in levels]
             own, *exchanged = np.stack(scores, axis=1).reshape(3, -1, len(levels))
             changes.append(np.stack(exchanged) - own)
-        return _Changes(np.concatenate(changes, axis=1), levels, clips)
+        return _Swaps(np.concatenate(changes, axis=1), levels, clips)
 
     def _scores(
         self,
         batch: Batch,
         level: int,
         voices: torch.Tensor,
-        draw: torch.Generator,
+        generator: torch.Generator,
         own_region: bool = False,
     ) -> np.ndarray:
-        """Logits [k n] of the n pictures of the batch, noised once, with k voices of each."""
+        """Logits [k n] of the batch's n windows, noised once, with k voices each."""
         latents = batch.latents
         if own_region:
             latents = latents * region(self.part, batch.face_mask)[:, None, None]
         timestep = torch.full((len(latents),), level)
-        seen = self.scheduler.add_noise(
-            latents, torch.randn(latents.shape, generator=draw), timestep
+        noisy = self.scheduler.add_noise(
+            latents, torch.randn(latents.shape, generator=generator), timestep
         )
-        same = (seen, timestep, batch.reference_latents, batch.reference_embedding)
+        shared = (noisy, timestep, batch.reference_latents, batch.reference_embedding)
         times = len(voices) // len(latents)
-        given = [x.repeat(times, *[1] * (x.ndim - 1)).split(AT_ONCE) for x in same]
-        parts = zip(*given, voices.split(AT_ONCE), strict=True)
+        inputs = [x.repeat(times, *[1] * (x.ndim - 1)).split(BATCH) for x in shared]
+        parts = zip(*inputs, voices.split(BATCH), strict=True)
         scores = [self.model(*(x.to(self.device) for x in part)) for part in parts]
         return torch.cat(scores).cpu().numpy()
 
     def _other_voice(self, window: Window) -> np.ndarray:
-        """The same frames of the next clip of the same speaker; of anyone, where there is none."""
+        """The same frames of the speaker's next clip; of any speaker's, if there is none."""
         rows, count = self.reader.rows, len(self.reader)
         later = [(window.clip + i) % count for i in range(1, count)] or [window.clip]
         speaker = rows[window.clip]["speaker"]
         other = next((i for i in later if rows[i]["speaker"] == speaker), later[0])
         audio = self.reader.read(other).audio
         start = min(window.start, max(0, len(audio) - self.frames))
-        held = np.minimum(np.arange(start, start + self.frames), len(audio) - 1)
-        return audio_windows(audio, self.margin)[held]
+        frames = np.minimum(np.arange(start, start + self.frames), len(audio) - 1)
+        return audio_windows(audio, self.margin)[frames]
 
     @torch.no_grad()
-    def bands(self, real: Sequence[Batch], fake: Sequence[Batch]) -> list[dict[str, float]]:
+    def bands(self, real: Sequence[Batch], generated: Sequence[Batch]) -> list[dict[str, float]]:
         """Accuracy and area under the ROC curve, real against generated, by timestep band."""
-        told = []
+        bands = []
         for low, high in BANDS:
             scores = []
-            for i, (a, b) in enumerate(zip(real, fake, strict=True)):
-                draw = step_generator(4, 1000 * i + low)
-                pairs = masked(paired(a, b, torch.zeros(len(a.keys)) > 0), self.part, 1.0, draw)
-                timestep = torch.randint(low, high, (len(a.keys),), generator=draw)
-                scores.append(logits(self.model, self.scheduler, pairs, timestep, draw).cpu())
+            for i, (a, b) in enumerate(zip(real, generated, strict=True)):
+                generator = step_generator(4, 1000 * i + low)
+                pairs = paired(a, b, torch.zeros(len(a.keys)) > 0)
+                pairs = masked(pairs, self.part, 1.0, generator)
+                timestep = torch.randint(low, high, (len(a.keys),), generator=generator)
+                scores.append(logits(self.model, self.scheduler, pairs, timestep, generator).cpu())
             positive = torch.cat([s.chunk(2)[0] for s in scores])
             negative = torch.cat([s.chunk(2)[1] for s in scores])
             difference = positive[:, None] - negative[None]
             auc = float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
-            told.append({"accuracy": accuracy(torch.cat([positive, negative])), "auc": auc})
-        return told
+            bands.append({"accuracy": accuracy(torch.cat([positive, negative])), "auc": auc})
+        return bands
 
     @torch.no_grad()
     def shift_curve(self) -> dict[str, Any] | None:
-        """Mean logit by how many frames later than its picture the sound is taken; None where no
-        clip is long enough to shift in."""
-        least = self.frames + 2 * SHIFTS[-1]
-        long = [i for i, frames in enumerate(self.reader.frames) if frames >= least]
+        """Mean logit by how many frames the sound is later than its picture; None where no clip is
+        long enough for every shift."""
+        shortest = self.frames + 2 * SHIFTS[-1]
+        long = [i for i, frames in enumerate(self.reader.frames) if frames >= shortest]
         if not long:
             return None
         windows = [
@@ -191,8 +192,8 @@ class _Examination:
             for clip in long
             for start in self._starts(clip)
         ]
-        most = min(SHIFTED, self.count)
-        rows = [self._shifted(window) for window in windows[:: -(-len(windows) // most)]]
+        limit = min(SHIFTED_WINDOWS, self.count)
+        rows = [self._shifted(window) for window in windows[:: -(-len(windows) // limit)]]
         curve = np.mean(rows, axis=0)
         return {
             "shifts": list(SHIFTS),
@@ -207,23 +208,23 @@ class _Examination:
         return [int(start) for start in np.linspace(SHIFTS[-1], last, 4)]
 
     def _shifted(self, window: Window) -> np.ndarray:
-        """The logit of one window at every shift."""
+        """The logits of one window, [shifts]."""
         voice = self.reader.read(window.clip).audio
         starts = [window.start + shift for shift in SHIFTS]
         audio = [audio_windows(voice, self.margin, s, s + self.frames) for s in starts]
-        heard = torch.from_numpy(np.stack(audio)).float()
-        draw = step_generator(5, 1000 * window.clip + window.start)
-        return self._scores(
-            batch_of(self.reader, [window], self.margin), LEVELS[0], heard, draw, own_region=True
-        )
+        voices = torch.from_numpy(np.stack(audio)).float()
+        generator = step_generator(5, 1000 * window.clip + window.start)
+        batch = batch_of(self.reader, [window], self.margin)
+        return self._scores(batch, LEVELS[0], voices, generator, own_region=True)
 
 
-def _share(fallen: np.ndarray, clips: list[int]) -> Share:
-    """The share, and its 95 % interval: clips are drawn with all their windows (bootstrap)."""
-    by_clip = [fallen[np.array(clips) == clip] for clip in sorted(set(clips))]
-    falls = np.array([found.sum() for found in by_clip])
-    counts = np.array([len(found) for found in by_clip])
-    drawn = np.random.default_rng(0).integers(len(by_clip), size=(2000, len(by_clip)))
-    shares = falls[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+def _share(drops: np.ndarray, clips: list[int]) -> Share:
+    """The share of true `drops` [windows], and its 95 % interval from a bootstrap over clips, each
+    drawn with all its windows."""
+    by_clip = [drops[np.array(clips) == clip] for clip in sorted(set(clips))]
+    sums = np.array([each.sum() for each in by_clip])
+    counts = np.array([len(each) for each in by_clip])
+    rows = np.random.default_rng(0).integers(len(by_clip), size=(2000, len(by_clip)))
+    shares = sums[rows].sum(axis=1) / counts[rows].sum(axis=1)
     low, high = np.quantile(shares, [0.025, 0.975])
-    return {"share": float(np.mean(fallen)), "low": float(low), "high": float(high)}
+    return {"share": float(np.mean(drops)), "low": float(low), "high": float(high)}

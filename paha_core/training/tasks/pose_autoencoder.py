@@ -1,4 +1,4 @@
-"""The pose autoencoder behind FGD and Diversity, trained on the corpus' real training poses."""
+"""The pose autoencoder of FGD and Diversity, trained on the corpus' real training poses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from paha_core.metrics import pose_features as pf
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store
 from paha_core.training.loop import fit
-from paha_core.training.run import Figures, Run, TrainingError, step_generator
-from paha_core.training.tasks.feature_networks import FILE, export_space, space_config
+from paha_core.training.run import Metrics, Run, Scalars, TrainingError, step_generator
+from paha_core.training.tasks.feature_networks import FILE, export_weights, feature_network_config
 
 CODE_VERSION = "1"
 NAME = "pose_autoencoder"
@@ -31,7 +31,7 @@ class PoseTask:
 
     def __init__(self, train: np.ndarray, held_out: np.ndarray, config: TrainConfig) -> None:
         self.train, self.config = torch.from_numpy(train), config
-        # A corpus without held-out windows is validated on what it was trained on, not on nothing.
+        # Without held-out windows validation uses the training windows.
         self.held_out = torch.from_numpy(held_out if len(held_out) else train)
         torch.manual_seed(config.seed)
         model = pf.PoseAutoencoder(window=train.shape[1], dim=train.shape[2])
@@ -41,18 +41,18 @@ class PoseTask:
         model.deviation.copy_(self.train.std((0, 1)).clamp_min(0.02))
         self.model: nn.Module = model
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.seed, number)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
+        generator = step_generator(self.config.seed, number)
         count = min(self.config.batch, len(self.train))
-        picked = torch.randint(len(self.train), (count,), generator=draw)
-        return reconstruction(model, self.train[picked]), {}
+        indices = torch.randint(len(self.train), (count,), generator=generator)
+        return reconstruction(model, self.train[indices]), {}
 
     @torch.no_grad()
-    def validate(self, model: Any) -> Figures:
+    def validate(self, model: Any) -> Scalars:
         return {"validation_loss": float(reconstruction(model, self.held_out))}
 
     def export(self, model: Any, folder: Path) -> None:
-        export_space(model, folder)
+        export_weights(model, folder)
 
 
 def reconstruction(model: Any, windows: torch.Tensor) -> torch.Tensor:
@@ -63,9 +63,9 @@ def reconstruction(model: Any, windows: torch.Tensor) -> torch.Tensor:
 
 
 def train_config(preset: Preset) -> TrainConfig:
-    """Adam's usual learning rate."""
+    """At Adam's default learning rate."""
     benchmark = preset.benchmark
-    return space_config(
+    return feature_network_config(
         benchmark.pose_autoencoder_steps, benchmark.seed, batch=64, learning_rate=1e-3
     )
 
@@ -91,8 +91,8 @@ class PoseWindows:
 
 
 def load_windows(store: Store, preset: Preset, split: str, window: int) -> PoseWindows:
-    """Of every clip of the split whose poses can be normalised."""
-    found: dict[str, list[np.ndarray]] = {}
+    """The windows of every clip of the split whose poses can be normalised."""
+    by_dataset: dict[str, list[np.ndarray]] = {}
     for row in kept_rows(store, "keypoints", preset.corpora.datasets):
         if row["split"] != split:
             continue
@@ -100,8 +100,8 @@ def load_windows(store: Store, preset: Preset, split: str, window: int) -> PoseW
             points = pf.gesture_points(Keypoints.load(path))
         if points is not None:
             windows = pf.pose_windows(points, window=window)
-            found.setdefault(row["clip_id"].split("/")[0], []).append(windows)
-    return PoseWindows({name: np.concatenate(parts) for name, parts in found.items()})
+            by_dataset.setdefault(row["clip_id"].split("/")[0], []).append(windows)
+    return PoseWindows({name: np.concatenate(parts) for name, parts in by_dataset.items()})
 
 
 def pose_run(store: Store, preset: Preset) -> Run:

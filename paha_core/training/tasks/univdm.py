@@ -1,5 +1,4 @@
-"""Training of UniVDM with the Parts-Aware Re-weighting loss (paper 4.1.1, 4.1.2, B.1; DESIGN 6 and
-7)."""
+"""Training of UniVDM with the Parts-Aware Re-weighting loss (paper 4.1.1, 4.1.2, B.1)."""
 
 from __future__ import annotations
 
@@ -26,10 +25,10 @@ from paha_core.shards.windows import Batch, Batches, WindowBatches
 from paha_core.shards.writer import encoders_of
 from paha_core.store import Store, sha256_file
 from paha_core.trained import UNIVDM
-from paha_core.training.distributed import ALONE, Ranks, join
+from paha_core.training.distributed import SINGLE_PROCESS, Distributed, init_distributed
 from paha_core.training.logger import as_numbers
 from paha_core.training.loop import fit
-from paha_core.training.run import Figures, Run, Told, step_generator
+from paha_core.training.run import Metrics, Run, Scalars, step_generator
 from paha_core.training.tasks.strips import Strips
 
 CODE_VERSION = "1"
@@ -47,38 +46,39 @@ def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """The random numbers of a step, drawn for all processes' samples alike; this one's part.
+class StepRandom:
+    """The random numbers of a step for this process' samples.
 
-    So W processes of B clips use the numbers that one process of W*B would.
+    Every process draws those of all samples and takes its part, so that W processes of B clips use
+    the numbers that one process of W*B would.
     """
 
     generator: torch.Generator
-    ranks: Ranks = ALONE
+    dist: Distributed = SINGLE_PROCESS
 
     def part(self, batch: int) -> slice:
-        return slice(self.ranks.rank * batch, (self.ranks.rank + 1) * batch)
+        return slice(self.dist.rank * batch, (self.dist.rank + 1) * batch)
 
     def integers(self, high: int, batch: int) -> torch.Tensor:
         """[batch], uniform below `high`."""
-        drawn = torch.randint(high, (self.ranks.world * batch,), generator=self.generator)
-        return drawn[self.part(batch)]
+        values = torch.randint(high, (self.dist.world_size * batch,), generator=self.generator)
+        return values[self.part(batch)]
 
     def uniform(self, rows: int, batch: int) -> torch.Tensor:
         """[rows, batch], in 0..1."""
-        drawn = torch.rand((rows, self.ranks.world * batch), generator=self.generator)
-        return drawn[:, self.part(batch)]
+        values = torch.rand((rows, self.dist.world_size * batch), generator=self.generator)
+        return values[:, self.part(batch)]
 
     def normal(self, shape: torch.Size) -> torch.Tensor:
         """Standard normal; the first of `shape` is the batch."""
-        whole = (self.ranks.world * shape[0], *shape[1:])
+        whole = (self.dist.world_size * shape[0], *shape[1:])
         return torch.randn(whole, generator=self.generator)[self.part(shape[0])]
 
 
 class UniVDMTask:
     """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3).
 
-    With several processes `batches` holds this one's part of every batch.
+    With several processes `batches` holds this process' part of every batch.
     """
 
     def __init__(
@@ -87,49 +87,49 @@ class UniVDMTask:
         config: UniVDMConfig,
         batches: Batches,
         held_out: list[Batch],
-        ranks: Ranks = ALONE,
+        dist: Distributed = SINGLE_PROCESS,
     ) -> None:
         self.model: nn.Module = model
         if config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         self.config, self.batches, self.held_out = config, batches, held_out
-        self.ranks, self.scheduler = ranks, training_scheduler(config)
+        self.dist, self.scheduler = dist, training_scheduler(config)
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Told]:
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
         started = time.monotonic()
         batch = self.batches.batch_at(number)
         waited = time.monotonic() - started
-        draw = Draw(step_generator(self.config.train.seed, number), self.ranks)
-        timestep = draw.integers(1000, len(batch.keys))
-        squared = self._squared_error(model, self._dropped(batch, draw), timestep, draw)
+        random = StepRandom(step_generator(self.config.train.seed, number), self.dist)
+        timestep = random.integers(1000, len(batch.keys))
+        squared = self._squared_error(model, self._dropped(batch, random), timestep, random)
         weights = batch.par.to(squared.device)
         plain = squared.mean()
         weighted = par_loss(squared, weights)
-        figures: Told = {
+        metrics: Metrics = {
             "loss_plain": plain.detach(),
             "loss_par": weighted.detach(),
             "data_wait_seconds": waited,
         }
         loss = weighted if self.config.par else plain
-        return loss, figures | region_errors(squared.detach(), batch.regions.to(squared.device))
+        return loss, metrics | region_errors(squared.detach(), batch.regions.to(squared.device))
 
     @torch.no_grad()
-    def validate(self, model: Any) -> Figures:
-        """Fixed held-out windows at fixed timesteps with fixed noise: comparable over a run and
-        over runs."""
+    def validate(self, model: Any) -> Scalars:
+        """Fixed held-out windows at fixed timesteps with fixed noise: comparable within a run and
+        between runs."""
         sums: dict[str, list[float]] = {}
         for i, batch in enumerate(self.held_out):
             for level in (100, 300, 500, 700, 900):
-                draw = Draw(step_generator(0, 1_000_000 + 1000 * i + level))
+                random = StepRandom(step_generator(0, 1_000_000 + 1000 * i + level))
                 timestep = torch.full((len(batch.keys),), level)
-                squared = self._squared_error(model, batch, timestep, draw)
-                figures = {
+                squared = self._squared_error(model, batch, timestep, random)
+                metrics = {
                     "validation_loss": float(squared.mean()),
                     "validation_loss_par": float(par_loss(squared, batch.par.to(squared.device))),
                 }
                 regions = as_numbers(region_errors(squared, batch.regions.to(squared.device)))
-                figures |= {f"validation_{name}": value for name, value in regions.items()}
-                for name, value in figures.items():
+                metrics |= {f"validation_{name}": value for name, value in regions.items()}
+                for name, value in metrics.items():
                     sums.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
@@ -137,16 +137,16 @@ class UniVDMTask:
         model.save_pretrained(folder)
 
     def _squared_error(
-        self, model: Any, batch: Batch, timestep: torch.Tensor, draw: Draw
+        self, model: Any, batch: Batch, timestep: torch.Tensor, random: StepRandom
     ) -> torch.Tensor:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
         device = next(model.parameters()).device
         batch, timestep = batch.to(device), timestep.to(device)
-        noise = draw.normal(batch.latents.shape).to(device)
-        given = draw.uniform(1, len(timestep))[0] < self.config.first_frame_probability
+        noise = random.normal(batch.latents.shape).to(device)
+        is_given = random.uniform(1, len(timestep))[0] < self.config.first_frame_probability
         noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
-        predicted = model(
-            network_input(noisy, batch.first_frame, given.to(device)),
+        model_output = model(
+            network_input(noisy, batch.first_frame, is_given.to(device)),
             timestep,
             batch.reference_latents,
             batch.reference_embedding,
@@ -156,24 +156,23 @@ class UniVDMTask:
             target = noise
         else:
             target = self.scheduler.get_velocity(batch.latents, noise, timestep)
-        return (predicted.float() - target).square().mean(dim=1)
+        return (model_output.float() - target).square().mean(dim=1)
 
-    def _dropped(self, batch: Batch, draw: Draw) -> Batch:
-        """Each condition left out with the configured probability, so that guidance without it is
-        possible."""
-        keep = draw.uniform(2, len(batch.keys)) >= self.config.condition_dropout
-        voice, reference = keep.float()
+    def _dropped(self, batch: Batch, random: StepRandom) -> Batch:
+        """Drop each condition with the configured probability, for classifier-free guidance."""
+        keep = random.uniform(2, len(batch.keys)) >= self.config.condition_dropout
+        audio, reference = keep.float()
         return replace(
             batch,
-            audio=batch.audio * voice[:, None, None, None, None],
+            audio=batch.audio * audio[:, None, None, None, None],
             reference_latents=batch.reference_latents * reference[:, None, None, None],
             reference_embedding=batch.reference_embedding * reference[:, None],
         )
 
 
-def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Told:
-    """Mean squared error in face, hands, body (without those) and background, as tensors that are
-    still on their device; not a number where a region is absent."""
+def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Metrics:
+    """Mean squared error in face, hands, body (without those) and background, as tensors on
+    their device; NaN where a region is absent."""
     masks = {
         "face": regions & FACE_BIT > 0,
         "hands": regions & HANDS_BIT > 0,
@@ -187,8 +186,7 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Told:
 
 
 def univdm_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
-    """The run of these settings on these shards; the weights of `negatives.at` are kept as an
-    export of their own."""
+    """The run of these settings on these shards; the weights of `negatives.at` are exported too."""
     config, shards = preset.univdm, kept_rows(store, "training_shards", preset.corpora.datasets)
     base = config.network.pretrained
     weights = {"base_sha256": sha256_file(find_weights(base))} if base else {}
@@ -200,30 +198,30 @@ def univdm_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
 
 
 def train_univdm(store: Store, preset: Preset, run: Run | None = None) -> bool:
-    """Train G, in every process that a launcher made; returns whether anything had to be done."""
+    """Train G in every launched process; returns whether anything had to be done."""
     run = run or univdm_run(store, preset)
     if run.is_done():
         return False
-    config, ranks = preset.univdm.train, join(run.device)
+    config, dist = preset.univdm.train, init_distributed(run.device)
     train, test = (
         ShardReader(store, preset.corpora.datasets, split, on_bad_shard=preset.shards.on_bad_shard)
         for split in ("train", "test")
     )
-    micro, _ = config.shares(ranks.world)
-    form = config.frames, preset.audio.margin
-    windows = WindowBatches(train, micro, *form, config.seed, ranks.rank, ranks.world)
-    # One by one: what they tell must not depend on how many a process takes at once.
-    held_out = WindowBatches(test, 1, *form, seed=1)
+    micro, _ = config.shares(dist.world_size)
+    window = config.frames, preset.audio.margin
+    windows = WindowBatches(train, micro, *window, config.seed, dist.rank, dist.world_size)
+    # In batches of one: metrics must not depend on the micro-batch.
+    held_out = WindowBatches(test, 1, *window, seed=1)
     fixed = [held_out.batch_at(i) for i in range(preset.trainer.validation_windows)]
-    if ranks.first and (count := preset.trainer.strips):
-        shown = WindowBatches(test, count, *form, seed=1).batch_at(0)
-        run.on_validation = Strips(run, preset, load_codec(store, preset, run.device), shown)
+    if dist.is_main_process and (count := preset.trainer.strips):
+        strips = WindowBatches(test, count, *window, seed=1).batch_at(0)
+        run.on_validation = Strips(run, preset, load_codec(store, preset, run.device), strips)
     model = new_univdm(preset, widths_of(train.read(0)))
     with Prefetched(windows) as batches:
-        return fit(UniVDMTask(model, preset.univdm, batches, fixed, ranks), config, run, ranks)
+        return fit(UniVDMTask(model, preset.univdm, batches, fixed, dist), config, run, dist)
 
 
 def widths_of(sample: ClipSample) -> Widths:
-    """What the encoders that made the shards decide of UniVDM's size."""
+    """The sizes of UniVDM that follow from the encoders of the shards."""
     _, layers, width = sample.audio.shape
     return Widths(sample.latents.shape[1], layers, width, sample.reference.shape[1])

@@ -1,9 +1,9 @@
-"""The video encoder behind FVD's stand-in, trained on the corpus' real training clips.
+"""The video encoder of FVD's stand-in, trained on the corpus' real training clips.
 
-Its pretext needs no labels: to tell what was done to a window of 16 frames. Nothing, or it runs
-twice as fast, or every frame is held for two, or the frames are shuffled (recognising temporal
-transformations, Jenni, Meishvili and Favaro 2020), or it is softened (spotting artifacts, Jenni and
-Favaro 2018). So real windows lie close together, whoever speaks, and what looks or moves wrong lies
+Its pretext task needs no labels: to classify how a window of 16 frames was changed. Not at all,
+played twice as fast, every frame shown twice, frames shuffled (recognising temporal
+transformations, Jenni, Meishvili and Favaro 2020), or blurred (spotting artifacts, Jenni and Favaro
+2018). So real windows lie close together, whoever speaks, and windows that look or move wrong lie
 apart: measured in docs/results/video_encoder.md.
 """
 
@@ -25,8 +25,8 @@ from paha_core.metrics.protocol import PROTOCOL
 from paha_core.metrics.video_features import SmallR3D, preprocess
 from paha_core.store import Store
 from paha_core.training.loop import fit
-from paha_core.training.run import Figures, Run, TrainingError, step_generator
-from paha_core.training.tasks.feature_networks import FILE, export_space, space_config
+from paha_core.training.run import Metrics, Run, Scalars, TrainingError, step_generator
+from paha_core.training.tasks.feature_networks import FILE, export_weights, feature_network_config
 
 CODE_VERSION = "1"
 NAME = "video_encoder"
@@ -57,24 +57,24 @@ class VideoTask:
         self, train: list[np.ndarray], held_out: list[np.ndarray], config: TrainConfig
     ) -> None:
         self.train, self.config = train, config
-        # A corpus without held-out clips is validated on what it was trained on, not on nothing.
+        # Without held-out clips validation uses the training clips.
         self.held_out = held_out or train
         self.count, _ = config.shares()
         torch.manual_seed(config.seed)
         self.model: nn.Module = Pretext()
 
-    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Figures]:
-        draw = step_generator(self.config.seed, number)
-        windows, kinds = changed_windows(self.train, self.count, draw)
+    def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
+        generator = step_generator(self.config.seed, number)
+        windows, kinds = changed_windows(self.train, self.count, generator)
         logits = model(windows)
         kinds = kinds.to(logits.device)
         accuracy = (logits.detach().argmax(1) == kinds).float().mean()
         return F.cross_entropy(logits, kinds), {"accuracy": accuracy}
 
     @torch.no_grad()
-    def validate(self, model: Any) -> Figures:
-        draw = torch.Generator().manual_seed(self.config.seed)
-        windows, kinds = changed_windows(self.held_out, 8 * len(KINDS), draw)
+    def validate(self, model: Any) -> Scalars:
+        generator = torch.Generator().manual_seed(self.config.seed)
+        windows, kinds = changed_windows(self.held_out, 8 * len(KINDS), generator)
         logits = model(windows).cpu()
         return {
             "validation_loss": float(F.cross_entropy(logits, kinds)),
@@ -82,49 +82,49 @@ class VideoTask:
         }
 
     def export(self, model: Any, folder: Path) -> None:
-        export_space(model.encoder, folder)
+        export_weights(model.encoder, folder)
 
 
 def changed_windows(
-    clips: list[np.ndarray], count: int, draw: torch.Generator
+    clips: list[np.ndarray], count: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows `[count, 3, 16, 64, 64]` in -1..1 of random clips, and what was done to each: an
-    index of `KINDS`, all as often."""
+    """Windows `[count, 3, 16, 64, 64]` in -1..1 of random clips, and how each was changed: an
+    index of `KINDS`, all equally often."""
     kinds = torch.arange(count) % len(KINDS)
-    windows = [changed(_any(clips, draw), KINDS[kind], draw) for kind in kinds]
+    windows = [changed(_any(clips, generator), KINDS[kind], generator) for kind in kinds]
     return torch.stack(windows), kinds
 
 
-def changed(clip: np.ndarray, kind: str, draw: torch.Generator) -> torch.Tensor:
-    """A window `[3, 16, 64, 64]` of a clip `[T, 64, 64, 3]` with one of `KINDS` done to it."""
+def changed(clip: np.ndarray, kind: str, generator: torch.Generator) -> torch.Tensor:
+    """A window `[3, 16, 64, 64]` of a clip `[T, 64, 64, 3]` changed by one of `KINDS`."""
     frames = torch.arange(WINDOW)
     if kind == "fast":
         frames = 2 * frames
     elif kind == "held":
         frames = frames // 2
     elif kind == "shuffled":
-        frames = torch.randperm(WINDOW, generator=draw)
-    start = torch.randint(len(clip) - SPAN.get(kind, WINDOW) + 1, (), generator=draw)
+        frames = torch.randperm(WINDOW, generator=generator)
+    start = torch.randint(len(clip) - SPAN.get(kind, WINDOW) + 1, (), generator=generator)
     window = torch.from_numpy(clip[(start + frames).numpy()]).permute(3, 0, 1, 2) / 127.5 - 1
-    return _softened(window, draw) if kind == "soft" else window
+    return _blurred(window, generator) if kind == "soft" else window
 
 
-def _softened(window: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """As if it had been 1.3 to 4 times smaller."""
+def _blurred(window: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Blurred by shrinking the frames 1.3 to 4 times."""
     side = window.shape[-1]
-    factor = 1.3 + 2.7 * float(torch.rand((), generator=draw))
+    factor = 1.3 + 2.7 * float(torch.rand((), generator=generator))
     small = F.interpolate(window, size=(round(side / factor),) * 2, mode="area")
     return F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
 
 
-def _any(clips: list[np.ndarray], draw: torch.Generator) -> np.ndarray:
-    return clips[int(torch.randint(len(clips), (), generator=draw))]
+def _any(clips: list[np.ndarray], generator: torch.Generator) -> np.ndarray:
+    return clips[int(torch.randint(len(clips), (), generator=generator))]
 
 
 def train_config(preset: Preset) -> TrainConfig:
     """Two threads, a micro-batch each."""
     steps = preset.benchmark.video_encoder_steps
-    return space_config(
+    return feature_network_config(
         steps,
         preset.benchmark.seed,
         batch=4 * len(KINDS),
@@ -136,7 +136,7 @@ def train_config(preset: Preset) -> TrainConfig:
 
 
 def chosen_rows(store: Store, preset: Preset, split: str, most: int) -> list[dict[str, Any]]:
-    """At most `most` clips of a split, spread evenly, of those that are long enough."""
+    """At most `most` of a split's clips that are long enough, spread evenly."""
     rows = kept_rows(store, "clips", preset.corpora.datasets)
     rows = [r for r in rows if r["split"] == split and (r["frames"] or 0) >= SPAN["fast"]]
     return rows[:: max(1, -(-len(rows) // most))]

@@ -17,7 +17,8 @@ from paha_core.cli import app
 from paha_core.config import Preset
 from paha_core.errors import StageError
 from paha_core.media.audio import write_wav
-from paha_core.media.video import probe, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.probe import probe
 from paha_core.store import Store
 from synthetic import FRAMES, SIZE, draw, hands, mouth_curve, speech
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paha_core.config import ClipConfig, CnasConfig, CorporaConfig, PatsConfig
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.store import Store
 
 RATE = 16000

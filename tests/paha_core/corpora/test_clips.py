@@ -12,16 +12,18 @@ import soundfile
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.clips import ClipTask, Span, cut_clip
-from paha_core.corpora.filters import Audible, Look, OneScene
+from paha_core.corpora.filters import Audible, ClipData, OneScene
 from paha_core.corpora.names import require_plain_name, slug, unique
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import RemoteFile
-from paha_core.corpora.sources import Source
+from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media import FPS
 from paha_core.media.audio import read_audio
+from paha_core.media.encode import write_video
 from paha_core.media.ffmpeg import OutputError, file_url, run
-from paha_core.media.video import probe, read_frames, write_video
+from paha_core.media.probe import probe
+from paha_core.media.video import read_frames
 from paha_core.store import Store, sha256_file
 
 RATE = 16000  # Hz, of the counter
@@ -36,7 +38,7 @@ def cut(store: Store, path: Path, *, start: float, frames: int, crop=None, filte
         dataset="pats",
         speaker="ada",
         interval="i1",
-        programme="p",
+        source_id="p",
         source=source_of(path),
         start=start,
         frames=frames,
@@ -230,12 +232,12 @@ def test_filters_on_made_up_looks():
     switched[12:] = 200
     loud = rng.normal(0, 0.1, RATE).astype(np.float32)
     blank = [np.zeros((64, 64, 3), np.uint8)]
-    assert Audible().check(Look(blank, grey, loud)) == pytest.approx(-20, abs=0.5)
-    assert OneScene().check(Look(blank, grey, loud)) == 0
+    assert Audible().check(ClipData(blank, grey, loud)) == pytest.approx(-20, abs=0.5)
+    assert OneScene().check(ClipData(blank, grey, loud)) == 0
     with pytest.raises(Rejection, match=r"scene switches at 0\.48 s"):
-        OneScene().check(Look(blank, switched, loud))
+        OneScene().check(ClipData(blank, switched, loud))
     with pytest.raises(Rejection, match="silence"):
-        Audible().check(Look(blank, grey, loud * 0))
+        Audible().check(ClipData(blank, grey, loud * 0))
 
 
 def test_names():

@@ -1,4 +1,4 @@
-"""CNAS: exact clips, held out by programme, and a verdict on every programme."""
+"""CNAS: exact clips, held out by source, and a verdict on every source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from paha_core.corpora.cnas import choose_test, hold_out, ingest_cnas
-from paha_core.corpora.programmes import first_frames, list_programmes
+from paha_core.corpora.long_sources import first_frames, list_long_sources
 from paha_core.corpora.regions import Crop, around, centre_crop
 from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 from paha_core.store import Store
 
 
@@ -30,7 +30,7 @@ def programmes(studio, tmp_path) -> Path:
     return folder
 
 
-def test_programmes_become_exact_clips_and_unusable_ones_a_row(store, config, programmes, counter):
+def test_sources_become_exact_clips_and_unusable_ones_a_row(store, config, programmes, counter):
     lin = programmes / "lin"
     whole = (lin / "lin_000.mp4").read_bytes()
     (lin / "cut.mp4").write_bytes(whole[: len(whole) // 2])
@@ -41,7 +41,7 @@ def test_programmes_become_exact_clips_and_unusable_ones_a_row(store, config, pr
     run([*source, "-c", "copy", "-t", "1", file_url(lin / "short.mp4")])
     run([*source, "-c:v", "copy", "-af", "volume=0", file_url(lin / "silent.mp4")])
     counter(lin / "faceless.mp4")
-    result = ingest_cnas(store, config, programmes, workers=0)
+    result = ingest_cnas(store, config, "cnas", programmes, workers=0)
 
     rows = {r["clip_id"]: r for r in result.table.to_pylist()}
     reasons = {
@@ -54,7 +54,7 @@ def test_programmes_become_exact_clips_and_unusable_ones_a_row(store, config, pr
     }
     for name, words in reasons.items():
         bad = rows.pop(f"cnas/lin/{name}")
-        assert (bad["status"], bad["interval"]) == ("rejected", "programme")
+        assert (bad["status"], bad["interval"]) == ("rejected", "source")
         assert any(w in bad["reason"] for w in words), bad["reason"]
     silent = [rows.pop(k) for k in sorted(rows) if "silent" in k]
     assert silent
@@ -67,23 +67,23 @@ def test_programmes_become_exact_clips_and_unusable_ones_a_row(store, config, pr
     assert all(r["status"] == "kept" for r in rows.values())
     assert {(r["frames"], r["size"], r["audio_seconds"]) for r in rows.values()} == {(50, 128, 2.0)}
     assert result.kept + result.rejected == result.table.num_rows
-    assert ingest_cnas(store, config, programmes, workers=0).computed == 0
+    assert ingest_cnas(store, config, "cnas", programmes, workers=0).computed == 0
 
 
-def test_a_new_programme_is_all_that_is_computed(store, config, programmes):
-    first = ingest_cnas(store, config, programmes, workers=0)
-    # one programme a speaker: nothing to hold out
+def test_a_new_source_is_all_that_is_computed(store, config, programmes):
+    first = ingest_cnas(store, config, "cnas", programmes, workers=0)
+    # one source a speaker: nothing to hold out
     assert {r["split"] for r in first.table.to_pylist()} == {"train"}
     wei = programmes / "wei"
     (wei / "second.mp4").write_bytes((wei / "wei_000.mp4").read_bytes())
-    second = ingest_cnas(store, config, programmes, workers=0)
+    second = ingest_cnas(store, config, "cnas", programmes, workers=0)
     rows = second.table.to_pylist()
     new = [r for r in rows if "second" in r["clip_id"]]
     assert {r["split"] for r in rows if r["speaker"] == "wei"} == {"train", "test"}
     assert second.computed == len(new)  # a clip that changes sides is no other clip
 
 
-def test_held_out_are_whole_programmes_by_their_clips():
+def test_whole_sources_are_held_out_by_their_clips():
     even = {f"p{n}": 10 for n in range(20)}
     test = choose_test(even, 0.1)
     assert len(test) == 2
@@ -96,9 +96,9 @@ def test_held_out_are_whole_programmes_by_their_clips():
     assert choose_test(even, 0) == set()
 
 
-def test_a_programme_of_which_nothing_was_kept_is_not_held_out():
+def test_a_source_without_a_kept_clip_is_not_held_out():
     rows = [
-        {"programme": name, "status": status}
+        {"source_id": name, "status": status}
         for name, status in [("a", "kept"), ("a", "kept"), ("b", "kept"), ("bad", "rejected")]
     ]
     sides = [row["split"] for row in hold_out(rows, 0.3)]
@@ -114,40 +114,40 @@ def test_every_file_has_a_row_wherever_it_lies(store, config, programmes, tmp_pa
     shutil.move(programmes / "wei", elsewhere)
     (programmes / "wei").symlink_to(elsewhere)
     (programmes / "lin/round").symlink_to(programmes)
-    result = ingest_cnas(store, config, programmes, workers=0)
+    result = ingest_cnas(store, config, "cnas", programmes, workers=0)
     rows = {r["clip_id"]: r for r in result.table.to_pylist()}
     assert "in no speaker's folder" in rows["cnas/unsorted/flat"]["reason"]
     assert "not in it" in rows["cnas/unsorted/deep"]["reason"]
     assert rows["cnas/wei/wei_000_0000"]["status"] == "kept"
-    assert len({r["programme"] for r in rows.values()}) == 4  # the circle is followed once
+    assert len({r["source_id"] for r in rows.values()}) == 4  # the circle is followed once
 
     (programmes / "flat.mp4").rename(programmes / "lin/flat.mp4")
-    ingest_cnas(store, config, programmes, workers=0)
+    ingest_cnas(store, config, "cnas", programmes, workers=0)
     ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
     assert "cnas/unsorted/flat" not in ids
     assert "cnas/lin/flat_0000" in ids
 
     of_one = config.model_copy(update={"cnas": config.cnas.model_copy(update={"speaker": "li"})})
-    listed = list_programmes(programmes, of_one.cnas.speaker)
+    listed = list_long_sources(programmes, of_one.cnas.speaker)
     assert [(p.speaker, p.problem) for p in listed] == [("li", "")] * 4
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match="no programmes in"):
-        ingest_cnas(store, config, tmp_path / "nothing", workers=0)
+    with pytest.raises(UserError, match="no videos in"):
+        ingest_cnas(store, config, "cnas", tmp_path / "nothing", workers=0)
 
 
 def test_what_is_gone_stays_and_what_changed_is_replaced(store, config, programmes):
-    ingest_cnas(store, config, programmes, workers=0)
+    ingest_cnas(store, config, "cnas", programmes, workers=0)
     wei = {r["clip_id"] for r in read_manifest(store, "clips", "cnas") if r["speaker"] == "wei"}
     shutil.rmtree(programmes / "wei")
     lin = programmes / "lin/lin_000.mp4"
     whole = lin.read_bytes()
     lin.write_bytes(b"no video")
-    ingest_cnas(store, config, programmes, workers=0)
+    ingest_cnas(store, config, "cnas", programmes, workers=0)
     ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
     assert ids == wei | {"cnas/lin/lin_000"}
     assert not store.glob("clips/cnas/lin/*")
     lin.write_bytes(whole)
-    ingest_cnas(store, config, programmes, workers=0, prune=True)
+    ingest_cnas(store, config, "cnas", programmes, workers=0, prune=True)
     ids = {r["clip_id"] for r in read_manifest(store, "clips", "cnas")}
     assert ids == {f"cnas/lin/lin_000_{n:04d}" for n in range(len(ids))}
     assert not store.glob("clips/cnas/wei/*")
@@ -165,16 +165,16 @@ def test_clips_begin_behind_a_switch_of_scene():
     assert first_frames(thumbnails, 100, 125, 25.0) == []
 
 
-def test_programmes_from_a_url_give_the_clips_of_a_folder(tmp_path, config, programmes):
-    local = ingest_cnas(Store(str(tmp_path / "a")), config, programmes, workers=0)
+def test_sources_from_a_url_give_the_clips_of_a_folder(tmp_path, config, programmes):
+    local = ingest_cnas(Store(str(tmp_path / "a")), config, "cnas", programmes, workers=0)
     url = f"memory://{tmp_path.name}/programmes"
     fsspec.filesystem("memory").put(f"{programmes}/", f"{url}/", recursive=True)
-    remote = ingest_cnas(Store(str(tmp_path / "b")), config, url, workers=0)
+    remote = ingest_cnas(Store(str(tmp_path / "b")), config, "cnas", url, workers=0)
     named = ("clip_id", "status", "split", "sha256", "audio_sha256", "crop")
     assert local.table.select(named).equals(remote.table.select(named))
     assert local.kept > 0
     with pytest.raises(FileNotFoundError, match="no folder"):
-        list_programmes(f"memory://{tmp_path.name}/none")
+        list_long_sources(f"memory://{tmp_path.name}/none")
 
 
 def test_the_region_follows_an_anchor_who_sits_aside(store, config, tmp_path, studio):
@@ -183,7 +183,7 @@ def test_the_region_follows_an_anchor_who_sits_aside(store, config, tmp_path, st
     aside.parent.mkdir(parents=True)
     picture = "scale=228:128,pad=456:128:228:0:gray"  # the whole picture in the right half
     run(["-i", file_url(lin), "-vf", picture, "-c:a", "copy", file_url(aside)])
-    rows = ingest_cnas(store, config, tmp_path / "aside", workers=0).table.to_pylist()
+    rows = ingest_cnas(store, config, "cnas", tmp_path / "aside", workers=0).table.to_pylist()
     kept = [row for row in rows if row["status"] == "kept"]
     assert kept
     for row in kept:

@@ -18,7 +18,7 @@ from paha_core.corpora.download import (
     wanted_videos,
 )
 from paha_core.corpora.intervals import Interval
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.store import Store
 
 pytest.importorskip("yt_dlp")

@@ -28,7 +28,7 @@ def config(config):
 
 @pytest.fixture(scope="module")
 def filled(config, tmp_path_factory, studio):
-    """A store with CNAS clips of two speakers, train and test, and a file that is no programme."""
+    """A store with CNAS clips of two speakers, train and test, and a file that is no video."""
     folder = tmp_path_factory.mktemp("programmes")
     store = Store(str(tmp_path_factory.mktemp("store")))
     for speaker in ("lin", "wei"):
@@ -37,7 +37,7 @@ def filled(config, tmp_path_factory, studio):
         for name in ("a.mp4", "b.mp4"):
             (folder / speaker / name).write_bytes(video)
     (folder / "lin" / "broken.mp4").write_bytes(b"no video")
-    ingest_cnas(store, config, folder, workers=0)
+    ingest_cnas(store, config, "cnas", folder, workers=0)
     return store
 
 
@@ -52,11 +52,11 @@ def test_the_card_counts_what_the_manifest_holds(filled, config):
     front = yaml.safe_load(text.split("---")[1])
     assert (front["language"], front["license"]) == (["zh"], "other")
     assert f"{len(kept)} clips of {len(rows)} candidates" in text
-    assert "; 0 source videos on both sides" in text
+    assert "; 0 source videos in both" in text
     assert "| lin |" in text
     assert "not a readable" in text
-    assert "### mean_db (asked: at least -50)" in text
-    assert "### jitter (asked: at most 0.02)" in text
+    assert "### mean_db (kept: at least -50)" in text
+    assert "### jitter (kept: at most 0.02)" in text
     assert "128 x 128 pixels at 25 fps" in text
     assert "licence: unknown" in text
     assert front["license_name"] == config.cnas.licence
@@ -159,7 +159,7 @@ def test_the_commands_take_a_store_and_say_what_to_do_without_clips(filled, tmp_
     assert corpus(*export, "--store", filled.url).exit_code == 0
     for given, words in (
         (("--preset", "smoke", "--store", tmp_path / "store"), "no clips of cnas"),
-        ((), "whose clips?"),
+        ((), "name the store of the clips"),
     ):
         told = corpus(*export, *given)
         assert told.exit_code == 1

@@ -9,26 +9,26 @@ import torch
 from transformers import Dinov2Config, Dinov2Model
 
 from paha_core.config import CnasConfig
-from paha_core.corpora.cnas import anchor_filters
+from paha_core.corpora.cnas import long_source_filters
 from paha_core.corpora.filters import (
     Audible,
     BodyParts,
     CleanSpeech,
-    Failed,
-    HandsStay,
-    Look,
+    ClipData,
+    FilterFailed,
+    HandsVisible,
+    NotFrozen,
     OnePerson,
     OneScene,
     SpeechShare,
-    Steady,
+    StableDetections,
     Unclipped,
-    Unfrozen,
     WholeBody,
     WholeFace,
-    apply,
+    apply_filters,
 )
 from paha_core.corpora.filters.parts import PARTS, part_places, part_share, patch_features
-from paha_core.corpora.filters.steady import jitter, smooth_fit
+from paha_core.corpora.filters.stability import jitter, smooth_fit
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import iter_frames
 
@@ -59,17 +59,17 @@ def sine(level=0.5, seconds=3.0):
 
 
 def heard(wave):
-    return Look([], np.zeros((0, 32, 32), np.uint8), wave)
+    return ClipData([], np.zeros((0, 32, 32), np.uint8), wave)
 
 
 def seen(probes, thumbnails=None):
     nothing = np.zeros((0, 32, 32), np.uint8)
     made = nothing if thumbnails is None else thumbnails
-    return Look(list(probes), made, np.zeros(0, np.float32), frames=lambda: probes)
+    return ClipData(list(probes), made, np.zeros(0, np.float32), frames=lambda: probes)
 
 
 def refused(each, look):
-    with pytest.raises(Failed) as told:
+    with pytest.raises(FilterFailed) as told:
         each.check(look)
     return told.value
 
@@ -103,7 +103,7 @@ def test_speech_is_told_from_a_tone_and_from_noise(speech):
 def test_speech_is_heard_at_any_rate(speech):
     twice = np.repeat(speech, 2)
     nothing = np.zeros((0, 32, 32), np.uint8)
-    assert SpeechShare().check(Look([], nothing, twice, 2 * RATE)) > 0.6
+    assert SpeechShare().check(ClipData([], nothing, twice, 2 * RATE)) > 0.6
 
 
 def test_noise_lowers_the_quality_of_speech(speech):
@@ -132,14 +132,14 @@ def test_a_switch_of_scene_is_found_where_it_is():
 
 def test_a_picture_that_stands_still():
     moving = np.random.default_rng(0).integers(0, 256, (100, 32, 32)).astype(np.uint8)
-    assert Unfrozen().check(seen([], moving)) == 0
+    assert NotFrozen().check(seen([], moving)) == 0
     stuck = moving.copy()
     stuck[40:80] = stuck[40]
-    told = refused(Unfrozen(), seen([], stuck))
+    told = refused(NotFrozen(), seen([], stuck))
     assert told.score == pytest.approx(39 / 25)
     assert str(told) == "the picture stands still for 1.6 s"
     stuck[60] += 1  # two pauses of 0.8 s
-    assert Unfrozen().check(seen([], stuck)) < 1
+    assert NotFrozen().check(seen([], stuck)) < 1
 
 
 def test_a_face_must_be_wholly_in_the_picture(frames):
@@ -167,11 +167,11 @@ def test_shoulders_and_hands_must_be_seen(frames):
     heads = [np.ascontiguousarray(probe[:50]) for probe in probes]
     assert refused(WholeBody(), seen(heads)).score < 0.9
     clip = np.zeros((125, 32, 32), np.uint8)
-    assert HandsStay().check(seen(probes, clip)) < 2.5
-    told = refused(HandsStay(), seen(heads, clip))
+    assert HandsVisible().check(seen(probes, clip)) < 2.5
+    told = refused(HandsVisible(), seen(heads, clip))
     assert told.score == 5
     assert str(told) == "no hand in the clip's region for 5.0 s"
-    assert HandsStay().check(seen([*probes, *heads[:3]], clip)) < 2.5  # away at its end only
+    assert HandsVisible().check(seen([*probes, *heads[:3]], clip)) < 2.5  # away at its end only
 
 
 # --- detections that jump ------------------------------------------------------------------------
@@ -200,24 +200,24 @@ def test_a_track_at_rest_has_no_jitter_and_noise_has_its_own():
 
 
 def test_frames_that_shake_are_unstable(frames):
-    calm = Steady(0.03).check(seen(frames))
+    calm = StableDetections(0.03).check(seen(frames))
     rng = np.random.default_rng(0)
     shaken = [np.roll(frame, rng.integers(-6, 7, 2), axis=(0, 1)) for frame in frames]
-    told = refused(Steady(0.03), seen(shaken))
+    told = refused(StableDetections(0.03), seen(shaken))
     assert told.score > 2 * calm
     assert "unstable" in str(told)
     nobody = [np.full_like(frame, 128) for frame in frames]
-    assert refused(Steady(), seen(nobody)).score == 1.0
+    assert refused(StableDetections(), seen(nobody)).score == 1.0
 
 
 # --- together ------------------------------------------------------------------------------------
 
 
 def test_the_first_failure_is_the_reason_and_spares_the_others():
-    scores, reason = apply([Unclipped(), Audible(), SpeechShare()], heard(sine(0.0001)))
+    scores, reason = apply_filters([Unclipped(), Audible(), SpeechShare()], heard(sine(0.0001)))
     assert scores.keys() == {"clipped_share", "mean_db"}
     assert reason.startswith("silence")
-    assert apply([Audible()], heard(sine()))[1] == ""
+    assert apply_filters([Audible()], heard(sine()))[1] == ""
 
 
 # --- body parts by DINOv2 ------------------------------------------------------------------------
@@ -280,9 +280,9 @@ def test_dinov2_looks_at_real_frames(frames, dinov2_folder):
 
 
 def test_without_weights_the_row_says_so(frames, dinov2_folder, tmp_path):
-    assert apply([BodyParts()], seen(frames)) == ({"part_share": None}, "")
-    used = anchor_filters(CnasConfig(dinov2=dinov2_folder))[-1]
+    assert apply_filters([BodyParts()], seen(frames)) == ({"part_share": None}, "")
+    used = long_source_filters(CnasConfig(dinov2=dinov2_folder))[-1]
     assert isinstance(used, BodyParts)
     assert len(used.sha256) == 64
     with pytest.raises(FileNotFoundError, match=r"corpora\.cnas\.dinov2"):
-        anchor_filters(CnasConfig(dinov2=str(tmp_path / "absent")))
+        long_source_filters(CnasConfig(dinov2=str(tmp_path / "absent")))

@@ -10,7 +10,7 @@ import pytest
 
 from paha_core.corpora.pats import ingest_pats
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import probe
+from paha_core.media.probe import probe
 
 Make = Callable[[Path, Path], None]  # from a good source to the file
 
@@ -113,7 +113,7 @@ def test_every_file_gives_a_clip_or_a_reason(studio, config, store, tmp_path):
         writer.writerow(["speaker", "video_fn", "interval_id", "start_time", "end_time", "dataset"])
         for n, name in enumerate(FILES):
             writer.writerow(["ada", name, n, 1, 3, "train"])
-    result = ingest_pats(store, config, listed, folder, workers=0)
+    result = ingest_pats(store, config, "pats", listed, folder, workers=0)
 
     rows = result.table.to_pylist()
     assert len(rows) == len(FILES)

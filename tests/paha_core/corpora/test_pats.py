@@ -13,7 +13,7 @@ import pytest
 
 from paha_core.config import PatsConfig
 from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
-from paha_core.corpora.pats_summary import SPLIT_IDS, SUMMARY
+from paha_core.corpora.pats_summary import split_ids_path, summary_path
 from paha_core.engine.manifest_stage import Rejection, read_manifest
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import file_url, run
@@ -81,7 +81,7 @@ def test_every_row_has_its_verdict(store, config, videos, tmp_path, counter):
         (row("21", video_fn="faceless # 1.mp4", start="0:00:00", end="0:00:02"), "no face"),
     ]
     file = write_csv(tmp_path / "i.csv", [case for case, _ in cases])
-    result = ingest_pats(store, config, file, videos, workers=0)
+    result = ingest_pats(store, config, "pats", file, videos, workers=0)
 
     rows = result.table.to_pylist()
     assert len(rows) == len(cases) == result.kept + result.rejected
@@ -100,19 +100,19 @@ def test_every_row_has_its_verdict(store, config, videos, tmp_path, counter):
     assert files == sorted(f"clips/{r['clip_id']}{s}" for r in kept for s in (".mp4", ".wav"))
     assert not any(tmp_path.glob("*.wav"))
 
-    again = ingest_pats(store, config, file, videos, workers=0)
+    again = ingest_pats(store, config, "pats", file, videos, workers=0)
     assert (again.computed, again.reused) == (0, len(cases))
 
 
 def test_only_what_changed_is_done_again(store, config, videos, tmp_path):
     rows = [row("1"), row("2", video_fn="ben_000.mp4", speaker="ben"), row("3", video_fn="new.mp4")]
     file = write_csv(tmp_path / "i.csv", rows)
-    assert ingest_pats(store, config, file, videos, workers=0).kept == 2
+    assert ingest_pats(store, config, "pats", file, videos, workers=0).kept == 2
     (videos / "new.mp4").write_bytes((videos / "ada_000.mp4").read_bytes())
-    result = ingest_pats(store, config, file, videos, workers=0)
+    result = ingest_pats(store, config, "pats", file, videos, workers=0)
     assert (result.computed, result.kept) == (1, 3)
     (videos / "ben_000.mp4").write_bytes(b"gone bad")
-    result = ingest_pats(store, config, file, videos, workers=0)
+    result = ingest_pats(store, config, "pats", file, videos, workers=0)
     assert (result.computed, result.kept) == (1, 2)
 
 
@@ -128,9 +128,9 @@ def test_crops_of_the_four_speakers_and_of_others():
 def test_an_object_store_does_as_well(config, videos, tmp_path):
     store = Store(f"memory://{tmp_path.name}")
     file = write_csv(tmp_path / "i.csv", [row("1"), row("2", video_fn="gone.mp4")])
-    assert ingest_pats(store, config, file, videos, workers=0).kept == 1
+    assert ingest_pats(store, config, "pats", file, videos, workers=0).kept == 1
     assert store.glob("clips/pats/ada/*") == ["clips/pats/ada/1.mp4", "clips/pats/ada/1.wav"]
-    assert ingest_pats(store, config, file, videos, workers=0).computed == 0
+    assert ingest_pats(store, config, "pats", file, videos, workers=0).computed == 0
     sources = read_manifest(store, "sources", "pats")
     assert [(s["name"], s["status"]) for s in sources] == [("ada_000.mp4", "kept")]
 
@@ -143,13 +143,13 @@ def test_sources_in_an_object_store(store, config, videos, tmp_path, monkeypatch
     fs.pipe(f"{bucket}/bad.mp4", b"hello" * 100)
     rows = [row("1"), row("2", "0:00:02", "0:00:04"), row("3", video_fn="bad.mp4")]
     file = write_csv(tmp_path / "i.csv", rows)
-    result = ingest_pats(store, config, file, f"memory:/{bucket}", workers=0)
+    result = ingest_pats(store, config, "pats", file, f"memory:/{bucket}", workers=0)
     assert [r["status"] for r in result.table.to_pylist()] == ["kept", "kept", "rejected"]
     assert "not a readable" in result.table.to_pylist()[2]["reason"]
     shutil.rmtree(tmp_path / "cache")
-    again = ingest_pats(store, config, file, f"memory:/{bucket}", workers=0)
+    again = ingest_pats(store, config, "pats", file, f"memory:/{bucket}", workers=0)
     assert (again.computed, (tmp_path / "cache").exists()) == (0, False)
-    local = ingest_pats(Store(str(tmp_path / "b")), config, file, videos, workers=0)
+    local = ingest_pats(Store(str(tmp_path / "b")), config, "pats", file, videos, workers=0)
     shas = [r["sha256"] for r in local.table.to_pylist()]
     assert [r["sha256"] for r in result.table.to_pylist()][:2] == shas[:2]
 
@@ -168,9 +168,9 @@ def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
     settings = config.pats.model_copy(update={"split_file": str(split)})
     config = config.model_copy(update={"pats": settings})
     file = write_csv(tmp_path / "i.csv", rows)
-    result = ingest_pats(store, config, file, videos, workers=0)
+    result = ingest_pats(store, config, "pats", file, videos, workers=0)
     ids = {r["interval_id"]: (r["split"], r["status"], r["reason"], r["clip_id"])
-           for r in store.read_table(SPLIT_IDS).to_pylist()}  # fmt: skip
+           for r in store.read_table(split_ids_path("pats")).to_pylist()}  # fmt: skip
     assert ids == {
         "1": ("train", "kept", "", "pats/ada/cmu0000000001"),
         "2": ("test", "kept", "", "pats/ada/2"),
@@ -179,7 +179,7 @@ def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
         "9": ("test", "not listed", "the csv has no such interval", ""),
     }
     assert result.reasons["not among the ids of the split file"] == 1
-    assert result.figures == store.read_json(SUMMARY)
+    assert result.figures == store.read_json(summary_path("pats"))
     assert result.figures == {
         "csv rows": 6,
         "rows joined to the interval they are a piece of": 1,
@@ -198,18 +198,22 @@ def test_what_became_of_the_wanted_ids(store, config, videos, tmp_path):
     }
 
     alone = config.model_copy(update={"pats": settings.model_copy(update={"split": "by_video"})})
-    by_video = ingest_pats(store, alone, file, videos, workers=0)
+    by_video = ingest_pats(store, alone, "pats", file, videos, workers=0)
     assert by_video.figures["test videos that are also in train"] == 0
 
 
 def test_too_long_is_cut_or_rejected(store, config, videos, tmp_path):
     settings = config.pats.model_copy(update={"max_seconds": 2.0})
     file = write_csv(tmp_path / "i.csv", [row("1", end="0:00:05")])
-    cut = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    cut = ingest_pats(
+        store, config.model_copy(update={"pats": settings}), "pats", file, videos, workers=0
+    )
     assert cut.table.to_pylist()[0]["frames"] == 50
     assert cut.figures["clips cut at the longest length"] == 1
     settings = settings.model_copy(update={"too_long": "reject"})
-    no = ingest_pats(store, config.model_copy(update={"pats": settings}), file, videos, workers=0)
+    no = ingest_pats(
+        store, config.model_copy(update={"pats": settings}), "pats", file, videos, workers=0
+    )
     assert no.reasons == {"longer than 2 s": 1}
 
 
@@ -217,41 +221,41 @@ def test_a_rejected_source_is_looked_at_again_when_asked(store, config, videos, 
     config = config.model_copy(update={"clip": config.clip.model_copy(update={"crf": 20})})
     file = write_csv(tmp_path / "i.csv", [row("1"), row("2", video_fn="no.mp4")])
     (videos / "no.mp4").write_bytes(b"no")
-    ingest_pats(store, config, file, videos, workers=0)
-    assert ingest_pats(store, config, file, videos, workers=0).computed == 0
-    again = ingest_pats(store, config, file, videos, workers=0, retry_rejected=True)
+    ingest_pats(store, config, "pats", file, videos, workers=0)
+    assert ingest_pats(store, config, "pats", file, videos, workers=0).computed == 0
+    again = ingest_pats(store, config, "pats", file, videos, workers=0, retry_rejected=True)
     assert again.computed == 1
 
 
 def test_another_csv_adds_its_clips_and_a_source_may_go(store, config, videos, tmp_path):
     first = write_csv(tmp_path / "a.csv", [row("1"), row("2", "0:00:02", "0:00:04")])
     second = write_csv(tmp_path / "b.csv", [row("3", "0:00:03", "0:00:05")])
-    ingest_pats(store, config, first, videos, workers=0)
-    assert ingest_pats(store, config, second, videos, workers=0).table.num_rows == 1
+    ingest_pats(store, config, "pats", first, videos, workers=0)
+    assert ingest_pats(store, config, "pats", second, videos, workers=0).table.num_rows == 1
     ids = [f"pats/ada/{n}" for n in (1, 2, 3)]
     assert [r["clip_id"] for r in read_manifest(store, "clips", "pats")] == ids
-    assert ingest_pats(store, config, first, videos, workers=0).computed == 0
+    assert ingest_pats(store, config, "pats", first, videos, workers=0).computed == 0
 
     (videos / "ada_000.mp4").rename(tmp_path / "away.mp4")
-    again = ingest_pats(store, config, first, videos, workers=0)
+    again = ingest_pats(store, config, "pats", first, videos, workers=0)
     assert (again.computed, again.kept) == (0, 2)  # what was cut stands
     Path(store.full("clips/pats/ada/1.wav")).unlink()
-    again = ingest_pats(store, config, first, videos, workers=0)
+    again = ingest_pats(store, config, "pats", first, videos, workers=0)
     assert again.reasons == {"its source is not in the folder of videos": 1}
     (tmp_path / "away.mp4").rename(videos / "ada_000.mp4")
-    assert ingest_pats(store, config, first, videos, workers=0).computed == 1
+    assert ingest_pats(store, config, "pats", first, videos, workers=0).computed == 1
 
-    assert ingest_pats(store, config, first, videos, workers=0, prune=True).computed == 0
+    assert ingest_pats(store, config, "pats", first, videos, workers=0, prune=True).computed == 0
     assert [r["clip_id"] for r in read_manifest(store, "clips", "pats")] == ids[:2]
     assert not store.glob("clips/pats/ada/3.*")
 
 
 def test_a_clip_that_is_rejected_later_leaves_no_file(store, config, videos, tmp_path):
     file = write_csv(tmp_path / "i.csv", [row("1")])
-    ingest_pats(store, config, file, videos, workers=0)
+    ingest_pats(store, config, "pats", file, videos, workers=0)
     loud = config.pats.model_copy(update={"min_seconds": 3.0})
     stricter = config.model_copy(update={"pats": loud})
-    assert ingest_pats(store, stricter, file, videos, workers=0).rejected == 1
+    assert ingest_pats(store, stricter, "pats", file, videos, workers=0).rejected == 1
     assert not store.glob("clips/pats/ada/*")
 
 
@@ -263,9 +267,9 @@ def test_a_csv_and_a_split_file_in_an_object_store(store, config, videos, tmp_pa
     split = {"split_file": f"memory://{tmp_path.name}/s.json"}
     config = config.model_copy(update={"pats": config.pats.model_copy(update=split)})
     csv = f"memory://{tmp_path.name}/i.csv"
-    assert ingest_pats(store, config, csv, videos, workers=0).kept == 1
+    assert ingest_pats(store, config, "pats", csv, videos, workers=0).kept == 1
     with pytest.raises(UserError, match="is a folder"):
-        ingest_pats(store, config, tmp_path, videos, workers=0)
+        ingest_pats(store, config, "pats", tmp_path, videos, workers=0)
 
 
 def test_what_a_killed_run_left_is_swept(store, config, videos, tmp_path):
@@ -274,5 +278,5 @@ def test_what_a_killed_run_left_is_swept(store, config, videos, tmp_path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     os.utime(old, (0, 0))
-    ingest_pats(store, config, write_csv(tmp_path / "i.csv", [row("1")]), videos, workers=0)
+    ingest_pats(store, config, "pats", write_csv(tmp_path / "i.csv", [row("1")]), videos, workers=0)
     assert [Path(path).exists() for path in (old, new)] == [False, True]

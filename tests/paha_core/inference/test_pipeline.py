@@ -14,7 +14,8 @@ from paha_core.inference.segment_guidance import GateError
 from paha_core.inference.video_file import Request, make_video, read_sidecar
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import open_media
-from paha_core.media.video import probe, read_frames
+from paha_core.media.probe import probe
+from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import audio_windows
 
 GUIDED = {"mode": "differential", "seed": 3, "steps": 2, "force": True}

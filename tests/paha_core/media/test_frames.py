@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from paha_core.media.encode import write_video
 from paha_core.media.frames import read_first, resize, strip
-from paha_core.media.video import write_video
 
 
 def test_frames_shrink_by_area_mean_and_keep_their_mean_when_they_grow() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from paha_core.media.audio import read_audio, write_wav
+from paha_core.media.encode import write_video
 from paha_core.media.ffmpeg import MediaError, file_url, run
-from paha_core.media.video import iter_frames, probe, read_frames, write_video
+from paha_core.media.probe import probe
+from paha_core.media.video import iter_frames, read_frames
 
 SIDE, COUNT, FPS = 64, 37, 25
 
@@ -91,7 +93,7 @@ def test_rotation_is_applied(tmp_path, frames):
 
 
 def test_frames_that_are_no_frames(tmp_path, frames):
-    with pytest.raises(ValueError, match="even sides"):
+    with pytest.raises(ValueError, match="must be even"):
         write_video(tmp_path / "v.mp4", frames[:, :63])
     with pytest.raises(ValueError, match="uint8"):
         write_video(tmp_path / "v.mp4", frames.astype(np.float32))

@@ -14,7 +14,8 @@ from paha_core.corpora.studio.identities import IDENTITIES
 from paha_core.corpora.studio.motion import make_motion
 from paha_core.corpora.studio.speech import Phoneme
 from paha_core.media.audio import read_audio
-from paha_core.media.video import read_frames, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.video import read_frames
 from paha_core.metrics import beats, lips, sync
 from paha_core.metrics.mfcc import mfcc
 from paha_core.metrics.pose_features import gesture_points

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 from diffusers import UNet3DConditionModel
@@ -46,8 +48,8 @@ def model():
 
 
 @pytest.fixture
-def hearing(model):
-    """Its audio gates are open and its temporal convolutions change something: as if trained."""
+def trained(model):
+    """Output projections of audio attention and temporal convolutions are not zero any more."""
     for name, parameter in model.named_parameters():
         if ("audio_attentions" in name and "to_out" in name) or "conv4" in name:
             torch.nn.init.normal_(parameter, std=0.5)
@@ -64,25 +66,25 @@ def test_full_size_has_every_weight_of_the_base_network():
     assert {k for k in old if new[k] != old[k]} == {"conv_in.weight"}
     assert new["conv_in.weight"] == (320, 9, 3, 3)
     assert sum(v.numel() for v in old.values()) == 1_411_233_860
-    stem, reference, voice, listening = 933_760, 4_200_448, 36_465_152, 43_987_520
+    stem, reference, audio, attentions = 933_760, 4_200_448, 36_465_152, 43_987_520
     counts = [sum(v.numel() for k, v in new.items() if part in k) for part in NEW]
-    assert counts == [stem, reference, voice, listening]
+    assert counts == [stem, reference, audio, attentions]
     channels = 5 * 320 * 9  # of conv_in, for the first frame and its mask
     assert sum(v.numel() for v in new.values()) == 1_411_233_860 + channels + sum(counts)
 
 
-def test_a_fresh_network_does_not_hear(model):
+def test_a_fresh_network_ignores_audio(model):
     inputs = get_dummy_inputs()
-    deaf = model(**inputs | {"audio": None})
-    assert torch.equal(model(**inputs), deaf)
-    assert deaf.shape == (2, 4, 5, 8, 8)
+    without = model(**inputs | {"audio": None})
+    assert torch.equal(model(**inputs), without)
+    assert without.shape == (2, 4, 5, 8, 8)
 
 
-def test_audio_of_a_frame_reaches_the_output_once_the_gate_opens(hearing):
+def test_audio_of_a_frame_reaches_the_output_once_the_gate_opens(trained):
     inputs = get_dummy_inputs()
     other = inputs["audio"].clone()
     other[:, 2] += 1
-    change = (hearing(**inputs) - hearing(**inputs | {"audio": other})).abs().amax(dim=(0, 1, 3, 4))
+    change = (trained(**inputs) - trained(**inputs | {"audio": other})).abs().amax(dim=(0, 1, 3, 4))
     assert change.argmax() == 2
 
 
@@ -105,7 +107,7 @@ def test_reference_and_first_frame_matter(model):
     assert not torch.equal(made, model(**inputs | {"sample": without}))
 
 
-def test_network_input_marks_only_given_first_frames():
+def test_network_input_marks_only_the_first_frames_that_are_shown():
     noisy, first = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 4, 8, 8)
     made = network_input(noisy, first, torch.tensor([True, False]))
     assert made.shape == (2, 9, 3, 8, 8)
@@ -113,31 +115,67 @@ def test_network_input_marks_only_given_first_frames():
     assert torch.equal(made[0, 4:8, 0], first[0])
     assert made[0, 8].mean(dim=(1, 2)).tolist() == [1, 0, 0]
     assert not made[1, 4:].any()  # the second sample starts from pure noise
-    black = network_input(noisy, torch.zeros_like(first))  # without a word all are given
+    black = network_input(noisy, torch.zeros_like(first))  # by default all are shown
     assert black[:, 8, 0].eq(1).all()
 
 
-def test_encode_then_decode_is_forward(hearing):
+def encoded_conditions(network, inputs):
+    names = ("reference_latents", "reference_embedding", "audio")
+    return network.encode_conditions(*(inputs[name] for name in names))
+
+
+def test_conditions_encoded_once_give_the_same_output_at_every_timestep(trained):
     inputs = get_dummy_inputs()
-    encoded = hearing.encode(*inputs.values())
-    assert torch.equal(hearing.decode(encoded), hearing(**inputs))
+    conditions = encoded_conditions(trained, inputs)
+    for timestep in (torch.tensor([3, 999]), torch.tensor([500, 20])):
+        expected = trained(**inputs | {"timestep": timestep})
+        assert torch.equal(trained.denoise(inputs["sample"], timestep, conditions), expected)
 
 
-def test_gradient_checkpointing_changes_nothing(hearing):
+def test_encoded_conditions_are_sliced_and_repeated_like_the_batch(trained):
+    inputs = get_dummy_inputs()
+    conditions = encoded_conditions(trained, inputs)
+    for changed, rows in (
+        (conditions.rows(slice(1, 2)), [1]),
+        (conditions.repeated(2), [0, 1, 0, 1]),
+    ):
+        expected = encoded_conditions(trained, {k: v[rows] for k, v in inputs.items()})
+        for name in ("reference_features", "reference_tokens", "audio_tokens"):
+            torch.testing.assert_close(getattr(changed, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_checkpointing_changes_nothing(trained, training):
     inputs = get_dummy_inputs()
 
     def outcome():
-        hearing.zero_grad()
-        made = hearing.train()(**inputs)
-        made.square().mean().backward()
-        return made, [p.grad.clone() for p in hearing.parameters() if p.grad is not None]
+        trained.zero_grad()
+        sample = inputs["sample"].clone().requires_grad_(True)
+        output = trained.train(training)(**inputs | {"sample": sample})
+        output.square().mean().backward()
+        gradients = [p.grad.clone() for p in trained.parameters() if p.grad is not None]
+        return output, [sample.grad, *gradients]
 
     plain, plain_gradients = outcome()
-    hearing.enable_gradient_checkpointing()
+    trained.enable_gradient_checkpointing()
     again, gradients = outcome()
     assert torch.equal(plain, again)
     assert all(torch.equal(a, b) for a, b in zip(plain_gradients, gradients, strict=True))
     assert sum(bool(gradient.any()) for gradient in gradients) == len(gradients)
+
+
+def test_each_sublayer_is_computed_twice_with_gradient_checkpointing(trained):
+    calls = Counter()
+    sublayers = [m for m in trained.modules() if type(m).__name__ in trained._repeated_blocks]
+    for module in sublayers:  # before, not after: the second pass stops where it has all it needs
+        module.register_forward_pre_hook(lambda module, _: calls.update([module]))
+    trained.enable_gradient_checkpointing()
+    trained(**get_dummy_inputs()).sum().backward()
+    assert [calls[module] for module in sublayers] == [2] * len(sublayers)
+    calls.clear()
+    with torch.no_grad():
+        trained(**get_dummy_inputs())
+    assert [calls[module] for module in sublayers] == [1] * len(sublayers)
 
 
 def test_save_and_load(model, tmp_path):

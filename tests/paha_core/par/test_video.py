@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 from paha_core.cli import app
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.corpora.studio import programme
-from paha_core.media.video import probe, read_frames, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.probe import probe
+from paha_core.media.video import read_frames
 from paha_core.par import par_weights
 from paha_core.par.video import find_pose
 from paha_core.pose import Keypoints

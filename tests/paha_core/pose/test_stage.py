@@ -10,7 +10,7 @@ from PIL import Image
 
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path, stage_schema
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.par import par_weights
 from paha_core.par.stage import PAR_SCHEMA, MaskColumns, par_masks_stage
 from paha_core.pose import Keypoints

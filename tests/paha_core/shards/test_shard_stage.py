@@ -11,7 +11,8 @@ from paha_core.config import AudioConfig, ReferenceConfig, ShardConfig
 from paha_core.engine.manifest_stage import manifest_path, read_manifest, stage_schema
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
-from paha_core.media.video import read_frames, write_video
+from paha_core.media.encode import write_video
+from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import LogMel, open_audio_encoders
 from paha_core.models.reference_encoder import PooledPixels, open_reference_encoder
 from paha_core.pose.face import FaceBoxes

@@ -65,7 +65,9 @@ def test_batch_at_is_pure_and_resumes_exactly(store, reader):
 
 @pytest.mark.parametrize(("batch", "world"), [(2, 3), (1, 13), (5, 2)])
 def test_ranks_partition_each_epoch_exactly(reader, batch, world):
-    ranks = [WindowBatches(reader, batch, 8, 1, seed=1, rank=r, world=world) for r in range(world)]
+    ranks = [
+        WindowBatches(reader, batch, 8, 1, seed=1, rank=r, world_size=world) for r in range(world)
+    ]
     one = WindowBatches(reader, batch * world, 8, 1, seed=1)
     steps = 13 * 4 // (batch * world) + 1
     stream = []
@@ -94,7 +96,7 @@ class Counting:
 def test_workers_share_the_steps_without_overlap_or_loss(reader, workers):
     """Ranks and workers split one stream: each step of each rank is made once, and exactly."""
     for rank in (0, 1):
-        plain = WindowBatches(reader, 3, 6, 2, seed=5, rank=rank, world=2)
+        plain = WindowBatches(reader, 3, 6, 2, seed=5, rank=rank, world_size=2)
         counting = Counting(plain)
         with Prefetched(counting, workers=workers) as ahead:
             for step in range(7, 19):  # as a run that resumes at step 7
@@ -185,7 +187,7 @@ def test_face_mask_of_a_batch_is_the_windows_union(reader):
 
 
 def test_length_buckets_hold_one_length_and_use_all(reader):
-    ranks = [LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=r, world=2) for r in (0, 1)]
+    ranks = [LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=r, world_size=2) for r in (0, 1)]
     assert ranks[0].unused_lengths == [40]
     lengths = []
     for step in range(12):
@@ -194,7 +196,7 @@ def test_length_buckets_hold_one_length_and_use_all(reader):
         assert not set(batches[0].keys) & set(batches[1].keys) or length == 11
         lengths.append(length)
     assert all(sorted(lengths[i : i + 3]) == [4, 8, 11] for i in range(0, 12, 3))
-    again = LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=1, world=2)
+    again = LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=1, world_size=2)
     assert_equal(again.batch_at(11), ranks[1].batch_at(11))
 
 

@@ -41,11 +41,11 @@ def test_keypoint_coverage(store, preset):
 
 
 def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
-    both = [{"programme": "a", "split": "train"}, {"programme": "a", "split": "test"}]
+    both = [{"source_id": "a", "split": "train"}, {"source_id": "a", "split": "test"}]
     write(store, "clips", "pats", both)
     found = checks.split_leakage(store, preset)
     assert found.passed
-    assert found.figures["pats programmes on both sides"] == 1
+    assert found.figures["pats sources in train and in test"] == 1
     write(store, "clips", "cnas", both)
     found = checks.split_leakage(store, preset)
     assert not found.passed
@@ -121,7 +121,7 @@ def test_a_verdict_is_about_one_network_and_one_use(store, preset):
 
 def test_videos_last_as_long_as_their_sound(store, preset):
     np = pytest.importorskip("numpy")
-    from paha_core.media.video import write_video
+    from paha_core.media.encode import write_video
 
     assert not checks.generated_durations(store, preset).passed
     frames = np.zeros((20, 32, 32, 3), np.uint8)

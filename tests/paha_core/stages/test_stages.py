@@ -1,11 +1,17 @@
 """The one code path: what a stage reports, and when it refuses."""
 
+from pathlib import Path
+
 import pytest
 
 from paha_core.config import PresetError, load_preset
 from paha_core.errors import EXPECTED, Interrupted, StageError
 from paha_core.stages import STAGES, TABLES, Workspace, run_stage, stages_up_to
 from paha_core.stages.stage_report import StageReport, merged
+from paha_core.stages.status import rows
+from paha_core.store import Store
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_bad_preset_is_refused_before_anything_is_done(tmp_path):
@@ -48,7 +54,7 @@ def test_a_workspace_without_a_url_lives_in_runs():
 
 
 def test_every_stage_says_what_it_is():
-    assert all(stage.about for stage in STAGES.values())
+    assert all(stage.title and stage.description for stage in (STAGES | TABLES).values())
     assert next(iter(STAGES)) == "programmes"
     assert list(STAGES)[-1] == "report"
 
@@ -96,3 +102,34 @@ def test_errors_a_user_can_act_on_share_a_base():
 def test_presets_that_come_along_are_good():
     for name in ("demo", "smoke"):
         assert load_preset(name).name == name
+
+
+def test_the_table_in_the_readme_is_the_registry():
+    lines = [f"| `{n}` | {s.title} | `{s.code}` | {s.paper} |" for n, s in STAGES.items()]
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.partition("| stage (asset) |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert shown == lines
+
+
+def test_the_code_of_every_stage_is_where_the_registry_says():
+    for name, stage in (STAGES | TABLES).items():
+        assert (ROOT / stage.code).exists(), name
+
+
+def test_status_has_a_row_for_every_stage(tmp_path):
+    preset = load_preset("demo")
+    shown = rows(Store(str(tmp_path)), preset)
+    assert list(dict.fromkeys(name for name, *_ in shown)) == list(STAGES)
+    parts = [part for name, part, *_ in shown if name == "keypoints"]
+    assert parts == list(preset.corpora.datasets)
+    assert {state for *_, state in shown} == {"not yet"}
+
+
+def test_status_says_what_a_preset_gives_in_place_of_a_stage(tmp_path):
+    preset = load_preset("demo")
+    codec = preset.codec.model_copy(update={"pretrained": "weights/vae"})
+    corpora = preset.corpora.model_copy(update={"studio": None})
+    changed = preset.model_copy(update={"codec": codec, "corpora": corpora})
+    states = {name: state for name, *_, state in rows(Store(str(tmp_path)), changed)}
+    assert states["latent_codec"] == "pretrained: weights/vae"
+    assert states["programmes"] == "the preset's own footage"

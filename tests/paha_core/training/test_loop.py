@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import tiny
 from paha_core.config import NetworkConfig, TrainerConfig, UniVDMConfig
+from paha_core.engine.claims import ClaimedError
 from paha_core.errors import Interrupted
 from paha_core.stages import checks
 from paha_core.store import Store
@@ -71,6 +72,18 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
     assert journal(tmp_path / "whole") == journal(killed)
 
 
+def test_a_second_trainer_is_told_who_trains(tmp_path):
+    first = start(tmp_path, 0.05)
+    try:
+        wait_for_checkpoint(tmp_path)
+        with pytest.raises(ClaimedError, match=f"training tiny .* process {first.pid} on "):
+            fit(TinyTask(), config(), run(tmp_path))
+    finally:
+        first.kill()
+        first.wait()
+    assert fit(TinyTask(), config(), run(tmp_path))  # a dead one's is taken over at once
+
+
 def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
     hidden = 100_000  # some 15 MB a checkpoint
     assert fit(TinyTask(hidden=hidden), config(), run(tmp_path / "whole"))
@@ -102,7 +115,7 @@ def stopped_at(step, folder, *signals, train=None, content="a"):
                 os.kill(os.getpid(), signum)
 
     stopped = run(folder, content, train)
-    stopped.on_figures = send
+    stopped.on_metrics = send
     fit(TinyTask(), train or config(), stopped)
 
 
@@ -223,7 +236,7 @@ def test_the_log_can_be_read_while_it_grows_and_holds_means(tmp_path):
     task, seen = TinyTask(bad_steps=(5,)), []
     made = run(tmp_path)
     made.trainer = TrainerConfig(log_every=4)
-    made.on_figures = lambda step, figures: seen.append(len(lines(tmp_path)))
+    made.on_metrics = lambda step, metrics: seen.append(len(lines(tmp_path)))
     fit(task, config(steps=12, validate_every=12), made)
     assert seen == [1, 2, 3, 4]
     means = [sum(task.losses[i] for i in steps) / len(steps) for steps in ((0, 1, 2, 3), (4, 6, 7))]

@@ -14,8 +14,8 @@ import small_univdm
 from paha_core.config import TrainerConfig, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.shards.windows import Batch
-from paha_core.training.distributed import ALONE
-from paha_core.training.gradient import Gradient
+from paha_core.training.distributed import SINGLE_PROCESS
+from paha_core.training.gradient import GradientAccumulation
 from paha_core.training.loop import fit
 from paha_core.training.run import TrainingError
 from paha_core.training.tasks.strips import Strips
@@ -62,7 +62,7 @@ def test_a_compiled_network_trains_to_the_same_weights_under_the_same_names(tmp_
 
 def opened(**settings):
     """The small UniVDM's task; its new modules begin at zero, which would hide them."""
-    task = small_univdm.task(4, ALONE, **settings)
+    task = small_univdm.task(4, SINGLE_PROCESS, **settings)
     torch.manual_seed(1)
     for weights in task.model.parameters():
         weights.data.add_(0.05 * torch.randn_like(weights))
@@ -71,7 +71,9 @@ def opened(**settings):
 
 def gradient(precision, **settings):
     task = opened(**settings)
-    Gradient(task, small_univdm.config(4), TrainerConfig(precision=precision), ALONE).at(0)
+    GradientAccumulation(
+        task, small_univdm.config(4), TrainerConfig(precision=precision), SINGLE_PROCESS
+    ).compute(0)
     return torch.cat([p.grad.flatten() for p in task.model.parameters()])
 
 
@@ -99,7 +101,7 @@ def test_checkpoints_are_kept_for_good_at_multiples(tmp_path):
 
 
 def test_the_log_and_tensorboard_tell_every_figure(tmp_path):
-    task = small_univdm.task(4, ALONE)
+    task = small_univdm.task(4, SINGLE_PROCESS)
     fit(task, small_univdm.config(4), small_univdm.run(tmp_path))
     lines = (tmp_path / "checkpoints/small/log.jsonl").read_text().splitlines()
     steps = [line for line in map(json.loads, lines) if "loss" in line]

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path
-from paha_core.media.video import write_video
+from paha_core.media.encode import write_video
 from paha_core.metrics.frechet import frechet_of_features
 from paha_core.metrics.registry import fvd_stand_in
 from paha_core.metrics.video_features import SmallR3D, video_features

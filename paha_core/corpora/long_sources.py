@@ -1,7 +1,7 @@
-"""Raw programmes: which there are, and what one look at a whole programme says about its clips.
+"""Long sources, such as news programmes: listing them, and finding the clips in each.
 
-The look decodes a programme once, small. It finds where scenes switch, so that clips begin behind a
-switch, and where the anchor sits in each clip.
+A source is decoded once, small: its scene cuts say where clips begin, and its faces where the
+speaker sits in each.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from paha_core.corpora.filters.picture import APART, changes
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import Box, around, centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
-from paha_core.corpora.sources import SourceTask, look_at_source
+from paha_core.corpora.source_manifest import SourceTask, inspect_source
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import FPS
 from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import iter_moments
+from paha_core.media.video import decode_frames
 
-LOOKS = 3  # of a clip, at which its anchor is looked for
+FACES_A_CLIP = 3  # moments of a clip at which the face is detected
 CODE_VERSION = "programmes-1"
 THUMBNAIL = 32  # pixels
-STRAY = "unsorted"  # the speaker of files whose folder doesn't say
+STRAY = "unsorted"  # the speaker of files that lie in no speaker's folder
 
 
 @dataclass(frozen=True)
-class Programme:
+class LongSource:
     """One raw file and its names in ids; `problem`: why it can't be used."""
 
     path: SourceFile
@@ -44,35 +44,35 @@ class Programme:
     problem: str = ""
 
 
-def list_programmes(folder: str | Path, speaker: str | None = None) -> list[Programme]:
-    """Every visible file below the folder, in order of its path: `<speaker>/<programme>.*`, or
+def list_long_sources(folder: str | Path, speaker: str | None = None) -> list[LongSource]:
+    """Every visible file below the folder, in order of its path: `<speaker>/<name>.*`, or
     wherever it lies when all are of one `speaker`.
 
     Raises `UserError` when there is none.
     """
     files = {file: relative_parts(file, folder) for file in list_sources(folder)}
     if not files:
-        raise UserError(f"no programmes in {folder}: put them in a folder for each speaker")
-    listed = [_programme(file, parts, speaker) for file, parts in files.items()]
+        raise UserError(f"no videos in {folder}: put them in a folder for each speaker")
+    listed = [_long_source(file, parts, speaker) for file, parts in files.items()]
     names = unique(f"{p.speaker}/{p.name}" for p in listed)
     return [
-        Programme(p.path, p.speaker, name.split("/")[1], p.problem)
+        LongSource(p.path, p.speaker, name.split("/")[1], p.problem)
         for p, name in zip(listed, names, strict=True)
     ]
 
 
-def _programme(file: SourceFile, parts: Sequence[str], speaker: str | None) -> Programme:
+def _long_source(file: SourceFile, parts: Sequence[str], speaker: str | None) -> LongSource:
     if speaker is not None:
-        return Programme(file, slug(speaker), slug(file.stem))
+        return LongSource(file, slug(speaker), slug(file.stem))
     if len(parts) == 2:
-        return Programme(file, slug(parts[0]), slug(file.stem))
+        return LongSource(file, slug(parts[0]), slug(file.stem))
     place = "in no speaker's folder" if len(parts) == 1 else "below a speaker's folder, not in it"
     problem = f"lies {place}: move it there, or name the `--speaker` of all files"
-    return Programme(file, STRAY, slug(file.stem), problem)
+    return LongSource(file, STRAY, slug(file.stem), problem)
 
 
-def look_settings(settings: CnasConfig) -> dict[str, Any]:
-    """What `look_at_programme` depends on."""
+def inspection_settings(settings: CnasConfig) -> dict[str, Any]:
+    """The settings that `inspect_long_source` depends on."""
     return {
         "clip_frames": settings.clip_frames,
         "region": list(settings.region),
@@ -81,65 +81,64 @@ def look_settings(settings: CnasConfig) -> dict[str, Any]:
     }
 
 
-def look_at_programme(task: SourceTask) -> dict[str, Any]:
-    """`look_at_source`, and `spans`: first frame, left edge, top edge and side of each clip.
+def inspect_long_source(task: SourceTask) -> dict[str, Any]:
+    """The columns of `inspect_source`, and `spans`: first frame, left edge, top edge and side of
+    each clip.
 
-    Raises `Rejection` when it is too short for a clip, or nobody's face is in it.
+    Raises `Rejection` when the source is too short for a clip, or holds no face.
     """
-    row, length = look_at_source(task), task.settings["clip_frames"]
+    row, length = inspect_source(task), task.settings["clip_frames"]
     needed = length / FPS
     if row["duration"] + 0.5 / FPS < needed:
         raise Rejection(f"too short: {row['duration']:.2f} s, one clip takes {needed:.2f} s")
     try:
         with local_file(task.file, task.limits.cache_bytes) as path:
-            thumbnails, faces = watch(path, needed / LOOKS, task.limits.max_source_seconds)
+            thumbnails, faces = scan(path, needed / FACES_A_CLIP, task.limits.max_source_seconds)
     except MediaError as error:
         raise Rejection(f"source: {error}") from None
     if not faces:
-        raise Rejection("no face in it at any moment that was looked at")
+        raise Rejection("no face was detected anywhere in the source")
     count = int(row["duration"] * FPS + 0.5)
     crop = centre_crop(row["width"], row["height"], task.settings["region"])
     spans = []
     for first in first_frames(thumbnails, count, length, task.settings["max_frame_change"]):
         start, end = first / FPS, (first + length) / FPS
-        seen = [box for time, box in faces if start <= time < end]
-        at = around(seen, crop, row["width"], row["height"])
+        inside = [box for time, box in faces if start <= time < end]
+        at = around(inside, crop, row["width"], row["height"])
         spans.append([first, at.left, at.top, at.side])
     return row | {"spans": json.dumps(spans)}
 
 
-def watch(
-    path: Path, every: float, end: float
-) -> tuple[NDArray[np.uint8], list[tuple[float, Box]]]:
+def scan(path: Path, every: float, end: float) -> tuple[NDArray[np.uint8], list[tuple[float, Box]]]:
     """A whole video up to `end` seconds: thumbnails [T, 32, 32] in grey at 25 fps, and the time
     (seconds) and box (fractions) of the largest face each `every` seconds, where there is one."""
     thumbnails: list[NDArray[np.uint8]] = []
     found: list[tuple[float, Box]] = []
     due = every / 2
-    for moment in iter_moments(path, end=end, all_cores=True):
-        behind = round(moment.time * FPS) - len(thumbnails)
+    for frame in decode_frames(path, end=end, all_cores=True):
+        behind = round(frame.time * FPS) - len(thumbnails)
         if behind >= 0:
             thumbnails += [thumbnails[-1]] * behind if thumbnails else []
-            thumbnails.append(moment.grey(THUMBNAIL))
-        if moment.time >= due:
+            thumbnails.append(frame.to_gray(THUMBNAIL))
+        if frame.time >= due:
             due += every
-            faces = find_faces(moment.picture())
+            faces = find_faces(frame.to_rgb())
             if faces:
                 largest = max(faces, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-                found.append((moment.time, largest))
+                found.append((frame.time, largest))
     return np.asarray(thumbnails, dtype=np.uint8), found
 
 
 def first_frames(
     thumbnails: NDArray[np.uint8], count: int, length: int, max_change: float | None
 ) -> list[int]:
-    """Of clips of `length` frames among `count`, one behind the other: where a scene switches
-    within a clip, it begins behind the switch instead."""
+    """The first frame of each clip of `length` frames among `count`, one behind the other; a clip
+    with a scene cut in it begins behind the cut instead."""
     limit = np.inf if max_change is None else max_change
-    switches = np.flatnonzero(changes(thumbnails) > limit)  # each within APART frames from there
+    cuts = np.flatnonzero(changes(thumbnails) > limit)  # each within APART frames from there
     found, first = [], 0
     while first + length <= count:
-        inside = switches[(switches >= first) & (switches < first + length - APART)]
+        inside = cuts[(cuts >= first) & (cuts < first + length - APART)]
         if inside.size:
             first = int(inside[-1]) + 1
         else:

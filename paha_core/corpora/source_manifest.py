@@ -1,7 +1,7 @@
-"""Source videos: what is in each, looked at once and remembered by its content.
+"""The manifest of source videos: each is inspected once, and known by its content afterwards.
 
 The stage `sources` has one row a file. A file that can't be used is a rejected row there, and its
-reason is what every clip that would come from it is rejected with.
+reason rejects every clip that would come from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from paha_core.engine.progress import Progress
 from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
 from paha_core.media.ffmpeg import MediaError
-from paha_core.media.video import MediaInfo, probe
+from paha_core.media.probe import MediaInfo, probe
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "sources"
@@ -54,7 +54,7 @@ SOURCE_SCHEMA = pa.schema(
         ("audio_channels", pa.int32()),
         ("video_codec", pa.string()),
         ("square_pixels", pa.bool_()),
-        ("spans", pa.string()),  # json: what is cut from it, where the look decides that
+        ("spans", pa.string()),  # json: what is cut from it, where the inspection decides that
     ]
 )
 
@@ -71,15 +71,15 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceTask:
-    """What a look at one source needs."""
+    """What a worker needs to inspect one source."""
 
     file: SourceFile
     sha256: str
     limits: ClipConfig
-    settings: Any = None  # of a corpus' own look
+    settings: Any = None  # of the kind's own inspection
 
 
-def look_at_source(task: SourceTask) -> dict[str, Any]:
+def inspect_source(task: SourceTask) -> dict[str, Any]:
     """The columns of `SOURCE_SCHEMA`. Raises `Rejection` for what can't be used at all."""
     size = task.file.size if isinstance(task.file, RemoteFile) else task.file.stat().st_size
     if size > task.limits.max_source_bytes:
@@ -108,21 +108,21 @@ def _probe(file: SourceFile) -> MediaInfo:
         raise TransientError(f"the source can't be fetched: {error}") from None
 
 
-def look_at_sources(
+def inspect_sources(
     store: Store,
     dataset: str,
     files: Mapping[SourceFile, str],
     limits: ClipConfig,
     *,
     workers: Workers,
-    look: Callable[[SourceTask], dict[str, Any]] = look_at_source,
+    inspect: Callable[[SourceTask], dict[str, Any]] = inspect_source,
     settings: Any = None,
     limit_seconds: float | None = None,
     retry_rejected: bool = False,
 ) -> dict[SourceFile, Source | Rejection]:
     """Every file of `files` (path -> speaker) as a `Source`, or as the reason why it is none.
 
-    What an earlier run saw of other files stays known (`known_sources`).
+    Rows of other files stay (`known_sources`).
     """
     paths = sorted(files, key=str)
     hashes = content_hashes(store, dataset, paths)
@@ -142,7 +142,7 @@ def look_at_sources(
         STAGE,
         dataset,
         jobs,
-        look,
+        inspect,
         extra_schema=SOURCE_SCHEMA,
         workers=workers,
         retry_rejected=retry_rejected,
@@ -154,8 +154,8 @@ def look_at_sources(
 
 
 def known_sources(store: Store, dataset: str) -> dict[str, dict[SourceFile, Source]]:
-    """What earlier runs saw, by speaker and bare file name: a clip stands though its source is
-    gone."""
+    """The sources of earlier runs, by speaker and bare file name: a clip stays although its source
+    is gone."""
     known: dict[str, dict[SourceFile, Source]] = defaultdict(dict)
     for row in read_manifest(store, STAGE, dataset):
         if row["status"] == KEPT:
@@ -167,7 +167,7 @@ def known_sources(store: Store, dataset: str) -> dict[str, dict[SourceFile, Sour
 def content_hashes(
     store: Store, dataset: str, paths: Sequence[SourceFile]
 ) -> dict[SourceFile, str]:
-    """sha256 of each file. Remembered by path, size and time, so that gigabytes are read once.
+    """sha256 of each file, cached by path, size and time, so that gigabytes are read once.
 
     Of a file in an object store it is the hash of its listing (ETag, size, time): nothing is
     fetched for it.

@@ -1,4 +1,4 @@
-"""What the filters share: what they see of a clip, and how their verdicts come together."""
+"""What the filters share: a clip's decoded data, and how their verdicts are combined."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from paha_core.corpora.filters.detectors import (
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media.video import Frames
 
-PROBES = 10  # frames of a clip that are searched for faces and bodies
+PROBES = 10  # frames of a clip in which faces and bodies are detected
 SPEECH_RATE = 16000  # Hz, of the speech models
 
 
-class Failed(Rejection):
-    """A score that won't do, with the reason in words."""
+class FilterFailed(Rejection):
+    """A score beyond its threshold, and the reason as a sentence."""
 
     def __init__(self, reason: str, score: float) -> None:
         super().__init__(reason)
@@ -34,14 +34,14 @@ class Failed(Rejection):
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the filters see of a clip, gathered in one pass over it."""
+class ClipData:
+    """What the filters read of a clip, decoded in one pass over it."""
 
     probes: list[Frames]  # [H, W, 3], evenly spread
     thumbnails: NDArray[np.uint8]  # [T, 32, 32] grey, every frame
     wave: NDArray[np.float32]  # mono [N]
     rate: int = SPEECH_RATE  # Hz
-    frames: Callable[[], Iterable[Frames]] = tuple  # every frame, for filters that are worth it
+    frames: Callable[[], Iterable[Frames]] = tuple  # decodes every frame again
 
     @cached_property
     def faces(self) -> list[list[tuple[float, float, float, float]]]:
@@ -51,7 +51,7 @@ class Look:
     @cached_property
     def face_track(self) -> NDArray[np.float64]:
         """The largest face of every frame [T, 8, 2], as fractions: its box's corners, eyes, nose,
-        mouth, ears; not a number where there is none."""
+        mouth, ears; NaN where there is none."""
         found = [find_face_points(frame) for frame in self.frames()]
         return np.array(found) if found else NO_FACE[None]
 
@@ -72,20 +72,20 @@ class Look:
 class Filter(Protocol):
     name: ClassVar[str]
 
-    def check(self, look: Look) -> float: ...
+    def check(self, clip: ClipData) -> float: ...
 
 
-def apply(filters: Sequence[Filter], look: Look) -> tuple[dict[str, float | None], str]:
+def apply_filters(filters: Sequence[Filter], clip: ClipData) -> tuple[dict[str, float | None], str]:
     """The filters' scores up to the first that fails, and its reason (empty when none does).
 
-    A score that is not a number, of a filter that lacks its weights, comes as None.
+    The score of a filter that lacks its weights is None.
     """
     scores: dict[str, float | None] = {}
     reason = ""
     for each in filters:
         try:
-            score = each.check(look)
-        except Failed as failed:
+            score = each.check(clip)
+        except FilterFailed as failed:
             score, reason = failed.score, str(failed)
         scores[each.name] = None if math.isnan(score) else round(score, 4)
         if reason:

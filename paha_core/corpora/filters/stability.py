@@ -15,28 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-from paha_core.corpora.filters.look import Failed, Look
+from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
 
 STIFFNESS = 4.0  # weight of the temporal differences: motion slower than some 2 frames is followed
 
 
 @dataclass(frozen=True)
-class Steady:
+class StableDetections:
     """The root mean square of the points' distance to their smooth fit, in widths of the face, is
     at most `max_jitter`."""
 
     name: ClassVar[str] = "jitter"
     max_jitter: float = 0.02
 
-    def check(self, look: Look) -> float:
-        track = look.face_track
+    def check(self, clip: ClipData) -> float:
+        track = clip.face_track
         seen = ~np.isnan(track).any(axis=(1, 2))
         if seen.sum() < 2:
-            raise Failed("no face to follow from frame to frame", 1.0)
+            raise FilterFailed("no face to follow from frame to frame", 1.0)
         score = jitter(track, seen)
         if score > self.max_jitter:
             reason = f"unstable detections: they jump by {score:.3f} face widths"
-            raise Failed(f"{reason}, {self.max_jitter:g} allowed", score)
+            raise FilterFailed(f"{reason}, {self.max_jitter:g} allowed", score)
         return score
 
 

@@ -1,0 +1,36 @@
+"""The assets: one for each stage of `paha_core.stages.registry`, which describes them."""
+
+import dagster as dg
+
+from assets.metadata import materialized
+from assets.partitions import CORPORA, ONE_RUN
+from paha_core.stages import STAGES, TABLES, Stage, Workspace
+
+
+def key_of(name: str) -> dg.AssetKey:
+    """A table's asset has a prefix, since the table's job bears the bare name."""
+    return dg.AssetKey(["tables", name] if name in TABLES else [name])
+
+
+def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key_of(name),
+        deps=[key_of(other) for other in (*stage.needs, *stage.shows)],
+        group_name=stage.group,
+        kinds=set(stage.kinds),
+        description=stage.description,
+        code_version=stage.code_version,
+        pool="gpu" if stage.on_device else None,
+        partitions_def=CORPORA if stage.per_dataset else None,
+        backfill_policy=ONE_RUN if stage.per_dataset else None,
+        metadata={"code": stage.code, "paper": stage.paper or "not in the paper"},
+    )
+    def asset(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult:
+        return materialized(context, workspace, name)
+
+    return asset
+
+
+ASSETS = {name: _asset(name, stage) for name, stage in (STAGES | TABLES).items()}

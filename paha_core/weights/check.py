@@ -1,0 +1,84 @@
+"""Which weights a preset needs and lacks, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from paha_core.config import Preset
+from paha_core.errors import UserError
+from paha_core.store import Store, sha256_file
+from paha_core.weights.fetch import read_lock
+from paha_core.weights.manifest import PretrainedWeights, manifest
+
+_VERIFIED = ".verified.json"  # sizes and times of files whose hash was checked
+
+
+def problems(preset: Preset, stage: str | None = None) -> list[str]:
+    """One sentence for each of the preset's weights that is missing or changed; empty when all is
+    well. `stage`: only what that stage reads."""
+    found = []
+    for name, entry in manifest().weights.items():
+        value = entry.value_in(preset)
+        if value is None or (stage is not None and stage not in entry.stages):
+            continue
+        if problem := _problem(name, entry, value):
+            found.append(problem)
+    return found
+
+
+def require(preset: Preset, stages: Iterable[str]) -> None:
+    """Raise `UserError` that names what these stages lack and the commands that bring it."""
+    found = dict.fromkeys(problem for stage in stages for problem in problems(preset, stage))
+    if found:
+        raise UserError("; ".join(found))
+
+
+def _problem(name: str, entry: PretrainedWeights, value: str) -> str:
+    place = Path(value).expanduser()
+    remedy = f"bring it with `paha weights fetch paper --only {name}`, or name your own"
+    if (entry.gives == "file" and "://" in value) or _is_cached(value):
+        return ""
+    if not (place.is_dir() if entry.gives == "folder" else place.is_file()):
+        return f"{entry.key} names {value}, which is not here ({entry.title}): {remedy}"
+    if changed := _changed(place if place.is_dir() else place.parent):
+        return (
+            f"{entry.key}: {changed} is not the file that was fetched: remove it, then "
+            f"`paha weights fetch paper --only {name}`"
+        )
+    return ""
+
+
+def _is_cached(value: str) -> bool:
+    """Whether `value` is a hub id that the user's hub cache holds."""
+    if value.count("/") != 1 or value.startswith((".", "/", "~")):
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(value, "config.json"), str)
+
+
+def _changed(folder: Path) -> str:
+    """The first file of a fetched folder whose bytes are not the recorded ones; empty if none.
+
+    A file is hashed once; after that its size and time are compared.
+    """
+    files = read_lock(folder.parent).get(folder.name, {}).get("files", {})
+    if not files:
+        return ""
+    store = Store(str(folder.parent.absolute()))
+    stamps = store.read_json(_VERIFIED) if store.exists(_VERIFIED) else {}
+    before = dict(stamps)
+    for file, recorded in files.items():
+        path = folder / file if (folder / file).is_file() else folder / Path(file).name
+        if not path.is_file():
+            return str(path)
+        stamp = [path.stat().st_size, path.stat().st_mtime_ns, recorded["sha256"]]
+        if stamps.get(str(path)) == stamp:
+            continue
+        if sha256_file(path) != recorded["sha256"]:
+            return str(path)
+        stamps[str(path)] = stamp
+    if stamps != before:
+        store.write_json(_VERIFIED, stamps)
+    return ""

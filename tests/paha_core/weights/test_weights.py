@@ -1,0 +1,223 @@
+"""Pretrained weights: the manifest, a real client against a hub on loopback, checks, licences."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from loopback_hub import Hub
+from paha_core.cli import app
+from paha_core.config import load_preset
+from paha_core.weights.check import problems
+from paha_core.weights.fetch import WeightsError, fetch, read_lock, wanted_by, write_preset
+from paha_core.weights.licences import parts_of, summary
+from paha_core.weights.manifest import PretrainedWeights, manifest
+
+FETCH = """
+import json, sys
+from pathlib import Path
+from paha_core.weights.fetch import WeightsError, fetch
+from paha_core.weights.manifest import PretrainedWeights
+chosen = {name: PretrainedWeights(**entry) for name, entry in json.loads(sys.argv[1]).items()}
+try:
+    done = fetch(chosen, Path(sys.argv[2]))
+except WeightsError as error:
+    sys.exit(str(error))
+print(json.dumps([done.downloaded, done.reused]))
+"""
+
+
+def entry(**changes):
+    values = {
+        "title": "a small codec",
+        "use": "tests",
+        "key": "codec.pretrained",
+        "stages": ["latent_codec"],
+        "repo": "someone/codec",
+        "files": {"config.json": {}, "diffusion_pytorch_model.safetensors": {}},
+        "gives": "folder",
+        "read_as": "safetensors",
+        "licence": "mit",
+    }
+    return values | changes
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A small autoencoder of the real class, as a hub has it."""
+    folder = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    AutoencoderKL(block_out_channels=(32,), layers_per_block=1).save_pretrained(
+        folder / "someone/codec"
+    )
+    (folder / "someone/codec/COMMIT").write_text("a" * 40)
+    return folder
+
+
+def run_fetch(hub_url, chosen, folder, **how):
+    environment = os.environ | {
+        "HF_ENDPOINT": hub_url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": str(folder.parent / "hf_home"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+    }
+    command = [sys.executable, "-c", FETCH, json.dumps(chosen), str(folder)]
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+    )
+
+
+def test_the_manifest_names_real_keys_once():
+    keys = [entry.key for entry in manifest().weights.values()]
+    assert len(keys) == len(set(keys))
+    assert set(wanted_by("paper", [])) == {
+        "modelscope-t2v", "sd-vae", "clip-vit-h", "wav2vec2-english", "dwpose", "yolox"
+    }  # fmt: skip
+    assert wanted_by("paper", ["syncnet"]).keys() == {"syncnet"}
+    with pytest.raises(Exception, match="no weights 'nothing': there are modelscope-t2v"):
+        wanted_by("paper", ["nothing"])
+
+
+def test_fetched_from_a_hub_they_load_and_are_recorded(published, tmp_path):
+    with Hub(published) as hub:
+        first = run_fetch(hub.url, {"sd-vae": entry()}, tmp_path / "w")
+        output, errors = first.communicate(timeout=120)
+        assert json.loads(output.splitlines()[-1]) == [2, 0], errors
+        again, _ = run_fetch(hub.url, {"sd-vae": entry()}, tmp_path / "w").communicate(timeout=120)
+        assert json.loads(again.splitlines()[-1]) == [0, 2]
+    lock = read_lock(tmp_path / "w")["sd-vae"]
+    assert lock["revision"] == "a" * 40
+    file = tmp_path / "w/sd-vae/diffusion_pytorch_model.safetensors"
+    assert lock["files"][file.name]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    AutoencoderKL.from_pretrained(tmp_path / "w/sd-vae", use_safetensors=True)
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_stopped(published, tmp_path):
+    large = published / "someone/large"  # more than the client keeps in memory before it writes
+    large.mkdir()
+    (large / "COMMIT").write_text("c" * 40)
+    save_file({"x": torch.zeros(8 << 20)}, large / "model.safetensors")
+    wanted = {"large": entry(repo="someone/large", files={"model.safetensors": {}})}
+    with Hub(published, stall_after=25 << 20) as hub:
+        broken = run_fetch(hub.url, wanted, tmp_path / "w")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not any(
+            path.stat().st_size for path in tmp_path.rglob("*.part")
+        ):
+            time.sleep(0.05)
+        broken.send_signal(signal.SIGKILL)
+        broken.communicate()
+    assert not (tmp_path / "w/large/model.safetensors").exists()
+    assert not read_lock(tmp_path / "w")
+    with Hub(published) as hub:
+        output, errors = run_fetch(hub.url, wanted, tmp_path / "w").communicate(timeout=120)
+        assert json.loads(output.splitlines()[-1]) == [1, 0], errors
+        assert [name for name, start in hub.ranges if start > 0] == ["model.safetensors"]
+    assert load_file(tmp_path / "w/large/model.safetensors")["x"].numel() == 8 << 20
+
+
+def test_wrong_hashes_moved_revisions_and_no_network_are_told(published, tmp_path):
+    wrong = entry(files={"config.json": {"sha256": "0" * 64}})
+    with Hub(published) as hub:
+        _, errors = run_fetch(hub.url, {"x": wrong}, tmp_path / "a").communicate(timeout=120)
+        assert "expected 000000000000" in errors
+        assert not (tmp_path / "a/x/config.json").exists()
+
+        run_fetch(hub.url, {"x": entry()}, tmp_path / "b").communicate(timeout=120)
+        (tmp_path / "b/x/config.json").unlink()
+        (published / "someone/codec/COMMIT").write_text("b" * 40)
+        try:
+            _, errors = run_fetch(hub.url, {"x": entry()}, tmp_path / "b").communicate(timeout=120)
+        finally:
+            (published / "someone/codec/COMMIT").write_text("a" * 40)
+        assert "has moved from aaaaaaaaaaaa to bbbbbbbbbbbb" in errors
+
+        absent = entry(repo="someone/else")
+        _, errors = run_fetch(hub.url, {"x": absent}, tmp_path / "c").communicate(timeout=120)
+        assert "no such repository" in errors
+    _, errors = run_fetch("http://127.0.0.1:9", {"x": entry()}, tmp_path / "d").communicate(
+        timeout=120
+    )
+    assert "the hub can't be reached" in errors
+    assert "Traceback" not in errors
+
+
+def test_from_a_folder_without_a_network(published, tmp_path, monkeypatch):
+    chosen = {"sd-vae": PretrainedWeights(**entry())}
+    done = fetch(chosen, tmp_path, source=published.as_uri())
+    assert (done.downloaded, done.reused) == (2, 0)
+    path = write_preset("paper", chosen, tmp_path)
+    preset = load_preset(path)
+    assert preset.codec.pretrained == str(tmp_path / "sd-vae")
+    assert not [problem for problem in problems(preset) if "codec" in problem]
+
+    # changed after it was fetched
+    file = tmp_path / "sd-vae/config.json"
+    file.write_text(file.read_text() + " ")
+    assert [p for p in problems(preset, "latent_codec") if "is not the file that was fetched" in p]
+
+    with pytest.raises(WeightsError, match="holds neither someone/codec/config"):
+        fetch(chosen, tmp_path / "elsewhere", source=str(tmp_path / "empty"))
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(WeightsError, match="the disk is full"):
+        fetch(chosen, tmp_path / "full", source=str(published))
+    assert not read_lock(tmp_path / "full")
+
+
+def test_what_has_no_address_is_asked_of_the_user(tmp_path):
+    manual = entry(repo="", manual="its authors' page", files={"net.onnx": {}}, gives="file")
+    chosen = {"own": PretrainedWeights(**manual)}
+    done = fetch(chosen, tmp_path)
+    assert done.manual == {"own": f"its authors' page; put it at {tmp_path / 'own/net.onnx'}"}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/net.onnx").write_bytes(b"network")
+    assert fetch(chosen, tmp_path).manual == {}
+    assert read_lock(tmp_path)["own"]["files"]["net.onnx"]["bytes"] == 7
+
+
+def test_the_bare_paper_preset_is_refused_with_what_it_lacks():
+    result = CliRunner().invoke(app, ["preset", "check", "paper"])
+    assert result.exit_code == 1
+    assert "univdm.network.pretrained names MODELSCOPE_T2V_UNET, which is not here" in result.output
+    assert "paha weights fetch paper --only modelscope-t2v" in result.output
+    assert CliRunner().invoke(app, ["preset", "check", "demo"]).exit_code == 0
+
+
+def test_licences_add_up():
+    assert summary(parts_of(load_preset("demo"))) == "no part forbids any use"
+    paper = summary(parts_of(load_preset("paper")))
+    assert "not for commercial use, because of ModelScope text-to-video 1.7b" in paper
+    assert "no licence is stated for pats" in paper
+
+
+def test_list_and_dry_run_fetch_nothing(tmp_path):
+    listed = CliRunner().invoke(app, ["weights", "list", "--to", str(tmp_path / "w")])
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in manifest().weights)
+    shown = CliRunner().invoke(
+        app, ["weights", "fetch", "paper", "--dry-run", "--to", str(tmp_path / "w")]
+    )
+    assert "stabilityai/sd-vae-ft-mse @ 31f26fdeee13" in shown.output
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_manifest_is_readable_yaml():
+    path = Path(sys.modules["paha_core.weights"].__path__[0]) / "manifest.yaml"
+    assert yaml.safe_load(path.read_text()).keys() == {"weights", "licences"}
