@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -111,7 +112,8 @@ class PatsConfig(CorpusConfig):
     @field_validator("crop_left")
     @classmethod
     def _with_the_papers(cls, value: dict[str, float | None]) -> dict[str, float | None]:
-        return PAPER_CROP_LEFT | value
+        named = {unicodedata.normalize("NFC", name): left for name, left in value.items()}
+        return PAPER_CROP_LEFT | named
 
 
 class CnasConfig(CorpusConfig):

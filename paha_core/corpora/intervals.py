@@ -7,9 +7,7 @@ several rows, one a piece.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from collections import Counter, defaultdict
@@ -18,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paha_core.config import PatsConfig
-from paha_core.corpora.names import require_plain_name
-from paha_core.corpora.source_files import read_text, video_id
+from paha_core.corpora.names import normalized, require_plain_name
+from paha_core.corpora.source_files import read_file, video_id
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
+from paha_core.tables import Row, TableError, decode_text, read_rows
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
 SAME = 1e-3  # seconds: a piece goes on where another ended
@@ -29,8 +28,8 @@ SAME = 1e-3  # seconds: a piece goes on where another ended
 _DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
 
 
-class CsvError(UserError):
-    """An interval csv or split file that can't be used as a whole."""
+class SplitError(UserError):
+    """A split file that can't be used."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +48,25 @@ class Interval:
 
 
 def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Interval]:
-    """The rows of PATS's csv, in order. Raises `CsvError` naming the columns that are missing, or
+    """The rows of PATS's csv, in order. Raises `TableError` naming the columns that are missing, or
     when there are no rows.
 
     Columns that are not needed are ignored. The source is named by `video_fn`, or where that is
-    absent by the id in `video_link`.
+    empty by the id in `video_link`.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or []]
-        names = set(reader.fieldnames)
-        missing = [c for c in COLUMNS if c not in names]
-        if not names & {"video_fn", "video_link"}:
-            missing.append("video_fn (or video_link)")
-        if need_dataset and "dataset" not in names:
-            missing.append("dataset (or give the split file)")
-        if missing:
-            raise CsvError(f"{Path(path).name} has no column {', '.join(missing)}")
-        rows = [_interval(row) for row in reader]
-    except csv.Error as error:
-        raise CsvError(f"{Path(path).name} is no csv: {error}") from None
-    if not rows:
-        raise CsvError(f"{Path(path).name} has no rows")
-    return rows
+    columns = [*COLUMNS, *(["dataset"] if need_dataset else [])]
+    name = Path(path).name
+    rows = read_rows(read_file(path), name, columns)
+    if not rows[0].cells.keys() & {"video_fn", "video_link"}:
+        raise TableError(f"{name} has no column video_fn or video_link")
+    return [_interval(row) for row in rows]
 
 
-def _interval(row: dict[str, str | None]) -> Interval:
-    value = {k: v.strip() for k, v in row.items() if isinstance(k, str) and isinstance(v, str)}
+def _interval(row: Row) -> Interval:
+    value = row.cells
     link = value.get("video_link", "")
     interval = Interval(
-        speaker=value.get("speaker", ""),
+        speaker=normalized(value.get("speaker", "")),
         video=value.get("video_fn") or video_id(link),
         id=value.get("interval_id", ""),
         start=0.0,
@@ -87,6 +75,8 @@ def _interval(row: dict[str, str | None]) -> Interval:
         link=link,
     )
     try:
+        if row.problem:
+            raise Rejection(row.problem)
         require_plain_name(interval.speaker, "speaker")
         require_plain_name(interval.id, "interval id")
         require_plain_name(interval.video, "video's file name")
@@ -98,6 +88,7 @@ def _interval(row: dict[str, str | None]) -> Interval:
 
 def parse_seconds(text: str) -> float:
     """Seconds of a clock time (`0:06:56.5`, a date or `0 days` may lead) or of a plain number."""
+    text = text.replace(",", ".")  # the decimal mark of many countries
     clock = re.fullmatch(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", text)
     if clock:
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
@@ -144,11 +135,13 @@ def split_intervals(intervals: Sequence[Interval], settings: PatsConfig) -> list
 def read_split(path: str | Path) -> dict[str, str]:
     """S2G's json `{"train": [ids], "test": [ids]}` as id -> split."""
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(decode_text(read_file(path), Path(path).name))
     except ValueError as error:
-        raise CsvError(f"{Path(path).name} is no json: {error}") from None
+        raise SplitError(f"{Path(path).name} is no json: {error}") from None
     if not isinstance(value, dict) or not {"train", "test"} <= set(value):
-        raise CsvError(f"{Path(path).name} is no split file: it needs the lists `train` and `test`")
+        raise SplitError(
+            f"{Path(path).name} is no split file: it needs the lists `train` and `test`"
+        )
     return {interval_number(str(i)): split for split in ("train", "test") for i in value[split]}
 
 

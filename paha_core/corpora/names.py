@@ -21,9 +21,15 @@ def require_plain_name(name: str, what: str) -> str:
     return name
 
 
+def normalized(name: str) -> str:
+    """`name` in Unicode's composed form (NFC), in which names are compared: file systems and
+    spreadsheets write an accented letter as one character or as two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def slug(name: str) -> str:
     """`name` as part of a clip id: letters of any script, digits, `-`, single `_`; never empty."""
-    plain = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", name))
+    plain = re.sub(r"[^\w-]+", "_", normalized(name))
     return re.sub(r"_+", "_", plain).strip("_")[:MAX_LENGTH] or "unnamed"
 
 

@@ -26,6 +26,7 @@ from paha_core.corpora.clips import (
 from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace
 from paha_core.corpora.intervals import (
     Interval,
+    interval_number,
     join_pieces,
     read_intervals,
     read_split,
@@ -59,8 +60,8 @@ def ingest_pats(
     """Bring the clips of `dataset` in `store` up to date: one row for each interval of `csv`.
 
     `videos` is the folder or fsspec URL (with subfolders) of the source videos. Clips of intervals
-    that are not in this csv stay, unless `prune`. Raises `CsvError` when the csv lacks a column or
-    has no rows, `FileNotFoundError` without csv or folder.
+    that are not in this csv stay, unless `prune`. Raises `TableError` when the csv lacks a column
+    or has no rows, `FileNotFoundError` without csv or folder.
     """
     settings: PatsConfig = config.entry(dataset)
     limit = 2 * config.clip.timeout_seconds
@@ -171,9 +172,12 @@ def _not_wanted(interval: Interval) -> Interval:
 
 
 def _not_twice(interval: Interval, before: set[tuple[Any, ...]]) -> None:
-    key = (interval.speaker, interval.id, interval.video, interval.start, interval.end)
+    key = (
+        *(interval.speaker, interval_number(interval.id)),
+        *(interval.video, interval.start, interval.end),
+    )
     if key in before:
-        raise Rejection("the csv has this row twice")
+        raise Rejection("the csv has this interval twice")
     before.add(key)
 
 

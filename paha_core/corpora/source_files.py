@@ -9,26 +9,37 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import fsspec
 
+from paha_core.corpora.names import normalized
 from paha_core.engine.manifest_stage import Rejection, TransientError
 from paha_core.engine.workers import unlimited
 from paha_core.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 PART = ".part"
 CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 GONE = "its source is not in the folder of videos"
+# Containers of pictures and sound. Downloaders leave thumbnails, subtitles and descriptions beside.
+VIDEO_ENDINGS = frozenset(
+    {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".wmv"}
+    | {".ts", ".m2ts", ".mts", ".m2t", ".mpg", ".mpeg", ".m2v", ".vob", ".dat", ".mxf", ".dv"}
+    | {".asf", ".ogv", ".ogm", ".3gp", ".3g2"}
+)
 _VIDEO_ID = re.compile(r"[\w-]{11}")  # YouTube's
+_BARE_HOST = re.compile(r"[\w-]+(\.[\w-]+)+/")
 _ID_IN_STEM = re.compile(r"(?:^|[-\[ ])([\w-]{11})\]?$")  # `Title-ID`, `Title [ID]` or `ID`
 
 
@@ -56,9 +67,14 @@ def is_remote(folder: str | Path) -> bool:
     return "://" in str(folder) and not str(folder).startswith("file://")
 
 
+def is_video(name: str) -> bool:
+    """Whether a file's name has a video's ending, in any case."""
+    return PurePosixPath(name).suffix.lower() in VIDEO_ENDINGS
+
+
 def list_sources(folder: str | Path) -> list[SourceFile]:
-    """Every visible file of the folder and its subfolders, in order of its path. Links to folders
-    are followed, each folder once.
+    """Every visible video of the folder and its subfolders, in order of its path: files with a
+    video's ending alone. Links to folders are followed, each folder once.
 
     Raises `FileNotFoundError` when there is no such folder, `UserError` when it can't be asked.
     """
@@ -66,17 +82,32 @@ def list_sources(folder: str | Path) -> list[SourceFile]:
         root = Path(str(folder).removeprefix("file://"))
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of source videos at {folder}")
-        return sorted(_walk(root))
+        return _videos(_walk(root), folder)
     with asking(folder):
         fs, root_path = fsspec.core.url_to_fs(str(folder))
         if not fs.isdir(root_path):
             raise FileNotFoundError(f"no folder of source videos at {folder}")
         skip = len(root_path.rstrip("/")) + 1
-        return [
+        listed = (
             RemoteFile(fs.unstrip_protocol(path), int(info["size"] or 0), _stamp(info))
             for path, info in sorted(fs.find(root_path, detail=True).items())
             if _visible(PurePosixPath(path[skip:]).parts)
-        ]
+        )
+        return _videos(listed, folder)
+
+
+def _videos(files: Iterable[SourceFile], folder: str | Path) -> list[SourceFile]:
+    videos: list[SourceFile] = []
+    others: Counter[str] = Counter()
+    for file in files:
+        if is_video(file.name):
+            videos.append(file)
+        else:
+            others[PurePosixPath(file.name).suffix.lower() or "no ending"] += 1
+    if others:
+        kinds = ", ".join(f"{count} x {ending}" for ending, count in others.most_common(8))
+        logger.info("%s: ignored files without a video's ending: %s", folder, kinds)
+    return sorted(videos)
 
 
 @contextmanager
@@ -91,14 +122,17 @@ def asking(url: object) -> Iterator[None]:
         raise UserError(f"{url} can't be read: {error}") from error
 
 
-def read_text(path: str | Path) -> str:
-    """A text file at a path or fsspec URL. Raises `UserError` in words when it can't be read."""
+def read_file(path: str | Path) -> bytes:
+    """The content of a file at a path or fsspec URL. Raises `UserError` in words when it can't be
+    read."""
     try:
+        if not is_remote(path):  # a plain path may hold `::` or `#`, which mean something in URLs
+            return Path(str(path).removeprefix("file://")).read_bytes()
         with asking(path), fsspec.open(str(path), "rb") as file:
             data: bytes = file.read()
+            return data
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a file") from None
-    return data.decode("utf-8-sig", errors="replace")
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -147,13 +181,14 @@ def find_sources(
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     by_id: dict[str, list[SourceFile]] = defaultdict(list)
     for file in files:
-        by_name[file.name].append(file)
-        by_stem[file.stem].append(file)
+        by_name[normalized(file.name)].append(file)
+        by_stem[normalized(file.stem)].append(file)
         by_id[id_in_name(file.name)].append(file)
     found: dict[tuple[str, str], SourceFile | Rejection] = {}
     for name, link in set(wanted):
-        stem, video = PurePosixPath(name).stem, youtube_id(link)
-        fitting = by_name.get(name) or by_stem.get(stem) or (by_id.get(video) if video else None)
+        plain, video = normalized(name), youtube_id(link)
+        stem = PurePosixPath(plain).stem if is_video(plain) else plain
+        fitting = by_name.get(plain) or by_stem.get(stem) or (by_id.get(video) if video else None)
         if fitting and len(fitting) > 1:
             places = ", ".join(sorted(repr("/".join(_path(f).parts[-2:])) for f in fitting))
             found[name, link] = Rejection(f"several files fit its source: {places}")
@@ -167,25 +202,33 @@ def _path(file: SourceFile) -> PurePosixPath:
 
 
 def youtube_id(link: str) -> str:
-    """The id of the YouTube video that a link leads to, or nothing."""
-    parts = urlsplit(link.strip())
+    """The id of the YouTube video that a link leads to, or that stands in its place; or nothing."""
+    if _VIDEO_ID.fullmatch(link.strip()):
+        return link.strip()
+    parts = _split(link)
     candidate = parse_qs(parts.query).get("v", [PurePosixPath(parts.path).name])[0]
     return candidate if _is_youtube(parts.hostname) and _VIDEO_ID.fullmatch(candidate) else ""
 
 
 def video_id(link: str) -> str:
     """What a link calls its video: YouTube's id, elsewhere the last part of the path."""
-    parts = urlsplit(link.strip())
-    if _is_youtube(parts.hostname):
+    parts = _split(link)
+    if youtube_id(link) or _is_youtube(parts.hostname):
         return youtube_id(link)
     return (
         PurePosixPath(re.split(r"[/:]", parts.path.rstrip("/"))[-1]).stem if parts.hostname else ""
     )
 
 
+def _split(link: str) -> SplitResult:
+    """The parts of a link, which may lack `https://`."""
+    link = link.strip()
+    return urlsplit(link if "://" in link or not _BARE_HOST.match(link) else f"https://{link}")
+
+
 def _is_youtube(host: str | None) -> bool:
-    plain = (host or "").removeprefix("www.").removeprefix("m.")
-    return plain in ("youtube.com", "youtu.be", "youtube-nocookie.com")
+    domain = ".".join((host or "").split(".")[-2:])  # www., m., music.
+    return domain in ("youtube.com", "youtu.be", "youtube-nocookie.com")
 
 
 def id_in_name(name: str) -> str:

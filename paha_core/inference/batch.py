@@ -3,7 +3,6 @@ missing."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings
 from paha_core.inference.video_file import Request, make_video, request_json
 from paha_core.media.ffmpeg import MediaError
 from paha_core.store import sha256_file
+from paha_core.tables import read_rows
 
 COLUMNS = ("image", "audio", "out")
 
@@ -35,19 +35,11 @@ def read_batch(path: Path, settings: Settings, size: int | None = None) -> list[
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path} has no column {', '.join(missing)}")
-        rows = list(reader)
-    if not rows:
-        raise InputError(f"{path} has no rows")
     requests = []
-    for number, row in enumerate(rows, start=2):
-        cells = [(row[name] or "").strip() for name in COLUMNS]
-        if not all(cells):
-            raise InputError(f"{path}, line {number}: an empty cell")
+    for row in read_rows(path.read_bytes(), str(path), COLUMNS):
+        cells = [row.cells[name] for name in COLUMNS]
+        if row.problem or not all(cells):
+            raise InputError(f"{path}, line {row.line}: {row.problem or 'a cell is empty'}")
         image, audio, out = (path.parent / cell for cell in cells)
         requests.append(Request(image, audio, out, settings, size))
     outs = [request.out for request in requests]

@@ -24,7 +24,7 @@ LAYERS = (
     {"media", "trained"},
     {"engine", "weights"},
     {"config", "pretrained"},
-    {"store", "errors"},
+    {"store", "errors", "tables"},
 )
 
 

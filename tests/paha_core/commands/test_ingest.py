@@ -34,7 +34,7 @@ def test_pats_and_cnas(paha, studio, tmp_path):
     assert done.exit_code == 0, done.output
     rows = read_manifest(Store(str(out)), "clips", "pats")
     assert [r["status"] for r in rows] == ["kept", "kept", "rejected"]
-    assert "the csv has this row twice" in done.output
+    assert "the csv has this interval twice" in done.output
     assert "3 computed, 0 reused" in done.output
     again = paha(*given, "--size", 64, "--workers", 1, "--retry-rejected")
     assert "1 computed, 2 reused" in again.output

@@ -9,8 +9,8 @@ import pytest
 
 from paha_core.config import PatsConfig
 from paha_core.corpora.intervals import (
-    CsvError,
     Interval,
+    SplitError,
     interval_number,
     join_pieces,
     parse_seconds,
@@ -19,6 +19,7 @@ from paha_core.corpora.intervals import (
     split_intervals,
 )
 from paha_core.engine.manifest_stage import Rejection
+from paha_core.tables import TableError
 
 
 def write(path: Path, text: str) -> Path:
@@ -56,15 +57,50 @@ def test_index_columns_and_the_byte_order_mark_are_no_matter(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("speaker,video_fn,start,end_time,dataset\n", "interval_id, start_time$"),
-        ("speaker,interval_id,start_time,end_time\n", "video_fn .or video_link., dataset"),
-        ("", "speaker, interval_id"),
-        ("speaker,interval_id,start_time,end_time,video_fn,dataset\n" + "x" * 200_000, "no csv"),
+        ("speaker,video_fn,start,end_time,dataset\n", "no column interval_id, start_time;"),
+        ("speaker,interval_id,start_time,end_time\n", "no column dataset"),
+        ("", "i.csv is empty"),
+        (
+            "speaker,interval_id,start_time,end_time,dataset\nada,1,0,5,train\n",
+            "no column video_fn or video_link",
+        ),
+        (
+            "speaker,interval_id,start_time,end_time,video_fn,dataset\n" + "x" * 200_000,
+            "larger than field limit",
+        ),
     ],
 )
 def test_a_csv_that_can_not_be_used(tmp_path, text, words):
-    with pytest.raises(CsvError, match=words):
+    with pytest.raises(TableError, match=words):
         read_intervals(write(tmp_path / "i.csv", text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gbk"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_from_a_spreadsheet(tmp_path, encoding, delimiter):
+    lines = (
+        "speaker,video_fn,interval_id,start_time,end_time,,",
+        "李梅,播音 1.mp4,1,0,5,,",
+        ",,,,,,",
+    )
+    text = "\r\n".join(lines).replace(",", delimiter)
+    (tmp_path / "i.csv").write_bytes(text.encode(encoding))
+    (only,) = read_intervals(tmp_path / "i.csv", need_dataset=False)
+    assert only == Interval("李梅", "播音 1.mp4", "1", 0, 5, "")
+
+
+def test_a_row_with_shifted_cells_is_rejected_alone(tmp_path):
+    text = (
+        "speaker,interval_id,start_time,end_time,video_fn\nada,1,1,5,7,a.mp4\nada,2,1.5,7,a.mp4\n"
+    )
+    shifted, good = read_intervals(write(tmp_path / "i.csv", text), need_dataset=False)
+    assert shifted.problem == "line 2 has 6 cells, the header 5"
+    assert not good.problem
+
+
+def test_a_path_with_colons_is_a_path(tmp_path):
+    text = "speaker,interval_id,start_time,end_time,video_fn\nada,1,1,5,a.mp4\n"
+    assert len(read_intervals(write(tmp_path / "a::b.csv", text), need_dataset=False)) == 1
 
 
 def test_ids():
@@ -111,6 +147,7 @@ def test_pieces_of_one_id_are_one_interval():
         ("0 days 00:06:56.500000", 416.5),
         ("416.5", 416.5),
         ("76", 76),
+        ("0:00:01,500", 1.5),
     ],
 )
 def test_times(text, seconds):
@@ -136,7 +173,7 @@ def test_splits(tmp_path):
     assert split_intervals(named, settings) == ["train", "test", ""]
     for text, words in (("[]", "no split file"), ("{", "no json")):
         (tmp_path / "s.json").write_text(text)
-        with pytest.raises(CsvError, match=words):
+        with pytest.raises(SplitError, match=words):
             split_intervals(named, settings)
 
 

@@ -60,6 +60,7 @@ def test_every_row_has_its_verdict(store, config, videos, tmp_path, counter):
         (row("cmu0000000002", "1900-01-01 00:00:01.500", "1900-01-01 0:00:03.5"), ""),
         (row("3", "0.5", "2.5", video_fn="ada_000.webm"), ""),
         (row("1"), "twice"),
+        (row("cmu0000000001"), "twice"),
         (row("1", "0:00:02", "0:00:04"), ""),
         (row("4", end="0:00:01"), "ends where it starts"),
         (row("5", end="0:01:00"), "but its source at"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import fsspec
 import pytest
 
@@ -63,6 +65,10 @@ def test_by_name_then_stem_then_id(tmp_path):
         ("https://www.youtube.com/watch?v=qsNst-6SB0c&t=3", "qsNst-6SB0c"),
         ("http://youtube.com/embed/qsNst-6SB0c", "qsNst-6SB0c"),
         ("https://youtu.be/qsNst-6SB0c", "qsNst-6SB0c"),
+        ("https://music.youtube.com/watch?v=qsNst-6SB0c&si=x", "qsNst-6SB0c"),
+        ("https://www.youtube.com/shorts/qsNst-6SB0c", "qsNst-6SB0c"),
+        ("youtube.com/watch?v=qsNst-6SB0c", "qsNst-6SB0c"),
+        ("qsNst-6SB0c", "qsNst-6SB0c"),
         ("https://www.youtube.com/user/x", ""),
         ("http://media.example.com/embed/mgid:arc:video:a.com:94bd6b0b-6571", "94bd6b0b-6571"),
         ("http://127.0.0.1:80/films/talk.mp4?x=1", "talk"),
@@ -148,3 +154,25 @@ def test_local_files_are_themselves(tmp_path):
     (tmp_path / "a.mp4").touch()
     with local_file(tmp_path / "a.mp4", 1) as path:
         assert path == tmp_path / "a.mp4"
+
+
+def test_what_a_downloader_leaves_beside_a_video_is_no_source(tmp_path, caplog):
+    beside = ("webp", "jpg", "description", "info.json", "en.vtt", "mp4.part", "live_chat.json")
+    for ending in ("mp4", *beside):
+        (tmp_path / f"Title [qsNst-6SB0c].{ending}").touch()
+    (tmp_path / "Thumbs.db").touch()
+    (tmp_path / "README").touch()
+    (tmp_path / "B.MKV").touch()
+    with caplog.at_level("INFO"):
+        files = list_sources(tmp_path)
+    assert [file.name for file in files] == ["B.MKV", "Title [qsNst-6SB0c].mp4"]
+    assert "2 x .json" in caplog.text
+    key = ("", "https://youtu.be/qsNst-6SB0c")
+    assert find_sources([key], files)[key] == files[1]
+
+
+def test_names_are_compared_in_unicodes_composed_form(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "Köln é.mp4")
+    (tmp_path / decomposed).touch()
+    key = (unicodedata.normalize("NFC", "Köln é.mp4"), "")
+    assert find_sources([key], list_sources(tmp_path))[key].name == decomposed
