@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from paha_core.config import GuidanceConfig
+from paha_core.errors import UserError
 from paha_core.inference.batch import make_batch, read_batch
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
@@ -179,13 +180,13 @@ def test_a_batch_goes_on_where_it_stopped(pipeline, inputs, tmp_path):
     [
         ("image,out\na,b\n", "no column audio"),
         ("image,audio,out\n", "no rows"),
-        ("image,audio,out\na,,b.mp4\n", "line 2: an empty cell"),
+        ("image,audio,out\na,,b.mp4\n", "line 2: a cell is empty"),
         ("image,audio,out\na,b,c.mp4\nd,e,c.mp4\n", "twice"),
     ],
 )
 def test_a_bad_csv_is_one_sentence(tmp_path, text, words):
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(UserError, match=words):
         read_batch(tmp_path / "list.csv", Settings())
 
 
