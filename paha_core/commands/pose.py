@@ -1,4 +1,4 @@
-"""`paha pose`: what the data stages find in a video, as a table and drawn on it."""
+"""`paha pose`: keypoints, face boxes and PAR mask of a video, as a table and drawn on it."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ if TYPE_CHECKING:
 
 
 def pose(
-    video: Annotated[Path, typer.Argument(help="Any video; its most prominent person counts.")],
-    out: Annotated[Path, typer.Option(help="The Parquet file to write, a row a frame.")],
+    video: Annotated[Path, typer.Argument(help="Any video; the most prominent person is used.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: one row per frame.")],
     draw: Annotated[
-        Path | None, typer.Option(help="An mp4 of the video with all of it drawn on.")
+        Path | None, typer.Option(help="An mp4 to write: the video with everything drawn on it.")
     ] = None,
     detector: Annotated[
-        Literal["mediapipe", "dwpose"] | None, typer.Option(help="[the preset's]")
+        Literal["mediapipe", "dwpose"] | None,
+        typer.Option(help="[from the preset]"),
     ] = None,
     dwpose_pose: Annotated[
         str | None, typer.Option(help="DWPose-l 384x288 as ONNX: a path, or a URL to download.")
     ] = None,
-    dwpose_person: Annotated[str | None, typer.Option(help="YOLOX as ONNX, likewise.")] = None,
+    dwpose_person: Annotated[str | None, typer.Option(help="YOLOX as ONNX: a path or URL.")] = None,
     device: Annotated[
-        Literal["cpu", "cuda", "tensorrt"] | None, typer.Option(help="For dwpose [the preset's].")
+        Literal["cpu", "cuda", "tensorrt"] | None,
+        typer.Option(help="Of dwpose [from the preset]."),
     ] = None,
     preset: PresetOption = "demo",
 ) -> None:
-    """Find keypoints, face boxes and the PAR mask of a video, and look at them.
+    """Detect keypoints and face boxes in a video and compute its PAR mask.
 
-    A check of footage before it is trained on: the drawn video shows the skeleton, the face box and
-    how much each latent cell would count in the loss.
+    Use it to check footage before training: the drawn video shows the skeleton, the face box and
+    the loss weight of each latent cell.
 
     Examples:
 
@@ -60,11 +62,11 @@ def pose(
             _check_target(path, video)
         from paha_core.par.video import find_pose
 
-        found = find_pose(video, config)
-        found.save(out, settings.par)
-        _show(found, out)
+        video_pose = find_pose(video, config)
+        video_pose.save(out, settings.par)
+        _show(video_pose, out)
         if draw is not None:
-            found.draw(draw, settings.par)
+            video_pose.draw(draw, settings.par)
             typer.echo(f"drawn: {draw}")
 
 
@@ -79,24 +81,24 @@ def _changed(config: PoseConfig, changes: dict[str, str]) -> PoseConfig:
 
 
 def _check_target(path: Path | None, video: Path) -> None:
-    """Before the work, not after it. Raises `UserError` for a path that can't be written."""
+    """Called before detection starts. Raises `UserError` for a path that can't be written."""
     if path is None:
         return
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a file to write")
     if path.resolve() == video.resolve():
-        raise UserError(f"{path} is the video itself and would be overwritten")
+        raise UserError(f"{path} is the input video and would be overwritten")
     path.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 
-def _show(found: VideoPose, out: Path) -> None:
-    keypoints, faces = found.keypoints, found.faces
+def _show(video_pose: VideoPose, out: Path) -> None:
+    keypoints, faces = video_pose.keypoints, video_pose.faces
     quality = keypoints.quality()
-    rows, columns, cell = found.grid()
+    rows, columns, cell = video_pose.grid()
     height, width = keypoints.size
     union = ", ".join(f"{side:.0f}" for side in faces.union)
     lines: list[tuple[str, ...]] = [
-        ("frames", f"{len(keypoints)} of {width}x{height} at {found.info.fps:.4g} fps"),
+        ("frames", f"{len(keypoints)} of {width}x{height} at {video_pose.info.fps:.4g} fps"),
         ("detector", f"{keypoints.detector}, {keypoints.version}"),
         ("weights", keypoints.weights_sha256[:16]),
         ("frames with a body", f"{quality.body:.1%}"),
@@ -108,4 +110,4 @@ def _show(found: VideoPose, out: Path) -> None:
         ("PAR mask", f"{rows}x{columns} cells of {cell} pixels"),
         ("written", str(out)),
     ]
-    print_table(str(found.path), ("", "value"), lines)
+    print_table(str(video_pose.path), ("", "value"), lines)

@@ -9,6 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
+from paha_core.media.streams import audio_index, audio_stream
 
 Wave = NDArray[np.float32]
 
@@ -16,25 +17,49 @@ Wave = NDArray[np.float32]
 # silence. By default gaps under 0.1 s are dropped, which shifts all later samples.
 IN_TIME = {"first_pts": 0, "async": 1, "min_hard_comp": 0.01}
 
+CANCELLED = 0.05  # of the channels' power: a mix below it has lost the voice to opposite phases
+LOUDEST = 10.0  # of the full scale of 1: beyond it float samples are in another unit
+
 
 def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None = None) -> Wave:
-    """The first audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz,
-    or its first `seconds`.
+    """The default audio track of an audio or video file: float32 mono [N] at `sample_rate` Hz, or
+    its first `seconds`.
 
     Sample 0 is the file's time 0: a track that starts later is padded with silence, so that it
-    stays in sync with the picture. Raises `MediaError` when there is no audio or the file can't be
-    read.
+    stays in sync with the picture. Raises `MediaError` when there is no audio, the file can't be
+    read, or its samples lie far outside [-1, 1].
     """
     with open_media(path) as container:
-        if not container.streams.audio:
-            raise MediaError("the file has no audio")
-    stream = safe_input(path)["a:0"].filter("aresample", sample_rate, resampler="soxr", **IN_TIME)
+        index = audio_index(container)
+        stereo = audio_stream(container).codec_context.channels == 2
+    stream = safe_input(path)[f"a:{index}"]
+    stream = stream.filter("aresample", sample_rate, resampler="soxr", **IN_TIME)
     limit = {} if seconds is None else {"t": seconds}
-    raw = run(stream.output("pipe:1", format="f32le", ac=1, acodec="pcm_f32le", **limit))
+    raw = run(
+        stream.output("pipe:1", format="f32le", ac=1 + stereo, acodec="pcm_f32le", **limit),
+        timeout=None,
+    )
     wave = np.frombuffer(raw, dtype="<f4").astype(np.float32)
     if not wave.size:
         raise MediaError("the audio track is empty")
-    return wave
+    check_range(wave)
+    return to_mono(wave.reshape(-1, 2)) if stereo else wave
+
+
+def to_mono(wave: NDArray[np.float32]) -> Wave:
+    """The mean of the channels [N, channels]; where that cancels them, the strongest channel."""
+    mono = wave.mean(axis=1, dtype=np.float32)
+    powers = np.einsum("nc,nc->c", wave, wave, dtype=np.float64) if len(wave) else np.zeros(1)
+    if float(np.dot(mono, mono)) < CANCELLED * powers.mean():
+        return np.ascontiguousarray(wave[:, int(powers.argmax())])
+    return np.asarray(mono, dtype=np.float32)
+
+
+def check_range(wave: NDArray[np.floating]) -> None:
+    """Raises `MediaError` for float samples in another unit than full scale 1 (int16's, say)."""
+    peak = float(np.nanmax(np.abs(wave), initial=0.0))
+    if peak > LOUDEST:
+        raise MediaError(f"its samples reach {peak:.0f}: float audio must lie in [-1, 1]")
 
 
 def write_wav(path: str | Path, wave: NDArray[np.floating], sample_rate: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,32 @@ from typing import Any
 import ffmpeg
 import numpy as np
 
-from paha_core.media.audio import Wave, pad_or_trim, write_wav
-from paha_core.media.ffmpeg import file_url, run
+from paha_core.media.audio import IN_TIME, Wave, pad_or_trim, write_wav
+from paha_core.media.ffmpeg import file_url, open_media, run, safe_input
+from paha_core.media.streams import audio_index
 from paha_core.media.video import Frames
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """The audio of a file to mux into a video.
+
+    start: seconds in the file at which the video begins; negative, silence comes first.
+    """
+
+    path: Path
+    start: float = 0.0
+
+    def stream(self, seconds: float) -> Any:
+        """An ffmpeg stream of exactly that length. Raises `MediaError` for a file without audio."""
+        with open_media(self.path) as container:
+            index = audio_index(container)
+        stream = safe_input(self.path)[f"a:{index}"].filter("aresample", **IN_TIME)
+        if self.start > 0:
+            stream = stream.filter("atrim", start=self.start).filter("asetpts", "PTS-STARTPTS")
+        elif self.start < 0:
+            stream = stream.filter("adelay", f"{-self.start * 1000:.3f}", all=1)
+        return stream.filter("apad", whole_dur=seconds).filter("atrim", end=seconds)
 
 
 def write_video(
@@ -23,15 +47,17 @@ def write_video(
     fps: float = 25,
     wave: Wave | None = None,
     sample_rate: int = 16000,
+    sound: SoundFile | None = None,
     crf: int = 18,
     count: int | None = None,
-    timeout: float = 600.0,
+    timeout: float | None = 600.0,
 ) -> None:
     """Write H.264 (yuv420p) and AAC as an mp4 that browsers play; same input, same bytes.
 
     frames: uint8 RGB [T, H, W, 3], H and W even. wave: float32 mono [N] in [-1, 1], cut or padded
-    with silence to exactly T / fps seconds. count: T, so that the frames of an iterator need not be
-    collected to know it. Raises `ValueError` for other frames, `MediaError` when ffmpeg fails.
+    with silence to exactly T / fps seconds. sound: instead of `wave`, the audio of a file at its
+    own rate and channels, cut or padded alike. count: T, so that the frames of an iterator need not
+    be collected to know it. Raises `ValueError` for other frames, `MediaError` when ffmpeg fails.
     """
     rate = Fraction(fps).limit_denominator(1001)
     iterator = iter(frames)
@@ -43,7 +69,7 @@ def write_video(
         raise ValueError(f"frame width and height must be even, got {width}x{height}")
     if isinstance(frames, np.ndarray):
         count = len(frames)
-    elif wave is None:
+    elif wave is None and sound is None:
         count = 0
     elif count is None:  # the audio's length depends on the number of frames
         rest = list(iterator)
@@ -69,10 +95,13 @@ def write_video(
     }
     with tempfile.TemporaryDirectory(prefix="paha-") as folder:
         streams = [pictures]
-        if wave is not None:
-            sound = Path(folder) / "sound.wav"
-            write_wav(sound, pad_or_trim(wave, round(count / rate * sample_rate)), sample_rate)
-            streams.append(ffmpeg.input(file_url(sound)).audio)
+        if sound is not None:
+            streams.append(sound.stream(float(count / rate)))
+            options |= {"acodec": "aac", "audio_bitrate": "192k"}
+        elif wave is not None:
+            pcm = Path(folder) / "sound.wav"
+            write_wav(pcm, pad_or_trim(wave, round(count / rate * sample_rate)), sample_rate)
+            streams.append(ffmpeg.input(file_url(pcm)).audio)
             options |= {"acodec": "aac", "audio_bitrate": "128k"}
         run(ffmpeg.output(*streams, file_url(path), **options), timeout=timeout, stdin=pieces())
 

@@ -32,7 +32,8 @@ from paha_core.errors import UserError
 # Containers that hold media themselves. Left out on purpose: hls, concat, dash, image2, lavfi and
 # others that reference other files or generate pictures.
 DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,wav,w64,aiff,mp3,flac,aac,amr,ac3,h264,hevc"
+    "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,mxf,dv,ivf,h264,hevc,"
+    "ogg,wav,w64,aiff,caf,au,mp3,flac,aac,amr,ac3,eac3,dts,wv,ape,tta"
 )
 INPUT_OPTIONS = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
 
@@ -43,6 +44,7 @@ _CONSEQUENCES = (
     "Task finished with error",
     "Conversion failed",
     "Nothing was written",
+    "Could not open encoder before EOF",
 )
 _OUTPUT_FAILS = re.compile(
     r"(No space left on device|Disk quota exceeded|Read-only file system|Stale file handle)"
@@ -121,12 +123,43 @@ def open_media(media: Media) -> Iterator[Any]:
         raise MediaError(f"not a readable media file, or cut off{why}") from error
 
 
-def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = None) -> bytes:
+@contextmanager
+def piped(graph: Any) -> Iterator[IO[bytes]]:
+    """The stdout of an ffmpeg-python graph while ffmpeg runs; it ends with the block.
+
+    Raises `MediaError` with ffmpeg's message when it fails, also when what it wrote can't be read.
+    """
+    command = graph.compile(cmd=[ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error"])
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+        _limit(process.pid, None)
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            failed = not process.stdout.read(1) and process.wait() != 0
+        except av.error.FFmpegError as error:
+            failed = process.wait() != 0
+            if not failed:
+                raise MediaError("it can't be decoded") from error
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+        if failed:
+            errors.seek(0)
+            raise _failure(errors.read().decode(errors="replace"), process.returncode)
+
+
+def run(
+    graph: Any, *, timeout: float | None = 600.0, stdin: Iterable[bytes] | None = None
+) -> bytes:
     """Run an ffmpeg-python graph (or a list of arguments) and return its stdout.
 
     `stdin` is written piece by piece; an exception from it stops ffmpeg and propagates. Raises
-    `MediaError` with ffmpeg's message when it fails or takes longer than `timeout` s, `OutputError`
-    when it can't write.
+    `MediaError` with ffmpeg's message when it fails or takes longer than `timeout` s (None: no
+    limit, for work whose length is the user's), `OutputError` when it can't write.
     """
     quiet = [ffmpeg_exe(), *([] if stdin is not None else ["-nostdin"])]
     quiet += ["-hide_banner", "-loglevel", "error", "-y"]
@@ -146,8 +179,9 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
             late.set()
             process.kill()
 
-        timer = threading.Timer(timeout, stop)
-        timer.start()
+        timer = threading.Timer(timeout or 0, stop)
+        if timeout is not None:
+            timer.start()
         try:
             if stdin is not None:
                 _feed(process, stdin)
@@ -170,16 +204,33 @@ def run(graph: Any, *, timeout: float = 600.0, stdin: Iterable[bytes] | None = N
         return output
 
 
-def _limit(pid: int, timeout: float) -> None:
+def _limit(pid: int, timeout: float | None) -> None:
     """Limit memory and processor time of one ffmpeg process, so that a hostile file can't exhaust
     the machine. Linux only. The CPU limit also holds after the parent process has died.
     """
     if not hasattr(resource, "prlimit"):
         return
     with suppress(ProcessLookupError):  # it may have ended already
-        resource.prlimit(pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
-        seconds = int(timeout * CORES) + 1
-        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+        _lower(pid, resource.RLIMIT_AS, min(MEMORY, _machine_memory()))
+        if timeout is not None:
+            _lower(pid, resource.RLIMIT_CPU, int(timeout * CORES) + 1)
+
+
+def _lower(pid: int, kind: int, limit: int) -> None:
+    """Set a limit, never above the one that the process has inherited."""
+    _, hard = resource.prlimit(pid, kind)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.prlimit(pid, kind, (limit, limit))
+
+
+@cache
+def _machine_memory() -> int:
+    """Bytes of memory of this machine, or of this container where that has less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no such limit: `max`
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import av
 
 from paha_core.media.ffmpeg import Media, MediaError, open_media
-from paha_core.media.streams import video_stream
+from paha_core.media.streams import audio_stream, video_stream
 
 MAX_SECONDS = 24 * 3600.0  # a longer duration tag is a broken or hostile file
 MAX_PIXELS = 8192 * 8192
@@ -55,7 +55,7 @@ def probe(path: Media) -> MediaInfo:
         width, height = round(frame.width * aspect), frame.height
         if int(frame.rotation) % 180:
             width, height = height, width
-        audio = next(iter(container.streams.audio), None)
+        audio = audio_stream(container)
         return MediaInfo(
             width=width,
             height=height,

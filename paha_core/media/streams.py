@@ -8,16 +8,43 @@ import av
 
 from paha_core.media.ffmpeg import MediaError
 
+_DEFAULT, _COVER = av.stream.Disposition.default, av.stream.Disposition.attached_pic
+
 
 def video_stream(container: Any) -> Any:
-    """The first video stream that is not a cover picture. Raises `MediaError` without one."""
-    for stream in container.streams.video:
-        if not int(stream.disposition) & int(av.stream.Disposition.attached_pic):
-            return stream
-    content = "only audio" if container.streams.audio else "neither picture nor sound"
-    raise MediaError(f"the file holds no video: {content}")
+    """The default video stream, or else the first; never a cover picture.
+
+    Raises `MediaError` when there is none.
+    """
+    streams = [s for s in container.streams.video if not int(s.disposition) & int(_COVER)]
+    if not streams:
+        content = "only audio" if container.streams.audio else "neither picture nor sound"
+        raise MediaError(f"the file holds no video: {content}")
+    return _default(streams)
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The audio stream that players choose: the default one, or else the first; None without."""
+    streams = list(container.streams.audio)
+    return _default(streams) if streams else None
+
+
+def audio_index(container: Any) -> int:
+    """Number of `audio_stream` among the audio streams, as in ffmpeg's `a:N`.
+
+    Raises `MediaError` without audio.
+    """
+    stream = audio_stream(container)
+    if stream is None:
+        raise MediaError("the file has no audio")
+    return [each.index for each in container.streams.audio].index(stream.index)
 
 
 def start_time(container: Any) -> float:
     """Seconds: the time of the container that every reader counts as the file's time 0."""
     return float(container.start_time or 0) / av.time_base
+
+
+def _default(streams: list[Any]) -> Any:
+    marked = [stream for stream in streams if int(stream.disposition) & int(_DEFAULT)]
+    return (marked or streams)[0]

@@ -1,7 +1,11 @@
-"""Decode video files: uint8 RGB frames [T, H, W, 3], as displayed (rotation applied)."""
+"""Decode video files: uint8 RGB frames [T, H, W, 3], as a player shows them.
+
+Times are seconds from the file's time 0 (`media.streams.start_time`), for picture and sound alike.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from paha_core.media.ffmpeg import MediaError, open_media
+from paha_core.media import FPS
+from paha_core.media.conversion import Conversion, conversion_of
+from paha_core.media.ffmpeg import MediaError, open_media, piped, safe_input
 from paha_core.media.streams import start_time, video_stream
 
 Frames = NDArray[np.uint8]
+
+EARLY = 1e-3  # seconds: timestamps are rounded, to 1 ms in Matroska
 
 
 def seek_point(path: str | Path, start: float) -> tuple[float, float]:
@@ -54,6 +62,11 @@ class DecodedFrame:
         small = self.frame.reformat(width=side, height=side, format="gray", interpolation="AREA")
         return np.asarray(small.to_ndarray(), dtype=np.uint8)
 
+    @property
+    def duration(self) -> float:
+        """Seconds; 0 when the file does not say."""
+        return float((self.frame.duration or 0) * (self.frame.time_base or 0))
+
 
 def decode_frames(
     path: str | Path,
@@ -66,18 +79,35 @@ def decode_frames(
     decoded."""
     seek = seek_point(path, start)[0] if start else 0.0
     with open_media(path) as container:
-        stream = video_stream(container)
+        stream, zero = video_stream(container), start_time(container)
         if all_cores:
             stream.thread_type = "AUTO"
         if seek:
-            container.seek(int((seek + start_time(container)) * av.time_base))
+            container.seek(int((seek + zero) * av.time_base))
+        time, interval = -math.inf, 1 / float(stream.average_rate or stream.guessed_rate or FPS)
         for frame in container.decode(stream):
-            time = (frame.time or 0.0) - start_time(container)
-            if start is not None and time < start - 1e-3:
+            conversion = conversion_of(frame, stream)
+            time = _time_of(frame, zero, time + interval)
+            if conversion.needed:  # from here on: interlacing may begin in mid-file
+                start = time if start is None else max(start, time)
+                yield from _converted(path, conversion, stream.index, zero, start, end)
+                return
+            if start is not None and time < start - EARLY:
                 continue
-            if end is not None and time >= end - 1e-3:
-                break
+            if end is not None and time >= end - EARLY:
+                return
             yield DecodedFrame(time, frame)
+
+
+def conversion_at(path: str | Path, start: float = 0.0) -> Conversion:
+    """What the frames of a file need, judged by the first one decoded for `start` seconds."""
+    seek = seek_point(path, start)[0] if start else 0.0
+    with open_media(path) as container:
+        stream = video_stream(container)
+        if seek:
+            container.seek(int((seek + start_time(container)) * av.time_base))
+        frame = next(container.decode(stream), None)
+        return Conversion() if frame is None else conversion_of(frame, stream)
 
 
 def iter_frames(
@@ -103,6 +133,41 @@ def read_frames(
     if not frames:
         raise MediaError(f"no frames in {Path(path).name} between {start} and {end} s")
     return np.stack(frames)
+
+
+def _converted(
+    path: str | Path,
+    conversion: Conversion,
+    index: int,
+    zero: float,
+    start: float,
+    end: float | None,
+) -> Iterator[DecodedFrame]:
+    """The frames of stream `index` after ffmpeg's filters, which come as raw RGB with their times.
+
+    zero: the container's time that is the file's time 0.
+    """
+    seek = seek_point(path, start)[0] if start > EARLY else 0.0
+    at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
+    picture = conversion.apply(safe_input(path, copyts=None, **at)[str(index)])
+    output = picture.output(
+        "pipe:1",
+        **{"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled"},
+        **{"format": "nut", "vcodec": "rawvideo", "pix_fmt": "rgb24"},
+    )
+    with piped(output) as pipe, av.open(pipe, format="nut") as container:
+        for frame in container.decode(video=0):
+            time = _time_of(frame, zero, start)
+            if time < start - EARLY:
+                continue
+            if end is not None and time >= end - EARLY:
+                return
+            yield DecodedFrame(time, frame)
+
+
+def _time_of(frame: Any, zero: float, otherwise: float) -> float:
+    """Seconds from the file's time 0; raw streams have no timestamps, their frames follow on."""
+    return max(0.0, otherwise) if frame.time is None else float(frame.time) - zero
 
 
 def _first_keyframe(container: Any) -> float | None:

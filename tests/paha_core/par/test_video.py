@@ -92,10 +92,10 @@ def test_errors_are_one_sentence(video, tmp_path):
     for arguments, words in (
         ((tmp_path / "absent.mp4",), "no video at"),
         ((tmp_path / "text.mp4",), "not a readable media file"),
-        ((tmp_path / "empty.mp4",), "nobody is found in the 3 frames"),
+        ((tmp_path / "empty.mp4",), "nobody was detected in the 3 frames"),
         ((video, "--detector", "dwpose"), "needs --dwpose-pose and --dwpose-person"),
         ((video, "--draw", tmp_path), "is a folder"),
-        ((video, "--draw", video), "is the video itself"),
+        ((video, "--draw", video), "is the input video"),
     ):
         result = run(*arguments, "--out", out)
         assert result.exit_code == 1
