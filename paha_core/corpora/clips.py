@@ -26,14 +26,15 @@ from paha_core.corpora.source_files import local_file
 from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import Job, Rejection, TransientError, read_manifest
 from paha_core.media import FPS
-from paha_core.media.audio import IN_TIME, write_wav
+from paha_core.media.audio import IN_TIME, to_mono, write_wav
 from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
-from paha_core.media.video import iter_frames, seek_point
+from paha_core.media.streams import stream_indices
+from paha_core.media.video import conversion_at, iter_frames, seek_point
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
-CODE_VERSION = "clips-4"
+CODE_VERSION = "clips-5"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
@@ -209,8 +210,10 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
     # show at the span's start may be old.
     at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
     source = safe_input(path, threads=1, **at)
-    picture = _picture(source.video, span, config.size, span.start - seek)
-    sound = _sound(source["a:0"], span, span.start - seek)
+    video_index, audio_index = stream_indices(path)
+    shown = conversion_at(path, max(0.0, span.start - LEAD)).apply(source[str(video_index)])
+    picture = _picture(shown, span, config.size, span.start - seek)
+    sound = _sound(source[str(audio_index)], span, span.start - seek)
     outputs = ffmpeg.merge_outputs(
         ffmpeg.output(
             picture,
@@ -233,13 +236,11 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
 
 
 def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
-    crop, info = span.crop, span.source.info
+    crop = span.crop
     # The grid of 25 fps starts at the span's own start, whatever the source's frames are.
     stream = stream.filter("setpts", f"PTS-{lead:.6f}/TB")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
-    if not info.square_pixels:
-        stream = stream.filter("scale", info.width, info.height).filter("setsar", 1)
     stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)
     if crop.side != size:
         stream = stream.filter("scale", size, size, flags="area" if size < crop.side else "bicubic")
@@ -271,7 +272,7 @@ def _decode(span: Span, video: Path, audio: Path) -> ClipData:
     return ClipData(
         probes,
         np.asarray(thumbnails, dtype=np.uint8),
-        wave.mean(axis=1),
+        to_mono(wave),
         span.source.info.audio_rate,
         lambda: iter_frames(video),
     )

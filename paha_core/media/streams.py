@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import av
 
-from paha_core.media.ffmpeg import MediaError
+from paha_core.media.ffmpeg import MediaError, open_media
 
 _DEFAULT, _COVER = av.stream.Disposition.default, av.stream.Disposition.attached_pic
 
@@ -38,6 +39,15 @@ def audio_index(container: Any) -> int:
     if stream is None:
         raise MediaError("the file has no audio")
     return [each.index for each in container.streams.audio].index(stream.index)
+
+
+def stream_indices(path: str | Path) -> tuple[int, int]:
+    """Indices of `video_stream` and `audio_stream`. Raises `MediaError` without either."""
+    with open_media(path) as container:
+        audio = audio_stream(container)
+        if audio is None:
+            raise MediaError("the file has no audio")
+        return video_stream(container).index, audio.index
 
 
 def start_time(container: Any) -> float:

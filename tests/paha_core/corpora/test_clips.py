@@ -6,9 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
+from media_files import ffmpeg
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.clips import ClipTask, Span, cut_clip
@@ -249,3 +251,53 @@ def test_names():
     for bad in ("../x", "/etc/passwd", "a\\b", ".hidden", "", "a\0b", "a\nb"):
         with pytest.raises(Rejection):
             require_plain_name(bad, "name")
+
+
+def test_hdr_sources_become_sdr(tmp_path, store, counter):
+    """What `media.conversion` says about a source holds for the clips cut from it."""
+    plain, hdr = counter(tmp_path / "s.mp4", fps=25), tmp_path / "hdr.mp4"
+    to_hdr = "zscale=tin=bt709:pin=bt709:min=bt709:t=linear:npl=203:p=bt2020,format=gbrpf32le,"
+    to_hdr += "zscale=t=arib-std-b67:npl=203:m=bt2020nc:r=tv,format=yuv420p10le"
+    ffmpeg("-i", plain, "-vf", to_hdr, "-c:v", "libx264", "-crf", 4, "-c:a", "copy", hdr)
+    expected = read_frames(store.full(cut(store, plain, start=0.4, frames=20)["path"]))
+    row = cut(store, hdr, start=0.4, frames=20)
+    assert np.abs(read_frames(store.full(row["path"])).astype(int) - expected).mean() < 5
+    with av.open(store.full(row["path"])) as container:  # and is tagged as such
+        frame = next(container.decode(video=0))
+    tags = int(frame.color_trc), int(frame.color_primaries), frame.format.name
+    assert tags == (1, 1, "yuv420p")
+
+
+def test_interlaced_sources_become_progressive(tmp_path, store, counter):
+    frames = np.full((100, 64, 96, 3), 40, np.uint8)
+    for n in range(100):
+        frames[n, :, (4 * n) % 90 : (4 * n) % 90 + 20] = 220
+    wave = np.random.default_rng(0).normal(0, 0.01, 2 * RATE).astype(np.float32)
+    write_video(tmp_path / "s.mp4", frames, fps=50, wave=wave, crf=4)
+    fields = ["-vf", "tinterlace=interleave_top,setfield=tff", "-c:v", "libx264", "-crf", 4]
+    flags = ["-flags", "+ildct+ilme", "-x264opts", "tff=1", "-c:a", "copy"]
+    ffmpeg("-i", tmp_path / "s.mp4", *fields, *flags, tmp_path / "tv.mp4")
+    row = cut(store, tmp_path / "tv.mp4", start=0.4, frames=20)
+    clip = read_frames(store.full(row["path"])).astype(int)
+    assert np.abs(2 * clip[:, 1:-1] - clip[:, :-2] - clip[:, 2:]).mean() < 3
+
+
+def test_the_default_audio_track_is_cut(tmp_path, store, counter):
+    path = tmp_path / "two.mp4"
+    silence = ["-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo"]
+    tracks = ["-map", "0:v", "-map", "1:a", "-map", "0:a", "-t", "3", "-c:v", "copy"]
+    default = ["-disposition:a:0", "0", "-disposition:a:1", "default"]
+    source = counter(tmp_path / "s.mp4")
+    ffmpeg("-i", source, *silence, *tracks, *default, path)
+    row = cut(store, path, start=0.5, frames=25)
+    wave, rate = soundfile.read(store.full(row["audio_path"]))
+    assert (rate, wave.ndim) == (RATE, 1)
+    assert abs(int(np.argmax(np.abs(wave) > 0.3)) / rate - 0.5) < 0.003
+
+
+def test_opposite_phases_do_not_make_a_clip_silent(tmp_path, store, counter):
+    mono = counter(tmp_path / "s.mp4")
+    opposite = ["-af", "pan=stereo|c0=c0|c1=-1*c0", "-c:v", "copy"]
+    ffmpeg("-i", mono, *opposite, tmp_path / "o.mp4")
+    row = cut(store, tmp_path / "o.mp4", start=0.5, frames=25, filters=[Audible(-60.0)])
+    assert row["audio_seconds"] == pytest.approx(1.0)
