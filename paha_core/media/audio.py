@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.media.ffmpeg import MediaError, open_media, run, safe_input
-from paha_core.media.streams import audio_index, audio_stream
+from paha_core.media.streams import audio_stream
 
 Wave = NDArray[np.float32]
 
@@ -30,9 +30,9 @@ def read_audio(path: str | Path, sample_rate: int = 16000, seconds: float | None
     read, or its samples lie far outside [-1, 1].
     """
     with open_media(path) as container:
-        index = audio_index(container)
-        stereo = audio_stream(container).codec_context.channels == 2
-    stream = safe_input(path)[f"a:{index}"]
+        track = audio_stream(container)
+        index, stereo = track.index, track.codec_context.channels == 2
+    stream = safe_input(path)[str(index)]
     stream = stream.filter("aresample", sample_rate, resampler="soxr", **IN_TIME)
     limit = {} if seconds is None else {"t": seconds}
     raw = run(

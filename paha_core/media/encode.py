@@ -14,7 +14,7 @@ import numpy as np
 
 from paha_core.media.audio import IN_TIME, Wave, pad_or_trim, write_wav
 from paha_core.media.ffmpeg import file_url, open_media, run, safe_input
-from paha_core.media.streams import audio_index
+from paha_core.media.streams import audio_stream
 from paha_core.media.video import Frames
 
 
@@ -31,8 +31,8 @@ class SoundFile:
     def stream(self, seconds: float) -> Any:
         """An ffmpeg stream of exactly that length. Raises `MediaError` for a file without audio."""
         with open_media(self.path) as container:
-            index = audio_index(container)
-        stream = safe_input(self.path)[f"a:{index}"].filter("aresample", **IN_TIME)
+            index = audio_stream(container).index
+        stream = safe_input(self.path)[str(index)].filter("aresample", **IN_TIME)
         if self.start > 0:
             stream = stream.filter("atrim", start=self.start).filter("asetpts", "PTS-STARTPTS")
         elif self.start < 0:

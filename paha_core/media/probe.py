@@ -55,7 +55,7 @@ def probe(path: Media) -> MediaInfo:
         width, height = round(frame.width * aspect), frame.height
         if int(frame.rotation) % 180:
             width, height = height, width
-        audio = audio_stream(container)
+        audio = audio_stream(container) if container.streams.audio else None
         return MediaInfo(
             width=width,
             height=height,

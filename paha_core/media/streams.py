@@ -24,30 +24,21 @@ def video_stream(container: Any) -> Any:
     return _default(streams)
 
 
-def audio_stream(container: Any) -> Any | None:
-    """The audio stream that players choose: the default one, or else the first; None without."""
-    streams = list(container.streams.audio)
-    return _default(streams) if streams else None
+def audio_stream(container: Any) -> Any:
+    """The audio stream that players choose: the default one, or else the first.
 
-
-def audio_index(container: Any) -> int:
-    """Number of `audio_stream` among the audio streams, as in ffmpeg's `a:N`.
-
-    Raises `MediaError` without audio.
+    Raises `MediaError` when there is none.
     """
-    stream = audio_stream(container)
-    if stream is None:
+    streams = list(container.streams.audio)
+    if not streams:
         raise MediaError("the file has no audio")
-    return [each.index for each in container.streams.audio].index(stream.index)
+    return _default(streams)
 
 
 def stream_indices(path: str | Path) -> tuple[int, int]:
     """Indices of `video_stream` and `audio_stream`. Raises `MediaError` without either."""
     with open_media(path) as container:
-        audio = audio_stream(container)
-        if audio is None:
-            raise MediaError("the file has no audio")
-        return video_stream(container).index, audio.index
+        return video_stream(container).index, audio_stream(container).index
 
 
 def start_time(container: Any) -> float:

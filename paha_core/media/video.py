@@ -155,7 +155,7 @@ def _converted(
         **{"fps_mode": "passthrough", "enc_time_base": "demux", "avoid_negative_ts": "disabled"},
         **{"format": "nut", "vcodec": "rawvideo", "pix_fmt": "rgb24"},
     )
-    with piped(output) as pipe, av.open(pipe, format="nut") as container:
+    with piped(output) as pipe, av.open(pipe, mode="r", format="nut") as container:
         for frame in container.decode(video=0):
             time = _time_of(frame, zero, start)
             if time < start - EARLY:
