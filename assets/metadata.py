@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from paha_core.engine.processes import die_with_creator
-from paha_core.errors import EXPECTED
+from paha_core.errors import EXPECTED, under_dagster
 from paha_core.stages import Workspace, run_stage, stage_of
 from paha_core.stages.report_cache import ReportCache
 from paha_core.stages.stage_report import StageReport
@@ -31,12 +31,13 @@ def materialized(
     datasets = list(context.partition_keys) if partitioned else None
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
-        if stage_of(name).on_device:
-            cache = ReportCache(name, workspace)
-            report = cache.load() or run_in_process(context, workspace, name)
-            cache.save(report)
-        else:
-            report = run_stage(name, workspace, datasets=datasets)
+        with under_dagster():
+            if stage_of(name).on_device:
+                cache = ReportCache(name, workspace)
+                report = cache.load() or run_in_process(context, workspace, name)
+                cache.save(report)
+            else:
+                report = run_stage(name, workspace, datasets=datasets)
     except EXPECTED as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return result(report, workspace)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from paha_core.config import CorporaConfig, CorpusConfig
-from paha_core.errors import UserError
+from paha_core.errors import UserError, run_first
 from paha_core.store import Store
 
 DRAWN = "apache-2.0 (drawn by this project)"
@@ -27,7 +27,7 @@ def read_record(store: Store, dataset: str) -> CorpusConfig:
     rel = _place(dataset)
     if not store.exists(rel):
         raise UserError(
-            f"{store.url} has no clips of {dataset}: run `paha ingest` or `clips` first"
+            f"{store.url} has no clips of {dataset}: run `paha ingest`, or {run_first('clips')}"
         )
     try:
         section: CorpusConfig = CorporaConfig.model_validate(store.read_json(rel)).entry(dataset)

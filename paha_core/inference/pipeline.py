@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 
 from paha_core.config import GuidanceConfig, Mode
+from paha_core.errors import run_first
 from paha_core.inference.components import Networks
 from paha_core.inference.inputs import (
     InputError,
@@ -176,7 +177,7 @@ class PahaPipeline(Networks):
         ]
         if missing:
             raise FileNotFoundError(
-                f"{how.mode} guidance needs {' and '.join(missing)}: materialise them first"
+                f"{how.mode} guidance needs {' and '.join(missing)}: {run_first(*missing)}"
             )
         failed = self.gates_failed(how)
         if failed and not (how.force or settings.force_guidance):

@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from paha_core.config import CodecConfig
+from paha_core.errors import run_first
 from paha_core.pretrained import load_frozen, weights_sha256
 
 
@@ -111,7 +112,7 @@ def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -
         place, name = str(trained), f"small-kl-f{config.factor}"
     else:
         raise FileNotFoundError(
-            "no codec weights: materialise `latent_codec`, or set codec.pretrained"
+            f"no codec weights: {run_first('latent_codec')}, or set codec.pretrained"
         )
     autoencoder = load_frozen(AutoencoderKL, place, "codec.pretrained", safetensors_only=True)
     return Codec(autoencoder.to(device), name, weights_sha256(autoencoder))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paha_core.config import Preset
+from paha_core.errors import run_first
 from paha_core.models.codec import Codec, open_codec
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
@@ -40,6 +41,6 @@ def load_classifier(store: Store, part: Part, device: str = "cpu") -> SyncClassi
 def _exported(store: Store, name: str, export: str = "final") -> Iterator[Path]:
     rel = f"checkpoints/{name}/{export}"
     if not store.exists(f"{rel}/config.json"):
-        raise FileNotFoundError(f"no {store.uri(rel)}: materialise `{name}` first")
+        raise FileNotFoundError(f"no {store.uri(rel)}: {run_first(name)}")
     with store.reading_folder(rel) as folder:
         yield folder

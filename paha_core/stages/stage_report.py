@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paha_core.errors import StageError
+from paha_core.errors import StageError, run_first
 
 if TYPE_CHECKING:
     from paha_core.engine.manifest_stage import StageResult
@@ -153,10 +153,10 @@ def require_manifest(store: Store, stage: str, dataset: str) -> None:
     from paha_core.engine.manifest_stage import manifest_files
 
     if not manifest_files(store, stage, dataset):
-        raise StageError(f"no {store.uri(f'manifests/{stage}/{dataset}')}: run `{stage}` first")
+        raise StageError(f"no {store.uri(f'manifests/{stage}/{dataset}')}: {run_first(stage)}")
 
 
 def require_path(path: Path, stage: str) -> None:
     """Raises `StageError` naming the stage to run first when the file or folder is not there."""
     if not path.exists():
-        raise StageError(f"no {path}: run `{stage}` first, or correct the preset's path")
+        raise StageError(f"no {path}: {run_first(stage)}, or correct the preset's path")

@@ -50,7 +50,7 @@ def test_status_of_an_empty_store(paha, tmp_path):
     ("arguments", "words"),
     [
         (("run", "no_such_step"), "no stage"),
-        (("run", "keypoints", "--only"), "run `clips` first"),
+        (("run", "keypoints", "--only"), "run `paha run clips` first"),
         (("results",), "no report"),
     ],
 )

@@ -75,7 +75,7 @@ def test_it_says_what_ran_and_marks_stand_ins(page: str) -> None:
     assert "2048.75" in page
     assert "needs SyncNet weights" in page
     assert "no face in 40 % of the frames" in page
-    assert "No log yet. Materialise <code>non_face_classifier</code>" in page
+    assert "No log yet: stage <code>non_face_classifier</code> has not run" in page
     assert page.count('class="firm"') == 3
 
 
@@ -173,7 +173,7 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path, run_preset: Preset) -> N
     store = Store(str(tmp_path))
     page = store.read_bytes(build_report(store, run_preset)).decode()
     for stage in ("generated_clips", "benchmark", "clips", "keypoints", "univdm"):
-        assert f"Materialise <code>{stage}</code>" in page
+        assert f"stage <code>{stage}</code> has not run" in page
 
 
 def test_before_generation_it_shows_the_data(data_store: Store, run_preset: Preset) -> None:

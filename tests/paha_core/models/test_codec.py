@@ -46,5 +46,5 @@ def test_frames_become_latents_of_the_grid_and_frames_again(folder):
 def test_absent_weights_name_the_preset_key():
     with pytest.raises(FileNotFoundError, match=r"codec\.pretrained: no folder /nowhere"):
         named("/nowhere")
-    with pytest.raises(FileNotFoundError, match="materialise `latent_codec`"):
+    with pytest.raises(FileNotFoundError, match="run `paha run latent_codec` first"):
         open_codec(SMALL, None)

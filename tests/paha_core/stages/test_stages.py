@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paha_core.config import PresetError, load_preset
-from paha_core.errors import EXPECTED, Interrupted, StageError
+from paha_core.errors import EXPECTED, Interrupted, StageError, under_dagster
 from paha_core.stages import STAGES, TABLES, Workspace, run_stage, stages_up_to
 from paha_core.stages.stage_report import StageReport, merged
 from paha_core.stages.status import rows
@@ -32,8 +32,16 @@ def test_an_unknown_stage_names_those_there_are(tmp_path):
     [("clips", "programmes"), ("keypoints", "clips"), ("par_masks", "keypoints")],
 )
 def test_a_stage_without_its_input_says_what_to_run(tmp_path, stage, missing):
-    with pytest.raises(StageError, match=f"run `{missing}` first"):
+    with pytest.raises(StageError, match=f"run `paha run {missing}` first"):
         run_stage(stage, Workspace("smoke", str(tmp_path)))
+
+
+def test_under_dagster_the_same_is_said_of_assets(tmp_path):
+    workspace = Workspace("smoke", str(tmp_path))
+    with under_dagster(), pytest.raises(StageError, match="materialise `clips` first"):
+        run_stage("keypoints", workspace)
+    with pytest.raises(StageError, match="run `paha run clips` first"):
+        run_stage("keypoints", workspace)
 
 
 def test_a_corpus_that_the_preset_lacks_is_no_error(tmp_path):
