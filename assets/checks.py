@@ -92,6 +92,20 @@ def _audio_swap(classifier: str) -> dg.AssetChecksDefinition:
     return check
 
 
+def _sound_only(classifier: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=classifier,
+        name="sound_only",
+        description="Mismatched sound can't be told from a window's own without a picture.",
+    )
+    def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
+        from paha_core.stages import checks
+
+        return _result(checks.sound_only(workspace.store, workspace.preset, classifier))
+
+    return check
+
+
 @dg.asset_check(asset="benchmark")
 def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     """No metric is worse than at the last accepted checkpoint by more than both intervals."""
@@ -113,6 +127,7 @@ ALL = [
     shard_integrity,
     *(_finite_loss(name) for name, stage in STAGES.items() if stage.trains),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
+    *(_sound_only(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,
     no_regression,
 ]

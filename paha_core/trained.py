@@ -32,7 +32,7 @@ NETWORKS = {
 }
 """Name and title, in the order of training."""
 FOR_NEGATIVES = f"checkpoints/{UNIVDM}/for_negatives"
-GATE_VERSION = "2"  # of the classifiers' examination (`training/tasks/gate.py`)
+GATE_VERSION = "3"  # of the classifiers' examination (`training/tasks/gate.py`)
 
 
 def fingerprint(store: Store, name: str) -> str:
@@ -73,6 +73,10 @@ def gate_figures(gate: dict[str, Any]) -> dict[str, float | str]:
         figures[f"timesteps {band['from']}-{band['to']}"] = (
             f"other voice {swap}, other moment {moment}, "
             f"real or generated: accuracy {band['accuracy']:.2f}, AUC {band['auc']:.2f}"
+        )
+    if probe := gate.get("sound_only"):
+        figures["AUC of mismatched sound by sound alone"] = (
+            f"{probe['auc']:.3f} ({probe['low']:.3f} to {probe['high']:.3f})"
         )
     if gate["shift"]:
         figures["peak of the shift curve, frames"] = gate["shift"]["peak"]

@@ -225,6 +225,9 @@ class ClassifierConfig(Section):
 
     outside = frozenset({"gate_windows"})
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
+    datasets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="that they learn from; null: all corpora of the preset"
+    )
     mask_probability: float = Field(0.8, ge=0, le=1)
     mismatched_audio: float = Field(
         0.0,
@@ -247,8 +250,6 @@ class ClassifierConfig(Section):
 
     @model_validator(mode="after")
     def _pairs(self) -> ClassifierConfig:
-        if self.train.shares()[0] % 2:
-            raise ValueError(
-                "classifiers.train counts real and generated samples: take an even number at once"
-            )
+        if self.train.batch % 2:
+            raise ValueError("classifiers.train.batch counts both halves of pairs: make it even")
         return self

@@ -74,6 +74,17 @@ class Preset(Section):
             raise ValueError(f"audio.by_dataset names no corpus: {', '.join(sorted(unknown))}")
         return self
 
+    @model_validator(mode="after")
+    def _datasets_of_classifiers(self) -> Preset:
+        if unknown := set(self.classifiers.datasets or ()) - set(self.corpora.datasets):
+            raise ValueError(f"classifiers.datasets names no corpus: {', '.join(sorted(unknown))}")
+        return self
+
+    @property
+    def classifier_datasets(self) -> list[str]:
+        """The datasets that the classifiers and their negatives learn from."""
+        return list(self.classifiers.datasets or self.corpora.datasets)
+
     @property
     def negatives_step(self) -> int:
         """The step of UniVDM's training whose weights make the negatives."""

@@ -72,7 +72,7 @@ def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[st
     On "cuda" every GPU of this host makes a batch at a time. A negative's noise comes from its own
     id, so what comes out does not depend on how many there are.
     """
-    work = {dataset: Work(store, preset, dataset) for dataset in preset.corpora.datasets}
+    work = {dataset: Work(store, preset, dataset) for dataset in preset.classifier_datasets}
     devices = [device]
     if device == "cuda":
         devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -92,7 +92,7 @@ class Work:
             for split in ("train", "test")
             if split in {row["split"] for row in rows}
         }
-        count = max(1, round(preset.negatives.count / len(preset.corpora.datasets)))
+        count = max(1, round(preset.negatives.count / len(preset.classifier_datasets)))
         self.groups = [
             group
             for split, reader in self.readers.items()

@@ -9,7 +9,7 @@ resuming needs nothing but the step.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from paha_core.shards.sample import ClipSample
 log = logging.getLogger("paha")
 
 _SERIAL = 32_000  # elements that torch handles in one thread
-_ORDER, _WINDOW, _LENGTH = range(3)  # part of the seed: the purpose of a random draw
+_ORDER, _WINDOW = range(2)  # part of the seed: the purpose of a random draw
 LEAST_SHIFT = 4  # frames: everyone notices sound that is 160 ms out of sync
 
 
@@ -36,7 +36,8 @@ class Batch:
     `[B, F, 2*margin+1, layers, width]`, frame f in the middle of its window; `reference_latents`
     `[B, C, h, w]`; `reference_embedding` `[B, width]`; `first_frame` `[B, C, h, w]`, the window's
     frame 0; `face_mask` `[B, h, w]`, 1 where a face box of the window touches the cell.
-    `mismatched_audio` as `audio`, from another moment of the clip: the same voice, out of sync.
+    `mismatched_audio` as `audio`, the same voice out of sync, where `has_mismatch` bool `[B]` is
+    true; elsewhere it repeats `audio`.
     """
 
     latents: torch.Tensor
@@ -48,39 +49,56 @@ class Batch:
     first_frame: torch.Tensor
     face_mask: torch.Tensor
     mismatched_audio: torch.Tensor
+    has_mismatch: torch.Tensor
     keys: list[str]
 
     def to(self, device: str | torch.device) -> Batch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        }
-        return replace(self, **moved)
+        """On `device`; from pinned memory without waiting for the copy."""
+        return self.each(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        return self.each(lambda value: value.pin_memory())
+
+    def rows(self, index: torch.Tensor) -> Batch:
+        """Some of the windows: `index` bool `[B]`."""
+        keys = [key for key, keep in zip(self.keys, index.tolist(), strict=True) if keep]
+        return replace(self.each(lambda value: value[index]), keys=keys)
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Apply `change` to every tensor."""
+        names = [field.name for field in fields(self) if field.name != "keys"]
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
 class Window:
     """Frames `start` to `start + frames` of clip `clip` (a reader's index); `reference` a frame.
 
-    `shift`: how many frames later in the clip, and round its end, the mismatched audio starts.
+    `mismatch`: the clip and first frame of the mismatched audio, if there is one.
     """
 
     clip: int
     start: int
     frames: int
     reference: int
-    shift: int
+    mismatch: tuple[int, int] | None = None
 
 
 class Stream:
-    """An endless, seeded order of some clips of a reader, each with a window of `frames` frames."""
+    """An endless, seeded order of some clips of a reader, each with a window of `frames` frames.
+
+    Mismatched audio is another moment of the same clip, at least `LEAST_SHIFT` frames away; where a
+    clip is too short for that, a moment of another such clip of its speaker; else there is none. It
+    never wraps round a clip's end, and its start is distributed as that of the window itself: else
+    the sound alone, by a seam or by its place in the clip, would betray it.
+    """
 
     def __init__(self, reader: ShardReader, frames: int, seed: int) -> None:
         self.lengths, self.frames, self.seed = reader.frames, frames, seed
         self.clips = [i for i, length in enumerate(self.lengths) if length >= frames]
         self.too_short = len(self.lengths) - len(self.clips)
+        self._short = self._short_clips(reader)
         # The latest epoch's order, with its epoch in one value because threads share it.
         self._permutation = (-1, np.array([], int))
 
@@ -89,12 +107,41 @@ class Stream:
         epoch, place = divmod(position, len(self.clips))
         clip = int(self._order(epoch)[place])
         rng = np.random.default_rng([self.seed, _WINDOW, self.frames, position])
-        length = self.lengths[clip]
-        start = int(rng.integers(length - self.frames + 1))
-        reference = self._reference(rng, length, start)
-        least = min(LEAST_SHIFT, length // 2)
-        shift = int(rng.integers(least, length - least + 1))
-        return Window(clip, start, self.frames, reference, shift)
+        start = int(rng.integers(self._starts(clip)))
+        return self.window_at(clip, start, rng)
+
+    def window_at(self, clip: int, start: int, rng: np.random.Generator) -> Window:
+        """The window at `start` of `clip`, with a random reference and mismatch."""
+        reference = self._reference(rng, self.lengths[clip], start)
+        return Window(clip, start, self.frames, reference, self._mismatch(rng, clip, start))
+
+    def _starts(self, clip: int) -> int:
+        """The number of windows in a clip."""
+        return self.lengths[clip] - self.frames + 1
+
+    def _mismatch(self, rng: np.random.Generator, clip: int, start: int) -> tuple[int, int] | None:
+        """Rotates the clip's starts (or the speaker's short clips) by a random number: a mismatched
+        start is then as likely anywhere as a true one."""
+        starts = self._starts(clip)
+        if starts >= 2 * LEAST_SHIFT:
+            rotation = int(rng.integers(LEAST_SHIFT, starts - LEAST_SHIFT + 1))
+            return clip, (start + rotation) % starts
+        clips = self._short[clip]
+        if len(clips) < 2:
+            return None
+        rotation = int(rng.integers(1, len(clips)))
+        other = clips[(clips.index(clip) + rotation) % len(clips)]
+        return other, int(rng.integers(self._starts(other)))
+
+    def _short_clips(self, reader: ShardReader) -> dict[int, list[int]]:
+        """Clip -> all clips of its speaker that are too short for another moment, itself
+        included."""
+        by_speaker: dict[tuple[str, str], list[int]] = {}
+        for clip in self.clips:
+            if self._starts(clip) < 2 * LEAST_SHIFT:
+                row = reader.rows[clip]
+                by_speaker.setdefault((row["dataset"], row["speaker"]), []).append(clip)
+        return {clip: clips for clips in by_speaker.values() for clip in clips}
 
     def _order(self, epoch: int) -> np.ndarray:
         known, order = self._permutation
@@ -153,45 +200,6 @@ class WindowBatches:
         return _gather(self.reader, self.stream, range(first, first + self.batch), self.margin)
 
 
-class LengthBuckets:
-    """As `WindowBatches`, but a batch holds one length, drawn uniformly from `lengths`.
-
-    Each run of `len(lengths)` steps holds every length once, in a seeded order; all ranks have the
-    same length at a step. Lengths that no clip has are left out (`unused_lengths`) and logged.
-    """
-
-    def __init__(
-        self,
-        reader: ShardReader,
-        batch: int,
-        lengths: Sequence[int],
-        margin: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.reader, self.batch, self.margin, self.seed = reader, batch, margin, seed
-        self.rank, self.world_size = rank, world_size
-        streams = [Stream(reader, length, seed) for length in sorted(set(lengths))]
-        self.streams = [stream for stream in streams if stream.clips]
-        self.unused_lengths = [stream.frames for stream in streams if not stream.clips]
-        if not self.streams:
-            raise UserError(f"none of {len(reader)} clips has {min(lengths)} frames")
-        if self.unused_lengths:
-            log.warning("no clip has %s frames: lengths left out", self.unused_lengths)
-
-    def batch_at(self, step: int) -> Batch:
-        stream, turn = self._stream_at(step)
-        first = (turn * self.world_size + self.rank) * self.batch
-        return _gather(self.reader, stream, range(first, first + self.batch), self.margin)
-
-    def _stream_at(self, step: int) -> tuple[Stream, int]:
-        """The step's stream, and how many earlier steps had it."""
-        turn, place = divmod(step, len(self.streams))
-        rng = np.random.default_rng([self.seed, _LENGTH, turn])
-        return self.streams[int(rng.permutation(len(self.streams))[place])], turn
-
-
 def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> np.ndarray:
     """Union of the boxes (float `[F, 4]`, xyxy in units of the side) whose `found` `[F]` is true.
 
@@ -206,16 +214,21 @@ def face_mask(boxes: np.ndarray, found: np.ndarray, height: int, width: int) -> 
     return mask
 
 
+Cut = dict[str, np.ndarray | str]
+"""One clip's part of a batch, in its stored types."""
+
+
 def batch_of(reader: ShardReader, windows: Sequence[Window], margin: int) -> Batch:
     """The batch of just these windows. Raises `ShardError` for a clip that can't be read."""
-    return _stacked([_cut(reader.read(window.clip), window, margin) for window in windows])
+    return stack([cut(reader, reader.read(window.clip), window, margin) for window in windows])
 
 
 def _gather(reader: ShardReader, stream: Stream, positions: range, margin: int) -> Batch:
-    return _stacked([_cut(*_readable(reader, stream, p), margin) for p in positions])
+    return stack([cut(reader, *_readable(reader, stream, p), margin) for p in positions])
 
 
-def _stacked(parts: list[dict[str, np.ndarray | str]]) -> Batch:
+def stack(parts: Sequence[Cut]) -> Batch:
+    """A batch of single windows."""
     stacked = {
         name: _widened(np.stack([part[name] for part in parts]))
         for name in parts[0]
@@ -254,16 +267,24 @@ def _readable(reader: ShardReader, stream: Stream, position: int) -> tuple[ClipS
     raise ShardError(shards, f"{len(stream.clips)} clips", "none of them can be read")
 
 
-def _mismatched(audio: np.ndarray, margin: int, window: Window) -> np.ndarray:
-    """The window's audio windows, `window.shift` frames later; the clip's end meets its start."""
-    frames = np.arange(-margin, window.frames + margin) + window.start + window.shift
-    around = audio[frames % len(audio)]
-    return audio_windows(around, margin, margin, margin + window.frames)
+def _mismatched(
+    reader: ShardReader, sample: ClipSample, window: Window, margin: int
+) -> np.ndarray | None:
+    """The mismatched audio windows, or None where there are none (or none can be read)."""
+    if window.mismatch is None:
+        return None
+    clip, start = window.mismatch
+    source = sample if clip == window.clip else reader.read_or_skip(clip)
+    if source is None:
+        return None
+    return audio_windows(source.audio, margin, start, start + window.frames)
 
 
-def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarray | str]:
-    """One clip's part of a batch, in its stored types."""
+def cut(reader: ShardReader, sample: ClipSample, window: Window, margin: int) -> Cut:
+    """The window of `sample`, clip `window.clip` of the reader."""
     start, stop = window.start, window.start + window.frames
+    audio = audio_windows(sample.audio, margin, start, stop)
+    mismatched = _mismatched(reader, sample, window, margin)
     nearest = np.abs(sample.reference_index - window.reference).argmin()
     latents = sample.latents[start:stop]
     reference = sample.latents[window.reference]
@@ -274,8 +295,9 @@ def _cut(sample: ClipSample, window: Window, margin: int) -> dict[str, np.ndarra
         "latents": latents.swapaxes(0, 1),  # T C h w -> C T h w
         "par": sample.par[start:stop],
         "regions": sample.regions[start:stop],
-        "audio": audio_windows(sample.audio, margin, start, stop),
-        "mismatched_audio": _mismatched(sample.audio, margin, window),
+        "audio": audio,
+        "mismatched_audio": audio if mismatched is None else mismatched,
+        "has_mismatch": np.bool_(mismatched is not None),
         "reference_latents": reference,
         "reference_embedding": sample.reference[nearest],
         "face_mask": face_mask(sample.faces[start:stop], found, *latents.shape[-2:]),

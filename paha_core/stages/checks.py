@@ -19,6 +19,7 @@ from paha_core.trained import gate_figures, gate_verdict, read_log
 # business.
 MIN_KEPT_SHARE = 0.5
 MAX_SKIPPED_SHARE = 0.01  # of a training's steps
+SOUND_ONLY_AUC = (0.45, 0.55)  # of a probe that sees no picture; 0.5 is chance
 MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
 DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC's last packet
 
@@ -123,6 +124,23 @@ def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
         f"(from {moment['low']:.0%}), down to timestep {gate['acts_down_to']} as guidance acts"
     )
     return Outcome(bool(gate["passed"]), words, gate_figures(gate))
+
+
+def sound_only(store: Store, preset: Preset, classifier: str) -> Outcome:
+    """A network without a picture can't tell mismatched sound from a window's own (B1): else the
+    classifier may have learned a trace of how mismatched windows are made."""
+    gate = gate_verdict(store, preset, classifier)
+    if gate is None or "sound_only" not in gate:
+        return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
+    probe = gate["sound_only"]
+    if probe is None:
+        return Outcome(True, "no held-out clip has mismatched sound")
+    low, high = SOUND_ONLY_AUC
+    message = (
+        f"mismatched sound is told by sound alone with AUC {probe['auc']:.3f} (95 % interval "
+        f"{probe['low']:.3f} to {probe['high']:.3f}) on {probe['windows']} held-out windows"
+    )
+    return Outcome(probe["low"] <= high and probe["high"] >= low, message, dict(probe))
 
 
 def generated_durations(store: Store, preset: Preset) -> Outcome:

@@ -12,7 +12,8 @@ from paha_core.config import PresetError, load_preset
         ("generation", {"segment_frames": 200}, "no place for 200 frames"),
         ("negatives", {"lengths": [30, 150]}, "no place for 150 frames"),
         ("classifiers", {"train": {"frames": 16}}, "classifiers.train.frames: Extra inputs"),
-        ("classifiers", {"train": {"batch": 16, "micro_batch": 1}}, "an even number at once"),
+        ("classifiers", {"train": {"batch": 15, "micro_batch": 1}}, "both halves of pairs"),
+        ("classifiers", {"datasets": ["ted"]}, "classifiers.datasets names no corpus: ted"),
     ],
 )
 def test_what_classifiers_can_not_read_is_refused_by_name(tmp_path, section, changes, words):

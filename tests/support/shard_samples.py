@@ -16,7 +16,7 @@ def make_sample(number, frames=12, split="train", dataset="pats", **meta):
     left = np.linspace(0, 0.5, frames, dtype=np.float32)
     faces = np.stack([left, left * 0 + 0.25, left + 0.25, left * 0 + 0.5], 1)
     index = np.unique(np.linspace(0, frames - 1, 3).round()).astype(np.int32)
-    clip_id = f"{dataset}/oliver/{number:03d}"
+    clip_id = meta.get("clip_id", f"{dataset}/oliver/{number:03d}")
     return ClipSample(
         key=clip_id.replace("/", "__"),
         latents=base,
@@ -44,7 +44,10 @@ def make_sample(number, frames=12, split="train", dataset="pats", **meta):
     )
 
 
-def publish(store, samples, clips_per_shard=4, dataset="pats", stage="training_shards"):
-    rows = write_shards(store, f"shards/{dataset}/train", samples, clips_per_shard=clips_per_shard)
+def publish(
+    store, samples, clips_per_shard=4, dataset="pats", stage="training_shards", folder="shards"
+):
+    prefix = f"{folder}/{dataset}/train"
+    rows = write_shards(store, prefix, samples, clips_per_shard=clips_per_shard)
     write_index(store, stage, dataset, rows)
     return rows

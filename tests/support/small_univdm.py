@@ -80,6 +80,7 @@ class Made:
             first_frame=latents[:, :, 0],
             face_mask=below(2)[:, 0].float(),
             mismatched_audio=normal(FRAMES, 5, 1, 4),
+            has_mismatch=torch.ones(self.micro) > 0,
             keys=[str(i) for i in range(WHOLE)][rows],
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,77 +20,91 @@ from paha_core.models.noise import training_scheduler
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
-from paha_core.shards.windows import Batch, Batches, LengthBuckets
+from paha_core.shards.windows import Batch
 from paha_core.store import Store
 from paha_core.trained import UNIVDM, Part, classifier_name, gate_fingerprint, gate_verdict
+from paha_core.training.distributed import SINGLE_PROCESS, Distributed, init_distributed
 from paha_core.training.loop import fit
 from paha_core.training.run import Metrics, Run, Scalars, step_generator
 from paha_core.training.tasks.gate import examine
-from paha_core.training.tasks.pairs import accuracy, cross_entropy, logits, masked, paired
+from paha_core.training.tasks.pairs import (
+    PairBatches,
+    Samples,
+    accuracy,
+    audible,
+    cross_entropy,
+    logits,
+    masked,
+    paired,
+    sample_loss,
+)
+from paha_core.training.tasks.sound_probe import probe_sound
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 NEGATIVES = "negative_samples"
+VALIDATION_LEVELS = (100, 400, 700)  # timesteps
+
+
+class SampleBatches(Protocol):
+    def batch_at(self, number: int) -> Samples: ...
 
 
 class ClassifierTask:
     """Real pairs (label 1) against self-distilled ones (label 0), noised at uniform timesteps
-    (equation 7)."""
+    (equation 7). One sample is the unit of a backward pass."""
 
     def __init__(
         self,
         model: SyncClassifier,
         part: Part,
         preset: Preset,
-        real: Batches,
-        generated: Batches,
-        held_out: tuple[list[Batch], list[Batch]],
+        batches: SampleBatches,
+        held_out: Sequence[tuple[Batch, Batch]],
     ) -> None:
         self.model: nn.Module = model
         self.part, self.config = part, preset.classifiers
-        self.real, self.generated, self.held_out = real, generated, held_out
+        self.batches, self.held_out = batches, held_out
         self.scheduler = training_scheduler(preset.univdm)
 
     def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
-        generator = step_generator(self.config.train.seed, number)
-        real, fake = self.real.batch_at(number), self.generated.batch_at(number)
-        mismatched = torch.rand(len(real.keys), generator=generator) < self.config.mismatched_audio
-        pairs = paired(real, fake, mismatched)
-        pairs = masked(pairs, self.part, self.config.mask_probability, generator)
-        timestep = torch.randint(1000, (len(real.keys),), generator=generator)
-        timestep = torch.where(mismatched, self._audible(timestep), timestep)
-        logit = logits(model, self.scheduler, pairs, timestep, generator)
-        loss = cross_entropy(logit)
-        return loss, {"accuracy": accuracy(logit.detach())}
+        samples = self.batches.batch_at(number).to(next(model.parameters()).device)
+        batch = samples.batch
+        noisy = self.scheduler.add_noise(batch.latents, samples.noise, samples.timestep)
+        logit = model(
+            noisy, samples.timestep, batch.reference_latents, batch.reference_embedding, batch.audio
+        )
+        correct = (logit.detach() > 0) == (samples.labels > 0)
+        return sample_loss(logit, samples.labels), {"accuracy": correct.float().mean()}
 
     @torch.no_grad()
     def validate(self, model: Any) -> Scalars:
-        """Held-out real clips against generated ones, and against themselves with the sound of
-        another moment, at fixed timesteps with fixed noise."""
+        """Held-out real clips against generated ones, and against themselves with mismatched
+        sound, at fixed timesteps with fixed noise."""
         losses: list[float] = []
-        generated: list[float] = []
-        mismatched: list[float] = []
-        for i, (real, fake) in enumerate(zip(*self.held_out, strict=True)):
-            count = len(real.keys)
-            for level in (100, 400, 700):
-                for is_mismatched, correct in ((False, generated), (True, mismatched)):
+        accuracies: dict[str, list[float]] = {"generated": [], "mismatched": []}
+        for i, (real, generated) in enumerate(self.held_out):
+            for level in VALIDATION_LEVELS:
+                for kind, correct in accuracies.items():
+                    rows = torch.full((len(real.keys),), True)
+                    if kind == "mismatched":
+                        rows = real.has_mismatch
+                    if not rows.any():
+                        continue
                     generator = step_generator(0, 2_000_000 + 1000 * i + level)
-                    pairs = paired(real, fake, torch.full((count,), is_mismatched))
+                    is_mismatched = torch.full((int(rows.sum()),), kind == "mismatched")
+                    pairs = paired(real.rows(rows), generated.rows(rows), is_mismatched)
                     pairs = masked(pairs, self.part, 1.0, generator)
-                    timestep = torch.full((count,), level)
-                    timestep = self._audible(timestep) if is_mismatched else timestep
+                    timestep = torch.full((len(is_mismatched),), level)
+                    if kind == "mismatched":
+                        timestep = audible(timestep, self.config)
                     logit = logits(model, self.scheduler, pairs, timestep, generator)
                     correct.append(accuracy(logit))
                     losses.append(float(cross_entropy(logit)))
-        return {
-            "validation_loss": float(np.mean(losses)),
-            "validation_accuracy_generated": float(np.mean(generated)),
-            "validation_accuracy_mismatched": float(np.mean(mismatched)),
+        return {"validation_loss": float(np.mean(losses))} | {
+            f"validation_accuracy_{kind}": float(np.mean(correct))
+            for kind, correct in accuracies.items()
+            if correct
         }
-
-    def _audible(self, timestep: torch.Tensor) -> torch.Tensor:
-        """Timesteps of mismatched pairs: in more noise than this no lips are visible that the
-        sound could contradict, and the label is only noise in the gradient."""
-        return timestep * self.config.mismatched_below // 1000
 
     def export(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
@@ -97,7 +112,7 @@ class ClassifierTask:
 
 def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu") -> Run:
     """The run of the preset's settings on the store's negatives, from its UniVDM."""
-    negatives = kept_rows(store, NEGATIVES, preset.corpora.datasets)
+    negatives = kept_rows(store, NEGATIVES, preset.classifier_datasets)
     clips = [(row["clip_id"], row["fingerprint"]) for row in negatives]
     univdm = store.read_json(f"checkpoints/{UNIVDM}/final/training.json")["fingerprint"]
     config = preset.classifiers
@@ -107,48 +122,45 @@ def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu"
 
 
 def train_classifier(store: Store, preset: Preset, part: Part, run: Run | None = None) -> bool:
-    """Train one classifier and examine it (`gate.py`); returns whether anything had to be done."""
-    run = run or classifier_run(store, preset, part)
-    if run.is_done() and gate_verdict(store, preset, classifier_name(part)) is not None:
+    """Train one classifier in every launched process, then examine it (`gate.py`, `sound_probe.py`)
+    in the first; returns whether anything had to be done."""
+    run, name = run or classifier_run(store, preset, part), classifier_name(part)
+    if run.is_done() and gate_verdict(store, preset, name) is not None:
         return False
+    dist = init_distributed(run.device)
     config = preset.classifiers
     torch.manual_seed(config.train.seed)
     model = new_classifier(config, load_univdm(store))
     if preset.univdm.gradient_checkpointing:
         model.encoder.enable_gradient_checkpointing()
-    real, fake = _streams(store, preset, "train")
-    held_real, held_fake = _streams(store, preset, "test")
-    batches = range(-(-preset.trainer.validation_windows // held_real.batch))
-    held_out = ([held_real.batch_at(i) for i in batches], [held_fake.batch_at(i) for i in batches])
-    with Prefetched(real) as real_batches, Prefetched(fake) as fake_batches:
-        task = ClassifierTask(model, part, preset, real_batches, fake_batches, held_out)
-        fit(task, config.train, run)
-    trained = load_classifier(store, part, device=run.device)
-    verdict = examine(trained, part, store, preset, held_out)
-    about = {
-        "classifier": classifier_name(part),
-        "fingerprint": gate_fingerprint(store, preset, classifier_name(part)),
-    }
-    store.write_json(f"{run.folder}/gate.json", about | verdict)
+    batches = pair_batches(store, preset, part, "train", dist)
+    held_out = pair_batches(store, preset, part, "test").held_out(preset.trainer.validation_windows)
+    with Prefetched(batches, pin=run.device == "cuda") as prefetched:
+        task = ClassifierTask(model, part, preset, prefetched, held_out)
+        fit(task, config.train, run, dist)
+    if dist.is_main_process:
+        trained = load_classifier(store, part, device=run.device)
+        verdict = examine(trained, part, store, preset, held_out)
+        verdict |= {"sound_only": probe_sound(store, preset, run.device)}
+        about = {"classifier": name, "fingerprint": gate_fingerprint(store, preset, name)}
+        store.write_json(f"{run.folder}/gate.json", about | verdict)
+    dist.barrier()
     return True
 
 
-def _streams(store: Store, preset: Preset, split: str) -> tuple[LengthBuckets, LengthBuckets]:
-    """Real and generated halves of a split's batches, of the same length at every step."""
-    readers = [
+def pair_batches(
+    store: Store, preset: Preset, part: Part, split: str, dist: Distributed = SINGLE_PROCESS
+) -> PairBatches:
+    """The pairs of a split. Raises `UserError` where no clip is long enough for any length."""
+    real, generated = (
         ShardReader(
-            store, preset.corpora.datasets, split, stage, on_bad_shard=preset.shards.on_bad_shard
+            store, preset.classifier_datasets, split, stage, on_bad_shard=preset.shards.on_bad_shard
         )
         for stage in ("training_shards", NEGATIVES)
-    ]
-    longest = min(max(reader.frames) for reader in readers)
-    lengths = preset.negatives.lengths_within(longest)
+    )
+    lengths = preset.negatives.lengths_within(min(max(real.frames), max(generated.frames)))
     if not lengths:
         raise UserError(f"no {split} clip has {min(preset.negatives.lengths)} frames")
-    config = preset.classifiers.train
-    micro_batch, _ = config.shares()
-    real, fake = (
-        LengthBuckets(reader, micro_batch // 2, lengths, preset.audio.margin, config.seed)
-        for reader in readers
+    return PairBatches(
+        real, generated, part, preset.classifiers, lengths, preset.audio.margin, dist
     )
-    return real, fake

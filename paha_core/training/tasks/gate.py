@@ -41,26 +41,27 @@ def examine(
     part: Part,
     store: Store,
     preset: Preset,
-    held_out: tuple[Sequence[Batch], Sequence[Batch]],
+    held_out: Sequence[tuple[Batch, Batch]],
 ) -> dict[str, Any]:
     """The contents of a classifier's `gate.json`.
 
     `share` (of windows whose score drops with another clip's voice) and `moment` (with another
-    moment of the same clip) come with the bounds of a 95 % bootstrap interval over clips, the
-    score summed over the noise levels at which the preset's guidance acts (`acts_down_to`);
-    `passed` when both lower bounds are above one half. `bands` has both by timestep band, and
-    accuracy and area under the ROC curve of real against generated; `masked` is what is left of
-    both when the classifier sees its own region alone; `shift` is the mean logit by how many frames
-    the sound is late.
+    moment of the same clip or, for clips too short for that, of the same speaker) come with the
+    bounds of a 95 % bootstrap interval over clips, the score summed over the noise levels at which
+    the preset's guidance acts (`acts_down_to`); `passed` when both lower bounds are above one half.
+    `bands` has both by timestep band, and accuracy and area under the ROC curve of real against
+    generated; `masked` is what is left of both when the classifier sees its own region alone;
+    `shift` is the mean logit by how many frames the sound is late. `held_out`: real windows and
+    their negatives.
     """
-    reader = ShardReader(store, preset.corpora.datasets, "test")
+    reader = ShardReader(store, preset.classifier_datasets, "test")
     examination, lowest = _Examination(model.eval(), part, reader, preset), lowest_guided(preset)
     swaps = examination.swaps(LEVELS)
     masked_swaps = examination.swaps(FEWER_LEVELS, own_region=True)
     rates = swaps.drop_rates(lowest)
     bands = [
         {"from": low, "to": high} | real_or_generated | swaps.drop_rates(low, high)
-        for (low, high), real_or_generated in zip(BANDS, examination.bands(*held_out), strict=True)
+        for (low, high), real_or_generated in zip(BANDS, examination.bands(held_out), strict=True)
     ]
     swap = rates.pop("swap")
     return {
@@ -87,17 +88,25 @@ def lowest_guided(preset: Preset) -> int:
 
 class _Swaps:
     """Changes of scores when the voice is exchanged, [2, windows, levels]: for another clip's, for
-    another moment's. `clips` [windows] are the windows' clips."""
+    another moment's (where `has_moment` [windows]). `clips` [windows] are the windows' clips."""
 
-    def __init__(self, changes: np.ndarray, levels: Sequence[int], clips: list[int]) -> None:
+    def __init__(
+        self,
+        changes: np.ndarray,
+        levels: Sequence[int],
+        clips: np.ndarray,
+        has_moment: np.ndarray,
+    ) -> None:
         self.changes, self.levels, self.clips = changes, levels, clips
+        self.has_moment = has_moment
 
     def drop_rates(self, low: int, high: int = 1000) -> dict[str, Share]:
         """Shares of windows whose score drops, summed over the levels from `low` up to `high`; at
         the noisiest level where none lies between."""
         chosen = [i for i, level in enumerate(self.levels) if low <= level < high] or [-1]
         drops = self.changes[..., chosen].sum(axis=2) < 0
-        return {"swap": _share(drops[0], self.clips), "moment": _share(drops[1], self.clips)}
+        moment = _share(drops[1][self.has_moment], self.clips[self.has_moment])
+        return {"swap": _share(drops[0], self.clips), "moment": moment}
 
 
 class _Examination:
@@ -114,17 +123,20 @@ class _Examination:
     def swaps(self, levels: Sequence[int], own_region: bool = False) -> _Swaps:
         """Scores with another clip's voice, and with another moment's, minus those with the right
         one; all three with the same noise."""
-        changes, clips = [], list[int]()
+        changes, clips, has_moment = [], list[int](), list[bool]()
         for step in range(self.count // BATCH):
             batch, windows = self.windows.batch_at(step), self.windows.windows_at(step)
             clips += [window.clip for window in windows]
+            has_moment += batch.has_mismatch.tolist()
             others = torch.from_numpy(np.stack([self._other_voice(w) for w in windows])).float()
             voices = torch.cat([batch.audio, others, batch.mismatched_audio])
             generator = step_generator(3, step)
             scores = [self._scores(batch, level, voices, generator, own_region) for level in levels]
             own, *exchanged = np.stack(scores, axis=1).reshape(3, -1, len(levels))
             changes.append(np.stack(exchanged) - own)
-        return _Swaps(np.concatenate(changes, axis=1), levels, clips)
+        return _Swaps(
+            np.concatenate(changes, axis=1), levels, np.array(clips), np.array(has_moment)
+        )
 
     def _scores(
         self,
@@ -161,16 +173,16 @@ class _Examination:
         return audio_windows(audio, self.margin)[frames]
 
     @torch.no_grad()
-    def bands(self, real: Sequence[Batch], generated: Sequence[Batch]) -> list[dict[str, float]]:
+    def bands(self, held_out: Sequence[tuple[Batch, Batch]]) -> list[dict[str, float]]:
         """Accuracy and area under the ROC curve, real against generated, by timestep band."""
         bands = []
         for low, high in BANDS:
             scores = []
-            for i, (a, b) in enumerate(zip(real, generated, strict=True)):
+            for i, (real, generated) in enumerate(held_out):
                 generator = step_generator(4, 1000 * i + low)
-                pairs = paired(a, b, torch.zeros(len(a.keys)) > 0)
+                pairs = paired(real, generated, torch.zeros(len(real.keys)) > 0)
                 pairs = masked(pairs, self.part, 1.0, generator)
-                timestep = torch.randint(low, high, (len(a.keys),), generator=generator)
+                timestep = torch.randint(low, high, (len(real.keys),), generator=generator)
                 scores.append(logits(self.model, self.scheduler, pairs, timestep, generator).cpu())
             positive = torch.cat([s.chunk(2)[0] for s in scores])
             negative = torch.cat([s.chunk(2)[1] for s in scores])
@@ -188,7 +200,7 @@ class _Examination:
         if not long:
             return None
         windows = [
-            Window(clip, start, self.frames, reference=0, shift=0)
+            Window(clip, start, self.frames, reference=0)
             for clip in long
             for start in self._starts(clip)
         ]
@@ -218,10 +230,12 @@ class _Examination:
         return self._scores(batch, LEVELS[0], voices, generator, own_region=True)
 
 
-def _share(drops: np.ndarray, clips: list[int]) -> Share:
+def _share(drops: np.ndarray, clips: np.ndarray) -> Share:
     """The share of true `drops` [windows], and its 95 % interval from a bootstrap over clips, each
-    drawn with all its windows."""
-    by_clip = [drops[np.array(clips) == clip] for clip in sorted(set(clips))]
+    drawn with all its windows; zero where there is no window."""
+    if not len(drops):
+        return {"share": 0.0, "low": 0.0, "high": 0.0}
+    by_clip = [drops[clips == clip] for clip in sorted(set(clips.tolist()))]
     sums = np.array([each.sum() for each in by_clip])
     counts = np.array([len(each) for each in by_clip])
     rows = np.random.default_rng(0).integers(len(by_clip), size=(2000, len(by_clip)))

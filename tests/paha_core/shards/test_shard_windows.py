@@ -14,7 +14,6 @@ from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardError, ShardReader
 from paha_core.shards.windows import (
     Batch,
-    LengthBuckets,
     WindowBatches,
     batch_of,
     face_mask,
@@ -112,7 +111,7 @@ def test_prefetching_survives_leaps(reader):
     with Prefetched(plain, depth=1) as ahead:
         for step in (0, 1, 50, 51, 2, 2, 3):
             assert_equal(ahead.batch_at(step), plain.batch_at(step))
-            assert len(ahead._coming) <= 6
+            assert len(ahead._pending) <= 6
 
 
 @pytest.mark.parametrize(("world", "micro_batch"), [(1, 8), (1, 2), (2, None), (4, 1), (8, None)])
@@ -186,20 +185,6 @@ def test_face_mask_of_a_batch_is_the_windows_union(reader):
         assert mask.amax(1).nonzero().ravel().tolist() == [2, 3]
 
 
-def test_length_buckets_hold_one_length_and_use_all(reader):
-    ranks = [LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=r, world_size=2) for r in (0, 1)]
-    assert ranks[0].unused_lengths == [40]
-    lengths = []
-    for step in range(12):
-        batches = [rank.batch_at(step) for rank in ranks]
-        [length] = {b.latents.shape[2] for b in batches}
-        assert not set(batches[0].keys) & set(batches[1].keys) or length == 11
-        lengths.append(length)
-    assert all(sorted(lengths[i : i + 3]) == [4, 8, 11] for i in range(0, 12, 3))
-    again = LengthBuckets(reader, 2, (4, 8, 11, 40), 1, 7, rank=1, world_size=2)
-    assert_equal(again.batch_at(11), ranks[1].batch_at(11))
-
-
 def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
     bad = reader.rows[0]["shard"]
     lost = {row["key"] for row in reader.rows if row["shard"] == bad}
@@ -221,16 +206,50 @@ def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
         gone.batch_at(0)
 
 
-def test_mismatched_audio_is_the_same_clip_at_least_four_frames_away(reader):
-    batches = WindowBatches(reader, 13, 6, 2, seed=0)
-    for step in range(4):
+def heard(audio):
+    """The frames of audio windows of `make_sample`'s sound, whose value is the frame."""
+    return audio[:, 2, 0, 0].tolist()
+
+
+def test_mismatched_audio_is_a_run_of_frames_of_the_same_clip_at_least_four_away(store):
+    publish(store, [make_sample(n, frames=20 + n) for n in range(3)])
+    batches = WindowBatches(ShardReader(store, ["pats"]), 3, 6, 2, seed=0)
+    for step in range(40):
         batch = batches.batch_at(step)
+        assert batch.has_mismatch.all()
         for row, window in enumerate(batches.windows_at(step)):
-            length = reader.frames[window.clip]
-            heard = batch.mismatched_audio[row, :, 2, 0, 0]
-            here = batch.audio[row, :, 2, 0, 0]
-            assert torch.equal(heard, (here + window.shift) % length)
-            assert 4 <= window.shift <= length - 4
+            clip, start = window.mismatch
+            assert clip == window.clip
+            assert abs(start - window.start) >= 4
+            assert heard(batch.mismatched_audio[row]) == list(range(start, start + 6))
+
+
+def test_a_mismatched_start_is_as_likely_anywhere_as_a_true_one(store):
+    publish(store, [make_sample(0, frames=14)])
+    batches = WindowBatches(ShardReader(store, ["pats"]), 1, 6, 2, seed=0)
+    windows = [batches.windows_at(step)[0] for step in range(3000)]
+    for starts in ([w.start for w in windows], [w.mismatch[1] for w in windows]):
+        assert np.bincount(starts, minlength=9) / 3000 == pytest.approx(1 / 9, abs=0.025)
+
+
+def test_clips_too_short_for_another_moment_take_another_clip_of_the_speaker_or_none(store):
+    speakers = ["ada", "ada", "ada", "bob"]
+    samples = [make_sample(n, frames=12, speaker=name) for n, name in enumerate(speakers)]
+    publish(store, [*samples, make_sample(4, frames=30, speaker="bob")])
+    reader = ShardReader(store, ["pats"])
+    batches = WindowBatches(reader, 5, 6, 2, seed=0)
+    for step in range(20):
+        batch, windows = batches.batch_at(step), batches.windows_at(step)
+        for row, window in enumerate(windows):
+            if window.clip < 3:
+                assert window.mismatch[0] in {0, 1, 2} - {window.clip}
+                start = window.mismatch[1]
+                assert heard(batch.mismatched_audio[row]) == list(range(start, start + 6))
+            elif window.clip == 3:  # bob's other clip has moments of its own
+                assert window.mismatch is None
+                assert not batch.has_mismatch[row]
+            else:
+                assert window.mismatch[0] == 4
 
 
 def test_given_windows_make_a_batch(reader):

@@ -106,6 +106,20 @@ def test_the_gate_is_read(store, preset):
     assert found.figures["peak of the shift curve, frames"] == 1
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "passed"), [(0.47, 0.52, True), (0.53, 0.62, True), (0.56, 0.7, False)]
+)
+def test_sound_alone_must_not_tell_mismatched_sound(store, preset, low, high, passed):
+    name = "face_classifier"
+    assert not checks.sound_only(store, preset, name).passed
+    gate = {"fingerprint": gate_fingerprint(store, preset, name)}
+    gate["sound_only"] = {"auc": (low + high) / 2, "low": low, "high": high, "windows": 256}
+    store.write_json(f"checkpoints/{name}/gate.json", gate)
+    found = checks.sound_only(store, preset, name)
+    assert found.passed is passed
+    assert "on 256 held-out windows" in found.words
+
+
 def test_a_verdict_is_about_one_network_and_one_use(store, preset):
     name, generation = "face_classifier", preset.generation
     store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "a"})

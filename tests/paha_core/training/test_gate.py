@@ -67,8 +67,7 @@ def given(tmp_path_factory):
     reader = ShardReader(store, PRESET.corpora.datasets, "test")
     batches = WindowBatches(reader, 4, 12, PRESET.audio.margin, 0)
     real = [batches.batch_at(step) for step in range(2)]
-    fake = [dataclasses.replace(b, audio=b.mismatched_audio) for b in real]
-    return store, (real, fake)
+    return store, [(b, dataclasses.replace(b, audio=b.mismatched_audio)) for b in real]
 
 
 def test_a_classifier_that_hears_passes_and_peaks_where_the_sound_belongs(given):
@@ -112,7 +111,20 @@ def test_it_is_asked_where_the_presets_guidance_acts(given):
     assert [band["swap"]["low"] > 0.5 for band in late["bands"]] == [True, True, False, False]
 
 
+def test_where_segments_fill_their_clips_the_moment_is_another_clips_of_the_speaker(given):
+    store, held_out = given
+    generation = PRESET.generation.model_copy(update={"segment_frames": 60})
+    preset = PRESET.model_copy(update={"generation": generation})
+    found = examine(Listener(), "face", store, preset, held_out)
+    assert found["low"] > 0.8
+    assert found["moment"]["low"] > 0.8
+
+
 def test_the_interval_draws_whole_clips():
-    certain = _share(np.array([True] * 4 + [False] * 4), [0] * 4 + [1] * 4)
+    certain = _share(np.array([True] * 4 + [False] * 4), np.array([0] * 4 + [1] * 4))
     assert (certain["share"], certain["low"], certain["high"]) == (0.5, 0.0, 1.0)
-    assert _share(np.array([True] * 8), [0, 1] * 4) == {"share": 1.0, "low": 1.0, "high": 1.0}
+    assert _share(np.array([True] * 8), np.array([0, 1] * 4)) == {
+        "share": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+    }

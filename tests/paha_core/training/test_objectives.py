@@ -24,6 +24,7 @@ def batch(fill, size=4, frames=3):
         first_frame=torch.full((size, 2, 4, 4), float(fill)),
         face_mask=face,
         mismatched_audio=numbered.view(-1, 1, 1, 1, 1).expand(-1, frames, 5, 1, 2) - 100,
+        has_mismatch=torch.ones(size) > 0,
         keys=[f"{fill}-{i}" for i in range(size)],
     )
 

@@ -171,7 +171,10 @@ def test_strips_show_each_window_over_what_the_network_makes_of_it(tmp_path):
     embedding = torch.randn(3, pipeline.reference.width)
     keys = ["a", "b", "c"]
     first = windows[:, :, 0]
-    batch = Batch(windows, still, still, heard, first, embedding, first, still[:, 0], heard, keys)
+    has = torch.ones(3) > 0
+    batch = Batch(
+        windows, still, still, heard, first, embedding, first, still[:, 0], heard, has, keys
+    )
     Strips(run(tmp_path), preset, pipeline.codec, batch)(7, pipeline.univdm)
     picture = np.asarray(Image.open(tmp_path / "checkpoints/tiny/strips/00000007.png"))
     assert picture.shape == (2 * 2 * size, frames * size, 3)
