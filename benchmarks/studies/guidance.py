@@ -1,4 +1,6 @@
-"""Does guidance by classifiers that hear make lips and hands follow? (paper 4.2; DESIGN 8 and 9)
+"""Does guidance by classifiers that pass their gate make lips and hands follow the voice?
+
+Paper 4.2; docs/design.md 8 and docs/design.md 9.
 
 Held-out clips are generated unguided and in other ways from the same noise. Seen by the keypoint
 detector: the mouth's openness is correlated with the drawn truth, and the gestures' beats are held

@@ -254,7 +254,7 @@ class CorporaConfig(Section):
 
 
 class PoseConfig(Section):
-    """Whole-body keypoints and face boxes (DESIGN 5)."""
+    """Whole-body keypoints and face boxes (docs/design.md 5)."""
 
     detector: Literal["mediapipe", "dwpose"] = "mediapipe"
     dwpose_pose: str | None = Field(None, description="path or URL of the DWPose-l 384x288 ONNX")

@@ -1,4 +1,4 @@
-"""Sequential and Differential Guidance (paper 4.2, equations 8-12, algorithm 1; DESIGN 9).
+"""Sequential and Differential Guidance (paper 4.2, equations 8-12, algorithm 1; docs/design.md 9).
 
 The energy of a classifier is E = softplus(-logit) = -log s: the printed minus of equations 8 and 9
 then moves the latents towards a higher score.

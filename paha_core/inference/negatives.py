@@ -1,4 +1,4 @@
-"""Self-distilled negative samples for the classifiers (paper 4.1.3, B.3; DESIGN 8).
+"""Self-distilled negative samples for the classifiers (paper 4.1.3, B.3; docs/design.md 8).
 
 UniVDM as it was at 60 % of its training speaks with a real voice from a real first frame, with a
 randomly sampled reference of the same speaker. Real and generated samples are latents of one codec,

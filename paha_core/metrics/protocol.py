@@ -32,8 +32,8 @@ class Protocol:
     pose_stride: int = 10
     diversity_rounds: int = 16  # derangements that are averaged
 
-    # beats. DESIGN 10 smooths the speed over 3 frames, where short strokes melt away: its minima
-    # then lie 0.33 s from a real clip's beats, not 0.11 (docs/evaluate.md, Controls).
+    # beats. The paper smooths the speed over 3 frames, where short strokes melt away: minima then
+    # lie 0.33 s from a real clip's beats, not 0.11 (docs/design.md 10; docs/evaluate.md, Controls).
     beat_smoothing: float = 1.0  # frames, sigma
     beat_tolerance: float = 3.0  # frames, sigma
     beat_min_dip: float = 1.5e-3  # shoulder widths a frame; jitter on a still picture dips 1.2e-3

@@ -1,5 +1,5 @@
 """The regional audio-visual classifiers of Parts Consistency Enhancement (paper 4.1.3, equations
-4-7; DESIGN 8).
+4-7; docs/design.md 8).
 
 One network, trained twice: on the face and on all but the face. From noised video latents and clean
 audio it predicts whether they are a real pair. Its gradient with respect to the latents guides

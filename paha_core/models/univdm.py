@@ -1,9 +1,9 @@
 """UniVDM: one 3D U-Net that denoises video and reads the reference picture in the same feature
 space.
 
-Paper section 4.1.1, Fig. 2; DESIGN 7. Built from diffusers' own layers under the attribute names of
-its `UNet3DConditionModel`, so that a ModelScope text-to-video checkpoint loads with only the new
-modules missing: `reference_stem`, `reference_projection`, `audio_projection` and every
+Paper section 4.1.1, Fig. 2; docs/design.md 7. Built from diffusers' own layers under the attribute
+names of its `UNet3DConditionModel`, so that a ModelScope text-to-video checkpoint loads with only
+the new modules missing: `reference_stem`, `reference_projection`, `audio_projection` and every
 `audio_attentions`. The order inside a layer is resnet, temporal convolution, spatial attention
 (self, then the reference's tokens), audio attention, temporal attention.
 

@@ -1,4 +1,4 @@
-"""Pretrained weights of the base network into UniVDM (DESIGN 7)."""
+"""Pretrained weights of the base network into UniVDM (docs/design.md 7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The paper's tables 1-3 and 5-7 as data. Published numbers, never ours; table 4 is the user study.
 
-The paper contradicts itself in places (DESIGN 11): those cells carry a note, and nothing may gate
-on them.
+The paper contradicts itself in places (docs/design.md 11): those cells carry a note, and nothing
+may gate on them.
 """
 
 from __future__ import annotations
