@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from paha_core.config import GuidanceConfig, Preset, load_preset
-from paha_core.inference.pipeline import PahaPipeline
+from paha_core.config import GuidanceConfig, Mode, Preset, load_preset
+from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.sampling import Conditions
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.training.memory import cost_of_step
@@ -66,17 +66,21 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
     preset = preset_of(size)
     pipeline = untrained_pipeline(preset)
     given, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
-    cases = {("unguided", 0.0): ("unguided", GuidanceConfig())}
+    cases: dict[tuple[str, float | str], tuple[Mode, GuidanceConfig]] = {
+        ("unguided", 0.0): ("unguided", GuidanceConfig())
+    }
     cases |= {(m, rate): (m, GuidanceConfig(rate=rate)) for m in PAPER for rate in RATES}
-    cases |= {(m, "face alone"): (m, GuidanceConfig(rate=1, face=5, non_face=0)) for m in PAPER}
+    cases |= {
+        (m, "face alone"): (m, GuidanceConfig(rate=1, lambda_face=5, lambda_non_face=0))
+        for m in PAPER
+    }
     times: dict[tuple[str, float | str], list[float]] = {case: [] for case in cases}
     solving = []
     for turn in range(rounds + 1):
         for case, (mode, guidance) in cases.items():
             started = time.perf_counter()
-            made = pipeline.generate(
-                given, boxes, mode=mode, steps=STEPS[size], guidance=guidance, force=True
-            )
+            settings = Settings(mode=mode, steps=STEPS[size], guidance=guidance, force=True)
+            made = pipeline.generate(given, boxes, settings)
             if turn:  # the first round warms up
                 times[case].append(time.perf_counter() - started)
                 solving += [made.trace.solver] if mode == "unguided" else []

@@ -27,7 +27,7 @@ import torch
 
 from paha_core.benchmark.report.facts import LONG_VIDEO
 from paha_core.config import load_preset
-from paha_core.inference.held_out import choose, conditions_of
+from paha_core.inference.held_out import conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
 from paha_core.inference.sampling import Conditions
 from paha_core.inference.sliding_window import window_starts
@@ -49,7 +49,7 @@ def conditions_for(
         how = Settings(max_seconds=given.seconds)
         conditions, box, _ = pipeline.conditions(given.image, given.audio, how)
         return conditions, box[None]
-    clips = choose(Store(given.store), pipeline.preset)
+    clips = select_clips(Store(given.store), pipeline.preset)
     clip = clips[0]
     voices = [c.sample.wave for c in clips if c.row["dataset"] == clip.row["dataset"]]
     need, pieces = frames * SAMPLES_PER_FRAME, itertools.cycle(voices)

@@ -8,7 +8,8 @@ against the speech's (BAS) and the drawn ones (mean distance). Differences are p
 bootstrap intervals.
 
     paha run generated_clips --preset study      # once: everything up to both classifiers
-    python benchmarks/studies/guidance.py --preset study sequential:face=5,non_face=0,rate=1
+    python benchmarks/studies/guidance.py --preset study \
+        sequential:lambda_face=5,lambda_non_face=0,rate=1
 
 A way is a mode and its settings, keys of `generation.guidance`.
 """
@@ -25,9 +26,9 @@ import numpy as np
 from paha_core.benchmark.measuring.video_metrics import Truth, drawn_truth
 from paha_core.config import GuidanceConfig
 from paha_core.engine.manifest_stage import kept_rows
-from paha_core.inference.held_out import HeldOut, choose, conditions_of, noise_seed
+from paha_core.inference.held_out import HeldOutClip, conditions_of, noise_seed, select_clips
 from paha_core.inference.inputs import resize
-from paha_core.inference.pipeline import PahaPipeline
+from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.metrics.beats import (
     audio_beats,
     beat_alignment,
@@ -47,7 +48,7 @@ METRICS = ("lip correlation", "BAS", "beat error, s")
 DRAWS = 10_000
 
 
-def scores(detector: Detector, frames: np.ndarray, clip: HeldOut, truth: Truth) -> list[float]:
+def scores(detector: Detector, frames: np.ndarray, clip: HeldOutClip, truth: Truth) -> list[float]:
     """`METRICS` of a generated video; NaN where one does not exist."""
     seen = detector.detect(resize(frames[: clip.frames], DETECT_SIZE))
     mouth, gestures = mouth_openness(seen.points, seen.scores), gesture_points(seen)
@@ -94,7 +95,9 @@ def main() -> None:
     pipeline = PahaPipeline.from_store(store, preset, prepare_torch(preset))
     detector = open_detector(preset.pose)
     rows = {r["clip_id"]: r for r in kept_rows(store, "clips", preset.corpora.datasets)}
-    known = [(c, drawn_truth(store, rows[c.clip_id], c.frames)) for c in choose(store, preset)]
+    known = [
+        (c, drawn_truth(store, rows[c.clip_id], c.frames)) for c in select_clips(store, preset)
+    ]
     clips = [(clip, truth) for clip, truth in known if truth is not None]
     unguided = np.array([])
     print(f"{len(clips)} held-out clips of {Path(store.url).name}")
@@ -110,10 +113,8 @@ def main() -> None:
             made = pipeline.generate(
                 conditions_of(part, longest, preset.audio.margin),
                 np.stack([clip.face_box for clip in part]),
+                Settings(mode=mode, guidance=guidance, force=True),
                 seeds=[noise_seed(preset.generation.seed, clip) for clip in part],
-                mode=mode,
-                guidance=guidance,
-                force=True,
             )
             updates += [step["update"] for step in made.trace.steps]
             for (clip, truth), video in zip(clips[first:], made.frames, strict=False):

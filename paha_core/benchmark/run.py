@@ -18,10 +18,10 @@ from paha_core.benchmark.measuring.systems import control_systems, external_syst
 from paha_core.benchmark.measuring.videos import Systems, collect_videos, content_sha256
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
+from paha_core.inference.timing import HELD_OUT, read_times
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.registry import metrics_of
 from paha_core.metrics.row import MetricRow, rows_to_table
-from paha_core.metrics.time_cost import HELD_OUT, read_times
 from paha_core.store import Store, sha256_json
 
 SUITE = "main"

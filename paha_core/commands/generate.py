@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.config import Form, Mode, Precision
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
 from paha_core.media import FPS
@@ -26,7 +27,7 @@ FolderOption = Annotated[
 ]
 DatasetOption = Annotated[
     str | None,
-    typer.Option(help="Use this corpus' audio encoder (audio.by_dataset) [audio.pretrained]."),
+    typer.Option(help="Use this corpus' audio encoder (default: audio.pretrained)."),
 ]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -42,50 +43,57 @@ def generate(
     store: StoreOption = "",
     folder: FolderOption = None,
     dataset: DatasetOption = None,
-    mode: Annotated[
-        Literal["unguided", "sequential", "differential"], typer.Option(help="How to guide.")
-    ] = "sequential",
+    mode: Annotated[Mode, typer.Option(help="Guidance by the classifiers.")] = "sequential",
     seed: int = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="DDIM steps [the preset's].")
+        int | None, typer.Option(min=1, max=1000, help="DDIM steps (default: the preset's).")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of the steps that are guided.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of the steps that are guided."),
     ] = None,
-    lambda_face: Annotated[float | None, typer.Option(min=0, help="Strength on the face.")] = None,
-    lambda_non_face: Annotated[float | None, typer.Option(min=0, help="And elsewhere.")] = None,
+    lambda_face: Annotated[
+        float | None, typer.Option(min=0, help="Strength of guidance on the face.")
+    ] = None,
+    lambda_non_face: Annotated[
+        float | None, typer.Option(min=0, help="Strength of guidance outside the face.")
+    ] = None,
     lambda_diff: Annotated[
-        float | None, typer.Option(min=0, help="Of differential guidance.")
+        float | None, typer.Option(min=0, help="Strength of differential guidance.")
     ] = None,
     form: Annotated[
-        Literal["residual", "residual_printed_masks", "printed"] | None,
-        typer.Option(help="Of equation 12 [the preset's]."),
+        Form | None,
+        typer.Option(help="Form of equation 12 (default: the preset's)."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=64, max=4096, help="Side of the video in pixels [the clips'].")
+        int | None,
+        typer.Option(min=64, max=4096, help="Side of the video in pixels (default: the clips')."),
     ] = None,
     letterbox: Annotated[
         bool, typer.Option("--letterbox", help="Keep the whole picture instead of cropping it.")
     ] = False,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0.08, help="Cut the voice there.")
+        float | None, typer.Option(min=0.08, help="Cut the voice after so many seconds.")
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Of the generator's sums.")
+        Precision, typer.Option(help="Precision of the networks; tf32 needs a GPU.")
     ] = "fp32",
-    device: Annotated[Device | None, typer.Option(help="Where to run [the preset's].")] = None,
+    device: Annotated[Device | None, typer.Option(help="Device (default: the preset's).")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Guide also by classifiers that failed their gate.")
+        bool,
+        typer.Option(
+            "--force", help="Guide also by classifiers that failed their audio-swap gate."
+        ),
     ] = False,
     batch: Annotated[
-        Path | None, typer.Option(help="A csv with columns image, audio, out: many videos.")
+        Path | None, typer.Option(help="A csv with columns image, audio, out, for many videos.")
     ] = None,
     sidecar: Annotated[
         Path | None,
-        typer.Option("--from", help="A video's json: make the same video again, as --out."),
+        typer.Option("--from", help="A video's json: generate the same video again, as --out."),
     ] = None,
 ) -> None:
-    """Make the person in a picture speak. A json beside the video tells everything that made it.
+    """Make the person in a picture speak. A json beside the video holds all that it was made from.
 
     Examples:
 
@@ -93,7 +101,7 @@ def generate(
 
         paha generate --from hello.json --out again.mp4         the same, bit for bit
 
-        paha generate --batch list.csv --mode unguided          resumes where it stopped
+        paha generate --batch list.csv --mode unguided          a second run continues
     """
     from paha_core.inference.pipeline import Settings
 
@@ -104,9 +112,9 @@ def generate(
             _refuse(given, own, "--folder holds its own preset and networks")
         if sidecar is not None:
             others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
-            _refuse(given, others, "--from repeats a video as it was made")
+            _refuse(given, others, "--from repeats a video with its own settings")
             if out is None:
-                raise StageError("give --out: where the video of --from is to be written again")
+                raise StageError("give --out, the path to write the video of --from to")
             _again(sidecar, out, image, audio, store, folder)
             return
         if batch is not None:
@@ -117,12 +125,12 @@ def generate(
         used = _preset(workspace, folder, device, dataset)
         guidance = used.generation.guidance.changed(
             rate=rate,
-            face=lambda_face,
-            non_face=lambda_non_face,
-            differential=lambda_diff,
+            lambda_face=lambda_face,
+            lambda_non_face=lambda_non_face,
+            lambda_diff=lambda_diff,
             form=form,
         )
-        how = Settings(
+        settings = Settings(
             guidance=guidance,
             mode=mode,
             seed=seed,
@@ -137,13 +145,13 @@ def generate(
             return _open(used, folder, lambda: workspace.store)
 
         if batch is not None:
-            _batch(batch, how, size, opened)
+            _batch(batch, settings, size, opened)
         else:
-            _one(image, audio, out, how, size, opened)
+            _one(image, audio, out, settings, size, opened)
 
 
 def _given(context: typer.Context) -> dict[str, str]:
-    """The options that stand on the command line, as they are written there."""
+    """The options given on the command line, by name, as they are written there."""
     written = {str(option.name): option.opts[0] for option in context.command.params}
     sources = {name: context.get_parameter_source(name) for name in written}
     return {
@@ -154,7 +162,7 @@ def _given(context: typer.Context) -> dict[str, str]:
 
 
 def _refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
-    """Raises `StageError` where options contradict each other."""
+    """Raise `StageError` where options contradict each other."""
     wrong = sorted(given[name] for name in names if name in given)
     if wrong:
         raise StageError(f"{why}: leave out {', '.join(wrong)}")
@@ -166,7 +174,7 @@ def export(
     store: StoreOption = "",
     dataset: DatasetOption = None,
 ) -> None:
-    """Everything that `paha generate` needs of a run, as one folder to copy or publish.
+    """Save all that `paha generate` needs of a run as one folder to copy or publish.
 
     Example:
 
@@ -184,7 +192,8 @@ def export(
 def _preset(
     workspace: Workspace, folder: Path | None, device: Device | None, dataset: str | None
 ) -> Preset:
-    """The run's preset, or the exported folder's; on that device, for that data set's voices."""
+    """The run's preset or the exported folder's, with that device and that dataset's audio
+    encoder."""
     from paha_core.config import load_preset
 
     if folder is not None and not (folder / "preset.yaml").is_file():
@@ -196,7 +205,7 @@ def _preset(
 
 
 def _open(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> PahaPipeline:
-    """The networks of the exported folder, or else of the run's store."""
+    """Open the networks of the exported folder, or else of the run's store."""
     import torch
 
     from paha_core.inference.pipeline import PahaPipeline
@@ -213,7 +222,7 @@ def _one(
     image: Path | None,
     audio: Path | None,
     out: Path | None,
-    how: Settings,
+    settings: Settings,
     size: int | None,
     opened: Callable[[], PahaPipeline],
 ) -> None:
@@ -222,7 +231,7 @@ def _one(
     assert image is not None
     assert audio is not None
     assert out is not None
-    request = Request(image, audio, out, how, size)
+    request = Request(image, audio, out, settings, size)
     request.check()
     _make(opened(), request)
 
@@ -231,12 +240,12 @@ def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
     from paha_core.inference.video_file import make_video
 
     with Progress(0, "generate", "segment", every=5.0) as progress:
-        about = make_video(pipeline, request, progress.reach)
-    for name in about["gates_failed"]:
+        sidecar = make_video(pipeline, request, progress.reach)
+    for name in sidecar["gates_failed"]:
         typer.echo(f"note: {name} did not pass its audio-swap gate", err=True)
-    seconds = about["seconds"]["total"]
-    typer.echo(f"{request.out}: {about['frames'] / FPS:.2f} s, made in {seconds:.1f} s")
-    return about
+    seconds = sidecar["seconds"]["total"]
+    typer.echo(f"{request.out}: {sidecar['frames'] / FPS:.2f} s, generated in {seconds:.1f} s")
+    return sidecar
 
 
 def _again(
@@ -256,21 +265,23 @@ def _again(
     replay.request.check()
     if not store and folder is None:
         store, folder = replay.store, replay.folder
-    # On the device of then, with as many threads.
+    # On the same device, with as many threads.
     same_machine = {"device": replay.device, "threads": replay.threads}
     preset = replay.preset.model_copy(update=same_machine)
     pipeline = _open(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
     pipeline = replace(pipeline, preset=replay.preset)
     replay.check_networks(pipeline)
-    about = _make(pipeline, replay.request)
-    same = about["video_sha256"] == replay.about["video_sha256"]
+    repeated = _make(pipeline, replay.request)
+    same = repeated["video_sha256"] == replay.sidecar["video_sha256"]
     typer.echo("identical to the first" if same else "not identical: another machine or version")
 
 
-def _batch(path: Path, how: Settings, size: int | None, opened: Callable[[], PahaPipeline]) -> None:
+def _batch(
+    path: Path, settings: Settings, size: int | None, opened: Callable[[], PahaPipeline]
+) -> None:
     from paha_core.inference.batch import make_batch, read_batch
 
-    requests = read_batch(path, how, size)
+    requests = read_batch(path, settings, size)
     with Progress(len(requests), "generate", "video", every=5.0) as progress:
 
         def on_video(request: Request, outcome: str) -> None:
@@ -278,10 +289,10 @@ def _batch(path: Path, how: Settings, size: int | None, opened: Callable[[], Pah
             progress.update()
 
         def on_segment(done: int, total: int) -> None:
-            progress.update(0, f"segment {done} of {total} of the next")
+            progress.update(0, f"segment {done} of {total} of the next video")
 
         result = make_batch(opened(), requests, on_video, on_segment)
-    counts = f"{len(result.made)} made, {len(result.reused)} there already"
+    counts = f"{len(result.made)} generated, {len(result.reused)} up to date"
     typer.echo(f"{counts}, {len(result.failed)} failed")
     if result.failed:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ A preset is one yaml file (`paha_core/presets/*.yaml`, or a path). Unknown keys 
 refused by name. Keys that are symbols in the paper carry the symbol in a comment.
 """
 
-from paha_core.config.base import Section
+from paha_core.config.base import Precision, Section
 from paha_core.config.data import (
     CORPUS_KINDS,
     ClipConfig,
@@ -38,15 +38,21 @@ from paha_core.config.preset import (
     preset_names,
 )
 from paha_core.config.results import (
+    FORMS,
+    MODES,
     BenchmarkConfig,
+    Form,
     GenerationConfig,
     GuidanceConfig,
+    GuidedMode,
     Mode,
     SuiteConfig,
 )
 
 __all__ = [
     "CORPUS_KINDS",
+    "FORMS",
+    "MODES",
     "AudioConfig",
     "BenchmarkConfig",
     "ClassifierConfig",
@@ -55,14 +61,17 @@ __all__ = [
     "CodecConfig",
     "CorporaConfig",
     "CorpusConfig",
+    "Form",
     "GenerationConfig",
     "GuidanceConfig",
+    "GuidedMode",
     "Mode",
     "NegativeConfig",
     "NetworkConfig",
     "ParConfig",
     "PatsConfig",
     "PoseConfig",
+    "Precision",
     "Preset",
     "PresetError",
     "ReferenceConfig",

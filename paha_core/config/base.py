@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+Precision = Literal["fp32", "tf32", "bf16"]
+"""What networks compute in: float32, float32 with TF32 products (GPU), or bfloat16 autocast."""
 
 
 class Section(BaseModel):

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from paha_core.config.base import Section
 
-Mode = Literal["unguided", "sequential", "differential"]
+GuidedMode = Literal["sequential", "differential"]
+Mode = Literal["unguided", GuidedMode]
+MODES: tuple[Mode, ...] = ("unguided", *get_args(GuidedMode))
+Form = Literal["residual", "residual_printed_masks", "printed"]
+"""How equation 12 is read (`inference/guidance.py`)."""
+FORMS: tuple[Form, ...] = get_args(Form)
+RENAMED = {"face": "lambda_face", "non_face": "lambda_non_face", "differential": "lambda_diff"}
 
 
-class Strengths(Section):
-    """Of guidance: the lambdas of equations 8, 9 and 12."""
+class GuidanceStrengths(Section):
+    """The strengths of equations 8, 9 and 12."""
 
-    face: float = Field(0.1, ge=0)  # lambda_face
-    non_face: float = Field(1.0, ge=0)  # lambda_non-face
-    differential: float = Field(0.25, ge=0)  # lambda_diff
+    lambda_face: float = Field(0.1, ge=0)
+    lambda_non_face: float = Field(1.0, ge=0)
+    lambda_diff: float = Field(0.25, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        for old, new in RENAMED.items():
+            if isinstance(values, dict) and old in values:
+                raise ValueError(f"the key {old} is now {new}: rename it")
+        return values
 
 
-class GuidanceConfig(Strengths):
+class GuidanceConfig(GuidanceStrengths):
     """Equations 8-12 and algorithm 1."""
 
     rate: float = Field(0.5, ge=0, le=1)  # r of algorithm 1
-    form: Literal["residual", "residual_printed_masks", "printed"] = Field(
-        "residual", description="of equation 12; the others are there to be compared with"
-    )
+    form: Form = Field("residual", description="of equation 12; the others are for comparison")
 
-    def changed(self, **values: Any) -> GuidanceConfig:
-        """The same with the `values` that are not None."""
-        given = {name: value for name, value in values.items() if value is not None}
+    def changed(
+        self,
+        *,
+        lambda_face: float | None = None,
+        lambda_non_face: float | None = None,
+        lambda_diff: float | None = None,
+        rate: float | None = None,
+        form: Form | None = None,
+    ) -> GuidanceConfig:
+        """A copy with the values that are not None, checked like a preset's."""
+        changes = {
+            "lambda_face": lambda_face,
+            "lambda_non_face": lambda_non_face,
+            "lambda_diff": lambda_diff,
+            "rate": rate,
+            "form": form,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
         return GuidanceConfig(**self.model_dump() | given)
 
     def guided_steps(self, ddim_steps: int) -> int:
@@ -38,16 +65,16 @@ class GuidanceConfig(Strengths):
         to (N - 1)(1 - r)."""
         return math.floor(self.rate * ddim_steps + 0.5)
 
-    def read_by(self, mode: str, ddim_steps: int) -> dict[str, Any]:
-        """What of it a video of that mode depends on: guidances that differ in nothing else make
-        the same video. Nothing, where no step is guided."""
-        steps = self.guided_steps(ddim_steps)
+    def effective_settings(self, mode: Mode, num_inference_steps: int) -> dict[str, Any]:
+        """The settings that a video of that mode depends on: two guidances that are equal here
+        make the same video. Empty where no step is guided."""
+        steps = self.guided_steps(num_inference_steps)
         if mode == "unguided" or not steps:
             return {}
-        read = {"mode": mode, "steps": steps, "face": self.face, "non_face": self.non_face}
+        names = ["lambda_face", "lambda_non_face"]
         if mode == "differential":
-            read |= {"differential": self.differential, "form": self.form}
-        return read
+            names += ["lambda_diff", "form"]
+        return {"mode": mode, "steps": steps} | {name: getattr(self, name) for name in names}
 
 
 class GenerationConfig(Section):
@@ -56,7 +83,7 @@ class GenerationConfig(Section):
     ddim_steps: int = Field(30, ge=1)
     segment_frames: int = Field(32, ge=2)
     guidance: GuidanceConfig = GuidanceConfig()
-    modes: tuple[Mode, ...] = ("unguided", "sequential", "differential")
+    modes: tuple[Mode, ...] = MODES
     force_guidance: bool = Field(
         False, description="guide also by a classifier that failed its audio-swap gate"
     )
@@ -76,15 +103,13 @@ class GenerationConfig(Section):
         return self
 
 
-class SuiteStrengths(Strengths):
-    """Those of every row of the paper's tables; a row that sweeps one multiplies it.
+class SuiteStrengths(GuidanceStrengths):
+    """The strengths that the rows of the paper's tables share; a row that sweeps one multiplies
+    it. None may be 0: the rows of its sweep would be the same run."""
 
-    None may be 0: its rows would be the same run.
-    """
-
-    face: float = Field(0.1, gt=0)  # lambda_face
-    non_face: float = Field(1.0, gt=0)  # lambda_non-face
-    differential: float = Field(0.25, gt=0)  # lambda_diff
+    lambda_face: float = Field(0.1, gt=0)
+    lambda_non_face: float = Field(1.0, gt=0)
+    lambda_diff: float = Field(0.25, gt=0)
 
 
 class SuiteConfig(Section):

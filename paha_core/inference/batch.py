@@ -1,5 +1,5 @@
-"""Many videos from one csv with the columns image, audio, out. Run again, it makes only what is
-missing."""
+"""Many videos from one csv with the columns image, audio and out. A second run generates only what
+is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("image", "audio", "out")
 
 @dataclass
 class BatchResult:
-    """What became of the rows."""
+    """The outcome of each row."""
 
     made: list[Path] = field(default_factory=list)
     reused: list[Path] = field(default_factory=list)
@@ -29,9 +29,9 @@ class BatchResult:
 
 
 def read_batch(path: Path, settings: Settings, size: int | None = None) -> list[Request]:
-    """The requests of a csv; relative paths are relative to the csv.
+    """Read the requests of a csv; relative paths are relative to the csv.
 
-    Raises `InputError` for a csv without its columns or rows, or with one `out` twice.
+    Raises `InputError` for a csv that lacks a column or rows, or repeats an `out`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
@@ -55,20 +55,20 @@ def make_batch(
     on_video: Callable[[Request, str], None] = lambda request, outcome: None,
     on_segment: OnSegment = lambda done, total: None,
 ) -> BatchResult:
-    """Make what is missing. A row that fails is told and does not stop the others; what no row
-    could be made with (`PahaPipeline.check`) is raised before the first."""
-    for how in {request.settings for request in requests}:
-        pipeline.check(how)
+    """Generate what is missing. A row that fails is reported and does not stop the others; settings
+    that no video can be generated with (`PahaPipeline.check`) raise before the first."""
+    for settings in {request.settings for request in requests}:
+        pipeline.check(settings)
     result = BatchResult()
     for request in requests:
         try:
             if is_made(pipeline, request):
                 result.reused.append(request.out)
-                on_video(request, "there already")
+                on_video(request, "up to date")
             else:
-                about = make_video(pipeline, request, on_segment)
+                sidecar = make_video(pipeline, request, on_segment)
                 result.made.append(request.out)
-                on_video(request, f"made in {about['seconds']['total']:.1f} s")
+                on_video(request, f"generated in {sidecar['seconds']['total']:.1f} s")
         except (InputError, MediaError, FileNotFoundError) as error:
             result.failed[request.out] = str(error)
             on_video(request, str(error))
@@ -76,23 +76,23 @@ def make_batch(
 
 
 def is_made(pipeline: PahaPipeline, request: Request) -> bool:
-    """Whether the video is there, whole, and made by the same request and networks."""
-    about = _read(request.sidecar)
-    if about is None or not request.out.is_file():
+    """Whether the video exists, is whole, and was made by the same request and networks."""
+    sidecar = _read(request.sidecar)
+    if sidecar is None or not request.out.is_file():
         return False
     request.check()
     size = request.size or pipeline.preset.corpora.clip.size
     return (
-        _without_paths(about.get("request"))
+        _without_paths(sidecar.get("request"))
         == _without_paths(request_json(replace(request, size=size)))
-        and about.get("networks") == pipeline.networks
-        and about.get("preset") == pipeline.preset.model_dump(mode="json")
-        and about.get("video_sha256") == sha256_file(request.out)
+        and sidecar.get("networks") == pipeline.networks
+        and sidecar.get("preset") == pipeline.preset.model_dump(mode="json")
+        and sidecar.get("video_sha256") == sha256_file(request.out)
     )
 
 
 def _without_paths(request: Any) -> Any:
-    """A request by what its files hold: they may have moved."""
+    """A request with hashes in place of its files, which may have moved."""
     if not isinstance(request, dict):
         return None
     return {
@@ -101,9 +101,9 @@ def _without_paths(request: Any) -> Any:
     }
 
 
-def _read(sidecar: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        about = json.loads(sidecar.read_text())
+        sidecar = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return about if isinstance(about, dict) else None
+    return sidecar if isinstance(sidecar, dict) else None

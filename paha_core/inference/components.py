@@ -1,6 +1,6 @@
-"""The networks that make a video, together: out of a run's store, or out of a folder.
+"""The networks of the pipeline, from a run's store or from a saved folder.
 
-A folder is kept as diffusers keeps one, a sub-folder a network, and an index:
+A folder is laid out as diffusers lays out a pipeline, one sub-folder a network, and an index:
 index.json  preset.yaml  univdm/  codec/  face_classifier/  non_face_classifier/
 """
 
@@ -33,11 +33,12 @@ ENCODERS = ("audio_encoder", "reference_encoder")
 
 
 @dataclass
-class Networks:
+class PipelineComponents:
     """UniVDM with its codec, encoders and classifiers.
 
-    `gates`: which classifiers passed the audio-swap test. `source`: the `store` or the `folder`
-    that they were opened from.
+    Attributes:
+        gates: whether each classifier passed its audio-swap gate.
+        source: the `store` or the `folder` that they were opened from.
     """
 
     preset: Preset
@@ -52,9 +53,8 @@ class Networks:
 
     @classmethod
     def from_store(cls, store: Store, preset: Preset, device: str = "cpu") -> Self:
-        """Raises `FileNotFoundError` that names the stage whose weights are missing.
-
-        Classifiers are opened where they are there; guided modes ask for those they use.
+        """Open the networks of a run. Raises `FileNotFoundError` naming the stage whose weights are
+        missing; classifiers are opened if they are trained, since unguided runs need none.
         """
         trained = [
             part
@@ -76,8 +76,9 @@ class Networks:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """What `save_pretrained` wrote. Raises `FileNotFoundError` for a folder that holds no
-        pipeline, `InputError` where the preset's encoders are not those it was saved with."""
+        """Open a folder that `save_pretrained` wrote. Raises `FileNotFoundError` for a folder
+        without a pipeline, `InputError` where the preset's encoders have other weights than when it
+        was saved."""
         folder = Path(folder)
         if not is_saved(folder):
             raise FileNotFoundError(f"{folder} holds no pipeline: make one with `paha export`")
@@ -108,14 +109,17 @@ class Networks:
         )
         for role in ENCODERS:
             if opened.networks[role]["sha256"] != saved[role]["sha256"]:
-                raise InputError(f"{folder}: its {role} was another {saved[role]['name']}")
+                raise InputError(
+                    f"the {role} here is not the {saved[role]['name']} that {folder} was saved "
+                    "with: correct the paths in its preset.yaml"
+                )
         return opened
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the folder whole; one that is there is replaced. The encoders' weights stay where
-        the preset names them, and the index holds their hashes.
+        """Write the pipeline as a folder, atomically; an earlier pipeline there is replaced. The
+        encoders' weights stay where the preset names them, and the index holds their hashes.
 
-        Raises `InputError` where `folder` is something other than a saved pipeline.
+        Raises `InputError` where `folder` holds something other than a saved pipeline.
         """
         folder, codec = Path(folder), self.codec
         if not isinstance(codec, Codec):
@@ -138,7 +142,8 @@ class Networks:
 
     @cached_property
     def networks(self) -> dict[str, Any]:
-        """Name and weights' sha256 of every network that makes a video, and how its gate went."""
+        """Name and sha256 of the weights of every network, and whether classifiers passed their
+        gate."""
         named = {
             role: {"name": network.name, "sha256": network.sha256}
             for role, network in (
@@ -159,5 +164,5 @@ class Networks:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `Networks.save_pretrained` wrote the folder."""
+    """Whether `PipelineComponents.save_pretrained` wrote the folder."""
     return (folder / INDEX).is_file() and (folder / "univdm").is_dir()

@@ -6,25 +6,22 @@ then moves the latents towards a higher score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch.nn import functional as F
 
-from paha_core.config import GuidanceConfig
+from paha_core.config import GuidanceConfig, GuidedMode
 from paha_core.trained import Part
 
-GuidedMode = Literal["sequential", "differential"]
 Logit = Callable[[torch.Tensor, int], torch.Tensor]  # (latents, timestep) -> [b]
-Solver = Callable[[torch.Tensor, int], torch.Tensor]  # f_theta: (latents, timestep) -> latents
 
 
 @dataclass(frozen=True)
-class Guided:
-    """The states of one guided step, and the logits [b] before it; a classifier without strength is
-    not asked, and leaves the latents as they are."""
+class GuidedStates:
+    """The states of one guided step, and the logits [b] before it. A classifier without strength is
+    not run, and leaves the latents as they are."""
 
     non_face: torch.Tensor  # equation 8
     face: torch.Tensor  # equation 9
@@ -32,31 +29,31 @@ class Guided:
     face_logit: torch.Tensor | None
     non_face_logit: torch.Tensor | None
 
-    def figures(self, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:
+    def metrics(self, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """What every run logs of a step, since the lambdas were tuned for the paper's weights:
         logits, and |update| / |z| of each region and of both; means over the batch."""
 
-        def moved(state: torch.Tensor) -> torch.Tensor:
+        def relative_update(state: torch.Tensor) -> torch.Tensor:
             norms = (state - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
             return norms.mean()
 
         return {
-            "update": moved(self.both),
-            "face_update": moved(self.face),
-            "non_face_update": moved(self.non_face),
+            "update": relative_update(self.both),
+            "face_update": relative_update(self.face),
+            "non_face_update": relative_update(self.non_face),
             "face_logit": None if self.face_logit is None else self.face_logit.mean(),
             "non_face_logit": None if self.non_face_logit is None else self.non_face_logit.mean(),
         }
 
 
 @dataclass(frozen=True)
-class Guidance:
+class ClassifierGuidance:
     """Two classifiers, where each may act, and how strongly.
 
     Attributes:
-        mode: unguided runs have no `Guidance`.
+        mode: unguided runs have no `ClassifierGuidance`.
         logits: of each classifier that has any strength, as functions of latents [b, C, f, h, w]
-        and their timestep.
+            and their timestep.
         face_mask: M_face [b, 1, 1, h, w] in 0..1; M_non-face is its complement.
         config: lambdas, rate and form.
     """
@@ -70,15 +67,15 @@ class Guidance:
         """Whether step `index` of `steps` is guided: the first `rate` of them are."""
         return index < self.config.guided_steps(steps)
 
-    def guide(self, latents: torch.Tensor, timestep: int, sigma: float) -> Guided:
+    def guide(self, latents: torch.Tensor, timestep: int, sigma: float) -> GuidedStates:
         """Equations 8 to 10 at noise level `sigma` = sqrt(1 - alpha_bar_t)."""
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
         non_face = face = latents
         face_logit = non_face_logit = None
-        if strength := self.config.non_face:  # lambda_non-face
+        if strength := self.config.lambda_non_face:
             gradient, non_face_logit = energy_gradient(self.logits["non_face"], latents, timestep)
             non_face = latents - strength * sigma * gradient * non_face_mask  # equation 8
-        if strength := self.config.face:  # lambda_face
+        if strength := self.config.lambda_face:
             gradient, face_logit = energy_gradient(self.logits["face"], non_face, timestep)
             face = latents - strength * sigma * gradient * face_mask  # equation 9
         if face is latents:  # a state by itself, to the bit, and not solved twice
@@ -87,24 +84,29 @@ class Guidance:
             both = face
         else:
             both = face + non_face - latents  # equation 10
-        return Guided(non_face, face, both, face_logit, non_face_logit)
+        return GuidedStates(non_face, face, both, face_logit, non_face_logit)
 
-    def step(
-        self, solver: Solver, latents: torch.Tensor, timestep: int, sigma: float
-    ) -> tuple[torch.Tensor, Guided]:
-        """One guided solve, a pass through algorithm 1: equation 11 (sequential) or 12
-        (differential).
+    def states(self, guided: GuidedStates) -> tuple[torch.Tensor, ...]:
+        """The states that this step solves, each once: z* alone, and with Differential Guidance the
+        results of equations 8 and 9 too.
 
         Lines 3 and 8 of algorithm 1 are the same call one index apart; taken literally the guided
         state would be thrown away. So there is one solve a step, from the guided state.
         """
-        guided = self.guide(latents, timestep, sigma)
-        if self.mode == "sequential" or self.config.differential == 0:
-            return solver(guided.both, timestep), guided  # equation 11
-        both, non_face, face = solve_together(
-            solver, (guided.both, guided.non_face, guided.face), timestep
+        if self.mode == "sequential" or self.config.lambda_diff == 0:
+            return (guided.both,)
+        wanted = (guided.both, guided.non_face, guided.face)
+        return tuple({id(state): state for state in wanted}.values())
+
+    def combine(self, guided: GuidedStates, solved: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Equation 11 (sequential) or 12 (differential) from the solved `states`."""
+        if self.mode == "sequential" or self.config.lambda_diff == 0:
+            return solved[0]  # equation 11
+        by_state = dict(zip(map(id, self.states(guided)), solved, strict=True))
+        both, non_face, face = (
+            by_state[id(state)] for state in (guided.both, guided.non_face, guided.face)
         )
-        return self.differential(both, non_face, face), guided
+        return self.differential(both, non_face, face)
 
     def differential(
         self, both: torch.Tensor, non_face: torch.Tensor, face: torch.Tensor
@@ -117,33 +119,23 @@ class Guidance:
         same differences remove each classifier's work in its own region (`docs/results`).
         """
         face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
-        if self.config.form == "printed":  # equation 12 to the letter
-            return both + self.config.differential * (non_face * face_mask + face * non_face_mask)
-        if self.config.form == "residual_printed_masks":
-            leak = (non_face - both) * face_mask + (face - both) * non_face_mask
-        else:
-            leak = (face - both) * face_mask + (non_face - both) * non_face_mask
-        return both + self.config.differential * leak
+        match self.config.form:
+            case "printed":  # equation 12 to the letter
+                change = non_face * face_mask + face * non_face_mask
+            case "residual_printed_masks":
+                change = (non_face - both) * face_mask + (face - both) * non_face_mask
+            case "residual":
+                change = (face - both) * face_mask + (non_face - both) * non_face_mask
+        return both + self.config.lambda_diff * change
 
 
 def energy_gradient(
     logit: Logit, latents: torch.Tensor, timestep: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of E = softplus(-logit) with respect to the latents, taken in float32, and the
-    logit [b]. Of the input only: `ClassifierLogit`'s weights ask for none."""
+    logit [b]. The classifiers' weights get no gradient (`ClassifierLogit`)."""
     with torch.enable_grad():
-        point = latents.detach().float().requires_grad_(True)
-        value = logit(point, timestep)
-        (gradient,) = torch.autograd.grad(F.softplus(-value.float()).sum(), point)
-    return gradient.to(latents.dtype), value.detach().float()
-
-
-def solve_together(
-    solver: Solver, states: tuple[torch.Tensor, ...], timestep: int
-) -> tuple[torch.Tensor, ...]:
-    """The solver on the distinct ones of several states, as one batch: Differential Guidance's
-    extra solves cost less so."""
-    distinct = list({id(state): state for state in states}.values())
-    solved = solver(torch.cat(distinct), timestep).chunk(len(distinct))
-    by_state = {id(state): moved for state, moved in zip(distinct, solved, strict=True)}
-    return tuple(by_state[id(state)] for state in states)
+        leaf = latents.detach().float().requires_grad_(True)
+        value = logit(leaf, timestep).float()
+        (gradient,) = torch.autograd.grad(F.softplus(-value).sum(), leaf)
+    return gradient.to(latents.dtype), value.detach()

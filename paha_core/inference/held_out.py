@@ -1,8 +1,8 @@
-"""Held-out clips to videos: what the stage `generated_clips` and the benchmark's tables share.
+"""Videos of held-out clips: the stage `generated_clips`, and what the benchmark's tables share.
 
-Clips are made `generation.batch` at a time and published with each batch, so that a killed run
-loses no more. A clip's noise comes from its id and the seed alone: it is the same in every mode and
-row, whatever else is in the batch.
+Clips are generated `generation.batch` at a time and published with each batch, so that a killed run
+loses at most one batch. A clip's noise depends on its id and the seed alone: it is the same in
+every mode and row, whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from paha_core.config import Preset
-from paha_core.engine.manifest_stage import KEPT, clip_key, kept_rows, stage_schema
+from paha_core.config import Mode, Preset
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    StageResult,
+    clip_key,
+    kept_rows,
+    manifest_path,
+    stage_schema,
+)
+from paha_core.engine.progress import Progress
 from paha_core.inference.pipeline import PahaPipeline, Settings, describe
 from paha_core.inference.sampling import Conditions
 from paha_core.media import FPS
@@ -31,6 +39,7 @@ from paha_core.store import Store, sha256_file, sha256_json
 from paha_core.trained import CLASSIFIERS, fingerprint
 
 CODE_VERSION = "6"
+STAGE = "generated_clips"
 GENERATED_SCHEMA = stage_schema(
     pa.schema(
         [
@@ -49,8 +58,9 @@ GENERATED_SCHEMA = stage_schema(
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """One held-out clip to generate; `stem`: where its voice and its reference picture go."""
+class HeldOutClip:
+    """A held-out clip to generate. `stem`: where its voice and its reference picture are
+    published."""
 
     reader: ShardReader
     index: int
@@ -60,7 +70,7 @@ class HeldOut:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Of the shards' manifest."""
+        """Its row of the shards' manifest."""
         return self.reader.rows[self.index]
 
     @property
@@ -73,8 +83,8 @@ class HeldOut:
 
     @property
     def reference_place(self) -> int:
-        """Which of the stored reference frames is taken: of those that show a face (of all, where
-        none does) the one nearest the middle, which is not the one the video starts with."""
+        """Which of the stored reference frames is used: of those that show a face (of all, if none
+        does) the one nearest the middle, which is not the one the video starts with."""
         sample = self.sample
         stored = sample.reference_index
         return min(
@@ -88,7 +98,8 @@ class HeldOut:
 
     @property
     def face_box(self) -> np.ndarray:
-        """Of the reference, float [4] xyxy in units of the side; empty where it shows no face."""
+        """Face box of the reference, float [4] xyxy in units of the side; empty if it shows no
+        face."""
         return self.sample.faces[self.reference_frame]
 
     @property
@@ -100,9 +111,45 @@ class HeldOut:
         return f"{self.stem}.reference.png"
 
 
-def choose(store: Store, preset: Preset, folder: str = "generated") -> list[HeldOut]:
+def generate_held_out(
+    store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline]
+) -> dict[str, StageResult]:
+    """Bring `generated/<clip>.<mode>.mp4` up to date for each mode. Unchanged clips are reused, and
+    a killed run continues after its last batch. `pipeline` opens the networks."""
+    clips = select_clips(store, preset)
+    sets = {
+        mode: VideoSet(
+            store,
+            store,
+            preset,
+            clips,
+            held_out_settings(preset, mode),
+            manifest_path(STAGE, mode),
+            lambda clip, mode=mode: f"{clip.stem}.{mode}.mp4",  # type: ignore[misc]
+        )
+        for mode in preset.generation.modes
+    }
+    counts = {mode: len(videos.todo) for mode, videos in sets.items()}
+    if any(counts.values()):
+        publish_inputs(store, clips)
+        with Progress(sum(counts.values()), STAGE) as progress:
+            for videos in sets.values():
+                for made in videos.make(pipeline()) if videos.todo else ():
+                    progress.update(made)
+    return {
+        mode: StageResult(videos.table(), counts[mode], len(clips) - counts[mode])
+        for mode, videos in sets.items()
+    }
+
+
+def held_out_settings(preset: Preset, mode: Mode) -> Settings:
+    """How the stage generates its videos of that mode."""
+    return Settings(mode=mode, seed=preset.generation.seed)
+
+
+def select_clips(store: Store, preset: Preset, folder: str = "generated") -> list[HeldOutClip]:
     """The first held-out clips of each speaker in turn, `generation.clips` in all, each cut to
-    `generation.max_frames`."""
+    `generation.max_frames` frames."""
     reader = ShardReader(store, preset.corpora.datasets, "test")
     real = {
         row["clip_id"]: row["path"] for row in kept_rows(store, "clips", preset.corpora.datasets)
@@ -113,7 +160,7 @@ def choose(store: Store, preset: Preset, folder: str = "generated") -> list[Held
     longest = max(len(clips) for clips in by_speaker.values())
     turns = [clips[k] for k in range(longest) for clips in by_speaker.values() if k < len(clips)]
     return [
-        HeldOut(
+        HeldOutClip(
             reader,
             i,
             real[reader.rows[i]["clip_id"]],
@@ -124,67 +171,78 @@ def choose(store: Store, preset: Preset, folder: str = "generated") -> list[Held
     ]
 
 
-_NOT_READ = {"modes", "clips", "batch", "max_frames", "guidance", "seed"}  # or put in by itself
+IGNORED_FIELDS = {"modes", "clips", "batch", "max_frames", "guidance", "seed"}
+"""Fields of `generation` outside the fingerprint; guidance and seed enter it by themselves."""
 
 
-def recipe(networks: Store, preset: Preset, how: Settings) -> str:
-    """A hash of all but the clip that a video depends on. `networks` holds the checkpoints."""
-    names = ("univdm",) if how.mode == "unguided" else ("univdm", *CLASSIFIERS)
-    settings = preset.generation
-    guidance = (how.guidance or settings.guidance).read_by(how.mode, settings.ddim_steps)
-    read = settings.model_dump(mode="json", exclude=_NOT_READ)
-    prints = [fingerprint(networks, name) for name in names]
-    return sha256_json([CODE_VERSION, how.mode, guidance, read, how.seed, prints])
+def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) -> str:
+    """A hash of all that a video depends on but its clip. `networks` holds the checkpoints."""
+    names = ("univdm",) if settings.mode == "unguided" else ("univdm", *CLASSIFIERS)
+    generation = preset.generation
+    guidance = (settings.guidance or generation.guidance).effective_settings(
+        settings.mode, generation.ddim_steps
+    )
+    sampling = generation.model_dump(mode="json", exclude=IGNORED_FIELDS)
+    weights = [fingerprint(networks, name) for name in names]
+    return sha256_json([CODE_VERSION, settings.mode, guidance, sampling, settings.seed, weights])
 
 
 @dataclass
 class VideoSet:
-    """The videos of `clips` made in one way, and their manifest `rel`.
+    """The videos of `clips` generated with one set of `settings`, and their manifest.
 
-    `networks` holds the checkpoints, `path_of` says where a clip's video goes.
+    Attributes:
+        store: holds clips and results.
+        networks: holds the checkpoints.
+        manifest: path of the manifest in the store.
+        path_of: path of a clip's video in the store.
     """
 
     store: Store
     networks: Store
     preset: Preset
-    clips: Sequence[HeldOut]
-    how: Settings
-    rel: str
-    path_of: Callable[[HeldOut], str]
+    clips: Sequence[HeldOutClip]
+    settings: Settings
+    manifest: str
+    path_of: Callable[[HeldOutClip], str]
 
     def __post_init__(self) -> None:
-        made_by = recipe(self.networks, self.preset, self.how)
-        self.prints = {
+        made_by = generation_fingerprint(self.networks, self.preset, self.settings)
+        self.fingerprints = {
             clip.clip_id: sha256_json([made_by, clip.row["fingerprint"], clip.frames])
             for clip in self.clips
         }
-        before = self.store.read_table(self.rel).to_pylist() if self.store.exists(self.rel) else []
+        before = (
+            self.store.read_table(self.manifest).to_pylist()
+            if self.store.exists(self.manifest)
+            else []
+        )
         self.rows: dict[str, dict[str, Any]] = {
             row["clip_id"]: row
             for row in before
-            if row["fingerprint"] == self.prints.get(row["clip_id"])
+            if row["fingerprint"] == self.fingerprints.get(row["clip_id"])
             and self.store.exists(row["path"])
         }
         if len(before) != len(self.rows):
-            self._write()  # what is not asked for any more leaves the manifest
+            self._write()  # rows of other clips or fingerprints leave the manifest
 
     @property
-    def todo(self) -> list[HeldOut]:
+    def todo(self) -> list[HeldOutClip]:
         return [clip for clip in self.clips if clip.clip_id not in self.rows]
 
     def make(self, pipeline: PahaPipeline) -> Iterator[int]:
-        """Generate what is missing, `generation.batch` clips at a time; yields how many are in the
-        store and in the manifest now.
+        """Generate what is missing, `generation.batch` clips at a time; yields the size of each
+        batch once it is in the store and in the manifest.
 
-        The longest clips come first: a batch is as long as its longest, and what does not fit into
-        memory fails at once.
+        The longest clips come first: a batch is as long as its longest clip, and one that does not
+        fit into memory fails at once.
         """
         size = self.preset.generation.batch
         ordered = sorted(self.todo, key=lambda clip: (-clip.frames, clip.clip_id))
         for first in range(0, len(ordered), size):
             batch = ordered[first : first + size]
-            for row in generate_batch(self.store, pipeline, batch, self.how, self.path_of):
-                self.rows[row["clip_id"]] = row | {"fingerprint": self.prints[row["clip_id"]]}
+            for row in generate_batch(self.store, pipeline, batch, self.settings, self.path_of):
+                self.rows[row["clip_id"]] = row | {"fingerprint": self.fingerprints[row["clip_id"]]}
             self._write()
             yield len(batch)
 
@@ -197,11 +255,11 @@ class VideoSet:
         )
 
     def _write(self) -> None:
-        self.store.write_table(self.rel, self.table())
+        self.store.write_table(self.manifest, self.table())
 
 
-def publish_inputs(store: Store, clips: Sequence[HeldOut]) -> None:
-    """Each clip's voice, cut to the video's length, and its reference picture."""
+def publish_inputs(store: Store, clips: Sequence[HeldOutClip]) -> None:
+    """Write each clip's voice, cut to the video's length, and its reference picture."""
     import cv2
 
     for clip in clips:
@@ -218,34 +276,35 @@ def publish_inputs(store: Store, clips: Sequence[HeldOut]) -> None:
 def generate_batch(
     store: Store,
     pipeline: PahaPipeline,
-    clips: Sequence[HeldOut],
-    how: Settings,
-    path_of: Callable[[HeldOut], str],
+    clips: Sequence[HeldOutClip],
+    settings: Settings,
+    path_of: Callable[[HeldOutClip], str],
 ) -> list[dict[str, Any]]:
-    """Rows of the manifest but for their fingerprint; the videos are in the store, and beside each
-    a json that says what made it."""
+    """Generate a batch and write its videos, each with a sidecar. Returns the manifest's rows
+    without their fingerprint."""
     made = pipeline.generate(
         conditions_of(clips, max(clip.frames for clip in clips), pipeline.preset.audio.margin),
         np.stack([clip.face_box for clip in clips]),
-        seeds=[noise_seed(how.seed, clip) for clip in clips],
-        **vars(how),
+        settings,
+        seeds=[noise_seed(settings.seed, clip) for clip in clips],
     )
-    failed = pipeline.gates_failed(how)
-    said = describe(pipeline, made.trace, made.seconds) | {"mode": how.mode, "seed": how.seed}
-    said |= {"gates_failed": failed, "batch": [clip.clip_id for clip in clips]}
-    if how.guidance is not None:
-        said["guidance"] = how.guidance.settings()
+    failed = pipeline.gates_failed(settings)
+    sidecar = describe(pipeline, made.trace, made.seconds)
+    sidecar |= {"mode": settings.mode, "seed": settings.seed, "gates_failed": failed}
+    sidecar |= {"batch": [clip.clip_id for clip in clips]}
+    if settings.guidance is not None:
+        sidecar["guidance"] = settings.guidance.settings()
     shared: dict[str, Any] = {
         "seconds": made.seconds / len(clips),
-        "seed": how.seed,
-        "mode": how.mode,
+        "seed": settings.seed,
+        "mode": settings.mode,
     }
     shared |= {"gates_failed": ", ".join(failed), "status": KEPT, "reason": ""}
     rows = []
     for clip, video in zip(clips, made.frames, strict=True):
         path = path_of(clip)
         sha256 = _publish(store, pipeline.preset, clip, video[: clip.frames], path)
-        store.write_json(f"{path.removesuffix('.mp4')}.json", said | {"clip": clip.clip_id})
+        store.write_json(f"{path.removesuffix('.mp4')}.json", sidecar | {"clip": clip.clip_id})
         row = {name: clip.row[name] for name in ("clip_id", "dataset", "speaker", "split")}
         row |= {"path": path, "sha256": sha256, "frames": clip.frames}
         row |= {"audio_path": clip.voice, "real_path": clip.real_path}
@@ -254,17 +313,17 @@ def generate_batch(
     return rows
 
 
-def noise_seed(seed: int, clip: HeldOut) -> int:
+def noise_seed(seed: int, clip: HeldOutClip) -> int:
     return int(sha256_json([seed, clip.clip_id])[:12], 16)
 
 
-def conditions_of(clips: Sequence[HeldOut], frames: int, margin: int) -> Conditions:
-    """The batch's conditions; audio that ends early holds its last window."""
+def conditions_of(clips: Sequence[HeldOutClip], frames: int, margin: int) -> Conditions:
+    """Conditions of a batch; where a clip's audio ends early its last window is repeated."""
     samples = [clip.sample for clip in clips]
     windows = []
     for clip, sample in zip(clips, samples, strict=True):
-        heard = audio_windows(sample.audio[: clip.frames].astype(np.float32), margin)
-        windows.append(heard[np.minimum(np.arange(frames), clip.frames - 1)])
+        audio = audio_windows(sample.audio[: clip.frames].astype(np.float32), margin)
+        windows.append(audio[np.minimum(np.arange(frames), clip.frames - 1)])
     latents = [s.latents[c.reference_frame] for s, c in zip(samples, clips, strict=True)]
     embeddings = [s.reference[c.reference_place] for s, c in zip(samples, clips, strict=True)]
     return Conditions(
@@ -272,8 +331,8 @@ def conditions_of(clips: Sequence[HeldOut], frames: int, margin: int) -> Conditi
     )
 
 
-def _publish(store: Store, preset: Preset, clip: HeldOut, video: np.ndarray, path: str) -> str:
-    """Video and voice as `path`; returns its sha256.
+def _publish(store: Store, preset: Preset, clip: HeldOutClip, video: np.ndarray, path: str) -> str:
+    """Write video and voice as `path`; returns its sha256.
 
     The video is enlarged to the clip's size first: at 64 pixels H.264 would keep colour at 32.
     """

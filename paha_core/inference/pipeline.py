@@ -1,8 +1,8 @@
-"""One portrait and one voice to one video: what `paha generate`, the Dagster job and held-out
-generation share.
+"""A portrait and a voice to a video: what `paha generate`, the Dagster job and held-out generation
+share.
 
     pipeline = PahaPipeline.from_pretrained("exported")
-    made, wave = pipeline("me.jpg", "hello.wav", mode="sequential", seed=0)
+    made, wave = pipeline("me.jpg", "hello.wav", Settings(mode="sequential", seed=0))
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 
-from paha_core.config import GuidanceConfig, Mode
+from paha_core.config import GuidanceConfig, Mode, Precision
 from paha_core.errors import run_first
-from paha_core.inference.components import Networks
+from paha_core.inference.components import PipelineComponents
 from paha_core.inference.inputs import (
     InputError,
     Picture,
@@ -28,7 +28,7 @@ from paha_core.inference.inputs import (
     read_voice,
 )
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
-from paha_core.inference.segment_guidance import GateError, Guide, acting
+from paha_core.inference.segment_guidance import GateError, SegmentGuidanceFactory, guiding_parts
 from paha_core.inference.sliding_window import sliding_window
 from paha_core.inference.trace import Trace
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
@@ -39,10 +39,18 @@ OnSegment = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a video is made; null means the preset's.
+    """How a video is made; None takes the preset's value.
 
-    `precision` bf16 runs UniVDM in bfloat16; the classifiers stay in float32. `force` guides also
-    by classifiers that failed their gate.
+    Attributes:
+        mode: unguided, sequential or differential guidance.
+        seed: of the noise.
+        steps: DDIM steps.
+        max_seconds: cut the voice there.
+        letterbox: keep the whole picture instead of cropping it to a square.
+        guidance: strengths, rate and form of the guidance.
+        precision: of UniVDM and the classifiers. The latents, and the gradient that guides them,
+            are float32 in all.
+        force: guide also by classifiers that failed their gate.
     """
 
     mode: Mode = "sequential"
@@ -51,50 +59,58 @@ class Settings:
     max_seconds: float | None = None
     letterbox: bool = False
     guidance: GuidanceConfig | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     force: bool = False
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A batch of videos with where the time went."""
+    """A batch of videos, and where the time went."""
 
     frames: np.ndarray  # uint8 RGB [b, T, size, size, 3]
     trace: Trace
     seconds: float
 
 
-class PahaPipeline(Networks):
-    """Makes videos. `from_store` opens what a run has trained, `from_pretrained` what
-    `save_pretrained` wrote."""
+class PahaPipeline(PipelineComponents):
+    """Generates videos. `from_store` opens the networks that a run has trained, `from_pretrained` a
+    folder that `save_pretrained` wrote."""
 
     def __call__(
         self,
         image: Picture,
         audio: Voice,
+        settings: Settings = Settings(),
         *,
         on_segment: OnSegment = lambda done, total: None,
-        **settings: Any,
     ) -> tuple[Generated, np.ndarray]:
-        """A video of `image` (a file, a PIL image or uint8 RGB [H, W, 3]) speaking `audio` (any
-        audio or video file, or float samples [N] at 16 kHz), and the voice at 16 kHz.
+        """Generate a video of `image` speaking `audio`.
 
-        The video lasts as long as the voice to within one frame. `settings` are those of
-        `Settings`. Raises `InputError` for a picture without exactly one face or a voice that is
-        empty or silent, `GateError` for guidance that would be noise.
+        Args:
+            image: a file, a PIL image, or uint8 RGB [H, W, 3] of one person.
+            audio: any audio or video file, or float samples [N] at 16 kHz.
+            settings: mode, seed, steps and so on.
+            on_segment: called after each segment with the number done and the total.
+
+        Returns:
+            A batch of one video, as long as the voice to within one frame, and the voice at 16 kHz.
+
+        Raises:
+            InputError: a picture without exactly one face, or a voice that is empty or silent.
+            GateError: guidance by a classifier that did not pass its gate.
         """
-        how = Settings(**settings)
-        self.check(how)
-        conditions, box, wave = self.conditions(image, audio, how)
-        return self.generate(conditions, box[None], on_segment=on_segment, **settings), wave
+        self.check(settings)
+        conditions, box, wave = self.conditions(image, audio, settings)
+        return self.generate(conditions, box[None], settings, on_segment=on_segment), wave
 
     def conditions(
-        self, image: Picture, audio: Voice, how: Settings
+        self, image: Picture, audio: Voice, settings: Settings
     ) -> tuple[Conditions, np.ndarray, np.ndarray]:
-        """Of a batch of one; the portrait's face box [4] in 0..1; the voice as 16 kHz mono."""
-        wave = read_voice(audio, how.max_seconds)
+        """The conditions of a batch of one, the portrait's face box [4] in 0..1, and the voice as
+        16 kHz mono."""
+        wave = read_voice(audio, settings.max_seconds)
         picture, box = frame_portrait(
-            read_picture(image), self.preset.codec.size, self.preset.pose, how.letterbox
+            read_picture(image), self.preset.codec.size, self.preset.pose, settings.letterbox
         )
         features = self.audio.encode(wave, len(wave) // SAMPLES_PER_FRAME).astype(np.float32)
         conditions = Conditions(
@@ -108,104 +124,132 @@ class PahaPipeline(Networks):
         self,
         conditions: Conditions,
         face_boxes: np.ndarray,
+        settings: Settings = Settings(),
         *,
         seeds: Sequence[int] = (),
         on_segment: OnSegment = lambda done, total: None,
-        **settings: Any,
     ) -> Generated:
-        """Videos for a batch of conditions; `settings` are those of `Settings`.
+        """Generate a batch of videos.
 
         Args:
+            conditions: of the batch.
             face_boxes: the references' face boxes, xyxy in units of the side, float [b, 4].
-            seeds: one for each video, which then is the same in any batch; none: the settings'
-                seed for the batch as a whole.
+            settings: mode, seed, steps and so on.
+            seeds: one for each video, which then is the same in any batch. Without them
+                `settings.seed` is the seed of the batch as a whole.
+            on_segment: called after each segment with the number done and the total.
         """
-        trace, started, how = Trace(), time.perf_counter(), Settings(**settings)
-        pieces = list(self.stream(conditions, face_boxes, how, trace, on_segment, seeds))
+        trace, started = Trace(), time.perf_counter()
+        pieces = list(self.stream(conditions, face_boxes, settings, trace, on_segment, seeds))
         return Generated(np.concatenate(pieces, axis=1), trace, time.perf_counter() - started)
 
     def stream(
         self,
         conditions: Conditions,
         face_boxes: np.ndarray,
-        how: Settings,
+        settings: Settings,
         trace: Trace,
         on_segment: OnSegment = lambda done, total: None,
         seeds: Sequence[int] = (),
     ) -> Iterator[np.ndarray]:
         """The frames of `generate`, uint8 [b, f, H, W, 3], as each segment adds them: memory does
-        not grow with the video. Raises before the first segment where it can't begin."""
-        self.check(how)
-        settings, guide = self.preset.generation, self._guide(face_boxes, how)
+        not grow with the video. Raises before the first segment where generation can't begin."""
+        # 1. check the settings
+        self.check(settings)
+        generation = self.preset.generation
+
+        # 2. sampler and guidance
         sampler = Sampler(
             self.univdm,
             self.preset.univdm,
-            how.steps or settings.ddim_steps,
-            settings.cfg_scale,
-            bf16=how.precision == "bf16",
+            settings.steps or generation.ddim_steps,
+            generation.cfg_scale,
+            settings.precision,
         )
-        own = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = own or torch.Generator().manual_seed(how.seed)
-        arguments = (conditions, settings.segment_frames, noise)
-        if settings.long_video == "sliding_window":
-            pieces: Iterator[torch.Tensor] = iter([sliding_window(sampler, *arguments, trace)])
-            total = 1
+        factory = self._guidance_factory(face_boxes, settings)
+
+        # 3. noise
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generator = generators or torch.Generator().manual_seed(settings.seed)
+
+        # 4. denoise one segment after the other
+        segment_frames = generation.segment_frames
+        if generation.long_video == "sliding_window":
+            whole = sliding_window(sampler, conditions, segment_frames, generator, trace)
+            pieces, total = iter([whole]), 1
         else:
-            pieces = sampler.segments(*arguments, guidance_for=guide, trace=trace)
-            total = segment_count(conditions.audio.shape[1], settings.segment_frames)
+            pieces = sampler.segments(
+                conditions, segment_frames, generator, guidance_factory=factory, trace=trace
+            )
+            total = segment_count(conditions.audio.shape[1], segment_frames)
         for done, latents in enumerate(pieces, start=1):
+            # 5. decode
             decoding = time.perf_counter()
             flat = self.codec.decode(rearrange(latents, "b c f h w -> (b f) c h w"))
             frames = rearrange(flat, "(b f) h w c -> b f h w c", b=latents.shape[0])
-            if guide is not None and done < total:
-                guide.look(frames[:, -1])
+
+            # 6. the next segment's condition image is the last frame
+            if factory is not None and done < total:
+                factory.update_face_boxes(frames[:, -1])
             trace.codec += time.perf_counter() - decoding
             on_segment(done, total)
             yield frames
 
-    def check(self, how: Settings) -> None:
-        """Raises where no video can be made so, whatever the picture and the voice:
-        `FileNotFoundError` for a classifier that is missing, `GateError` for guidance that would be
-        noise, `InputError` for guidance of averaged windows."""
-        settings = self.preset.generation
-        if how.mode == "unguided":
+    def check(self, settings: Settings) -> None:
+        """Raise where no video can be generated with these settings, whatever the inputs.
+
+        Raises:
+            FileNotFoundError: a classifier that guides is missing.
+            GateError: a classifier that guides did not pass its audio-swap gate.
+            InputError: guidance together with averaged windows.
+        """
+        generation = self.preset.generation
+        if settings.mode == "unguided":
             return
-        if settings.long_video == "sliding_window":
+        if generation.long_video == "sliding_window":
             raise InputError("long_video sliding_window is unguided: use --mode unguided")
         missing = [
-            classifier_name(part) for part in self._acting(how) if part not in self.classifiers
+            classifier_name(part)
+            for part in self._guiding_parts(settings)
+            if part not in self.classifiers
         ]
         if missing:
             raise FileNotFoundError(
-                f"{how.mode} guidance needs {' and '.join(missing)}: {run_first(*missing)}"
+                f"{settings.mode} guidance needs {' and '.join(missing)}: {run_first(*missing)}"
             )
-        failed = self.gates_failed(how)
-        if failed and not (how.force or settings.force_guidance):
+        failed = self.gates_failed(settings)
+        if failed and not (settings.force or generation.force_guidance):
             raise GateError(
-                f"{' and '.join(failed)} did not pass the audio-swap gate as guidance is set, so "
-                f"{how.mode} guidance is refused: force it (--force, or "
+                f"{' and '.join(failed)} did not pass the audio-swap gate with this guidance, so "
+                f"{settings.mode} guidance is refused: force it (--force, or "
                 "generation.force_guidance), or generate unguided"
             )
 
-    def gates_failed(self, how: Settings) -> list[str]:
-        """Names of the classifiers that guide so without having passed their gate."""
+    def gates_failed(self, settings: Settings) -> list[str]:
+        """Names of the classifiers that guide without having passed their gate."""
         return [
-            classifier_name(part) for part in self._acting(how) if not self.gates.get(part, False)
+            classifier_name(part)
+            for part in self._guiding_parts(settings)
+            if not self.gates.get(part, False)
         ]
 
-    def _acting(self, how: Settings) -> list[Part]:
-        guidance = how.guidance or self.preset.generation.guidance
-        return [] if how.mode == "unguided" else acting(guidance)
+    def _guiding_parts(self, settings: Settings) -> list[Part]:
+        guidance = settings.guidance or self.preset.generation.guidance
+        return [] if settings.mode == "unguided" else guiding_parts(guidance)
 
-    def _guide(self, face_boxes: np.ndarray, how: Settings) -> Guide | None:
-        if how.mode == "unguided":
+    def _guidance_factory(
+        self, face_boxes: np.ndarray, settings: Settings
+    ) -> SegmentGuidanceFactory | None:
+        if settings.mode == "unguided":
             return None
-        guidance = how.guidance or self.preset.generation.guidance
-        return Guide(how.mode, self.classifiers, face_boxes, guidance, self.preset.pose)
+        guidance = settings.guidance or self.preset.generation.guidance
+        return SegmentGuidanceFactory(
+            settings.mode, self.classifiers, face_boxes, guidance, self.preset.pose
+        )
 
 
 def window_view(features: np.ndarray, margin: int) -> np.ndarray:
-    """`audio_windows` of a whole clip [T, 2m+1, layers, width], but as a view of `features`: an
+    """`audio_windows` of a whole clip, [T, 2m+1, layers, width], as a view of `features`: an
     hour of wav2vec2's windows would fill the memory."""
     padded = np.pad(features, ((margin, margin), (0, 0), (0, 0)), mode="edge")
     view = np.lib.stride_tricks.sliding_window_view(padded, 2 * margin + 1, 0, writeable=True)
@@ -213,7 +257,7 @@ def window_view(features: np.ndarray, margin: int) -> np.ndarray:
 
 
 def describe(pipeline: PahaPipeline, trace: Trace, seconds: float) -> dict[str, Any]:
-    """What made a video, for its sidecar: networks by hash, times, and how guidance acted."""
+    """What a sidecar says of its video: preset, networks by hash, times, and guided steps."""
     return {
         "preset": pipeline.preset.model_dump(mode="json"),
         "networks": pipeline.networks,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from paha_core.config import UniVDMConfig
-from paha_core.inference.guidance import Guidance
+from paha_core.config import Precision, UniVDMConfig
+from paha_core.inference.guidance import ClassifierGuidance, GuidedStates
 from paha_core.inference.halves import halves, on_each
+from paha_core.inference.precision import autocast
 from paha_core.inference.trace import Stopwatch, Trace
 from paha_core.models.noise import sampling_scheduler
 from paha_core.models.univdm import UniVDM, network_input
@@ -22,15 +24,20 @@ from paha_core.models.univdm import UniVDM, network_input
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a batch of videos is generated from.
+    """The conditions of a batch of videos.
 
     `reference_latents` [b, C, h, w]; `reference_embedding` [b, width]; `audio` windows A(f)
-    [b, f, 2m+1, layers, width], as many as there are frames to make.
+    [b, f, 2m+1, layers, width], one for each frame of the video.
     """
 
     reference_latents: torch.Tensor
     reference_embedding: torch.Tensor
     audio: torch.Tensor
+
+    @property
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The last three arguments of UniVDM's and the classifiers' `forward`."""
+        return self.reference_latents, self.reference_embedding, self.audio
 
     def to(self, device: str | torch.device) -> Conditions:
         return Conditions(
@@ -45,13 +52,13 @@ class Conditions:
         return replace(self, audio=self.audio[:, index])
 
     def rows(self, rows: slice) -> Conditions:
-        """Those of some of the batch's videos."""
+        """Conditions of a slice of the batch."""
         return Conditions(
             self.reference_latents[rows], self.reference_embedding[rows], self.audio[rows]
         )
 
     def repeated(self, times: int) -> Conditions:
-        """The same for several states of every video, batched together."""
+        """Conditions for `times` states of every video, batched one after the other."""
         if times == 1:
             return self
         return Conditions(
@@ -62,7 +69,7 @@ class Conditions:
         )
 
     def dropped(self) -> Conditions:
-        """No reference and no audio: the other side of classifier-free guidance."""
+        """No reference and no audio, for the `uncond_pred` of classifier-free guidance."""
         return Conditions(
             torch.zeros_like(self.reference_latents),
             torch.zeros_like(self.reference_embedding),
@@ -70,14 +77,14 @@ class Conditions:
         )
 
 
-GuidanceFor = Callable[[Conditions, slice], Guidance]
-"""Makes the guidance of one segment from the conditions of the rows `slice` of the batch."""
+GuidanceFactory = Callable[[Conditions, slice], ClassifierGuidance]
+"""Makes the guidance of one segment from its conditions and the rows of the batch it is for."""
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """Where noise comes from: one generator for the batch, or one for each of its videos."""
 
 
-def draw(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
+def draw_noise(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
     """Noise [b, ...] on the CPU. A video with a generator of its own has the same noise in any
     batch."""
     if isinstance(generators, torch.Generator):
@@ -86,115 +93,32 @@ def draw(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
 
 
 class Sampler:
-    """DDIM over a UniVDM; `bf16` runs the network in bfloat16 and keeps the latents in float32."""
+    """DDIM over a UniVDM.
+
+    Parameters:
+        model (`UniVDM`).
+        config (`UniVDMConfig`): the noise schedule and what the network predicts.
+        num_inference_steps (`int`).
+        cfg_scale (`float`, defaults to 1): classifier-free guidance; 1 turns it off.
+        precision (`str`, defaults to "fp32"): that of the network; latents are always float32.
+    """
 
     def __init__(
         self,
         model: UniVDM,
         config: UniVDMConfig,
-        steps: int,
+        num_inference_steps: int,
         cfg_scale: float = 1.0,
-        bf16: bool = False,
+        precision: Precision = "fp32",
     ) -> None:
         self.model = model.eval()
-        self.scheduler = sampling_scheduler(config, steps)
+        self.scheduler = sampling_scheduler(config, num_inference_steps)
         self.timesteps: list[int] = self.scheduler.timesteps.tolist()
-        self.cfg_scale, self.bf16 = cfg_scale, bf16
+        self.cfg_scale, self.precision = cfg_scale, precision
 
     def sigma(self, timestep: int) -> float:
         """sigma_t = sqrt(1 - alpha_bar_t)."""
         return float(1 - self.scheduler.alphas_cumprod[timestep]) ** 0.5
-
-    @torch.no_grad()
-    def segment(
-        self,
-        noise: torch.Tensor,
-        conditions: Conditions,
-        first_frame: torch.Tensor | None,
-        guidance: Guidance | None,
-        trace: Trace,
-    ) -> torch.Tensor:
-        """Denoise `noise` [b, C, f, h, w] to latents; `first_frame` [b, C, h, w] is its frame 0."""
-        latents = noise
-        solving, whole = Stopwatch(noise.device), Stopwatch(noise.device)
-        figures: list[dict[str, float | torch.Tensor | None]] = []
-
-        def solve(state: torch.Tensor, timestep: int) -> torch.Tensor:
-            with solving.running():
-                return self.solve(state, timestep, conditions, first_frame)
-
-        with whole.running():
-            for index, timestep in enumerate(self.timesteps):
-                sigma = self.sigma(timestep)
-                if first_frame is not None:
-                    # What training shows: frame 0 is the given one at this noise level. Left to
-                    # itself it drifts from it, and the next frames with it: a jump at the seam.
-                    known = (1 - sigma**2) ** 0.5 * first_frame + sigma * noise[:, :, 0]
-                    latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
-                if guidance is not None and guidance.acts_at(index, len(self.timesteps)):
-                    moved, guided = guidance.step(solve, latents, timestep, sigma)
-                    figures.append({"timestep": timestep, **guided.figures(latents)})
-                    latents = moved
-                else:
-                    latents = solve(latents, timestep)
-        trace.solver += solving.seconds()
-        trace.classifiers += whole.seconds() - solving.seconds()
-        # Read at the end: a device would have to stop for each.
-        trace.steps += [{k: None if x is None else float(x) for k, x in f.items()} for f in figures]
-        return latents
-
-    def solve(
-        self,
-        latents: torch.Tensor,
-        timestep: int,
-        conditions: Conditions,
-        first_frame: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """f_theta: one DDIM step from `timestep`."""
-        times = latents.shape[0] // conditions.audio.shape[0]
-        given = conditions.repeated(times)
-        first = first_frame if first_frame is None else first_frame.repeat(times, 1, 1, 1)
-        said = self.output(latents, timestep, given, first)
-        return self.scheduler.step(said, timestep, latents).prev_sample
-
-    def output(
-        self,
-        latents: torch.Tensor,
-        timestep: int,
-        given: Conditions,
-        first: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """What the network says of noisy `latents` [b, C, f, h, w] (noise or v, as trained), with
-        classifier-free guidance; two threads share the states of a batch of one as well."""
-
-        def some(rows: slice) -> torch.Tensor:
-            part, state = given.rows(rows), latents[rows]
-            start = None if first is None else first[rows]
-            said = self._predict(state, timestep, part, start)
-            if self.cfg_scale == 1:
-                return said
-            plain = self._predict(state, timestep, part.dropped(), start)
-            return plain + self.cfg_scale * (said - plain)
-
-        return torch.cat(on_each(some, halves(len(latents), latents.device)))
-
-    @torch.no_grad()
-    def _predict(
-        self,
-        latents: torch.Tensor,
-        timestep: int,
-        given: Conditions,
-        first: torch.Tensor | None,
-    ) -> torch.Tensor:
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
-            said = self.model(
-                network_input(latents, first),
-                torch.full(latents.shape[:1], timestep, device=latents.device),
-                given.reference_latents,
-                given.reference_embedding,
-                given.audio,
-            )
-        return said.float()
 
     def segments(
         self,
@@ -203,50 +127,160 @@ class Sampler:
         generator: Generators,
         *,
         first_frame: torch.Tensor | None = None,
-        guidance_for: GuidanceFor | None = None,
+        guidance_factory: GuidanceFactory | None = None,
         trace: Trace | None = None,
     ) -> Iterator[torch.Tensor]:
         """The latents [b, C, f, h, w] that each chained segment adds, together one for each audio
         window.
 
-        `first_frame` [b, C, h, w] is the video's frame 0, if it is known; without it the video
-        starts from pure noise and the reference. The noise comes from `generator` on the CPU, so
-        that a seed means the same noise on any machine. On a CPU each half of the batch is made on
-        a thread of its own, solver and classifiers alike.
+        Args:
+            conditions: of the whole video.
+            segment_frames: length of a segment.
+            generator: noise is drawn from it on the CPU, so that a seed means the same noise on
+                any machine.
+            first_frame: [b, C, h, w], the video's frame 0 if it is known; without it the video
+                starts from pure noise and the reference.
+            guidance_factory: makes each segment's guidance; None for unguided sampling.
+            trace: takes times and the metrics of guided steps.
         """
         trace = trace if trace is not None else Trace()
-        left = conditions.audio.shape[1]
-        shape, device = conditions.reference_latents.shape, self.model.device
-        parts = halves(shape[0], device)
-        last = first_frame
-        # The noise that `last` was made from and keeps as the next segment's frame 0: with other
-        # noise its details would be others a frame later, a jump at the seam.
-        own: torch.Tensor | None = None
-        for k in range(segment_count(left, segment_frames)):
-            given = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
-            noise = draw((shape[0], shape[1], segment_frames, *shape[2:]), generator).to(device)
-            if own is not None:
-                noise[:, :, 0] = own
-            own = noise[:, :, -1]
+        batch, channels, height, width = conditions.reference_latents.shape
+        frames_left, device = conditions.audio.shape[1], self.model.device
+        last_noise: torch.Tensor | None = None
+        for k in range(segment_count(frames_left, segment_frames)):
+            # 1. conditions of the segment's frames
+            part = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
 
-            def make(
-                rows: slice,
-                given: Conditions = given,
-                noise: torch.Tensor = noise,
-                last: torch.Tensor | None = last,
-            ) -> tuple[torch.Tensor, Trace]:
-                some, traced = given.rows(rows), Trace()
-                guidance = guidance_for(some, rows) if guidance_for else None
-                first = None if last is None else last[rows]
-                return self.segment(noise[rows], some, first, guidance, traced), traced
+            # 2. noise; a frame that goes on from the segment before keeps the noise that it was
+            # made from: with other noise its details would be others a frame later, a jump at
+            # the seam
+            shape = (batch, channels, segment_frames, height, width)
+            noise = draw_noise(shape, generator).to(device)
+            if last_noise is not None:
+                noise[:, :, 0] = last_noise
+            last_noise = noise[:, :, -1]
 
-            pieces = on_each(make, parts)
-            trace.add([traced for _, traced in pieces], [len(piece) for piece, _ in pieces])
-            made = torch.cat([piece for piece, _ in pieces])
-            last = made[:, :, -1]
-            new = (made if k == 0 else made[:, :, 1:])[:, :, :left]
-            left -= new.shape[2]
-            yield new
+            # 3. denoise; on a CPU each half of the batch has a thread of its own
+            denoise = partial(
+                self.denoise,
+                noise=noise,
+                conditions=part,
+                first_frame=first_frame,
+                guidance_factory=guidance_factory,
+            )
+            parts = on_each(denoise, halves(batch, device))
+            trace.add([traced for _, traced in parts], [len(made) for made, _ in parts])
+            latents = torch.cat([made for made, _ in parts])
+
+            # 4. the last frame is given to the next segment, which adds the frames after it
+            first_frame = latents[:, :, -1]
+            new_latents = (latents if k == 0 else latents[:, :, 1:])[:, :, :frames_left]
+            frames_left -= new_latents.shape[2]
+            yield new_latents
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        rows: slice,
+        noise: torch.Tensor,
+        conditions: Conditions,
+        first_frame: torch.Tensor | None = None,
+        guidance_factory: GuidanceFactory | None = None,
+    ) -> tuple[torch.Tensor, Trace]:
+        """Denoise the `rows` of one segment's batch.
+
+        Args:
+            rows: which videos of the batch.
+            noise: [b, C, f, h, w].
+            conditions: of the segment's frames.
+            first_frame: [b, C, h, w], frame 0 of the segment, if it is given.
+            guidance_factory: makes the rows' guidance.
+
+        Returns:
+            Latents [len(rows), C, f, h, w], and where the time went.
+        """
+        # 1. the rows of the batch, and their guidance
+        latents = noise = noise[rows]
+        conditions = conditions.rows(rows)
+        first_frame = None if first_frame is None else first_frame[rows]
+        guidance = guidance_factory(conditions, rows) if guidance_factory else None
+        solver_time, total_time = Stopwatch(noise.device), Stopwatch(noise.device)
+        metrics: list[dict[str, float | torch.Tensor | None]] = []
+
+        # 2. denoising loop
+        with total_time.running():
+            for i, t in enumerate(self.timesteps):
+                sigma = self.sigma(t)
+                if first_frame is not None:
+                    # 3. frame 0 is the given frame at this noise level, as in training; left to
+                    # itself it drifts from it, and the next frames with it: a jump at the seam
+                    known = (1 - sigma**2) ** 0.5 * first_frame + sigma * noise[:, :, 0]
+                    latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
+
+                # 4. guide: z* (equations 8 to 10), and with Differential Guidance its two parts
+                guided: GuidedStates | None = None
+                states: tuple[torch.Tensor, ...] = (latents,)
+                if guidance is not None and guidance.acts_at(i, len(self.timesteps)):
+                    guided = guidance.guide(latents, t, sigma)
+                    metrics.append({"timestep": t, **guided.metrics(latents)})
+                    states = guidance.states(guided)
+
+                # 5. predict the noise of all states as one batch
+                with solver_time.running():
+                    batched = torch.cat(states)
+                    noise_pred = self.predict_noise(
+                        batched,
+                        t,
+                        conditions.repeated(len(states)),
+                        None if first_frame is None else first_frame.repeat(len(states), 1, 1, 1),
+                    )
+
+                    # 6. f_theta: x_t -> x_t-1
+                    batched = self.scheduler.step(noise_pred, t, batched).prev_sample
+
+                # 7. equation 11, or 12
+                solved = batched.chunk(len(states))
+                if guidance is not None and guided is not None:
+                    latents = guidance.combine(guided, solved)
+                else:
+                    latents = solved[0]
+
+        # Metrics are read at the end: a device would have to stop for each.
+        solver = solver_time.seconds()
+        steps = [{k: None if x is None else float(x) for k, x in m.items()} for m in metrics]
+        return latents, Trace(solver, total_time.seconds() - solver, steps=steps)
+
+    @torch.no_grad()
+    def predict_noise(
+        self,
+        latents: torch.Tensor,
+        timestep: int,
+        conditions: Conditions,
+        first_frame: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The network's output for noisy `latents` [b, C, f, h, w] (noise or v, as trained), with
+        classifier-free guidance. The states of one video share two CPU threads as well."""
+        parts = halves(len(latents), latents.device)
+        if len(parts) > 1:
+            return torch.cat(
+                on_each(
+                    lambda rows: self.predict_noise(
+                        latents[rows],
+                        timestep,
+                        conditions.rows(rows),
+                        None if first_frame is None else first_frame[rows],
+                    ),
+                    parts,
+                )
+            )
+        sample = network_input(latents, first_frame)
+        timesteps = torch.full(latents.shape[:1], timestep, device=latents.device)
+        with autocast(latents.device, self.precision):
+            noise_pred = self.model(sample, timesteps, *conditions.inputs).float()
+            if self.cfg_scale == 1:
+                return noise_pred
+            uncond_pred = self.model(sample, timesteps, *conditions.dropped().inputs).float()
+        return uncond_pred + self.cfg_scale * (noise_pred - uncond_pred)
 
     def video(
         self,
@@ -255,16 +289,16 @@ class Sampler:
         generator: Generators,
         *,
         first_frame: torch.Tensor | None = None,
-        guidance_for: GuidanceFor | None = None,
+        guidance_factory: GuidanceFactory | None = None,
         trace: Trace | None = None,
     ) -> torch.Tensor:
-        """Latents [b, C, f, h, w] for all `f` audio windows: the segments as one."""
+        """Latents [b, C, f, h, w] for all `f` audio windows: `segments` as one tensor."""
         pieces = self.segments(
             conditions,
             segment_frames,
             generator,
             first_frame=first_frame,
-            guidance_for=guidance_for,
+            guidance_factory=guidance_factory,
             trace=trace,
         )
         return torch.cat(list(pieces), dim=2)

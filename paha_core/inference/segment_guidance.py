@@ -1,4 +1,4 @@
-"""Where and by which classifiers a long video is guided: the guidance of each of its segments."""
+"""The guidance of each segment of a video: which classifiers guide it, and where its face is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from paha_core.config import GuidanceConfig, PoseConfig
-from paha_core.inference.guidance import Guidance, GuidedMode
+from paha_core.config import GuidanceConfig, GuidedMode, PoseConfig
+from paha_core.inference.guidance import ClassifierGuidance
 from paha_core.inference.inputs import InputError
 from paha_core.inference.sampling import Conditions
 from paha_core.media.frames import resize
@@ -22,16 +22,16 @@ DETECT_SIZE = 256  # pixels: smaller frames are enlarged for the detector
 
 
 class GateError(InputError):
-    """Guidance by a classifier that does not hear."""
+    """Guidance by a classifier that did not pass its audio-swap gate."""
 
 
 @dataclass
-class Guide:
-    """Makes each segment's `Guidance` (a `GuidanceFor`).
+class SegmentGuidanceFactory:
+    """Makes each segment's `ClassifierGuidance`.
 
     Attributes:
-        face_boxes: of the segment's condition image, float [b, 4] xyxy in units of the side. Raises
-            `InputError` for an empty one: without a face there is no M_face.
+        face_boxes: of the segment's condition image, float [b, 4] xyxy in units of the side. An
+            empty one raises `InputError`: without a face there is no M_face.
     """
 
     mode: GuidedMode
@@ -48,9 +48,9 @@ class Guide:
                 "guidance acts inside and outside a face box: use another picture, or unguided"
             )
 
-    def look(self, frames: np.ndarray) -> None:
-        """Take the face boxes of the next segment's condition images, uint8 [b, H, W, 3]; where no
-        face is found the one before stays."""
+    def update_face_boxes(self, frames: np.ndarray) -> None:
+        """Detect the faces of the next segment's condition images, uint8 [b, H, W, 3]. Where no
+        face is found, the box of the segment before is kept."""
         pictures = resize(frames, max(frames.shape[1], DETECT_SIZE))
         self.face_boxes = self.face_boxes.copy()
         for row, picture in enumerate(pictures):
@@ -58,14 +58,17 @@ class Guide:
             if faces.found[0]:
                 self.face_boxes[row] = faces.boxes[0] / len(picture)
 
-    def __call__(self, conditions: Conditions, rows: slice) -> Guidance:
+    def __call__(self, conditions: Conditions, rows: slice) -> ClassifierGuidance:
         """M_face is the face box of the condition image, static over the segment."""
         grid = conditions.reference_latents.shape[-2:]
         masks = [face_mask(box[None], np.array([True]), *grid) for box in self.face_boxes[rows]]
         mask = torch.from_numpy(np.stack(masks))[:, None, None]  # [b, 1, 1, h, w]
-        return Guidance(
+        return ClassifierGuidance(
             self.mode,
-            {p: ClassifierLogit(self.classifiers[p], conditions) for p in acting(self.config)},
+            {
+                p: ClassifierLogit(self.classifiers[p], conditions)
+                for p in guiding_parts(self.config)
+            },
             mask.to(conditions.reference_latents.device),
             self.config,
         )
@@ -87,12 +90,10 @@ class ClassifierLogit:
         return self.classifier(
             latents,
             torch.full(latents.shape[:1], timestep, device=latents.device),
-            self.conditions.reference_latents,
-            self.conditions.reference_embedding,
-            self.conditions.audio,
+            *self.conditions.inputs,
         )
 
 
-def acting(config: GuidanceConfig) -> list[Part]:
-    """The classifiers that have any strength; the others are not asked."""
-    return [part for part in PARTS if getattr(config, part)]
+def guiding_parts(config: GuidanceConfig) -> list[Part]:
+    """The parts whose classifiers have any strength; the others are not run."""
+    return [part for part in PARTS if getattr(config, f"lambda_{part}")]

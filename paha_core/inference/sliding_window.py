@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from paha_core.inference.sampling import Conditions, Generators, Sampler, draw
+from paha_core.inference.sampling import Conditions, Generators, Sampler, draw_noise
 from paha_core.inference.trace import Stopwatch, Trace
 
 OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
@@ -28,7 +28,7 @@ def sliding_window(
     device = sampler.model.device
     starts = window_starts(frames, window)
     size = max(frames, window)
-    latents = draw((shape[0], shape[1], size, *shape[2:]), generator).to(device)
+    latents = draw_noise((shape[0], shape[1], size, *shape[2:]), generator).to(device)
     counts = torch.zeros(size, device=device)
     for start in starts:
         counts[start : start + window] += 1
@@ -39,7 +39,8 @@ def sliding_window(
             for start in starts:
                 part = conditions.part(start, window).to(device)
                 state = latents[:, :, start : start + window]
-                total[:, :, start : start + window] += sampler.output(state, timestep, part, None)
+                noise_pred = sampler.predict_noise(state, timestep, part, None)
+                total[:, :, start : start + window] += noise_pred
             mean = total / counts[:, None, None]
             latents = sampler.scheduler.step(mean, timestep, latents).prev_sample
     trace.solver += solving.seconds()

@@ -1,4 +1,4 @@
-"""TC: seconds to generate one segment by itself, and where they go (paper 5.4)."""
+"""TC: seconds to generate one segment, and what they are spent on (paper 5.4)."""
 
 from __future__ import annotations
 
@@ -6,51 +6,80 @@ from collections.abc import Callable, Mapping
 
 from paha_core.config import Preset
 from paha_core.engine.progress import Progress
-from paha_core.inference.held_out import HeldOut, conditions_of, recipe
+from paha_core.inference.held_out import (
+    HeldOutClip,
+    conditions_of,
+    generation_fingerprint,
+    held_out_settings,
+    select_clips,
+)
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.video_file import machine
-from paha_core.metrics.time_cost import PARTS, Times
 from paha_core.store import Store, sha256_json
+
+PARTS = ("solver", "classifiers", "codec")
+HELD_OUT = "generated/times.json"  # of the stage `generated_clips`
+
+Times = dict[str, list[dict[str, float]]]
+"""By mode or row, one entry a repeat: `tc` and `tc_<part>` for each of `PARTS`, in seconds. The
+parts need not add up to `tc`."""
+
+
+def read_times(store: Store, path: str) -> Times:
+    """The times written there; empty before anything was timed."""
+    return dict(store.read_json(path)["times"]) if store.exists(path) else {}
+
+
+def time_held_out(store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline]) -> Times:
+    """TC of the preset's modes on its first held-out clip. `pipeline` opens the networks."""
+    clip = select_clips(store, preset)[0]
+    settings: dict[str, Settings] = {
+        mode: held_out_settings(preset, mode) for mode in preset.generation.modes
+    }
+    return segment_times(store, HELD_OUT, preset, settings, clip, pipeline)
 
 
 def segment_times(
     store: Store,
-    rel: str,
+    path: str,
     preset: Preset,
-    ways: Mapping[str, Settings],
-    clip: HeldOut,
+    settings: Mapping[str, Settings],
+    clip: HeldOutClip,
     pipeline: Callable[[], PahaPipeline],
 ) -> Times:
-    """`time_segments`, kept as `rel` with the machine that was timed, until one of the ways or its
-    networks change. `pipeline` opens the networks."""
-    made_by = {name: recipe(store, preset, how) for name, how in ways.items()}
-    key = sha256_json([made_by, preset.benchmark.time_repeats])
-    if store.exists(rel) and (kept := store.read_json(rel))["key"] == key:
-        return dict(kept["times"])
-    times = time_segments(pipeline(), ways, clip, preset.benchmark.time_repeats)
+    """`time_segments` of each of the named `settings`, cached as `path` together with the machine
+    that was timed, until one of the settings or its networks change. `pipeline` opens the networks.
+    """
+    fingerprints = {
+        name: generation_fingerprint(store, preset, one) for name, one in settings.items()
+    }
+    key = sha256_json([fingerprints, preset.benchmark.time_repeats])
+    if store.exists(path) and (cached := store.read_json(path))["key"] == key:
+        return dict(cached["times"])
+    times = time_segments(pipeline(), settings, clip, preset.benchmark.time_repeats)
     timed = machine(pipeline().device)
-    store.write_json(rel, {"key": key, "clip": clip.clip_id, "machine": timed, "times": times})
+    store.write_json(path, {"key": key, "clip": clip.clip_id, "machine": timed, "times": times})
     return times
 
 
 def time_segments(
-    pipeline: PahaPipeline, ways: Mapping[str, Settings], clip: HeldOut, repeats: int
+    pipeline: PahaPipeline, settings: Mapping[str, Settings], clip: HeldOutClip, repeats: int
 ) -> Times:
-    """Times of the first segment of `clip`, a batch of one, from noise to pictures.
+    """Time the first segment of `clip`, a batch of one, from noise to pictures.
 
-    Repeats go through all ways in turn: what else the machine does falls on all alike, and the
-    times of one repeat can be compared. A first round only warms up.
+    Each repeat goes through all settings in turn: what else the machine does slows all alike, and
+    the times of one repeat can be compared. A first round warms up.
     """
     preset = pipeline.preset
-    given = conditions_of([clip], preset.generation.segment_frames, preset.audio.margin)
+    conditions = conditions_of([clip], preset.generation.segment_frames, preset.audio.margin)
     box = clip.face_box[None]
-    times: Times = {name: [] for name in ways}
-    with Progress((repeats + 1) * len(ways), "time cost", unit="segment") as progress:
+    times: Times = {name: [] for name in settings}
+    with Progress((repeats + 1) * len(settings), "time cost", unit="segment") as progress:
         for repeat in range(repeats + 1):
-            for name, how in ways.items():
-                made = pipeline.generate(given, box, **vars(how))
+            for name, one in settings.items():
+                made = pipeline.generate(conditions, box, one)
                 if repeat:
-                    told = {f"tc_{part}": getattr(made.trace, part) for part in PARTS}
-                    times[name].append({"tc": made.seconds} | told)
+                    parts = {f"tc_{part}": getattr(made.trace, part) for part in PARTS}
+                    times[name].append({"tc": made.seconds} | parts)
                 progress.update()
     return times

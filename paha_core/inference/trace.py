@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-Figures = dict[str, float | None]  # of one guided step; None: not asked for
+StepMetrics = dict[str, float | None]
+"""Metrics of one guided step; None where a classifier did not guide."""
 
 
 @dataclass
@@ -20,12 +21,12 @@ class Trace:
     classifiers: float = 0.0
     codec: float = 0.0
     segments: int = 0
-    steps: list[Figures] = field(default_factory=list)
+    steps: list[StepMetrics] = field(default_factory=list)
 
     def add(self, parts: list[Trace], rows: list[int]) -> None:
-        """A segment that was made in `parts` of so many `rows` each, side by side.
+        """Add a segment whose batch was denoised in `parts` of so many `rows`, side by side.
 
-        Times are those of the slower part; figures of a step are means over the batch.
+        Times are those of the slower part; a step's metrics are means over the batch.
         """
         slowest = max(parts, key=lambda part: part.solver + part.classifiers)
         self.solver += slowest.solver

@@ -1,8 +1,8 @@
-"""A video and its sidecar: what `paha generate`, its batch mode and the Dagster job write.
+"""A video and its sidecar, as `paha generate`, its batch mode and the Dagster job write them.
 
-The sidecar is a json beside the video that holds everything that made it: settings, hashes of the
-inputs and of every network, where those came from, the whole preset. `read_sidecar` makes a request
-of it that gives the same video again, bit for bit on the same device.
+The sidecar is a json beside the video that holds everything the video was made from: settings,
+hashes of the inputs and of every network, where those came from, the whole preset. `read_sidecar`
+turns it into a request that gives the same video again, bit for bit on the same device.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import published, sha256_file
 
-FORM = 2  # of the sidecar
+FORM = 3  # of the sidecar
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
 DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One video to make. `size`: side of the mp4 in pixels, null for the preset's clips'."""
+    """A video to generate. `size`: side of the mp4 in pixels; None: that of the preset's clips."""
 
     image: Path
     audio: Path
@@ -52,9 +52,9 @@ class Request:
             if not path.is_file():
                 raise FileNotFoundError(f"no file {path}")
         if self.out.suffix != ".mp4":
-            raise InputError(f"{self.out} is no .mp4")
+            raise InputError(f"{self.out} is not an .mp4 file")
         if self.size is not None and (self.size % 2 or not 64 <= self.size <= 4096):
-            raise InputError(f"a side of {self.size} pixels: H.264 needs an even one, 64 to 4096")
+            raise InputError(f"size is {self.size} and must be even, 64 to 4096")
 
 
 def make_video(
@@ -62,38 +62,38 @@ def make_video(
     request: Request,
     on_segment: OnSegment = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write `request.out` and the sidecar beside it, whole or not at all; returns the sidecar.
+    """Write `request.out` and the sidecar beside it, each atomically; returns the sidecar.
 
     Frames go to the encoder as each segment adds them. Raises what `Request.check` and
     `PahaPipeline.__call__` raise.
     """
     request.check()
-    how, trace, started = request.settings, Trace(), time.perf_counter()
-    conditions, box, wave = pipeline.conditions(request.image, request.audio, how)
-    stream = pipeline.stream(conditions, box[None], how, trace, on_segment)
+    settings, trace, started = request.settings, Trace(), time.perf_counter()
+    conditions, box, wave = pipeline.conditions(request.image, request.audio, settings)
+    stream = pipeline.stream(conditions, box[None], settings, trace, on_segment)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
     pictures = (picture for piece in stream for picture in resize(piece[0], size))
     with published(request.out) as path, repeatable(pipeline.device):
         write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
         sha256 = sha256_file(path)
-    about = describe(pipeline, trace, time.perf_counter() - started)
-    about |= {
+    sidecar = describe(pipeline, trace, time.perf_counter() - started)
+    sidecar |= {
         "form": FORM,
         "request": request_json(replace(request, size=size)),
         "source": pipeline.source,
-        "gates_failed": pipeline.gates_failed(how),
+        "gates_failed": pipeline.gates_failed(settings),
         "face_box": box.tolist(),
         "frames": frames,
         "video_sha256": sha256,
         "machine": machine(pipeline.device),
     }
     with published(request.sidecar) as path:
-        path.write_text(json.dumps(about, indent=2))
-    return about
+        path.write_text(json.dumps(sidecar, indent=2))
+    return sidecar
 
 
 def request_json(request: Request) -> dict[str, Any]:
-    """The request as the sidecar holds it, inputs by hash."""
+    """The request as the sidecar holds it, with the hashes of its inputs."""
     guidance = request.settings.guidance
     return {
         **{
@@ -108,7 +108,7 @@ def request_json(request: Request) -> dict[str, Any]:
 
 @contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Within it a GPU uses algorithms that give the same bits each time; a CPU's always do."""
+    """Within it a GPU uses algorithms that give the same bits each time, as those of a CPU do."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(before or device.startswith("cuda"), warn_only=True)
     try:
@@ -118,7 +118,7 @@ def repeatable(device: str) -> Iterator[None]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What a bit-for-bit repetition depends on beside the inputs."""
+    """What a bit-for-bit repetition depends on besides the inputs."""
     return {
         "device": device,
         "name": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
@@ -129,71 +129,76 @@ def machine(device: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a sidecar asks for: its request, the preset, and what must come out."""
+    """A video to generate again: the request and preset of its sidecar, and the sidecar."""
 
     request: Request
     preset: Preset
-    about: dict[str, Any]
+    sidecar: dict[str, Any]
 
     @property
     def device(self) -> str:
-        return str(self.about["machine"]["device"])
+        return str(self.sidecar["machine"]["device"])
 
     @property
     def threads(self) -> int:
-        return int(self.about["machine"]["threads"])
+        return int(self.sidecar["machine"]["threads"])
 
     @property
     def store(self) -> str:
-        """URL of the store that the networks came from, or empty."""
-        return str(self.about["source"].get("store", ""))
+        """URL of the store that the networks came from; empty if they came from a folder."""
+        return str(self.sidecar["source"].get("store", ""))
 
     @property
     def folder(self) -> Path | None:
-        """The exported folder that they came from, or None."""
-        return Path(self.about["source"]["folder"]) if "folder" in self.about["source"] else None
+        """The exported folder that the networks came from, or None."""
+        source = self.sidecar["source"]
+        return Path(source["folder"]) if "folder" in source else None
 
     def check_networks(self, pipeline: PahaPipeline) -> None:
-        """Raises `InputError` when a network is not the one that made the video."""
-        for role, made in self.about["networks"].items():
+        """Raise `InputError` if a network is not the one that made the video."""
+        for role, made in self.sidecar["networks"].items():
             found = pipeline.networks.get(role)
             if found is None or found["sha256"] != made["sha256"]:
                 raise InputError(
-                    f"{role} is not the one that made the video: give its store or folder"
+                    f"{role} is not the one that made the video: give --store or --folder of "
+                    "the one that did"
                 )
 
 
 def read_sidecar(
     path: Path, out: Path, image: Path | None = None, audio: Path | None = None
 ) -> Replay:
-    """The request of a sidecar, to be written as `out`; `image` and `audio` stand in for files that
-    have moved.
+    """Read a sidecar as a request to write the same video as `out`. `image` and `audio` are the
+    inputs' new paths, if they have moved.
 
-    Raises `InputError` for a file that is no sidecar, or inputs that are not those of then.
+    Raises `InputError` for a file that is not a sidecar, and for inputs that have changed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
-        about = json.loads(path.read_text())
-        asked, form = about["request"], about["form"]
+        sidecar = json.loads(path.read_text())
+        request, form = sidecar["request"], sidecar["form"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no sidecar of a generated video") from error
+        raise InputError(f"{path} is not the sidecar of a generated video") from error
     if form != FORM:
-        raise InputError(f"{path} is a sidecar of form {form}; this version reads form {FORM}")
+        raise InputError(
+            f"{path} was written by another version (form {form}, this one reads {FORM}): generate "
+            "the video again from its picture and voice"
+        )
     files = {}
     for name, given in (("image", image), ("audio", audio)):
-        files[name] = file = given or Path(asked[name]["path"])
+        files[name] = file = given or Path(request[name]["path"])
         if not file.is_file():
             raise FileNotFoundError(f"no file {file}: give it with --{name}")
-        if sha256_file(file) != asked[name]["sha256"]:
+        if sha256_file(file) != request[name]["sha256"]:
             raise InputError(f"{file} is not the {name} that the video was made from")
-    guidance = asked["settings"]["guidance"]
-    settings = asked["settings"] | {"guidance": GuidanceConfig(**guidance) if guidance else None}
-    request = Request(
+    guidance = request["settings"]["guidance"]
+    settings = request["settings"] | {"guidance": GuidanceConfig(**guidance) if guidance else None}
+    repeated = Request(
         files["image"],
         files["audio"],
         out,
         Settings(**settings),
-        asked["size"],
+        request["size"],
     )
-    return Replay(request, Preset(**about["preset"]), about)
+    return Replay(repeated, Preset(**sidecar["preset"]), sidecar)

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 def generate_clips(store: Store, preset: Preset) -> StageReport:
     """Videos for held-out audio, in every mode of the preset."""
-    from paha_core.inference.generate import generate_held_out
+    from functools import cache
+
+    from paha_core.inference.held_out import generate_held_out
+    from paha_core.inference.pipeline import PahaPipeline
+    from paha_core.inference.timing import time_held_out
     from paha_core.stages import pictures
 
-    results = generate_held_out(store, preset, device=prepare_torch(preset))
+    device = prepare_torch(preset)
+    pipeline = cache(lambda: PahaPipeline.from_store(store, preset, device))
+    results = generate_held_out(store, preset, pipeline)
+    time_held_out(store, preset, pipeline)
     fresh = any(result.computed for result in results.values())
     strip = pictures.generated(store, preset.generation.modes, fresh=fresh)
     return report_of(store, "generated_clips", results, {"Real, then generated": strip})

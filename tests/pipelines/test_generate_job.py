@@ -57,11 +57,8 @@ def test_the_job_makes_the_video_and_its_sidecar(store, inputs, tmp_path):
     assert event.metadata["frames"].value == 10
     about = json.loads(out.with_suffix(".json").read_text())
     settings = about["request"]["settings"]
-    assert (settings["seed"], settings["guidance"]["face"], settings["guidance"]["rate"]) == (
-        5,
-        5,
-        1,
-    )
+    used = settings["guidance"]
+    assert (settings["seed"], used["lambda_face"], used["rate"]) == (5, 5, 1)
     assert settings["guidance"]["form"] == "printed"
     assert about["preset"]["device"] == "cpu"
     assert about["video_sha256"] == event.metadata["sha256"].value

@@ -24,10 +24,10 @@ from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
+from paha_core.inference.timing import HELD_OUT
 from paha_core.media.audio import write_wav
 from paha_core.media.encode import write_video
 from paha_core.metrics.row import Missing
-from paha_core.metrics.time_cost import HELD_OUT
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file
 
@@ -316,6 +316,6 @@ def made_up_table(number: int, clips: int = 8, repeats: int = 6) -> SuiteResult:
         for dataset in result.scopes()
         for row in result.rows(suite.name, name, dataset)
     ]
-    strengths = {"face": 5.0, "non_face": 5.0, "differential": 0.25}
+    strengths = {"lambda_face": 5.0, "lambda_non_face": 5.0, "lambda_diff": 0.25}
     found = compare(suite, result, rows)
     return SuiteResult(number, "made up", rows, found, [0, 1, 2], clips, strengths)

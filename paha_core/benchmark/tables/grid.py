@@ -120,11 +120,10 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
 
 def about(result: SuiteResult) -> str:
     """What stands behind the numbers, in one sentence."""
-    lambdas = {"face": "face", "non_face": "non-face", "differential": "differential"}
-    strengths = ", ".join(f"{name} {result.strengths[key]:g}" for key, name in lambdas.items())
+    strengths = ", ".join(f"{name} {value:g}" for name, value in result.strengths.items())
     seeds = f"{len(result.seeds)} seed" + ("s" if len(result.seeds) != 1 else "")
     text = f"{result.clips} clips, {seeds} each; against {SUITES[result.number].baseline}"
-    text += f"; lambdas of the rows that share them: {strengths}"
+    text += f"; strengths of the rows that share them: {strengths}"
     if result.number >= 5:
         text += "; a row's name is the paper's lambda, and its factor is applied to ours"
     if result.clips < MIN_CLIPS:

@@ -20,12 +20,12 @@ from paha_core.config import Preset, derived
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
+from paha_core.inference.timing import Times
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow, rows_to_table
-from paha_core.metrics.time_cost import Times
 from paha_core.store import Store
 
-FORM = 2  # of the stored results
+FORM = 3  # of the stored results
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,14 @@ from paha_core.benchmark.tables.specs import SuiteRow
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import clip_key
 from paha_core.engine.progress import Progress
-from paha_core.inference.held_out import VideoSet, choose, publish_inputs, recipe
+from paha_core.inference.held_out import (
+    VideoSet,
+    generation_fingerprint,
+    publish_inputs,
+    select_clips,
+)
 from paha_core.inference.pipeline import PahaPipeline, Settings
-from paha_core.inference.timing import segment_times
-from paha_core.metrics.time_cost import Times
+from paha_core.inference.timing import Times, segment_times
 from paha_core.store import Store
 
 
@@ -29,7 +33,7 @@ class Samples:
 
     def __init__(self, store: Store, networks: Store, preset: Preset, device: str = "cpu") -> None:
         self.store, self.networks, self.preset, self.device = store, networks, preset, device
-        self.clips = choose(store, preset, "suites/inputs")
+        self.clips = select_clips(store, preset, "suites/inputs")
         self._sets: dict[str, VideoSet] = {}
 
     @cached_property
@@ -43,11 +47,15 @@ class Samples:
     def ask(self, row: SuiteRow, seed: int) -> VideoSet:
         """The row's videos of one seed, which may still be missing; one set for rows that are made
         in the same way."""
-        how = self._how(row, seed)
-        key = recipe(self.networks, self.preset, how)[:20]
+        settings = self._settings(row, seed)
+        key = generation_fingerprint(self.networks, self.preset, settings)[:20]
         if key not in self._sets:
             self._sets[key] = VideoSet(
-                *(self.store, self.networks, self.preset, self.clips, how),
+                self.store,
+                self.networks,
+                self.preset,
+                self.clips,
+                settings,
                 f"manifests/suite_samples/{key}.parquet",
                 lambda clip: f"suites/samples/{key}/{clip_key(clip.clip_id)}.mp4",
             )
@@ -73,14 +81,18 @@ class Samples:
 
     def times(self, rows: Sequence[SuiteRow], rel: str) -> Times:
         """Of each row, kept as `rel`; rows that are made in the same way are timed once."""
-        ways = {row.name: self._how(row, self.preset.generation.seed) for row in rows}
-        made_by = {name: recipe(self.networks, self.preset, how) for name, how in ways.items()}
-        first = {one: name for name, one in reversed(made_by.items())}
-        once = {name: ways[name] for name in first.values()}
+        seed = self.preset.generation.seed
+        settings = {row.name: self._settings(row, seed) for row in rows}
+        fingerprints = {
+            name: generation_fingerprint(self.networks, self.preset, one)
+            for name, one in settings.items()
+        }
+        first = {one: name for name, one in reversed(fingerprints.items())}
+        once = {name: settings[name] for name in first.values()}
         found = segment_times(
             self.store, rel, self.preset, once, self.clips[0], lambda: self.pipeline
         )
-        return {name: found[first[one]] for name, one in made_by.items()}
+        return {name: found[first[one]] for name, one in fingerprints.items()}
 
-    def _how(self, row: SuiteRow, seed: int) -> Settings:
+    def _settings(self, row: SuiteRow, seed: int) -> Settings:
         return Settings(mode=row.mode, seed=seed, guidance=row.guidance(self.preset))

@@ -58,7 +58,7 @@ def require_distinct(suite: Suite, preset: Preset) -> None:
     for row in suite.rows:
         if row.mode == "unguided" and not row.training:
             continue
-        read = row.guidance(preset).read_by(row.mode, preset.generation.ddim_steps)
+        read = row.guidance(preset).effective_settings(row.mode, preset.generation.ddim_steps)
         run = json.dumps([read, row.training], sort_keys=True, default=dict)
         if run in seen:
             raise StageError(
@@ -84,8 +84,8 @@ _TABLE_2 = (
 _NO_PAR: Mapping[str, Any] = {"univdm": {"par": False}}
 _TABLE_3 = (
     SuiteRow("w/o PAR", "sequential", training=_NO_PAR),
-    SuiteRow("w/o non-face classifier", "sequential", times={"non_face": 0.0}),
-    SuiteRow("w/o face classifier", "sequential", times={"face": 0.0}),
+    SuiteRow("w/o non-face classifier", "sequential", times={"lambda_non_face": 0.0}),
+    SuiteRow("w/o face classifier", "sequential", times={"lambda_face": 0.0}),
     SuiteRow("w/o PAR + two classifiers", "unguided", training=_NO_PAR),
     SuiteRow("w/o augmentation", "sequential", training={"negatives": {"augment": False}}),
     SuiteRow("Ours", "sequential"),
@@ -110,7 +110,7 @@ SUITES: dict[int, Suite] = {
     ),
     2: Suite(2, _TABLE_2, "SG 0 %"),
     3: Suite(3, _TABLE_3, "Ours"),
-    5: _sweep(5, "non_face", ("0.8", "0.9", "1.0", "1.1", "1.2"), "1.0"),
-    6: _sweep(6, "face", ("0.05", "0.10", "0.15", "0.20", "0.25"), "0.10"),
-    7: _sweep(7, "differential", ("0.15", "0.20", "0.25", "0.30", "0.35"), "0.25"),
+    5: _sweep(5, "lambda_non_face", ("0.8", "0.9", "1.0", "1.1", "1.2"), "1.0"),
+    6: _sweep(6, "lambda_face", ("0.05", "0.10", "0.15", "0.20", "0.25"), "0.10"),
+    7: _sweep(7, "lambda_diff", ("0.15", "0.20", "0.25", "0.30", "0.35"), "0.25"),
 }

@@ -35,7 +35,12 @@ class Strips:
             batch.reference_latents[rows], batch.reference_embedding[rows], batch.audio[rows]
         )
         bf16 = self.preset.trainer.precision == "bf16"
-        sampler = Sampler(model, self.preset.univdm, self.preset.generation.ddim_steps, bf16=bf16)
+        sampler = Sampler(
+            model,
+            self.preset.univdm,
+            self.preset.generation.ddim_steps,
+            precision="bf16" if bf16 else "fp32",
+        )
         generated = sampler.video(
             conditions,
             batch.latents.shape[2],

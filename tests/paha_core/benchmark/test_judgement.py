@@ -52,7 +52,7 @@ def test_each_data_set_stands_beside_its_own_published_column() -> None:
 def test_what_stands_behind_a_table_is_said() -> None:
     words = about(made_up_table(6))
     assert "8 clips, 3 seeds each; against 0.10" in words
-    assert "face 5, non-face 5, differential 0.25" in words
+    assert "lambda_face 5, lambda_non_face 5, lambda_diff 0.25" in words
     assert "fewer than 6 clips decide nothing but times" in about(made_up_table(2, clips=4))
 
 

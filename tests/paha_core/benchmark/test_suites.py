@@ -37,23 +37,26 @@ def test_a_row_changes_what_its_name_says() -> None:
 def test_rows_are_guided_as_the_paper_says_whatever_the_preset_generates_by(
     run_preset: Preset,
 ) -> None:
-    other = derived(run_preset, {"generation": {"guidance": {"face": 7, "non_face": 0, "rate": 1}}})
+    other = derived(
+        run_preset,
+        {"generation": {"guidance": {"lambda_face": 7, "lambda_non_face": 0, "rate": 1}}},
+    )
     for suite in SUITES.values():
         for row in suite.rows:
-            guidance = row.guidance(other)
-            assert guidance.rate == (row.rate if suite.number == 2 else 0.5)
+            used = row.guidance(other)
+            assert used.rate == (row.rate if suite.number == 2 else 0.5)
             if suite.number in (1, 2):
-                values = (guidance.face, guidance.non_face, guidance.differential)
+                values = (used.lambda_face, used.lambda_non_face, used.lambda_diff)
                 assert values == (0.1, 1.0, 0.25)
-    for number, key in ((5, "non_face"), (6, "face"), (7, "differential")):
+    for number, key in ((5, "lambda_non_face"), (6, "lambda_face"), (7, "lambda_diff")):
         for row in SUITES[number].rows:
             assert getattr(row.guidance(other), key) == pytest.approx(float(row.name))
-    stronger = derived(other, {"benchmark": {"suite": {"guidance": {"face": 5.0}}}})
-    swept = [row.guidance(stronger).face for row in SUITES[6].rows]
+    stronger = derived(other, {"benchmark": {"suite": {"guidance": {"lambda_face": 5.0}}}})
+    swept = [row.guidance(stronger).lambda_face for row in SUITES[6].rows]
     assert swept == [2.5, 5.0, 7.5, 10.0, 12.5]
     three = {row.name: row.guidance(other) for row in SUITES[3].rows}
-    assert three["w/o face classifier"].face == 0
-    assert three["w/o non-face classifier"].non_face == 0
+    assert three["w/o face classifier"].lambda_face == 0
+    assert three["w/o non-face classifier"].lambda_non_face == 0
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -66,10 +69,10 @@ def test_two_rows_of_one_run_are_refused(run_preset: Preset) -> None:
     hasty = derived(run_preset, {"generation": {"ddim_steps": 2}})
     with pytest.raises(StageError, match=r"'SG 25 %' and 'SG 50 %' would be the same run"):
         require_distinct(SUITES[2], hasty)
-    with pytest.raises(ValueError, match=r"non_face"):
-        derived(run_preset, {"benchmark": {"suite": {"guidance": {"non_face": 0}}}})
+    with pytest.raises(ValueError, match=r"lambda_non_face"):
+        derived(run_preset, {"benchmark": {"suite": {"guidance": {"lambda_non_face": 0}}}})
     none = SuiteRow("none", "sequential", rate=0.0)
-    assert none.guidance(run_preset).read_by(none.mode, 30) == {}
+    assert none.guidance(run_preset).effective_settings(none.mode, 30) == {}
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,13 @@ def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
 
 def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
     samples = Samples(store, store, tiny())
-    how, clips = samples.ask(SUITES[2].rows[2], 0).how, samples.clips
-    together = generate_batch(store, samples.pipeline, clips, how, lambda c: f"x/{c.index}.mp4")
-    alone = generate_batch(store, samples.pipeline, clips[1:], how, lambda c: f"y/{c.index}.mp4")
+    settings, clips = samples.ask(SUITES[2].rows[2], 0).settings, samples.clips
+    together = generate_batch(
+        store, samples.pipeline, clips, settings, lambda c: f"x/{c.index}.mp4"
+    )
+    alone = generate_batch(
+        store, samples.pipeline, clips[1:], settings, lambda c: f"y/{c.index}.mp4"
+    )
     with store.reading(together[1]["path"]) as one, store.reading(alone[0]["path"]) as other:
         difference = read_frames(one).astype(int) - read_frames(other)
     assert abs(difference).mean() < 0.5
@@ -171,7 +175,7 @@ def test_times_are_repeats_of_one_segment_kept_until_a_way_changes(store: Store)
         assert all(one["tc"] > one["tc_solver"] + one["tc_codec"] > 0 for one in repeats)
     samples.close()
     assert Samples(store, store, tiny()).times(rows, "times.json") == times
-    stronger = tiny(guidance={"face": 2.0})
+    stronger = tiny(guidance={"lambda_face": 2.0})
     assert Samples(store, store, stronger).times(rows, "times.json") != times
 
 

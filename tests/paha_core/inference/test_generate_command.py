@@ -28,7 +28,7 @@ def test_a_video_is_made_again_from_its_sidecar_alone(paha, inputs, trained_stor
     )
     assert made.exit_code == 0, made.output
     guidance = json.loads((tmp_path / "a.json").read_text())["request"]["settings"]["guidance"]
-    assert (guidance["rate"], guidance["face"], guidance["non_face"]) == (1, 5, 1)
+    assert (guidance["rate"], guidance["lambda_face"], guidance["lambda_non_face"]) == (1, 5, 1)
     assert guidance["form"] == "printed"
     refused = paha("--from", tmp_path / "a.json")
     assert refused.exit_code == 1

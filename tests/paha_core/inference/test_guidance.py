@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from paha_core.config import GuidanceConfig
-from paha_core.inference.guidance import Guidance, energy_gradient
+from paha_core.inference.guidance import ClassifierGuidance, energy_gradient
 
 SHAPE = (2, 3, 4, 6, 6)
 
@@ -25,7 +25,16 @@ def make(mode="sequential", **settings):
     mask = torch.zeros(SHAPE[0], 1, 1, *SHAPE[-2:])
     mask[..., :3, 2:5] = 1
     config = GuidanceConfig(**settings)
-    return Guidance(mode, {"face": linear_logit(1), "non_face": linear_logit(2)}, mask, config)
+    logits = {"face": linear_logit(1), "non_face": linear_logit(2)}
+    return ClassifierGuidance(mode, logits, mask, config)
+
+
+def step(guidance, solver, latents):
+    """One guided step, as the denoising loop takes it."""
+    guided = guidance.guide(latents, TIMESTEP, 0.8)
+    states = guidance.states(guided)
+    solved = solver(torch.cat(states), TIMESTEP).chunk(len(states))
+    return guidance.combine(guided, solved)
 
 
 @pytest.fixture
@@ -38,27 +47,27 @@ TIMESTEP = 500
 
 @pytest.mark.parametrize("mode", ["sequential", "differential"])
 def test_zero_strength_is_unguided_bit_for_bit(latents, mode):
-    guidance = make(mode, face=0, non_face=0)
-    moved, _ = guidance.step(solver, latents, TIMESTEP, 0.8)
+    guidance = make(mode, lambda_face=0, lambda_non_face=0)
+    moved = step(guidance, solver, latents)
     assert torch.equal(moved, solver(latents, TIMESTEP))
 
 
-def test_a_classifier_without_strength_is_not_asked(latents):
+def test_a_classifier_without_strength_is_not_run(latents):
     reference, logits = make().guide(latents, TIMESTEP, 0.8), make().logits
-    alone = replace(make(face=0), logits={"non_face": logits["non_face"]})
+    alone = replace(make(lambda_face=0), logits={"non_face": logits["non_face"]})
     alone = alone.guide(latents, TIMESTEP, 0.8)
     assert torch.equal(alone.both, reference.non_face)
-    assert (alone.face_logit, alone.figures(latents)["face_logit"]) == (None, None)
+    assert (alone.face_logit, alone.metrics(latents)["face_logit"]) == (None, None)
     assert alone.face is latents
-    other = replace(make(non_face=0), logits={"face": logits["face"]})
+    other = replace(make(lambda_non_face=0), logits={"face": logits["face"]})
     other = other.guide(latents, TIMESTEP, 0.8)
     assert torch.equal(other.both, other.face)
-    assert other.figures(latents)["non_face_update"] == 0
+    assert other.metrics(latents)["non_face_update"] == 0
 
 
 def test_differential_without_strength_is_sequential_bit_for_bit(latents):
-    sequential, _ = make("sequential").step(solver, latents, TIMESTEP, 0.8)
-    differential, _ = make("differential", differential=0).step(solver, latents, TIMESTEP, 0.8)
+    sequential = step(make("sequential"), solver, latents)
+    differential = step(make("differential", lambda_diff=0), solver, latents)
     assert torch.equal(sequential, differential)
 
 
@@ -77,7 +86,7 @@ def test_equation_10_is_the_sum_of_both_updates(latents):
 
 
 def test_a_step_raises_the_logit_of_its_region(latents):
-    guidance = make(face=50, non_face=50)
+    guidance = make(lambda_face=50, lambda_non_face=50)
     guided = guidance.guide(latents, TIMESTEP, 0.8)
     for part, moved in (("face", guided.face), ("non_face", guided.non_face)):
         logit = guidance.logits[part]
@@ -101,7 +110,7 @@ def test_the_printed_form_grows_and_the_default_does_not(latents):
         guidance = make("differential", form=form)
         state = latents
         for _ in range(15):
-            state, _ = guidance.step(lambda z, t: z, state, TIMESTEP, 0.8)
+            state = step(guidance, lambda z, t: z, state)
         return float(state.norm() / latents.norm())
 
     assert norm_after("printed") == pytest.approx(1.25**15, rel=0.05)
@@ -114,7 +123,7 @@ def test_residuals_remove_a_leak_with_our_masks_and_the_work_itself_with_the_pri
 
     def moved(form):
         guidance = make("differential", form=form)
-        return guidance.step(lambda z, t: z, latents, TIMESTEP, 0.8)[0] - latents
+        return step(guidance, lambda z, t: z, latents) - latents
 
     work = make().guide(latents, TIMESTEP, 0.8).both - latents
     torch.testing.assert_close(moved("residual"), work)
@@ -131,7 +140,8 @@ def test_guidance_rate_guides_that_many_of_the_first_steps(rate, steps, guided):
 
 
 @pytest.mark.parametrize(
-    ("settings", "states"), [({}, 3), ({"face": 0}, 2), ({"non_face": 0}, 2), ({"rate": 1}, 3)]
+    ("settings", "states"),
+    [({}, 3), ({"lambda_face": 0}, 2), ({"lambda_non_face": 0}, 2), ({"rate": 1}, 3)],
 )
 def test_differential_guidance_solves_each_distinct_state_once_and_together(
     latents, settings, states
@@ -143,7 +153,7 @@ def test_differential_guidance_solves_each_distinct_state_once_and_together(
         return solver(state, timestep)
 
     guidance = make("differential", **settings)
-    moved, guided = guidance.step(counting, latents, TIMESTEP, 0.8)
+    moved, guided = step(guidance, counting, latents), guidance.guide(latents, TIMESTEP, 0.8)
     assert sizes == [states * SHAPE[0]]
     alone = (solver(state, TIMESTEP) for state in (guided.both, guided.non_face, guided.face))
     torch.testing.assert_close(moved, guidance.differential(*alone))
@@ -152,7 +162,7 @@ def test_differential_guidance_solves_each_distinct_state_once_and_together(
 def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
     """On the networks themselves: a small enough step along -grad E raises the score."""
     from paha_core.inference.sampling import Conditions
-    from paha_core.inference.segment_guidance import Guide
+    from paha_core.inference.segment_guidance import SegmentGuidanceFactory
 
     draw = torch.Generator().manual_seed(0)
     given = Conditions(
@@ -161,9 +171,11 @@ def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
         torch.randn(1, 8, 5, pipeline.audio.layers, pipeline.audio.width, generator=draw),
     )
     box = np.array([[0.25, 0.1, 0.75, 0.5]])
-    config = GuidanceConfig(face=1, non_face=1)
-    guide = Guide("sequential", pipeline.classifiers, box, config, pipeline.preset.pose)
-    guidance = guide(given, slice(0, 1))
+    config = GuidanceConfig(lambda_face=1, lambda_non_face=1)
+    factory = SegmentGuidanceFactory(
+        "sequential", pipeline.classifiers, box, config, pipeline.preset.pose
+    )
+    guidance = factory(given, slice(0, 1))
     latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
     timestep = 300
     guided = guidance.guide(latents, timestep, 0.5)

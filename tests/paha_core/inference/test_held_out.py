@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paha_core.inference.held_out import HeldOut, conditions_of
+from paha_core.inference.held_out import HeldOutClip, conditions_of
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
@@ -26,7 +26,7 @@ def test_the_reference_shows_a_face_where_one_does(clip_sample, tmp_path, seen, 
     store = Store(str(tmp_path))
     rows = write_shards(store, "shards/cnas/test", [sample], clips_per_shard=1)
     write_index(store, "training_shards", "cnas", rows)
-    clip = HeldOut(ShardReader(store, ["cnas"], "test"), 0, "real.mp4", 20, "generated/a")
+    clip = HeldOutClip(ShardReader(store, ["cnas"], "test"), 0, "real.mp4", 20, "generated/a")
     assert clip.reference_frame == frame
     face = [0.2, 0.1, 0.6, 0.5] if seen else [0, 0, 0, 0]  # which guidance refuses
     assert clip.face_box.tolist() == pytest.approx(face)

@@ -70,7 +70,7 @@ def test_a_sidecar_knows_its_inputs_and_networks(pipeline, inputs, tmp_path):
     with pytest.raises(InputError, match="univdm is not the one"):
         read_sidecar(sidecar, out).check_networks(pipeline)
     sidecar.write_text("{}")
-    with pytest.raises(InputError, match="no sidecar"):
+    with pytest.raises(InputError, match="not the sidecar"):
         read_sidecar(sidecar, out)
 
 
@@ -81,12 +81,13 @@ def test_a_classifier_that_failed_its_gate_guides_only_by_force(trained_store, p
     assert opened.gates == {"face": True, "non_face": False}
     assert opened.source == {"store": trained_store.root}
     with pytest.raises(GateError, match=r"^non_face_classifier did not pass .*--force"):
-        opened(*inputs, mode="sequential", steps=1)
+        opened(*inputs, Settings(mode="sequential", steps=1))
     short = {"steps": 1, "max_seconds": 0.2}
-    opened(*inputs, mode="unguided", **short)
-    opened(*inputs, mode="sequential", **short, force=True)
+    opened(*inputs, Settings(mode="unguided", **short))
+    opened(*inputs, Settings(mode="sequential", **short, force=True))
     # one that has no strength is not asked, here neither
-    opened(*inputs, mode="sequential", **short, guidance=GuidanceConfig(non_face=0))
+    alone = GuidanceConfig(lambda_non_face=0)
+    opened(*inputs, Settings(mode="sequential", **short, guidance=alone))
 
 
 def test_a_verdict_about_other_weights_lets_nobody_pass(trained_store, pipeline):
@@ -109,13 +110,14 @@ def test_a_batch_that_may_not_guide_is_refused_before_its_first_video(pipeline, 
 
 def test_without_strength_real_networks_make_the_unguided_video_bit_for_bit(pipeline, inputs):
     short = {"steps": 2, "max_seconds": 0.2, "force": True}
-    none = GuidanceConfig(face=0, non_face=0, rate=1)
-    plain, _ = pipeline(*inputs, mode="unguided", **short)
+    none = GuidanceConfig(lambda_face=0, lambda_non_face=0, rate=1)
+    plain, _ = pipeline(*inputs, Settings(mode="unguided", **short))
     for mode in ("sequential", "differential"):
-        made, _ = pipeline(*inputs, mode=mode, guidance=none, **short)
+        made, _ = pipeline(*inputs, Settings(mode=mode, guidance=none, **short))
         assert np.array_equal(made.frames, plain.frames)
         assert [step["face_logit"] for step in made.trace.steps] == [None, None]
-    face, _ = pipeline(*inputs, mode="sequential", guidance=none.changed(face=50), **short)
+    strong = none.changed(lambda_face=50)
+    face, _ = pipeline(*inputs, Settings(mode="sequential", guidance=strong, **short))
     assert not np.array_equal(face.frames, plain.frames)
     assert face.trace.steps[0]["non_face_logit"] is None
 
@@ -128,14 +130,14 @@ def test_guidance_without_a_face_is_refused(pipeline):
     )
     boxes = np.array([[0.2, 0.2, 0.6, 0.6], [0, 0, 0, 0]])
     with pytest.raises(InputError, match="no face is known in reference picture 1"):
-        pipeline.generate(given, boxes, mode="sequential", steps=1)
-    pipeline.generate(given, boxes, mode="unguided", steps=1)
+        pipeline.generate(given, boxes, Settings(mode="sequential", steps=1))
+    pipeline.generate(given, boxes, Settings(mode="unguided", steps=1))
 
 
 def test_guidance_without_its_classifiers_says_which(pipeline, inputs):
     alone = replace(pipeline, classifiers={"face": pipeline.classifiers["face"]})
     with pytest.raises(FileNotFoundError, match="needs non_face_classifier"):
-        alone(*inputs, mode="sequential", steps=1)
+        alone(*inputs, Settings(mode="sequential", steps=1))
 
 
 def test_a_saved_pipeline_makes_the_same_video(pipeline, inputs, tmp_path):
@@ -144,7 +146,7 @@ def test_a_saved_pipeline_makes_the_same_video(pipeline, inputs, tmp_path):
     assert opened.preset == pipeline.preset
     assert opened.networks == pipeline.networks
     short = GUIDED | {"max_seconds": 0.2}
-    (one, wave), (other, _) = (p(*inputs, **short) for p in (pipeline, opened))
+    (one, wave), (other, _) = (p(*inputs, Settings(**short)) for p in (pipeline, opened))
     assert np.array_equal(one.frames, other.frames)
     assert one.frames.shape == (1, 5, 32, 32, 3)
     assert len(wave) == 5 * 640
@@ -192,8 +194,8 @@ def test_a_bad_csv_is_one_sentence(tmp_path, text, words):
 
 def test_bfloat16_makes_nearly_the_same_video(pipeline, inputs):
     short = {"mode": "sequential", "force": True, "steps": 2, "max_seconds": 0.2}
-    full, _ = pipeline(*inputs, **short)
-    half, _ = pipeline(*inputs, **short, precision="bf16")
+    full, _ = pipeline(*inputs, Settings(**short))
+    half, _ = pipeline(*inputs, Settings(**short, precision="bf16"))
     apart = np.abs(full.frames.astype(int) - half.frames.astype(int))
     assert apart.max() > 0
     assert apart.mean() < 3
@@ -208,7 +210,7 @@ def test_windows_as_a_view_are_the_windows():
 def test_a_sliding_window_is_unguided(pipeline, inputs):
     settings = pipeline.preset.generation.model_copy(update={"long_video": "sliding_window"})
     baseline = replace(pipeline, preset=pipeline.preset.model_copy(update={"generation": settings}))
-    made, _ = baseline(*inputs, mode="unguided", steps=1)
+    made, _ = baseline(*inputs, Settings(mode="unguided", steps=1))
     assert made.frames.shape[1] == 15
     with pytest.raises(InputError, match="unguided"):
-        baseline(*inputs, mode="sequential", steps=1)
+        baseline(*inputs, Settings(mode="sequential", steps=1))

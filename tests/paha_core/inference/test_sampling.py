@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paha_core.config import GuidanceConfig, UniVDMConfig
-from paha_core.inference.guidance import Guidance
+from paha_core.inference.guidance import ClassifierGuidance
 from paha_core.inference.halves import halves, on_each
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
 from paha_core.inference.sliding_window import sliding_window, window_starts
@@ -37,7 +37,7 @@ def sampler():
     model = UniVDM(**SIZES)
     for parameter in model.parameters():  # the zero-initialised layers must speak too
         torch.nn.init.normal_(parameter, std=0.1)
-    return Sampler(model, UniVDMConfig(), steps=3)
+    return Sampler(model, UniVDMConfig(), num_inference_steps=3)
 
 
 def conditions(frames, batch=2):
@@ -82,21 +82,31 @@ def test_a_segment_goes_on_from_the_last_latents_of_the_one_before(sampler):
     first = torch.randn(2, 4, 6, 4, 4, generator=draw)
     noise = torch.randn(2, 4, 6, 4, 4, generator=draw)
     noise[:, :, 0] = first[:, :, -1]  # the given frame keeps the noise that it was made from
-    second = sampler.segment(noise, given.part(5, 6), whole[:, :, 5], None, Trace())
+    second, _ = sampler.denoise(slice(None), noise, given.part(5, 6), whole[:, :, 5])
     assert torch.equal(whole[:, :, 6:], second[:, :, 1:])
 
 
-def test_states_are_solved_together_as_alone(sampler):
+def test_states_are_predicted_together_as_alone(sampler):
     given = conditions(6)
     states = torch.randn(3, 2, 4, 6, 4, 4, generator=seeded())
-    timestep = sampler.timesteps[0]
-    together = sampler.solve(states.flatten(0, 1), timestep, given, None)
-    alone = [sampler.solve(state, timestep, given, None) for state in states]
+    t = sampler.timesteps[0]
+    together = sampler.predict_noise(states.flatten(0, 1), t, given.repeated(3), None)
+    alone = [sampler.predict_noise(state, t, given, None) for state in states]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
+def test_classifier_free_guidance_extrapolates_from_the_unconditional_prediction(sampler):
+    given, latents = conditions(6), torch.randn(2, 4, 6, 4, 4, generator=seeded())
+    scaled = Sampler(sampler.model, UniVDMConfig(), num_inference_steps=3, cfg_scale=2.5)
+    noise_pred, uncond_pred = (
+        sampler.predict_noise(latents, 500, one, None) for one in (given, given.dropped())
+    )
+    expected = uncond_pred + 2.5 * (noise_pred - uncond_pred)
+    assert torch.equal(scaled.predict_noise(latents, 500, given, None), expected)
+
+
 def test_classifier_free_guidance_of_one_costs_nothing(sampler):
-    with_scale = Sampler(sampler.model, UniVDMConfig(), steps=3, cfg_scale=1.0)
+    with_scale = Sampler(sampler.model, UniVDMConfig(), num_inference_steps=3, cfg_scale=1.0)
     assert torch.equal(
         with_scale.video(conditions(5), 6, seeded()), sampler.video(conditions(5), 6, seeded())
     )
@@ -119,26 +129,25 @@ def two_threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-def guidance_for(given, rows):
+def guidance_of(given, rows):
     def logit(latents, timestep):
         return (latents * given.reference_latents[:, :, None]).flatten(1).mean(dim=1)
 
     mask = torch.zeros(len(given.audio), 1, 1, 4, 4)
     mask[..., :2, :] = 1
-    return Guidance(
-        "differential", {"face": logit, "non_face": logit}, mask, GuidanceConfig(face=5, non_face=5)
-    )
+    config = GuidanceConfig(lambda_face=5, lambda_non_face=5)
+    return ClassifierGuidance("differential", {"face": logit, "non_face": logit}, mask, config)
 
 
 def test_halves_of_a_batch_make_what_the_whole_makes(sampler, two_threads):
     given = conditions(9, batch=3)
     assert halves(3, "cpu") == [slice(0, 2), slice(2, 3)]
     side_by_side, trace = Trace(), Trace()
-    split = sampler.video(given, 6, seeded(), guidance_for=guidance_for, trace=side_by_side)
+    split = sampler.video(given, 6, seeded(), guidance_factory=guidance_of, trace=side_by_side)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     assert len(halves(3, "cpu")) == 1
-    whole = sampler.video(given, 6, seeded(), guidance_for=guidance_for, trace=trace)
+    whole = sampler.video(given, 6, seeded(), guidance_factory=guidance_of, trace=trace)
     torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-4)
     assert side_by_side.segments == trace.segments == 2
     for one, other in zip(side_by_side.steps, trace.steps, strict=True):
@@ -156,7 +165,7 @@ def test_the_number_of_threads_comes_back_after_an_error(two_threads):
 
 def test_each_guided_step_is_logged(sampler):
     trace = Trace()
-    sampler.video(conditions(6), 6, seeded(), guidance_for=guidance_for, trace=trace)
+    sampler.video(conditions(6), 6, seeded(), guidance_factory=guidance_of, trace=trace)
     assert len(trace.steps) == 2  # half of 3, rounded
     assert set(trace.steps[0]) == {
         *("timestep", "update", "face_update", "non_face_update", "face_logit", "non_face_logit")
@@ -190,7 +199,7 @@ def tensors_alive():
 def test_a_minute_neither_drifts_nor_jumps_nor_fills_the_memory():
     """What a perfect network would show comes out of the chain, at seams as anywhere."""
     config = UniVDMConfig()
-    knowing = Sampler(Knowing(sampling_scheduler(config, 1)), config, steps=4)
+    knowing = Sampler(Knowing(sampling_scheduler(config, 1)), config, num_inference_steps=4)
     given, held, pieces = conditions(1500, batch=1), [], []
     for piece in knowing.segments(given, 16, seeded()):
         pieces.append(piece.numpy().copy())
@@ -235,12 +244,13 @@ def test_a_segment_keeps_close_to_the_frame_it_starts_from(sampler):
     given, seen = conditions(6), []
 
     class Spy(Sampler):
-        def solve(self, latents, timestep, *rest):
+        def predict_noise(self, latents, timestep, *rest):
             seen.append((timestep, latents[:, :, 0].clone()))
-            return super().solve(latents, timestep, *rest)
+            return super().predict_noise(latents, timestep, *rest)
 
     first, noise = torch.randn(2, 4, 4, 4, generator=seeded()), torch.randn(2, 4, 6, 4, 4)
-    Spy(sampler.model, UniVDMConfig(), steps=3).segment(noise, given, first, None, Trace())
+    spy = Spy(sampler.model, UniVDMConfig(), num_inference_steps=3)
+    spy.denoise(slice(None), noise, given, first)
     assert len(seen) == 3
     for t, state in seen:
         share = sampler.scheduler.alphas_cumprod[t]
