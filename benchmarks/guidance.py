@@ -24,7 +24,10 @@ from paha_core.inference.untrained import untrained_pipeline
 from paha_core.training.memory import cost_of_step
 
 RATES = (0.25, 0.5, 0.75, 1.0)
-PAPER = {"sequential": (1.07, 1.15, 1.26, 1.34), "differential": (1.13, 1.32, 1.52, 1.66)}
+PAPER: dict[Mode, tuple[float, ...]] = {
+    "sequential": (1.07, 1.15, 1.26, 1.34),
+    "differential": (1.13, 1.32, 1.52, 1.66),
+}
 PAPER_SECONDS, PAPER_STEPS = (85, 114, 141), 30  # table 2: unguided, SG and DG at 100 %
 STEPS = {"demo": 20, "mid": 4}  # whole numbers of guided steps at each rate
 
@@ -66,7 +69,7 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
     preset = preset_of(size)
     pipeline = untrained_pipeline(preset)
     given, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
-    cases: dict[tuple[str, float | str], tuple[Mode, GuidanceConfig]] = {
+    cases: dict[tuple[Mode, float | str], tuple[Mode, GuidanceConfig]] = {
         ("unguided", 0.0): ("unguided", GuidanceConfig())
     }
     cases |= {(m, rate): (m, GuidanceConfig(rate=rate)) for m in PAPER for rate in RATES}
@@ -74,7 +77,7 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
         (m, "face alone"): (m, GuidanceConfig(rate=1, lambda_face=5, lambda_non_face=0))
         for m in PAPER
     }
-    times: dict[tuple[str, float | str], list[float]] = {case: [] for case in cases}
+    times: dict[tuple[Mode, float | str], list[float]] = {case: [] for case in cases}
     solving = []
     for turn in range(rounds + 1):
         for case, (mode, guidance) in cases.items():
@@ -122,8 +125,12 @@ def tokens(kind: str, side: int, frames: int, width: int = 64) -> None:
     count = (2 if kind == "pooled" else side * side + 1) * frames + 1
 
     def make_step() -> Callable[[], object]:
-        given = {"activation": "gelu", "batch_first": True, "norm_first": True, "dropout": 0.0}
-        layers = (nn.TransformerEncoderLayer(width, 4, 4 * width, **given) for _ in range(2))
+        layers = (
+            nn.TransformerEncoderLayer(
+                width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(2)
+        )
         transformer = nn.Sequential(*layers).requires_grad_(False)
         inputs = torch.randn(1, count, width)
 

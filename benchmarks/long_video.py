@@ -24,9 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from paha_core.benchmark.report.facts import LONG_VIDEO
-from paha_core.config import load_preset
+from paha_core.config import Mode, load_preset
 from paha_core.inference.held_out import conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
 from paha_core.inference.sampling import Conditions
@@ -72,19 +73,21 @@ def seams(kind: str, frames: int, segment: int) -> np.ndarray:
 
 def follow(pieces: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean colours [T, 3] and flow magnitudes into each frame [T] (pixels at 256; 0 at frame 0)."""
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     colours, moved, before = [], [], None
     for frame in (frame for piece in pieces for frame in piece[0]):
         colours.append(frame.reshape(-1, 3).mean(axis=0))
         grey = cv2.cvtColor(cv2.resize(frame, (FLOW_SIZE, FLOW_SIZE)), cv2.COLOR_RGB2GRAY)
-        step = np.zeros(1) if before is None else flow.calc(before, grey, None)
+        start = np.zeros((*grey.shape, 2), np.float32)
+        step = np.zeros(1) if before is None else flow.calc(before, grey, start)
         moved.append(np.linalg.norm(step, axis=-1).mean())
         before = grey
     return np.array(colours), np.array(moved)
 
 
 def measure(case: str, given: argparse.Namespace) -> dict[str, float | str]:
-    kind, mode = case.split()
+    kind, name = case.split()
+    mode = TypeAdapter(Mode).validate_python(name)
     preset = load_preset(given.preset)
     update = {"long_video": kind, "modes": (mode,)}
     generation = preset.generation.model_copy(update=update)
@@ -140,7 +143,7 @@ def main() -> None:
     for case in given.cases:
         for seconds in (given.short, given.seconds):
             rows.append(_in_a_process(case, seconds))
-            print(", ".join(f"{k} {v:.3g}" if k != "case" else v for k, v in rows[-1].items()))
+            print(", ".join(f"{k} {v:.3g}" if k != "case" else str(v) for k, v in rows[-1].items()))
     Store(given.store).write_json(LONG_VIDEO, rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))

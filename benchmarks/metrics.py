@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,9 +48,16 @@ from paha_core.store import Store, sha256_file
 
 CLIPS, WINDOWS, ROUNDS, BOOTSTRAP, FRAMES = 16, 5, 3, 50, 57
 RNG = np.random.default_rng(0)
+T = TypeVar("T")
 
 
-def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, object]:
+def present(value: T | None) -> T:
+    """The value of a metric that the drawn clip has."""
+    assert value is not None
+    return value
+
+
+def seconds(work: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, Any]:
     """The median time of `work`, and what it returned."""
     times, result = [], None
     for _ in range(rounds):
@@ -114,7 +122,7 @@ def alignment() -> tuple[Callable[[], object], Callable[[], object]]:
             values.append(total / len(ours))
         return float(np.mean(values))
 
-    return lambda: float(np.mean([beat_alignment(*clip) for clip in clips])), plain
+    return lambda: float(np.mean([present(beat_alignment(*clip)) for clip in clips])), plain
 
 
 def sync() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -181,8 +189,8 @@ def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:
     pose = preset.pose.model_copy(update={"face_box_scale": 1.0})
 
     def background() -> object:
-        cells = video_quality.person_cells(points, scores, seen.size)
-        mask = video_quality.background_mask([cells], seen.size)
+        cells = present(video_quality.person_cells(points, scores, seen.size))
+        mask = present(video_quality.background_mask([cells], seen.size))
         flicker = video_quality.flicker(luma, mask)
         return flicker, video_quality.background_psnr(frames, frames[0], mask)
 
@@ -209,12 +217,14 @@ def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:
 
     return {
         "keypoints, MediaPipe": lambda: source.detector.detect(frames),
-        "lip correlation": lambda: lips.lip_correlation(lips.mouth_openness(points, scores), mouth),
+        "lip correlation": lambda: lips.lip_correlation(
+            present(lips.mouth_openness(points, scores)), mouth
+        ),
         "BAS, both directions": lambda: beat_alignment(
-            beats.audio_beats(wave), beats.motion_beats(gesture_points(seen))
+            beats.audio_beats(wave), beats.motion_beats(present(gesture_points(seen)))
         ),
         "beat error": lambda: beats.beat_error(
-            beats.stroke_ends(gesture_points(seen)), np.array([0.5])
+            beats.stroke_ends(present(gesture_points(seen))), np.array([0.5])
         ),
         "background: PSNR, flicker": background,
         "face and hands: sharpness, flicker": regions,

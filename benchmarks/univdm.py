@@ -11,7 +11,7 @@ tensors take, traced (`paha_core.training.memory`).
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -84,7 +84,7 @@ def train(model: torch.nn.Module, inputs: dict, plain: bool = False) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def medians(cases: dict[str, Callable[[], None]], rounds: int = ROUNDS) -> dict[str, float]:
+def medians(cases: Mapping[str, Callable[[], None]], rounds: int = ROUNDS) -> dict[str, float]:
     """Seconds of each, taking turns; the first round warms up."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
@@ -106,6 +106,7 @@ def tell(what: str, seconds: dict[str, float], note: dict[str, str] | None = Non
 
 def checkpointed(on: bool) -> tuple[torch.nn.Module, dict]:
     model, inputs = ours(True)
+    assert isinstance(model, UniVDM)
     if on:
         model.enable_gradient_checkpointing()
     return model.train(), inputs

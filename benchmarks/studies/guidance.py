@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from paha_core.benchmark.measuring.video_metrics import Truth, drawn_truth
-from paha_core.config import GuidanceConfig
+from paha_core.config import GuidanceConfig, Mode
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.inference.held_out import HeldOutClip, conditions_of, noise_seed, select_clips
 from paha_core.inference.inputs import resize
@@ -78,8 +79,9 @@ def interval(change: np.ndarray) -> str:
     return f"{change.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def parsed(way: str) -> tuple[str, dict[str, Any]]:
-    mode, _, rest = way.partition(":")
+def parsed(way: str) -> tuple[Mode, dict[str, Any]]:
+    name, _, rest = way.partition(":")
+    mode = TypeAdapter(Mode).validate_python(name)
     pairs = (item.split("=", 1) for item in rest.split(",") if item)
     return mode, {k: v if k == "form" else float(v) for k, v in pairs}
 
@@ -116,7 +118,7 @@ def main() -> None:
                 Settings(mode=mode, guidance=guidance, force=True),
                 seeds=[noise_seed(preset.generation.seed, clip) for clip in part],
             )
-            updates += [step["update"] for step in made.trace.steps]
+            updates += [u for step in made.trace.steps if (u := step["update"]) is not None]
             for (clip, truth), video in zip(clips[first:], made.frames, strict=False):
                 found.append(scores(detector, video, clip, truth))
         values = np.array(found)

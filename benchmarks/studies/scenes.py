@@ -144,8 +144,8 @@ def main() -> None:
                     answers.append(rule(frames, path))
     print(f"{len(clips)} clips of {len(files)} programmes\n")
     print("| rule | " + " | ".join(KINDS) + " | false alarms |\n|---|---|---|---|---|")
-    for name, answers in found.items():
-        cells = " | ".join(f"{np.mean(answers[kind]):.0%}" for kind in (*KINDS, "whole"))
+    for name, by_kind in found.items():
+        cells = " | ".join(f"{np.mean(by_kind[kind]):.0%}" for kind in (*KINDS, "whole"))
         print(f"| {name} | {cells} |")
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from paha_core.config.base import Section
+from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS, entry_of
 from paha_core.errors import UserError
 
 
@@ -130,10 +131,8 @@ class CodecConfig(Section):
 class AudioConfig(Section):
     """Audio features at 25 fps; A(f) gathers `margin` frames on each side."""
 
-    encoder: Literal["wav2vec2", "log_mel"] = "wav2vec2"
-    pretrained: str | None = Field(
-        None, description="local folder or hub id of the wav2vec2 weights"
-    )
+    encoder: str = "wav2vec2"
+    pretrained: str | None = Field(None, description="local folder or hub id of its weights")
     by_dataset: dict[str, str] = Field(
         {}, description="weights for a data set in another language: {cnas: a Mandarin wav2vec2}"
     )
@@ -145,8 +144,9 @@ class AudioConfig(Section):
         return self.model_copy(update={"pretrained": weights})
 
     @model_validator(mode="after")
-    def _named(self) -> AudioConfig:
-        if self.by_dataset and self.encoder != "wav2vec2":
+    def _known(self) -> AudioConfig:
+        entry = entry_of(self.encoder, AUDIO_ENCODERS)
+        if self.by_dataset and not entry.needs_weights:
             raise ValueError(f"by_dataset names weights, but {self.encoder} has none")
         return self
 
@@ -154,8 +154,13 @@ class AudioConfig(Section):
 class ReferenceConfig(Section):
     """The encoder of the reference picture for cross-attention."""
 
-    encoder: Literal["clip", "pooled_pixels"] = "clip"
+    encoder: str = "clip"
     pretrained: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> ReferenceConfig:
+        entry_of(self.encoder, REFERENCE_ENCODERS)
+        return self
 
 
 class NetworkConfig(Section):

@@ -1,8 +1,8 @@
 """Speech to features at 25 frames a second: wav2vec2, or log-mel where no weights are given.
 
-Frame f stands for seconds f/25 to (f+1)/25 of the audio, that is samples 640 f to 640 (f+1) at 16
-kHz. Both encoders put what they compute on the centre of that interval; lip-sync is lost by as
-little as two frames.
+Frame f covers seconds f/25 to (f+1)/25 of the audio, that is samples 640 f to 640 (f+1) at 16 kHz.
+Both encoders centre a frame's features on that interval; an offset of as little as two frames
+breaks lip-sync.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from paha_core.config import AudioConfig
-from paha_core.errors import UserError
+from paha_core.config.encoders import AUDIO_ENCODERS
 from paha_core.media import FPS
+from paha_core.models.encoders import open_encoder
 from paha_core.models.protocols import AudioEncoder
 from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
@@ -30,23 +31,16 @@ Features = TypeVar("Features", np.ndarray, torch.Tensor)
 
 def open_audio_encoder(config: AudioConfig, device: str | torch.device = "cpu") -> AudioEncoder:
     """The preset's audio encoder. `UserError` or `FileNotFoundError` if weights are absent."""
-    if config.encoder == "log_mel":
-        return LogMel()
-    if not config.pretrained:
-        raise UserError(
-            "audio.encoder wav2vec2 needs `pretrained`: a folder with its weights, or a hub id "
-            "(log_mel needs none)"
-        )
-    return Wav2Vec2(config.pretrained, device)
+    return open_encoder("audio", config.encoder, config.pretrained, AUDIO_ENCODERS, device)
 
 
 def open_audio_encoders(
     config: AudioConfig, datasets: Sequence[str], device: str | torch.device = "cpu"
 ) -> dict[str, AudioEncoder]:
-    """The audio encoder of each data set; those of the same weights are one."""
-    chosen = {dataset: config.for_dataset(dataset) for dataset in datasets}
-    opened = {one.pretrained: open_audio_encoder(one, device) for one in chosen.values()}
-    return {dataset: opened[one.pretrained] for dataset, one in chosen.items()}
+    """The audio encoder of each data set; data sets with the same weights share one."""
+    configs = {dataset: config.for_dataset(dataset) for dataset in datasets}
+    encoders = {one.pretrained: open_audio_encoder(one, device) for one in configs.values()}
+    return {dataset: encoders[one.pretrained] for dataset, one in configs.items()}
 
 
 def audio_windows(
@@ -67,25 +61,25 @@ def audio_windows(
 def fit_wave(wave: np.ndarray, frames: int) -> np.ndarray:
     """`wave` `[N]` at 16 kHz cut or zero-padded to exactly `frames` frames.
 
-    Raises `ValueError` when it is not mono, or when the lengths differ by more than one frame: then
-    something was resampled or cut wrongly, and padding would hide it.
+    Raises `ValueError` when it is not mono, or when the lengths differ by more than one frame: the
+    audio was resampled or cut wrongly then, and padding would hide it.
     """
     if wave.ndim != 1:
         raise ValueError(f"audio must be mono [N], not of shape {wave.shape}")
-    want = frames * SAMPLES_PER_FRAME
-    if abs(len(wave) - want) > SAMPLES_PER_FRAME:
+    samples = frames * SAMPLES_PER_FRAME
+    if abs(len(wave) - samples) > SAMPLES_PER_FRAME:
         raise ValueError(
-            f"audio of {len(wave) / SAMPLE_RATE:.3f} s does not belong to {frames} frames "
-            f"({frames / FPS:.3f} s at {FPS} fps): wrong rate, or cut apart"
+            f"audio of {len(wave) / SAMPLE_RATE:.3f} s does not match {frames} frames "
+            f"({frames / FPS:.3f} s at {FPS} fps): check its sample rate and where it was cut"
         )
-    return np.pad(wave.astype(np.float32), (0, max(0, want - len(wave))))[:want]
+    return np.pad(wave.astype(np.float32), (0, max(0, samples - len(wave))))[:samples]
 
 
 class LogMel:
     """Log-mel stand-in: 40 bands, four hops of 10 ms a frame, as `[frames, 4, 40]`.
 
     Hop k's window of 25 ms is centred on the middle of its 10 ms. The normalisation is fixed (about
-    zero mean and unit variance on speech), so that features do not depend on the rest of the clip.
+    zero mean and unit variance on speech), so features do not depend on the rest of the clip.
     """
 
     name = "log-mel"
@@ -123,8 +117,8 @@ class LogMel:
 class Wav2Vec2:
     """Hidden states 1 to L of a wav2vec2 (base: 12 of width 768), from 50 Hz to 25 fps.
 
-    The whole clip goes through in one pass; beyond `chunk` seconds in pieces that see `context`
-    seconds on each side of what they contribute.
+    A clip is encoded in one pass up to `chunk` seconds; a longer one in chunks with `context`
+    seconds more on each side.
     """
 
     name = "wav2vec2"
@@ -144,8 +138,7 @@ class Wav2Vec2:
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
         self.normalise = _normalises(pretrained)
         self.chunk, self.context = round(chunk * FPS), round(context * FPS)
-        # Output k of the convolutions sees `field` samples from stride*k on; its centre is in their
-        # middle.
+        # Output k of the convolutions has a receptive field of `field` samples from stride*k on.
         self.stride, field = 1, 1
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             field += (kernel - 1) * self.stride
@@ -163,8 +156,8 @@ class Wav2Vec2:
         for start in range(0, frames, self.chunk):
             stop = min(start + self.chunk, frames)
             low, high = max(0, start - self.context), min(frames, stop + self.context)
-            seen = self._pass(wave[low * SAMPLES_PER_FRAME : high * SAMPLES_PER_FRAME], high - low)
-            pieces.append(seen[start - low : stop - low])
+            chunk = wave[low * SAMPLES_PER_FRAME : high * SAMPLES_PER_FRAME]
+            pieces.append(self._pass(chunk, high - low)[start - low : stop - low])
         return np.concatenate(pieces)
 
     def _pass(self, wave: np.ndarray, frames: int) -> np.ndarray:
@@ -180,6 +173,6 @@ class Wav2Vec2:
 
 
 def _normalises(pretrained: str) -> bool:
-    """Whether the checkpoint wants zero mean and unit variance: yes, unless its folder says no."""
+    """Whether the checkpoint expects zero mean and unit variance (the default of its folder)."""
     path = Path(pretrained) / "preprocessor_config.json"
     return bool(json.loads(path.read_text()).get("do_normalize", True)) if path.is_file() else True

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from paha_core.config import ReferenceConfig
-from paha_core.errors import UserError
+from paha_core.config.encoders import REFERENCE_ENCODERS
+from paha_core.models.encoders import open_encoder
 from paha_core.models.protocols import ReferenceEncoder
 from paha_core.pretrained import load_frozen, weights_sha256
 from paha_core.store import sha256_json
@@ -17,14 +18,8 @@ def open_reference_encoder(
     config: ReferenceConfig, device: str | torch.device = "cpu"
 ) -> ReferenceEncoder:
     """The preset's image encoder. `UserError` or `FileNotFoundError` if weights are absent."""
-    if config.encoder == "pooled_pixels":
-        return PooledPixels()
-    if not config.pretrained:
-        raise UserError(
-            "reference.encoder clip needs `pretrained`: a folder with its weights, or a hub id "
-            "(pooled_pixels needs none)"
-        )
-    return Clip(config.pretrained, device)
+    name, pretrained = config.encoder, config.pretrained
+    return open_encoder("reference", name, pretrained, REFERENCE_ENCODERS, device)
 
 
 class PooledPixels:

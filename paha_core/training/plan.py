@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from paha_core.config import Preset
+from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS
 from paha_core.inference.negatives import TEST_SHARE
 from paha_core.media import FPS
 from paha_core.models.audio_encoder import open_audio_encoder
@@ -23,7 +24,6 @@ FLOAT32 = 4
 CONTEXT_GIB = 1.0  # a GPU's libraries and cuDNN's workspace
 FRAGMENTED = 0.05  # of the memory: what the allocator can't use
 PATS_SECONDS, CNAS_SECONDS = 4 * 1200 * 15, 36_825  # section 5.1 and appendix C
-PUBLISHED = Widths(4, 12, 768, 1024)  # SD's autoencoder, wav2vec2-base, CLIP ViT-H/14
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Plan:
 def plan_univdm(preset: Preset, machine: Machine) -> Plan:
     """Without weights, data or a GPU: networks are only traced."""
     train = preset.univdm.train
-    widths = widths_of(preset)
+    widths = planned_widths(preset)
     with torch.device("meta"):
         sizes = [p.numel() for p in univdm_of(preset, widths).parameters()]
     parameters = sum(sizes)
@@ -106,17 +106,18 @@ def plan_univdm(preset: Preset, machine: Machine) -> Plan:
     )
 
 
-def widths_of(preset: Preset) -> Widths:
-    """Of encoders that are at hand; of others those that the paper names."""
+def planned_widths(preset: Preset) -> Widths:
+    """The sizes of encoders that are at hand; of others those of the published weights."""
     codec, audio, reference = preset.codec, preset.audio, preset.reference
-    channels = PUBLISHED.latent_channels if codec.pretrained else codec.latent_channels
-    heard, seen = (PUBLISHED.audio_layers, PUBLISHED.audio_width), PUBLISHED.reference_width
-    if audio.encoder == "log_mel" or _is_here(audio.pretrained):
+    channels = 4 if codec.pretrained else codec.latent_channels  # Stable Diffusion's has 4
+    audio_shape = AUDIO_ENCODERS[audio.encoder].published_shape
+    reference_shape = REFERENCE_ENCODERS[reference.encoder].published_shape
+    if _is_here(audio.pretrained):
         encoder = open_audio_encoder(audio)
-        heard = (encoder.layers, encoder.width)
-    if reference.encoder == "pooled_pixels" or _is_here(reference.pretrained):
-        seen = open_reference_encoder(reference).width
-    return Widths(channels, *heard, seen)
+        audio_shape = (encoder.layers, encoder.width)
+    if _is_here(reference.pretrained):
+        reference_shape = (open_reference_encoder(reference).width,)
+    return Widths(channels, *audio_shape, *reference_shape)
 
 
 def _is_here(pretrained: str | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paha_core.benchmark.report.svg import Curve
 from paha_core.config import Preset
+from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS
 from paha_core.engine.manifest_stage import KEPT, read_manifest
 from paha_core.media import FPS
 from paha_core.metrics.registry import METRICS, fvd_stand_in
@@ -85,10 +86,12 @@ def stand_ins(preset: Preset) -> list[StandIn]:
     add(preset.pose.detector != "dwpose", "Keypoints", preset.pose.detector, "DWPose")
     small = "a small latent codec trained on this corpus"
     add(preset.codec.pretrained is None, "Codec", small, "Stable Diffusion's autoencoder")
-    audio = f"{preset.audio.encoder} features"
-    add(preset.audio.encoder != "wav2vec2", "Audio", audio, "wav2vec2")
-    reference = f"{preset.reference.encoder}, a fixed small encoder"
-    add(preset.reference.encoder != "clip", "Reference", reference, "CLIP ViT-H")
+    for part, encoder, registry in (
+        ("Audio", preset.audio.encoder, AUDIO_ENCODERS),
+        ("Reference", preset.reference.encoder, REFERENCE_ENCODERS),
+    ):
+        instead_of = registry[encoder].instead_of
+        add(bool(instead_of), part, f"{encoder} features", instead_of)
     scratch = "UniVDM trained from scratch"
     add(preset.univdm.network.pretrained is None, "Network", scratch, "pretrained video weights")
     metrics = preset.benchmark

@@ -1,11 +1,15 @@
 """Audio encoders: alignment to video frames, chunks, errors."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from paha_core.config import AudioConfig
+from paha_core.benchmark.report.facts import stand_ins
+from paha_core.config import AudioConfig, Preset, ReferenceConfig, load_preset
+from paha_core.config.encoders import AUDIO_ENCODERS, EncoderEntry
 from paha_core.errors import UserError
 from paha_core.models.audio_encoder import (
     SAMPLES_PER_FRAME,
@@ -15,6 +19,7 @@ from paha_core.models.audio_encoder import (
     open_audio_encoder,
     open_audio_encoders,
 )
+from paha_core.training.plan import planned_widths
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def test_log_mel_of_a_part_is_that_part_of_the_features():
 
 @pytest.mark.parametrize("off", [-641, 641])
 def test_audio_that_does_not_belong_to_the_frames_is_refused(off):
-    with pytest.raises(ValueError, match="does not belong to 10 frames"):
+    with pytest.raises(ValueError, match="does not match 10 frames"):
         LogMel().encode(np.zeros(10 * 640 + off, np.float32), 10)
     assert (
         LogMel().encode(np.zeros(10 * 640 + int(np.sign(off)) * 640, np.float32), 10).shape[0] == 10
@@ -124,7 +129,7 @@ def test_a_dataset_in_another_language_has_weights_of_its_own(wav2vec2_folder, t
 
 
 def test_absent_weights_name_the_preset_key():
-    with pytest.raises(UserError, match="needs `pretrained`"):
+    with pytest.raises(UserError, match=r"needs audio\.pretrained"):
         open_audio_encoder(AudioConfig())
     with pytest.raises(FileNotFoundError, match=r"audio\.pretrained: no folder /nowhere/wav2vec2"):
         open_audio_encoder(AudioConfig(pretrained="/nowhere/wav2vec2"))
@@ -140,3 +145,35 @@ def test_audio_windows_hold_the_frame_in_the_middle_and_clamp_at_the_clip():
     np.testing.assert_array_equal(audio_windows(features, 2, 1, 4), windows[1:4])
     tensor = audio_windows(torch.from_numpy(features), 2, 1, 4)
     np.testing.assert_array_equal(tensor.numpy(), windows[1:4])
+
+
+class Loudness:
+    """An encoder as somebody might add it."""
+
+    name, sha256, layers, width = "loudness", "0", 1, 1
+
+    def encode(self, wave, frames):
+        return np.abs(wave.reshape(frames, 1, -1)).mean(-1, keepdims=True).astype(np.float16)
+
+
+def test_a_new_encoder_is_a_class_and_a_registry_entry(monkeypatch):
+    entry = EncoderEntry(f"{__name__}:Loudness", needs_weights=False, published_shape=(1, 1))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Loudness.__module__])
+    monkeypatch.setitem(AUDIO_ENCODERS, "loudness", entry)
+    config = AudioConfig(encoder="loudness")
+    assert open_audio_encoder(config).encode(noise(3), 3).shape == (3, 1, 1)
+    demo = load_preset("demo").model_dump()
+    preset = Preset.model_validate(demo | {"audio": {"encoder": "loudness"}})
+    assert planned_widths(preset).audio_width == 1
+    assert not [part for part in stand_ins(preset) if part.part == "Audio"]
+
+
+def test_unknown_encoders_and_weights_for_one_without_are_refused_by_the_preset():
+    with pytest.raises(
+        ValueError, match="no encoder is called hubert; there are log_mel, wav2vec2"
+    ):
+        AudioConfig(encoder="hubert")
+    with pytest.raises(ValueError, match="log_mel has none"):
+        AudioConfig(encoder="log_mel", by_dataset={"cnas": "x"})
+    with pytest.raises(ValueError, match="there are clip, pooled_pixels"):
+        ReferenceConfig(encoder="dino")

@@ -73,5 +73,5 @@ def test_clip_hash_and_errors(clip_folder):
     assert Clip(clip_folder).sha256 == Clip(clip_folder).sha256
     with pytest.raises(FileNotFoundError, match=r"reference\.pretrained: no folder /nowhere"):
         open_reference_encoder(ReferenceConfig(pretrained="/nowhere"))
-    with pytest.raises(UserError, match="needs `pretrained`"):
+    with pytest.raises(UserError, match=r"needs reference\.pretrained"):
         open_reference_encoder(ReferenceConfig())

@@ -4,45 +4,15 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from scipy.ndimage import correlate1d
 
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.corpora.studio import programme
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
+from paha_core.par.literal import literal_par
 from paha_core.pose import open_detector
 
 FACE, HANDS, BODY = range(23, 91), range(91, 133), range(17)
 TAU = 0.8
-
-
-def literal_par(points, scores, side, config, grid):
-    """One frame: draw discs, sum, Gaussian, rectangle, maximum, area mean: [grid, grid]."""
-    radius = config.radius * side / 512
-    sigma = radius / 2
-    margin = int(radius) + int(3 * sigma) + 1  # what lies off the frame still smooths into it
-    ys, xs = np.mgrid[-margin : side + margin, -margin : side + margin]
-    total = np.zeros(ys.shape)
-    for p in [*FACE, *HANDS]:
-        if scores[p] > config.threshold:
-            x, y = np.floor(points[p])
-            total += scores[p] * ((xs - x) ** 2 + (ys - y) ** 2 <= radius**2)
-    area = total > 0
-    taps = np.arange(-int(3 * sigma), int(3 * sigma) + 1)
-    gaussian = np.exp(-(taps**2) / (2 * sigma**2))
-    gaussian /= gaussian.sum()
-    for axis in (0, 1):
-        total = correlate1d(total, gaussian, axis=axis, mode="constant")
-    mask = np.ones(ys.shape)
-    body = np.floor([points[p] for p in BODY if scores[p] > config.threshold])
-    if len(body):
-        (x0, y0), (x1, y1) = body.min(axis=0), body.max(axis=0)
-        mask[(xs >= x0) & (xs <= x1) & (ys >= y0) & (ys <= y1)] = config.body_weight
-    mask = np.where(area, np.maximum(mask, config.hand_face_weight * total), mask)
-    if config.cap is not None:
-        mask = np.minimum(mask, config.cap)
-    mask = mask[margin:-margin, margin:-margin]
-    cell = side // grid
-    return mask.reshape(grid, cell, grid, cell).mean(axis=(1, 3))
 
 
 def random_clip(frames, side, seed):

@@ -9,7 +9,7 @@ from paha_core.cli import app
 from paha_core.config import load_preset
 from paha_core.models.build import univdm_of
 from paha_core.models.univdm import network_input
-from paha_core.training.plan import Machine, plan_univdm, traced_step, widths_of
+from paha_core.training.plan import Machine, plan_univdm, planned_widths, traced_step
 from paha_core.training.tasks.univdm import par_loss
 
 MACHINE = Machine(gpus=1, memory_gib=8)
@@ -34,7 +34,7 @@ def preset(checkpointing=False, precision="float32", channels=(32, 64), frames=8
 
 def measured_peak(given):
     """Bytes above the start in a real step, from the allocator's own events."""
-    widths, train, side = widths_of(given), given.univdm.train, given.codec.latent_size
+    widths, train, side = planned_widths(given), given.univdm.train, given.codec.latent_size
     model = univdm_of(given, widths).train()
     if given.univdm.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -71,14 +71,14 @@ def measured_peak(given):
 )
 def test_the_traced_peak_is_the_measured_one(channels, frames, cells, checkpointing):
     given = preset(checkpointing, channels=channels, frames=frames, cells=cells)
-    traced = traced_step(given, widths_of(given), given.univdm.train.batch)
+    traced = traced_step(given, planned_widths(given), given.univdm.train.batch)
     assert traced.peak_bytes == pytest.approx(measured_peak(given), rel=0.05)
 
 
 def test_weights_and_optimizer_are_exact():
     given = preset()
     plan = plan_univdm(given, MACHINE)
-    model = univdm_of(given, widths_of(given))
+    model = univdm_of(given, planned_widths(given))
     assert plan.weights == sum(p.nbytes for p in model.parameters())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for parameter in model.parameters():
