@@ -173,7 +173,8 @@ class VideoInputs:
 
 
 def _bas(v: VideoInputs) -> float:
-    found = beats.beat_alignment(v.audio_beats, v.motion_beats)
+    moved = v.motion_beats  # first: without shoulders no sound need be decoded
+    found = beats.beat_alignment(v.audio_beats, moved)
     return required(found, "the audio has no beats")
 
 
