@@ -74,6 +74,7 @@ METRICS: dict[str, Metric] = {
         Metric("bas_aist", "BAS, AIST++ way", "", "up", "Gesture", "clip", "beats"),
         Metric("beat_error", "Beat error, drawn truth", "s", "down", "Gesture", "clip", "truth",
                claims_sync=True),
+        Metric("hkc[dwpose]", "HKC[dwpose]", "mean score", "up", "Gesture"),
         Metric("lip_correlation", "Lip correlation", "", "up", "Lips", "clip", "real_lips",
                claims_sync=True, stands_for="sync_c",
                headline="lip correlation with the real video", plots=("trend",)),

@@ -25,7 +25,7 @@ from paha_core.benchmark.measuring.videos import (
     load_picture,
 )
 from paha_core.media.frames import FPS, resize
-from paha_core.metrics import beats, lips, video_quality
+from paha_core.metrics import beats, hands, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points
 from paha_core.metrics.registry import METRICS
@@ -230,6 +230,15 @@ def _flicker(v: VideoInputs) -> float:
     return required(video_quality.flicker(v.luma, v.background), "under 3 frames")
 
 
+def _hkc(region: slice) -> Callable[[VideoInputs], float]:
+    def measure(v: VideoInputs) -> float:
+        if v.keypoints.detector not in hands.PER_POINT:
+            raise NoValue(f"needs pose.detector dwpose: {v.keypoints.detector} scores whole hands")
+        return hands.hand_confidence(v.scores, region)
+
+    return measure
+
+
 def _sharpness(name: str, region: slice) -> Callable[[VideoInputs], float]:
     def measure(v: VideoInputs) -> float:
         found = video_quality.sharpness(v.luma, v.points, v.scores, region)
@@ -262,6 +271,7 @@ MEASURES: dict[str, Callable[[VideoInputs], float]] = {
     "bas": _bas,
     "bas_aist": _bas_aist,
     "beat_error": _beat_error,
+    "hkc[dwpose]": _hkc(HANDS),
     "lip_correlation": _lip_correlation,
     "lip_correlation_truth": _lip_correlation_truth,
     "sync_c": _sync_c,

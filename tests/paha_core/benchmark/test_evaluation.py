@@ -7,11 +7,12 @@ import pytest
 
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import MEASURES, VideoInputs
+from paha_core.benchmark.measuring.video_metrics import MEASURES, NoValue, VideoInputs
 from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.config import Preset
 from paha_core.metrics import beats
 from paha_core.metrics.registry import METRICS
+from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store
 
 
@@ -42,3 +43,20 @@ def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Pres
     assert "at least 2 clips" in found.row("main", "sequential", "all", "diversity").reason
     curve = np.asarray(found.measured[video.key].mouth)
     assert len(curve) == video.frames
+
+
+@pytest.mark.parametrize(
+    ("detector", "expected"), [("dwpose", 0.5), ("mediapipe", "needs pose.detector dwpose")]
+)
+def test_hand_confidence_needs_a_detector_that_scores_points(
+    run_store: Store, run_preset: Preset, detector: str, expected: float | str
+) -> None:
+    source = KeypointSource(run_store, run_preset)
+    inputs = VideoInputs(source, Extractors(source), Video("S2G", "a/b/c", "", "", 5, "", ""))
+    points, scores = np.zeros((5, 133, 2), np.float32), np.full((5, 133), 0.5, np.float32)
+    inputs.keypoints = Keypoints(points, scores, (64, 64), detector, "1", "")
+    inputs.frames = np.zeros((5, 64, 64, 3), np.uint8)
+    try:
+        assert MEASURES["hkc[dwpose]"](inputs) == expected
+    except NoValue as reason:
+        assert str(reason).startswith(str(expected))
