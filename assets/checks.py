@@ -116,7 +116,7 @@ def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     figures: dict[str, float | str] = {"evaluations": verdict.evaluations}
     figures["against"] = verdict.against or "nothing"
     figures |= {f"{r.system} {r.metric}": f"{r.before:g} to {r.now:g}" for r in verdict.regressions}
-    outcome = Outcome(verdict.passed, verdict.words, figures)
+    outcome = Outcome(verdict.passed, verdict.message, figures)
     trend = dg.MetadataValue.md(trend_markdown(workspace.store) or "one evaluation yet")
     return _result(outcome, dg.AssetCheckSeverity.WARN, {"trend": trend})
 

@@ -91,7 +91,7 @@ class Regression:
     now: float
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         digits = METRICS[self.metric].digits
         values = f"{self.before:.{digits}f} to {self.now:.{digits}f}"
         return f"{self.system}: {METRICS[self.metric].title} from {values}"
@@ -152,16 +152,19 @@ class Verdict:
         return self.accepted or not self.regressions
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         if not self.checkpoint:
             return "nothing has been evaluated yet"
         if not self.against:
-            return f"{self.checkpoint} is the first evaluation: nothing to compare with"
+            return (
+                f"no other networks were evaluated under this protocol: {self.checkpoint} has "
+                "nothing to be compared with"
+            )
         if not self.regressions:
             return f"{self.checkpoint} is no worse than {self.against}"
-        said = "; ".join(r.words for r in self.regressions[:3])
+        worse = "; ".join(r.message for r in self.regressions[:3])
         but = " and was accepted" if self.accepted else ""
-        return f"{self.checkpoint} is worse than {self.against}{but}: {said}"
+        return f"{self.checkpoint} is worse than {self.against}{but}: {worse}"
 
 
 def judge(store: Store) -> Verdict:

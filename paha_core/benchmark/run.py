@@ -27,7 +27,7 @@ from paha_core.store import Store, sha256_json
 SUITE = "main"
 RESULTS = "benchmark/results"
 SUMMARY = f"{RESULTS}.md"  # over all data sets, with intervals
-CODE_VERSION = 4
+CODE_VERSION = 5
 
 
 def all_systems(store: Store, preset: Preset) -> Systems:

@@ -31,6 +31,7 @@ def evaluate(
     audio: Annotated[Path | None, typer.Option(help="Folder of their voices, same names.")] = None,
     references: Annotated[Path | None, typer.Option(help="Folder of their portraits.")] = None,
     name: Annotated[str, typer.Option(help="What that system is called.")] = "",
+    remove: Annotated[str, typer.Option(help="Forget this system and delete its videos.")] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Later runs are compared with this one.")
     ] = False,
@@ -45,9 +46,15 @@ def evaluate(
         paha evaluate
 
         paha evaluate --videos s2g_out --audio voices --name S2G
+
+        paha evaluate --remove S2G
     """
     with one_sentence():
         workspace = Workspace(preset, store)
+        if remove:
+            from paha_core.benchmark.measuring.systems import remove_system
+
+            remove_system(workspace.store, remove)
         if videos is not None:
             if audio is None or not name:
                 raise StageError("--videos needs --audio and --name")
@@ -65,37 +72,56 @@ def evaluate(
             show_results(stored[1])
         if accept:
             typer.echo(f"accepted {history.accept(workspace.store)}")
-        typer.echo(history.judge(workspace.store).words)
+        typer.echo(history.judge(workspace.store).message)
 
 
 def show_results(rows: Sequence[MetricRow]) -> None:
-    """Metrics down, systems across, over all data sets or the only one; what needs weights."""
-    from paha_core.benchmark.cells import datasets_of, find, number, systems_of
+    """Metrics down, systems across: over all data sets or the only one, then other systems' own
+    clips; and what needs weights."""
+    from paha_core.benchmark.cells import datasets_of
+    from paha_core.benchmark.measuring.videos import EXTERNAL
     from paha_core.metrics.registry import METRICS
 
-    dataset, systems = datasets_of(rows)[0], systems_of(rows)
-    body = []
+    datasets = datasets_of(rows)
+    for dataset in (datasets[0], *(d for d in datasets[1:] if d == EXTERNAL)):
+        title = "Other systems' own clips" if dataset == EXTERNAL else "Results"
+        _show_table(title, [row for row in rows if row.dataset == dataset])
+    reasons = {row.reason: METRICS[row.metric].title for row in rows if row.value is None}
+    for reason, metric in reasons.items():
+        if reason.startswith("needs"):
+            typer.echo(f"{metric}: {reason}")
+
+
+def _show_table(title: str, rows: Sequence[MetricRow]) -> None:
+    from paha_core.benchmark.cells import find, number, systems_of
+    from paha_core.metrics.registry import METRICS
+
+    measured = [s for s in systems_of(rows) if any(r.system == s and r.clips for r in rows)]
+    sizes = [max((r.clips, r.frames) for r in rows if r.system == s) for s in measured]
+    body = [("Clips, frames", *(f"{clips}, {frames}" for clips, frames in sizes))]
     for metric, about in METRICS.items():
-        found = [find(rows, system, dataset, metric) for system in systems]
+        found = [find(rows, system, rows[0].dataset, metric) for system in measured]
         if any(row is not None and row.value is not None for row in found):
             cells = [number(row.value if row else None, metric) for row in found]
             body.append((about.title, *cells))
-    print_table("Results", ("", *systems), body)
-    reasons = {row.reason: METRICS[row.metric].title for row in rows if row.value is None}
-    for reason, title in reasons.items():
-        if reason.startswith("needs"):
-            typer.echo(f"{title}: {reason}")
+    print_table(title, ("", *measured), body)
 
 
 def _take_over(
     workspace: Workspace, name: str, videos: Path, audio: Path, references: Path | None
 ) -> None:
     from paha_core.benchmark.measuring.systems import ingest_system
+    from paha_core.benchmark.measuring.videos import EXTERNAL
 
+    limit = workspace.preset.generation.max_frames
     rows = ingest_system(workspace.store, workspace.preset, name, videos, audio, references)
     kept = [row for row in rows if row["status"] == "kept"]
-    known = sum(row["dataset"] != "external" for row in kept)
-    typer.echo(f"{name}: {len(kept)} of {len(rows)} videos, {known} of them of held-out clips")
+    known = sum(row["dataset"] != EXTERNAL for row in kept)
+    used, there = (sum(row[column] for row in kept) for column in ("frames", "source_frames"))
+    typer.echo(
+        f"{name}: {len(kept)} of {len(rows)} videos, {known} of them of held-out clips; "
+        f"{used} of their {there} frames are evaluated (generation.max_frames: {limit} a video)"
+    )
     for row in rows:
         if row["status"] != "kept":
             typer.echo(f"    {row['clip_id'].rsplit('/', 1)[1]}: {row['reason']}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Protocol:
     """The project's constants; the fields of the last block are a preset's (`protocol_of`)."""
 
-    revision: int = 5  # raised when a number could change for the same videos and fields
+    revision: int = 6  # raised when a number could change for the same videos and fields
     reference_set: str = "real training clips, the same for every system"
     fps: float = 25.0
     sample_rate: int = 16_000  # Hz
@@ -28,7 +28,6 @@ class Protocol:
 
     # gestures: FGD, Diversity (HA2G)
     pose_fps: float = 15.0
-    pose_window: int = 34  # frames at `pose_fps`, or the longest even window that every clip fills
     pose_stride: int = 10
     diversity_rounds: int = 16  # derangements that are averaged
 
@@ -58,6 +57,7 @@ class Protocol:
     crop_scale: float = 0.40  # of the box's half: room below the face, and to its sides
 
     # of the preset
+    pose_window: int = 34  # frames at `pose_fps`, or the longest even window that every clip fills
     size: int = 512  # pixels of the shorter side at which every video is looked at
     max_frames: int = 375  # from a clip's start
     min_track: int = 50  # frames of the shortest face track
@@ -86,6 +86,7 @@ def protocol_of(preset: Preset) -> Protocol:
     settings = preset.benchmark
     return Protocol(
         size=preset.corpora.clip.size,
+        pose_window=settings.pose_window,
         max_frames=preset.generation.max_frames,
         min_track=settings.min_track,
         min_face=settings.min_face,

@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         ("high", pa.float64()),
         ("n", pa.int64()),  # samples behind the value, clips, windows or repeats (`Metric.kind`)
         ("clips", pa.int64()),  # clips they are of
+        ("frames", pa.int64()),  # of these clips' videos
         ("unit", pa.string()),
         ("direction", pa.string()),  # which way is better: see `Metric`
         ("extractor", pa.string()),  # what made the features; a stand-in under its own name
@@ -58,6 +59,7 @@ class MetricRow:
     protocol: str = PROTOCOL.name
     reason: str = ""
     clips: int = 0
+    frames: int = 0
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.reason):

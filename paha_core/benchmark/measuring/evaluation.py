@@ -15,7 +15,7 @@ import numpy as np
 
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import NO_FACE, Measured, common_reason
-from paha_core.benchmark.measuring.videos import NO_VIDEOS, Systems, Video
+from paha_core.benchmark.measuring.videos import EXTERNAL, NO_VIDEOS, Systems, Video
 from paha_core.config import Preset
 from paha_core.metrics import lips
 from paha_core.metrics.bootstrap import (
@@ -41,11 +41,12 @@ Clips = dict[str, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A cell's value with its interval, of `n` samples of `clips` clips."""
+    """A cell's value with its interval, of `n` samples of `clips` clips with so many frames."""
 
     interval: Interval
     n: int
     clips: int
+    frames: int = 0
 
 
 @dataclass
@@ -69,8 +70,10 @@ class Evaluation:
     # --- samples ----------------------------------------------------------------------------------
 
     def videos(self, system: str, dataset: str) -> list[Video]:
-        found = self.systems.get(system, [])
-        return [video for video in found if dataset in ("all", video.dataset)]
+        """`all`: the held-out clips of all data sets; another system's own clips are no part of it,
+        but of `external`."""
+        wanted = self.preset.corpora.datasets if dataset == "all" else (dataset,)
+        return [video for video in self.systems.get(system, []) if video.dataset in wanted]
 
     def samples(self, metric: str, system: str, dataset: str) -> Clips | Missing:
         """The metric of each clip that has it, or the reason when none has."""
@@ -79,7 +82,7 @@ class Evaluation:
             return missing
         if not videos:
             ours = system in self.preset.generation.modes
-            return Missing(NO_VIDEOS if ours else "no video of this system in this data set")
+            return Missing(NO_VIDEOS if ours else "no video of this system shows a held-out clip")
         if METRICS[metric].kind == "repeats":
             return self._repeats(metric, system, videos)
         if METRICS[metric].kind == "windows":
@@ -169,6 +172,8 @@ class Evaluation:
     def _new_statistic(self, metric: str, dataset: str) -> Statistic | Missing:
         if metric == "diversity":
             return each_resample(partial(diversity, seed=self.preset.benchmark.seed))
+        if dataset == EXTERNAL:
+            return Missing("another corpus: the distance to our training clips says nothing of it")
         real = self.references[METRICS[metric].reads]
         if len(real.get(dataset, ())) < 2:
             return Missing("the training clips of this dataset give fewer than 2 windows")
@@ -184,15 +189,17 @@ class Evaluation:
         clips = self.samples(metric, system, dataset)
         if isinstance(clips, Missing):
             return clips
+        frames = sum(v.frames for v in self.videos(system, dataset) if v.clip_id in clips)
         if METRICS[metric].kind != "windows":
             values = list(clips.values())
-            return Estimate(bootstrap_mean(values, **self._how), len(values), len(values))
+            return Estimate(bootstrap_mean(values, **self._how), len(values), len(values), frames)
         statistic = self.statistic(metric, dataset)
         if isinstance(statistic, Missing):
             return statistic
         noises = by_noise(clips, sorted(clips))
         windows = sum(len(features) for groups in noises for features in groups)
-        return Estimate(bootstrap_statistic(noises, statistic, **self._how), windows, len(clips))
+        interval = bootstrap_statistic(noises, statistic, **self._how)
+        return Estimate(interval, windows, len(clips), frames)
 
     def difference(
         self, metric: str, system: str, baseline: str, dataset: str
@@ -216,12 +223,17 @@ class Evaluation:
     # --- rows -------------------------------------------------------------------------------------
 
     def scopes(self) -> list[str]:
-        """`all` and each dataset; a single one's row and `all` would be the same numbers twice."""
+        """`all` and each dataset; a single one's row and `all` would be the same numbers twice.
+        `external`: other systems' own clips, which nobody else has."""
         present = {video.dataset for videos in self.systems.values() for video in videos}
         datasets = [name for name in self.preset.corpora.datasets if name in present]
-        return datasets if len(datasets) == 1 and len(present) == 1 else ["all", *datasets]
+        held_out = datasets if len(datasets) == 1 else ["all", *datasets]
+        return [*held_out, EXTERNAL] if EXTERNAL in present else held_out
 
     def rows(self, suite: str, system: str, dataset: str) -> list[MetricRow]:
+        """Every metric of the system; none in `external` where it has no clip of its own."""
+        if dataset == EXTERNAL and not self.videos(system, dataset):
+            return []
         names = [metric.name for metric in metrics_of(self.preset)]
         return [self.row(suite, system, dataset, metric) for metric in names]
 
@@ -239,6 +251,7 @@ class Evaluation:
             high=found.interval.high if found else None,
             n=found.n if found else 0,
             clips=found.clips if found else 0,
+            frames=found.frames if found else 0,
             unit=METRICS[metric].unit,
             direction=METRICS[metric].direction,
             extractor=extractor,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 
-from paha_core.benchmark.measuring.videos import Systems, Video, load_frames, real_video
+from paha_core.benchmark.measuring.videos import EXTERNAL, Systems, Video, load_frames, real_video
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import (
     KEPT,
@@ -39,10 +40,13 @@ CONTROLS = ("real_exchanged", "random_real", "frozen")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *VIDEO_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 SCHEMA = stage_schema(
     pa.schema(
         [
-            ("frames", pa.int32()),
+            ("frames", pa.int32()),  # that are evaluated, from the start
+            ("source_frames", pa.int32()),  # that the video has, at 25 fps
+            ("max_frames", pa.int32()),  # `generation.max_frames` when it was taken over
             ("audio_path", pa.string()),
             ("audio_sha256", pa.string()),
             ("reference", pa.string()),
@@ -51,6 +55,22 @@ SCHEMA = stage_schema(
         ]
     )
 )
+
+
+class SystemRow(TypedDict):
+    """What `SCHEMA` adds to the columns that every manifest has."""
+
+    path: str
+    sha256: str
+    fingerprint: str
+    frames: int
+    source_frames: int
+    max_frames: int
+    audio_path: str
+    audio_sha256: str
+    reference: str
+    reference_sha256: str
+    source_fps: float
 
 
 # --- other systems --------------------------------------------------------------------------------
@@ -70,10 +90,11 @@ def ingest_system(
     key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at
     25 fps is taken as it is, one of another rate is brought to it. What can't be used, a training
     clip's video among it, is a rejected row with its reason.
-    Raises `StageError` for a name or folder that can't be.
+    Raises `StageError` for a name or folder that can't be, and where no video can be used: the
+    system's earlier videos then stay as they are.
     """
     reserved = ("real", *CONTROLS, *preset.generation.modes)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in reserved:
+    if not re.fullmatch(NAME, name) or name in reserved:
         taken = ", ".join(reserved)
         raise StageError(f"{name!r} can't name a system: letters, digits, - _ . and not {taken}")
     for folder in (videos, audio, *([references] if references else [])):
@@ -88,7 +109,7 @@ def ingest_system(
     rows = []
     for path in files:
         clip = clips.get(path.stem)
-        clip_id = clip["clip_id"] if clip else f"external/{name}/{path.stem}"
+        clip_id = clip["clip_id"] if clip else f"{EXTERNAL}/{name}/{path.stem}"
         dataset, speaker, _ = clip_id.split("/", 2)
         row = {"clip_id": clip_id, "dataset": dataset, "speaker": speaker}
         row |= {"split": clip["split"] if clip else "test"}
@@ -100,14 +121,35 @@ def ingest_system(
         except Rejection as rejection:
             row |= {"status": REJECTED, "reason": str(rejection)}
         rows.append(row)
+    if all(row["status"] == REJECTED for row in rows):
+        reasons = Counter(row["reason"] for row in rows)
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        raise StageError(f"none of the {len(rows)} videos of {name} can be used: {told}")
     filled = [{column: row.get(column) for column in SCHEMA.names} for row in rows]
     store.write_table(manifest_path(STAGE, name), pa.Table.from_pylist(filled, schema=SCHEMA))
     return filled
 
 
+def remove_system(store: Store, name: str) -> None:
+    """Forget a system that was taken over, and delete its videos. Raises `StageError` for a name
+    that none has."""
+    rel = manifest_path(STAGE, name)
+    if not re.fullmatch(NAME, name) or not store.exists(rel):
+        known = ", ".join(system_names(store)) or "none"
+        raise StageError(f"no system {name!r} was taken over; there are: {known}")
+    store.remove(rel)  # first: videos without a manifest are no system, the other way is broken
+    store.remove(f"systems/{name}")
+
+
+def system_names(store: Store) -> list[str]:
+    """The systems whose videos were taken over."""
+    found = store.glob(f"manifests/{STAGE}/*.parquet")
+    return [rel.rsplit("/", 1)[1].removesuffix(".parquet") for rel in found]
+
+
 def _ingest_one(
     store: Store, preset: Preset, name: str, path: Path, audio: Path, references: Path | None
-) -> dict[str, Any]:
+) -> SystemRow:
     from paha_core.media.audio import read_audio, write_wav
     from paha_core.media.encode import write_video
     from paha_core.media.ffmpeg import MediaError
@@ -121,7 +163,8 @@ def _ingest_one(
     try:
         info, wave = probe(path), read_audio(voice, 16_000)
         as_it_is = abs(info.fps - FPS) < 0.01
-        most = min(preset.generation.max_frames, round(len(wave) / 16_000 * FPS))
+        limit = preset.generation.max_frames
+        most = min(limit, round(len(wave) / 16_000 * FPS))
         frames = read_first(path, max(most, 1)) if as_it_is else read_frames(path)
     except MediaError as error:
         raise Rejection(str(error)) from None
@@ -151,6 +194,8 @@ def _ingest_one(
         "sha256": sha256,
         "fingerprint": sha256,
         "frames": count,
+        "source_frames": max(count, round(info.duration * FPS)),
+        "max_frames": limit,
         "audio_path": f"{stem}.wav",
         "audio_sha256": audio_sha256,
         "reference": reference,
@@ -176,8 +221,7 @@ def external_systems(store: Store, real: list[Video]) -> Systems:
     """The videos of every system that was taken over; a known clip's reference is ours."""
     ours = {video.clip_id: video for video in real}
     systems: Systems = {}
-    for rel in store.glob(f"manifests/{STAGE}/*.parquet"):
-        name = rel.rsplit("/", 1)[1].removesuffix(".parquet")
+    for name in system_names(store):
         systems[name] = []
         for row in read_manifest(store, STAGE, name):
             if row["status"] != KEPT:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paha_core.pose.detect import Detector
     from paha_core.pose.keypoints import Keypoints
 
+EXTERNAL = "external"  # the data set of other systems' own clips
 NO_VIDEOS = "no generated clips of this mode: run `generated_clips` first"
 
 

@@ -24,6 +24,7 @@ from paha_core.benchmark.cells import (
     systems_of,
 )
 from paha_core.benchmark.measuring.systems import CONTROLS
+from paha_core.benchmark.measuring.videos import EXTERNAL
 from paha_core.benchmark.report import export, facts, showcase, svg, table_plots
 from paha_core.benchmark.report.trends import trends
 from paha_core.benchmark.run import load_results
@@ -64,8 +65,8 @@ class ResultLine:
 @dataclass(frozen=True)
 class ResultTable:
     dataset: str
-    paper_dataset: str
-    systems: list[tuple[str, str]]  # (class of the style sheet, title)
+    paper_dataset: str  # empty: other systems' own clips, which the paper has not
+    systems: list[tuple[str, str, str]]  # class of the style sheet, title, clips and frames
     groups: list[tuple[Group, list[ResultLine]]]
     footnotes: list[tuple[str, str]]
     clips: int  # of the system that has the fewest
@@ -171,7 +172,10 @@ def _figure(value: float, metric: Metric) -> str:
 
 
 def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> MetricRow | None:
-    """The best row among the systems that generate, or None."""
+    """The best row among the systems that generate, or None; None too where each has clips of its
+    own."""
+    if dataset == EXTERNAL:
+        return None
     real = find(rows, "real", dataset, metric)
     found = []
     for row in rows:
@@ -184,9 +188,11 @@ def best_generated(rows: Sequence[MetricRow], dataset: str, metric: str) -> Metr
 
 def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
     """Metrics down, systems across, the paper's numbers apart. `all` shows the paper's on PATS."""
-    systems = systems_of(rows)
+    rows = [row for row in rows if row.dataset == dataset]
+    measured = {row.system for row in rows if row.value is not None}
+    systems = [s for s in systems_of(rows) if s in measured or s in svg.TITLES]
     marks: dict[str, str] = {}
-    paper_dataset = "pats" if dataset == "all" else dataset
+    paper_dataset = {"all": "pats", EXTERNAL: ""}.get(dataset, dataset)
     groups = []
     evaluated = {row.metric for row in rows}
     for group, metrics in GROUPS.items():
@@ -197,11 +203,17 @@ def result_table(rows: Sequence[MetricRow], dataset: str) -> ResultTable:
         ]
         groups.append((group, lines))
     css = svg.palette(systems)
-    titles = [(css[system], svg.TITLES.get(system, system)) for system in systems]
+    titles = [(css[s], svg.TITLES.get(s, s), _size(rows, s)) for s in systems]
     footnotes = [(mark, reason) for reason, mark in marks.items()]
-    clips = [row.clips for row in rows if row.dataset == dataset and row.metric == "face_share"]
+    clips = [row.clips for row in rows if row.metric == "face_share"]
     few = min(filter(None, clips), default=0)
     return ResultTable(dataset, paper_dataset, titles, groups, footnotes, few)
+
+
+def _size(rows: Sequence[MetricRow], system: str) -> str:
+    """`6 clips, 342 frames`: of the metric that most clips have."""
+    most = max((r.clips, r.frames) for r in rows if r.system == system)
+    return f"{most[0]} clip{'' if most[0] == 1 else 's'}, {most[1]} frames" if most[0] else ""
 
 
 def _line(
@@ -229,6 +241,7 @@ def _line(
             is_best = is_best and not tied
             cells.append(ResultCell(text, interval(row), is_best, ""))
     paper = [export.beside(system, paper_dataset, metric) for system in PAPER_SYSTEMS]
+    paper = paper if paper_dataset else []
     spread = svg.interval_svg(found)
     title = about.title
     head, _, more = title.partition(", ")

@@ -67,7 +67,9 @@ def run_suite(
     require_distinct(suite, preset)
     clips = settings.clips or preset.generation.clips
     frames = min(settings.max_frames or 10**9, preset.generation.max_frames)
-    preset = derived(preset, {"generation": {"clips": clips, "max_frames": frames}})
+    whole = preset
+    preset = derived(whole, {"generation": {"clips": clips, "max_frames": frames}})
+    _require_same_window(store, whole, preset)
     seeds = [preset.generation.seed + k for k in range(settings.seeds)]
     samples = _samples(store, preset, suite, device)
     systems = _systems(store, suite, samples, seeds)
@@ -88,6 +90,19 @@ def run_suite(
     result = SuiteResult(number, fingerprint, rows, found, seeds, clips, strengths, computed=True)
     _write(store, preset, result)
     return result
+
+
+def _require_same_window(store: Store, whole: Preset, cut: Preset) -> None:
+    """The poses of a table are read by the run's own autoencoder, or its FGD would be another's."""
+    from paha_core.training.tasks.pose_autoencoder import pose_window
+
+    ours, theirs = pose_window(store, whole), pose_window(store, cut)
+    if ours != theirs:
+        raise StageError(
+            f"benchmark.suite.max_frames {cut.generation.max_frames} holds no pose window of "
+            f"{ours} frames at 15 fps, which FGD takes: raise it, or set benchmark.pose_window "
+            f"to {theirs}"
+        )
 
 
 def load_suite(store: Store, number: int) -> SuiteResult | None:

@@ -71,11 +71,12 @@ def train_config(preset: Preset) -> TrainConfig:
 
 
 def pose_window(store: Store, preset: Preset) -> int:
-    """HA2G's 34 frames at 15 fps, or the longest window that every held-out clip fills."""
+    """`benchmark.pose_window` (HA2G: 34 frames at 15 fps), or the longest that every held-out clip
+    fills."""
     rows = kept_rows(store, "clips", preset.corpora.datasets)
     frames = [int(row["frames"]) for row in rows if row["split"] == "test" and row["frames"]]
-    cut = [preset.generation.max_frames, preset.benchmark.suite.max_frames]
-    return pf.longest_window(min([*filter(None, cut), *frames]))
+    shortest = min([preset.generation.max_frames, *frames])
+    return pf.longest_window(shortest, at_most=preset.benchmark.pose_window)
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ def checkpoint(store: Store, name: str) -> None:
 
 def test_history_is_kept_by_checkpoint(tmp_path: Path, run_preset: Preset) -> None:
     store = Store(str(tmp_path))
-    assert history.judge(store).words == "nothing has been evaluated yet"
+    assert history.judge(store).message == "nothing has been evaluated yet"
     checkpoint(store, "a")
     history.append(store, run_preset, [row(2.0)])
-    assert "first evaluation" in history.judge(store).words
+    assert "no other networks" in history.judge(store).message
     history.append(store, run_preset, [row(2.1)])  # the same networks again: in its place
     assert len(history.read(store)) == 1
     checkpoint(store, "b")
@@ -48,12 +48,12 @@ def test_a_regression_beyond_the_interval_is_not_accepted_by_itself(
         history.append(store, run_preset, [row(value)])
         found = history.judge(store)
         assert len(found.regressions) == (name != "a")
-    assert "sequential: FGD from 2.00 to 4.10" in found.words
+    assert "sequential: FGD from 2.00 to 4.10" in found.message
     assert found.evaluations == 3
     assert not found.passed
     history.accept(store)  # a person says it is fine
     assert history.judge(store).passed
-    assert "and was accepted" in history.judge(store).words
+    assert "and was accepted" in history.judge(store).message
     history.append(store, run_preset, [row(4.1)])  # measured again: still fine
     assert history.judge(store).passed
     checkpoint(store, "d")
@@ -69,7 +69,7 @@ def test_another_protocol_has_a_history_of_its_own(tmp_path: Path, run_preset: P
         checkpoint(store, name)
         history.append(store, run_preset, [row(value, protocol=protocol)])
         if value == 4.0:
-            assert "first evaluation" in history.judge(store).words
+            assert "no other networks" in history.judge(store).message
             assert trends(store) == []  # two numbers that no line may join
     assert len(history.read(store)) == 3
     assert history.judge(store).regressions == []

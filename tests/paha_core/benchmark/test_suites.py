@@ -7,12 +7,15 @@ import pytest
 
 from paha_core.benchmark.tables.claims import Comparison, compare, verdict_of
 from paha_core.benchmark.tables.published import PUBLISHED
+from paha_core.benchmark.tables.run import run_suite
 from paha_core.benchmark.tables.specs import SUITES, SuiteRow, require_distinct
 from paha_core.benchmark.tables.variants import OverlayStore, derived, variant_name
 from paha_core.config import Preset, PresetError, load_preset, preset_names
 from paha_core.errors import StageError
 from paha_core.metrics.bootstrap import PairedDifference, each_resample, paired_statistic
+from paha_core.metrics.protocol import protocol_of
 from paha_core.store import Store
+from paha_core.training.tasks.pose_autoencoder import pose_window
 
 
 def test_rows_are_the_papers_and_table_4_has_its_place() -> None:
@@ -116,6 +119,19 @@ def test_a_paired_statistic_sees_through_the_spread_between_clips() -> None:
     assert (none.difference, none.p) == (0, 1)
     with pytest.raises(ValueError, match="same 2 or more clips"):
         paired_statistic([clips], [clips[:3]], mean, rounds=5, seed=0)
+
+
+def test_a_key_of_the_tables_does_not_change_the_main_fgd(
+    data_store: Store, run_preset: Preset
+) -> None:
+    short = derived(run_preset, {"benchmark": {"suite": {"max_frames": 22}}})
+    assert pose_window(data_store, short) == pose_window(data_store, run_preset) == 34
+    assert protocol_of(short) == protocol_of(run_preset)
+    with pytest.raises(StageError, match=r"set benchmark\.pose_window to 12"):
+        run_suite(data_store, short, 2)
+    chosen = derived(short, {"benchmark": {"pose_window": 12}})
+    assert pose_window(data_store, chosen) == 12
+    assert protocol_of(chosen) != protocol_of(run_preset)
 
 
 def test_an_overlay_reads_through_and_writes_on_top(tmp_path: Path) -> None:

@@ -9,10 +9,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from paha_core.benchmark.measuring.systems import at_25_fps, external_systems, ingest_system
+from paha_core.benchmark.measuring.evaluate import evaluate
+from paha_core.benchmark.measuring.systems import (
+    at_25_fps,
+    external_systems,
+    ingest_system,
+    remove_system,
+    system_names,
+)
 from paha_core.benchmark.measuring.videos import collect_videos
-from paha_core.benchmark.report.page import build_report
-from paha_core.benchmark.run import run_benchmark
+from paha_core.benchmark.report.page import build_report, result_table
+from paha_core.benchmark.run import all_systems, run_benchmark
 from paha_core.cli import app
 from paha_core.config import Preset
 from paha_core.errors import StageError
@@ -80,7 +87,13 @@ def test_a_system_gets_rows_of_its_own(
     cells = {(r.system, r.dataset, r.metric): r for r in run_benchmark(store, run_preset)}
     assert cells["S2G", "all", "lip_correlation_truth"].value > 0.8
     assert cells["S2G", "all", "lip_correlation"].n == 2  # the stranger has no real video
-    assert cells["S2G", "all", "face_share"].n == 3
+    known, own = cells["S2G", "all", "face_share"], cells["S2G", "external", "face_share"]
+    assert (known.n, known.clips, known.frames) == (2, 2, 2 * FRAMES)
+    assert (own.n, own.clips, own.frames) == (1, 1, FRAMES)  # the stranger is in no common row
+    assert ("real", "external", "face_share") not in cells
+    assert cells["S2G", "external", "bas"].value is not None
+    for metric in ("fgd", "fvd[studio-r3d]"):  # one clip; of more: another corpus
+        assert cells["S2G", "external", metric].value is None
     assert "no timing" in cells["S2G", "all", "tc"].reason
     assert cells["S2G", "pats", "face_share"].n == 1
 
@@ -94,15 +107,51 @@ def test_another_system_from_the_shell(
     videos = ["--videos", str(outputs[0]), "--audio", str(outputs[1])]
     done = CliRunner().invoke(app, ["evaluate", *where, *videos, "--name", "S2G"])
     assert done.exit_code == 0, done.output
-    assert "S2G: 3 of 5 videos, 2 of them of held-out clips" in done.output
+    assert "S2G: 3 of 5 videos, 2 of them of held-out clips; 192 of their 192 frames" in done.output
+    assert "generation.max_frames: 64 a video" in done.output
+    assert "Other systems' own clips" in done.output
     assert "silent: no audio of that name" in done.output
     assert re.search(r"Lip correlation .*│", done.output)
     assert "Sync-C: needs SyncNet weights" in done.output
-    assert re.search("first evaluation|no worse than", done.output)
+    assert re.search("no other networks|no worse than", done.output)
     page = store.read_bytes(build_report(store, run_preset)).decode()
     assert page.count('class="screen s-other0"') == 2  # beside ours, for the clips it shows
     nameless = CliRunner().invoke(app, ["evaluate", *where, *videos])
     assert (nameless.exit_code, "needs --audio and --name" in nameless.output) == (1, True)
+
+
+def test_others_own_clips_stand_apart_and_nobody_wins_there(
+    outputs: tuple[Path, Path], store: Store, run_preset: Preset
+) -> None:
+    ingest_system(store, run_preset, "S2G", *outputs)
+    rows = run_benchmark(store, run_preset)
+    own = result_table(rows, "external")
+    assert [title for _, title, _ in own.systems] == ["S2G"]
+    assert own.systems[0][2] == f"1 clip, {FRAMES} frames"
+    assert not any(cell.best for _, lines in own.groups for x in lines for cell in x.cells)
+    assert not any(line.paper for _, lines in own.groups for line in lines)
+    page = store.read_bytes(build_report(store, run_preset)).decode()
+    assert "Other systems' own clips" in page
+    evaluation = evaluate(store, run_preset, all_systems(store, run_preset))
+    reason = evaluation.statistic("fgd", "external")
+    assert reason.reason.startswith("another corpus")
+
+
+def test_a_system_that_cant_be_used_leaves_no_row_and_one_can_be_removed(
+    outputs: tuple[Path, Path], store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    ingest_system(store, run_preset, "S2G", *outputs)
+    with pytest.raises(StageError, match="none of the 5 videos of S2G can be used: no audio"):
+        ingest_system(store, run_preset, "S2G", outputs[0], tmp_path)
+    assert "S2G" in system_names(store)  # what was there before stays
+    with pytest.raises(StageError, match="can be used"):
+        ingest_system(store, run_preset, "SDT", outputs[0], tmp_path)
+    assert "SDT" not in system_names(store)
+    remove_system(store, "S2G")
+    assert "S2G" not in all_systems(store, run_preset)
+    assert store.glob("systems/S2G/*") == []
+    with pytest.raises(StageError, match="no system 'S2G' was taken over"):
+        remove_system(store, "S2G")
 
 
 def test_a_name_or_folder_that_cant_be(run_preset: Preset, tmp_path: Path) -> None:
