@@ -19,6 +19,7 @@ from paha_core.commands.ingest import ingest
 from paha_core.commands.plan import plan
 from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
+from paha_core.commands.serve import serve
 from paha_core.commands.shared import (
     PresetOption,
     StoreOption,
@@ -121,7 +122,18 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
         )
 
 
-for command in (pose, generate, export, evaluate, benchmark, report, results, plan, licences):
+for command in (
+    pose,
+    generate,
+    export,
+    evaluate,
+    benchmark,
+    report,
+    results,
+    plan,
+    licences,
+    serve,
+):
     app.command()(command)
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")

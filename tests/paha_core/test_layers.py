@@ -14,7 +14,7 @@ LAYERS = (
     {"pipelines"},
     {"assets"},
     {"cli", "commands"},
-    {"stages"},
+    {"stages", "serve"},
     {"benchmark"},
     {"training"},
     {"inference"},

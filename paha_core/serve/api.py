@@ -1,0 +1,310 @@
+"""The HTTP API (`paha serve`): submit a portrait and a voice, watch, fetch, cancel.
+
+curl -F image=@me.jpg -F audio=@hello.wav http://127.0.0.1:8000/v1/videos
+curl http://127.0.0.1:8000/v1/videos/ID
+curl -o hello.mp4 http://127.0.0.1:8000/v1/videos/ID/result
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse, StreamingResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from paha_core.config import Mode
+from paha_core.inference.inputs import InputError, read_picture
+from paha_core.inference.pipeline import PahaPipeline
+from paha_core.serve.jobs import FINISHED, Job, Jobs, QueueFull, State
+from paha_core.serve.limits import Guard, Limits
+from paha_core.serve.worker import Worker
+
+JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
+
+
+class VideoSettings(BaseModel):
+    """How the video is generated; null takes the preset's value."""
+
+    model_config = ConfigDict(extra="forbid")
+    mode: Mode = "unguided"
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    steps: int | None = Field(None, ge=1, le=1000)
+    letterbox: bool = False
+    force: bool = False
+
+
+class Video(BaseModel):
+    """A video and how far it is."""
+
+    id: str
+    state: State
+    ahead: int = Field(description="videos that are generated before this one")
+    segments_done: int
+    segments_total: int
+    message: str
+    created: float
+    finished: float | None
+
+
+class Metrics:
+    """What `/metrics` reports, in a registry of this application's own."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.registry = CollectorRegistry()
+        self.accepted = Counter("paha_videos_accepted", "Videos accepted", registry=self.registry)
+        self.refused = Counter(
+            "paha_videos_refused", "Videos refused because the queue was full",
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "paha_generation_seconds", "Seconds of a generated video's computation", ["mode"],
+            registry=self.registry, buckets=(1, 3, 10, 30, 60, 120, 300, 600, 1800),
+        )  # fmt: skip
+        states = Gauge("paha_videos", "Videos by state", ["state"], registry=self.registry)
+        for state in get_args(State):
+            states.labels(state).set_function(partial(_count, jobs, state))
+
+
+def _count(jobs: Jobs, state: State) -> float:
+    return jobs.counts().get(state, 0)
+
+
+def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str = "") -> FastAPI:
+    """The application. `folder` holds the queue and the videos, and survives a restart."""
+    jobs = Jobs(folder, limits.capacity)
+    metrics = Metrics(jobs)
+    worker = Worker(
+        pipeline,
+        jobs,
+        max_seconds=limits.seconds,
+        keep_seconds=limits.keep_hours * 3600,
+        on_done=lambda mode, seconds: metrics.seconds.labels(mode).observe(seconds),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        yield
+        await run_in_threadpool(worker.stop)
+
+    app = FastAPI(title="PAHA", version="1", lifespan=lifespan)
+    app.add_middleware(Guard, limits=limits, token=token)
+
+    def found(job_id: str) -> Job:
+        job = jobs.get(job_id)
+        if job is None:
+            raise HTTPException(404, "no such video, or it has expired")
+        return job
+
+    def shown(job: Job) -> Video:
+        return Video(
+            id=job["id"],
+            state=job["state"],
+            ahead=0 if job["state"] in FINISHED else jobs.ahead_of(job),
+            segments_done=job["done"],
+            segments_total=job["total"],
+            message=job["message"],
+            created=job["created"],
+            finished=job["finished"],
+        )
+
+    @app.post("/v1/videos", status_code=202, response_model=Video, openapi_extra=_BODY,
+              responses={n: {"description": d} for n, d in _REFUSALS.items()})  # fmt: skip
+    async def submit(request: Request, response: Response) -> Video:
+        """Queue a video of the portrait `image` speaking `audio`: multipart, or JSON in base64."""
+        if not jobs.has_room():
+            metrics.refused.inc()
+            raise _full(jobs)
+        job_id = jobs.new_id()
+        place = jobs.place(job_id)
+        try:
+            settings = await _stored(request, place)
+            await run_in_threadpool(read_picture, place / "image")
+            job = jobs.submit(job_id, "image", "audio", settings.model_dump(exclude_none=True))
+        except BaseException as error:
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, QueueFull):
+                metrics.refused.inc()
+                raise _full(jobs) from error
+            if isinstance(error, InputError):
+                reason = str(error).replace(f"{place}/", "")
+                raise HTTPException(422, reason) from error
+            raise
+        metrics.accepted.inc()
+        worker.notify()
+        response.headers["Location"] = f"/v1/videos/{job_id}"
+        return shown(job)
+
+    @app.get("/v1/videos/{job_id}", responses=_UNKNOWN)
+    def status(job_id: JobId) -> Video:
+        """How far a video is."""
+        return shown(found(job_id))
+
+    @app.get("/v1/videos/{job_id}/events", responses=_UNKNOWN)
+    async def events(job_id: JobId, request: Request) -> StreamingResponse:
+        """Server-sent events: the video's state whenever it changes, until it is finished."""
+        found(job_id)
+
+        async def changes() -> AsyncIterator[str]:
+            last = ""
+            while not await request.is_disconnected():
+                job = await run_in_threadpool(jobs.get, job_id)
+                if job is None:
+                    return
+                text = (await run_in_threadpool(shown, job)).model_dump_json()
+                if text != last:
+                    yield f"data: {text}\n\n"
+                    last = text
+                if job["state"] in FINISHED:
+                    return
+                await asyncio.sleep(0.25)
+
+        return StreamingResponse(changes(), media_type="text/event-stream")
+
+    def file_of(job_id: str, name: str, media_type: str) -> FileResponse:
+        job = found(job_id)
+        if job["state"] != "done":
+            raise HTTPException(409, f"the video is {job['state']}")
+        return FileResponse(jobs.place(job_id) / name, media_type=media_type, filename=name)
+
+    @app.get("/v1/videos/{job_id}/result", response_class=FileResponse,
+             responses=_UNKNOWN | _NOT_DONE)  # fmt: skip
+    def result(job_id: JobId) -> FileResponse:
+        """The mp4."""
+        return file_of(job_id, "video.mp4", "video/mp4")
+
+    @app.get("/v1/videos/{job_id}/sidecar", responses=_UNKNOWN | _NOT_DONE)
+    def sidecar(job_id: JobId) -> dict[str, Any]:
+        """Everything the video was made from, without paths of this machine."""
+        file_of(job_id, "video.json", "application/json")
+        content = json.loads((jobs.place(job_id) / "video.json").read_text())
+        for name in ("image", "audio"):
+            content["request"][name].pop("path")
+        content.pop("source")
+        return dict(content)
+
+    @app.delete("/v1/videos/{job_id}", status_code=204, responses=_UNKNOWN)
+    def remove(job_id: JobId) -> None:
+        """Cancel a video that waits or is being generated; delete one that is finished."""
+        job = found(job_id)
+        jobs.cancel(job_id)
+        if job["state"] != "running":
+            shutil.rmtree(jobs.place(job_id), ignore_errors=True)
+        if job["state"] in FINISHED:
+            jobs.forget(job_id)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=Response)
+    def prometheus() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such video"}}
+_NOT_DONE: dict[int | str, dict[str, Any]] = {409: {"description": "It is not done"}}
+_REFUSALS = {
+    400: "The body can't be read",
+    413: "The body is too large",
+    415: "Neither multipart nor JSON",
+    422: "A field, the portrait or the voice is not usable",
+    429: "The queue is full; Retry-After says when to try again",
+}
+_FIELDS = VideoSettings.model_json_schema()["properties"]
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            media: {
+                "schema": {
+                    "type": "object",
+                    "required": ["image", "audio"],
+                    "properties": {
+                        "image": {"type": "string", "format": kind},
+                        "audio": {"type": "string", "format": kind},
+                    }
+                    | _FIELDS,
+                }
+            }
+            for media, kind in (("multipart/form-data", "binary"), ("application/json", "byte"))
+        },
+    }
+}
+
+
+def _full(jobs: Jobs) -> HTTPException:
+    return HTTPException(429, f"{jobs.capacity} videos are waiting", headers={"Retry-After": "30"})
+
+
+async def _stored(request: Request, place: Path) -> VideoSettings:
+    """Write the request's portrait and voice to `place` as `image` and `audio`, under names of our
+    own. Raises `HTTPException` for a body that can't be used."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind == "multipart/form-data":
+        form = await request.form(max_files=2, max_fields=16)
+        fields: dict[str, Any] = dict(form)
+    elif kind == "application/json":
+        fields = await _json(request)
+    else:
+        raise HTTPException(415, "send multipart/form-data, or application/json with base64")
+    place.mkdir(parents=True)
+    for name in ("image", "audio"):
+        data = await _content(name, fields.pop(name, None))
+        (place / name).write_bytes(data)
+    try:
+        return VideoSettings(**fields)
+    except (ValidationError, TypeError) as error:
+        problems = error.errors() if isinstance(error, ValidationError) else []
+        reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+        raise HTTPException(422, reason or "a field is not usable") from error
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        content = json.loads(await request.body())
+    except ValueError as error:
+        raise HTTPException(400, "the body is not JSON") from error
+    if not isinstance(content, dict):
+        raise HTTPException(422, "the body must be an object")
+    return content
+
+
+async def _content(name: str, value: Any) -> bytes:
+    if isinstance(value, UploadFile):
+        data = await value.read()
+    elif isinstance(value, str) and "://" in value[:16]:
+        raise HTTPException(422, f"{name}: addresses are not fetched; send the file itself")
+    elif isinstance(value, str):
+        try:
+            data = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise HTTPException(422, f"{name} is not base64") from error
+    else:
+        raise HTTPException(422, f"{name} is missing")
+    if not data:
+        raise HTTPException(422, f"{name} is empty")
+    return data

@@ -1,0 +1,97 @@
+"""What a request may cost: bytes, time without data, and who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`body_bytes`: of a whole request. `seconds`: of a voice; a longer one is cut. `idle_seconds`:
+    without a byte from a client that sends. `capacity`: videos that may wait. `keep_hours`: how
+    long a finished video is kept."""
+
+    body_bytes: int = 64 << 20
+    seconds: float = 60.0
+    idle_seconds: float = 30.0
+    capacity: int = 16
+    keep_hours: float = 24.0
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class Guard:
+    """ASGI middleware: a token where one is set, a limit of bytes, a limit of silence."""
+
+    open_paths = ("/healthz",)
+
+    def __init__(self, app: ASGIApp, limits: Limits, token: str = "") -> None:
+        self.app, self.limits, self.token = app, limits, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {key.lower(): value for key, value in scope["headers"]}
+        if not self._allowed(scope["path"], headers.get(b"authorization", b"")):
+            await _refusal(401, "a token is needed: Authorization: Bearer …")(scope, receive, send)
+            return
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.limits.body_bytes:
+            await self._too_large()(scope, receive, send)
+            return
+        received, begun = 0, False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await asyncio.wait_for(receive(), self.limits.idle_seconds)
+            received += len(message.get("body", b""))
+            if received > self.limits.body_bytes:
+                raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            takes_body = scope["method"] in ("POST", "PUT", "PATCH")
+            await self.app(scope, counted if takes_body else receive, noted)
+        except (_TooLarge, TimeoutError) as error:
+            if begun:
+                raise
+            refusal = (
+                self._too_large()
+                if isinstance(error, _TooLarge)
+                else _refusal(408, f"no data for {self.limits.idle_seconds:g} s")
+            )
+            await refusal(scope, receive, send)
+
+    def _allowed(self, path: str, given: bytes) -> bool:
+        if not self.token or path in self.open_paths:
+            return True
+        return hmac.compare_digest(given, f"Bearer {self.token}".encode())
+
+    def _too_large(self) -> JSONResponse:
+        return _refusal(413, f"more than {self.limits.body_bytes >> 20} MiB are refused")
+
+
+def _refusal(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"detail": message}, status)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
