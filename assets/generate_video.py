@@ -29,7 +29,7 @@ class GenerateConfig(dg.Config):
     max_seconds: float | None = Field(None, gt=0, description="cut the voice after so many seconds")
     letterbox: bool = Field(False, description="keep the whole picture instead of cropping it")
     size: int | None = Field(None, description="side of the video in pixels")
-    precision: Precision = "fp32"
+    precision: Literal["preset", Precision] = "preset"
     device: Literal["preset", "auto", "cpu", "cuda"] = "preset"
     force: bool = Field(
         False, description="guide also by classifiers that failed their audio-swap gate"
@@ -69,7 +69,7 @@ def generate_video(
         max_seconds=config.max_seconds,
         letterbox=config.letterbox,
         guidance=guidance,
-        precision=config.precision,
+        precision=None if config.precision == "preset" else config.precision,
         force=config.force,
     )
     request = Request(

@@ -56,7 +56,7 @@ def conditions_for(
     need, pieces = frames * SAMPLES_PER_FRAME, itertools.cycle(voices)
     wave = np.concatenate([next(pieces) for _ in range(1 + need // min(map(len, voices)))])[:need]
     features = pipeline.audio.encode(wave.astype(np.float32) / 32768, frames).astype(np.float32)
-    first = conditions_of([clip], clip.frames, pipeline.preset.audio.margin)
+    first = conditions_of(pipeline, [clip], clip.frames)
     windows = torch.from_numpy(window_view(features, pipeline.preset.audio.margin))[None]
     conditions = Conditions(first.reference_latents, first.reference_embedding, windows)
     return conditions, clip.face_box[None]

@@ -113,7 +113,7 @@ def main() -> None:
             part = [clip for clip, _ in clips[first : first + BATCH]]
             longest = max(clip.frames for clip in part)
             made = pipeline.generate(
-                conditions_of(part, longest, preset.audio.margin),
+                conditions_of(pipeline, part, longest),
                 np.stack([clip.face_box for clip in part]),
                 Settings(mode=mode, guidance=guidance, force=True),
                 seeds=[noise_seed(preset.generation.seed, clip) for clip in part],

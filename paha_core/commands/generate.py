@@ -76,8 +76,9 @@ def generate(
         float | None, typer.Option(min=0.08, help="Cut the voice after so many seconds.")
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Precision of the networks; tf32 needs a GPU.")
-    ] = "fp32",
+        Precision | None,
+        typer.Option(help="Precision of the networks (default: the preset's); tf32 needs a GPU."),
+    ] = None,
     device: Annotated[Device | None, typer.Option(help="Device (default: the preset's).")] = None,
     force: Annotated[
         bool,

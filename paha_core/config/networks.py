@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from paha_core.config.base import Section
+from paha_core.config.base import Precision, Section
 from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS, entry_of
 from paha_core.errors import UserError
 
@@ -98,6 +98,8 @@ class TrainerConfig(Section):
 class CodecConfig(Section):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
+    outside = frozenset({"batch"})
+
     pretrained: str | None = None
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
@@ -108,6 +110,9 @@ class CodecConfig(Section):
     par_power: float = Field(0.5, ge=0, le=1, description="exponent of PAR's M in its loss")
     kl_weight: float = Field(1e-5, ge=0)
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
+    batch: int = Field(
+        32, ge=1, description="frames encoded or decoded at once: what memory allows"
+    )
     train: TrainConfig = TrainConfig(
         steps=20_000, batch=16, learning_rate=1e-3, warmup=20, decay="cosine"
     )
@@ -216,7 +221,8 @@ class NegativeConfig(Section):
     augment: bool = Field(
         True, description="random reference and length; false is the paper's ablation"
     )
-    batch: int = Field(8, ge=1)
+    batch: int = Field(8, ge=1, description="generated side by side: what memory allows")
+    precision: Precision = "fp32"
     seed: int = 0
 
     def lengths_within(self, longest: int) -> tuple[int, ...]:

@@ -59,6 +59,13 @@ class Preset(Section):
     benchmark: BenchmarkConfig = BenchmarkConfig()
 
     @model_validator(mode="after")
+    def _sizes(self) -> Preset:
+        size, factor = self.generation.size, self.codec.factor
+        if size is not None and size % factor:
+            raise ValueError(f"generation.size {size} is not a multiple of {factor}, a latent cell")
+        return self
+
+    @model_validator(mode="after")
     def _lengths(self) -> Preset:
         longest = max(self.generation.segment_frames, *self.negatives.lengths)
         if longest > self.classifiers.max_frames:
@@ -84,6 +91,11 @@ class Preset(Section):
     def classifier_datasets(self) -> list[str]:
         """The datasets that the classifiers and their negatives learn from."""
         return list(self.classifiers.datasets or self.corpora.datasets)
+
+    @property
+    def evaluation_size(self) -> int:
+        """Side in pixels at which videos are evaluated."""
+        return self.generation.size or self.corpora.clip.size
 
     @property
     def negatives_step(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from paha_core.config.base import Section
+from paha_core.config.base import Precision, Section
 
 GuidedMode = Literal["sequential", "differential"]
 Mode = Literal["unguided", GuidedMode]
@@ -91,7 +91,20 @@ class GenerationConfig(Section):
         "chain", description="sliding_window: earlier methods' average of overlaps, unguided only"
     )
     cfg_scale: float = Field(1.0, ge=0)
-    clips: int = Field(16, ge=1, description="held-out clips that are generated")
+    precision: Precision = Field("fp32", description="of UniVDM and the classifiers")
+    size: int | None = Field(
+        None,
+        ge=32,
+        description="side in pixels of held-out videos, as generated, timed and evaluated; null: "
+        "generated at codec.size, evaluated at corpora.clip.size",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="guidance keeps less in memory and computes classifiers twice"
+    )
+    offload: bool = Field(
+        False, description="codec and encoders wait in host memory while they are not used"
+    )
+    clips: int = Field(16, ge=0, description="held-out clips of each data set; 0: all of them")
     batch: int = Field(8, ge=1, description="clips generated side by side: what memory allows")
     max_frames: int = Field(375, ge=2)
     seed: int = 0
@@ -117,7 +130,7 @@ class SuiteConfig(Section):
 
     guidance: SuiteStrengths = SuiteStrengths()
     seeds: int = Field(3, ge=1, description="noises of each clip; the paper's tables need 3")
-    clips: int = Field(0, ge=0, description="held-out clips; 0: as many as generation.clips")
+    clips: int = Field(0, ge=0, description="clips of each data set; 0: as generation.clips")
     max_frames: int = Field(0, ge=0, description="of each clip; 0: as generation.max_frames")
 
 

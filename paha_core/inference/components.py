@@ -7,6 +7,8 @@ index.json  preset.yaml  univdm/  codec/  face_classifier/  non_face_classifier/
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Self
 
 import yaml
 from diffusers import AutoencoderKL
+from torch import nn
 
 from paha_core.config import Preset, load_preset
 from paha_core.inference.inputs import InputError
@@ -50,6 +53,32 @@ class PipelineComponents:
     gates: dict[Part, bool] = field(default_factory=dict)
     device: str = "cpu"
     source: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        generation = self.preset.generation
+        if generation.gradient_checkpointing:
+            for classifier in self.classifiers.values():
+                classifier.encoder.enable_gradient_checkpointing()
+        if generation.offload:
+            for network in (self.codec, self.audio, self.reference):
+                for module in _modules(network):
+                    module.to("cpu")
+
+    @contextmanager
+    def on_device(self, network: LatentCodec | AudioEncoder | ReferenceEncoder) -> Iterator[None]:
+        """Within it a frozen network is on the device; with `generation.offload` it is in host
+        memory before and after."""
+        if not self.preset.generation.offload:
+            yield
+            return
+        modules = _modules(network)
+        for module in modules:
+            module.to(self.device)
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.to("cpu")
 
     @classmethod
     def from_store(cls, store: Store, preset: Preset, device: str = "cpu") -> Self:
@@ -88,7 +117,7 @@ class PipelineComponents:
         codec = AutoencoderKL.from_pretrained(folder / "codec", use_safetensors=True).to(device)
         opened = cls(
             preset,
-            Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"]),
+            Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"], preset.codec.batch),
             UniVDM.from_pretrained(folder / "univdm", use_safetensors=True).to(device),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
@@ -161,6 +190,10 @@ class PipelineComponents:
             }
             for part, classifier in self.classifiers.items()
         }
+
+
+def _modules(network: object) -> list[nn.Module]:
+    return [value for value in vars(network).values() if isinstance(value, nn.Module)]
 
 
 def is_saved(folder: Path) -> bool:

@@ -56,12 +56,14 @@ class ClassifierGuidance:
             and their timestep.
         face_mask: M_face [b, 1, 1, h, w] in 0..1; M_non-face is its complement.
         config: lambdas, rate and form.
+        has_first_frame: frame 0 is given, and left alone: the network is shown what it is.
     """
 
     mode: GuidedMode
     logits: Mapping[Part, Logit]
     face_mask: torch.Tensor
     config: GuidanceConfig
+    has_first_frame: bool = False
 
     def acts_at(self, index: int, steps: int) -> bool:
         """Whether step `index` of `steps` is guided: the first `rate` of them are."""
@@ -69,7 +71,7 @@ class ClassifierGuidance:
 
     def guide(self, latents: torch.Tensor, timestep: int, sigma: float) -> GuidedStates:
         """Equations 8 to 10 at noise level `sigma` = sqrt(1 - alpha_bar_t)."""
-        face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
+        face_mask, non_face_mask = self.masks(latents)
         non_face = face = latents
         face_logit = non_face_logit = None
         if strength := self.config.lambda_non_face:
@@ -85,6 +87,14 @@ class ClassifierGuidance:
         else:
             both = face + non_face - latents  # equation 10
         return GuidedStates(non_face, face, both, face_logit, non_face_logit)
+
+    def masks(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """M_face and M_non-face, [b, 1, 1 or f, h, w]; both are 0 in a given first frame."""
+        if not self.has_first_frame:
+            return self.face_mask, 1 - self.face_mask
+        is_free = torch.ones(latents.shape[2], 1, 1, device=latents.device)
+        is_free[0] = 0
+        return self.face_mask * is_free, (1 - self.face_mask) * is_free
 
     def states(self, guided: GuidedStates) -> tuple[torch.Tensor, ...]:
         """The states that this step solves, each once: z* alone, and with Differential Guidance the
@@ -118,7 +128,7 @@ class ClassifierGuidance:
         classifier leaked into the other's region through the network. With the printed masks the
         same differences remove each classifier's work in its own region (`docs/results`).
         """
-        face_mask, non_face_mask = self.face_mask, 1 - self.face_mask
+        face_mask, non_face_mask = self.masks(both)
         match self.config.form:
             case "printed":  # equation 12 to the letter
                 change = non_face * face_mask + face * non_face_mask

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from paha_core.engine.manifest_stage import (
 )
 from paha_core.engine.progress import Progress
 from paha_core.inference.pipeline import PahaPipeline, Settings, describe
+from paha_core.inference.precision import repeatable
 from paha_core.inference.sampling import Conditions
 from paha_core.media import FPS
 from paha_core.media.audio import write_wav
@@ -38,7 +40,7 @@ from paha_core.shards.sample import ClipSample
 from paha_core.store import Store, sha256_file, sha256_json
 from paha_core.trained import CLASSIFIERS, fingerprint
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 STAGE = "generated_clips"
 GENERATED_SCHEMA = stage_schema(
     pa.schema(
@@ -102,6 +104,12 @@ class HeldOutClip:
         face."""
         return self.sample.faces[self.reference_frame]
 
+    def reference_picture(self) -> np.ndarray:
+        """The reference frame of the real clip, uint8 RGB [H, W, 3]."""
+        start = self.reference_frame / FPS
+        with self.reader.store.reading(self.real_path) as path:
+            return read_frames(path, start=start, end=start + 1 / FPS)[0]
+
     @property
     def voice(self) -> str:
         return f"{self.stem}.wav"
@@ -148,17 +156,20 @@ def held_out_settings(preset: Preset, mode: Mode) -> Settings:
 
 
 def select_clips(store: Store, preset: Preset, folder: str = "generated") -> list[HeldOutClip]:
-    """The first held-out clips of each speaker in turn, `generation.clips` in all, each cut to
-    `generation.max_frames` frames."""
+    """Held-out clips of every data set: `generation.clips` of each (0: all), the first of each
+    speaker in turn, each cut to `generation.max_frames` frames."""
     reader = ShardReader(store, preset.corpora.datasets, "test")
     real = {
         row["clip_id"]: row["path"] for row in kept_rows(store, "clips", preset.corpora.datasets)
     }
-    by_speaker: dict[str, list[int]] = {}
-    for i, row in enumerate(reader.rows):
-        by_speaker.setdefault(row["speaker"], []).append(i)
-    longest = max(len(clips) for clips in by_speaker.values())
-    turns = [clips[k] for k in range(longest) for clips in by_speaker.values() if k < len(clips)]
+    selected = []
+    for dataset in preset.corpora.datasets:
+        by_speaker: dict[str, list[int]] = {}
+        for i, row in enumerate(reader.rows):
+            if row["dataset"] == dataset:
+                by_speaker.setdefault(row["speaker"], []).append(i)
+        turns = [i for turn in zip_longest(*by_speaker.values()) for i in turn if i is not None]
+        selected += turns[: preset.generation.clips or None]
     return [
         HeldOutClip(
             reader,
@@ -167,12 +178,15 @@ def select_clips(store: Store, preset: Preset, folder: str = "generated") -> lis
             min(reader.frames[i], preset.generation.max_frames),
             f"{folder}/{clip_key(reader.rows[i]['clip_id'])}",
         )
-        for i in turns[: preset.generation.clips]
+        for i in selected
     ]
 
 
-IGNORED_FIELDS = {"modes", "clips", "batch", "max_frames", "guidance", "seed"}
-"""Fields of `generation` outside the fingerprint; guidance and seed enter it by themselves."""
+IGNORED_FIELDS = {
+    *("modes", "clips", "batch", "max_frames", "gradient_checkpointing", "offload"),
+    *("guidance", "seed", "precision"),  # they enter by themselves
+}
+"""Fields of `generation` outside the fingerprint."""
 
 
 def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) -> str:
@@ -184,7 +198,9 @@ def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) 
     )
     sampling = generation.model_dump(mode="json", exclude=IGNORED_FIELDS)
     weights = [fingerprint(networks, name) for name in names]
-    return sha256_json([CODE_VERSION, settings.mode, guidance, sampling, settings.seed, weights])
+    precision = settings.precision or generation.precision
+    made_by = [settings.mode, guidance, sampling, precision, settings.seed, weights]
+    return sha256_json([CODE_VERSION, *made_by])
 
 
 @dataclass
@@ -266,11 +282,8 @@ def publish_inputs(store: Store, clips: Sequence[HeldOutClip]) -> None:
         wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
         with store.writing(clip.voice) as target:
             write_wav(target, wave, SAMPLE_RATE)
-        with store.reading(clip.real_path) as source:
-            at = clip.reference_frame / FPS
-            picture = read_frames(source, start=at, end=at + 0.04)[0]
         with store.writing(clip.reference) as target:
-            cv2.imwrite(str(target), picture[:, :, ::-1])
+            cv2.imwrite(str(target), clip.reference_picture()[:, :, ::-1])
 
 
 def generate_batch(
@@ -282,12 +295,11 @@ def generate_batch(
 ) -> list[dict[str, Any]]:
     """Generate a batch and write its videos, each with a sidecar. Returns the manifest's rows
     without their fingerprint."""
-    made = pipeline.generate(
-        conditions_of(clips, max(clip.frames for clip in clips), pipeline.preset.audio.margin),
-        np.stack([clip.face_box for clip in clips]),
-        settings,
-        seeds=[noise_seed(settings.seed, clip) for clip in clips],
-    )
+    conditions = conditions_of(pipeline, clips, max(clip.frames for clip in clips))
+    boxes = np.stack([clip.face_box for clip in clips])
+    seeds = [noise_seed(settings.seed, clip) for clip in clips]
+    with repeatable(pipeline.device, pipeline.precision(settings)):
+        made = pipeline.generate(conditions, boxes, settings, seeds=seeds)
     failed = pipeline.gates_failed(settings)
     sidecar = describe(pipeline, made.trace, made.seconds)
     sidecar |= {"mode": settings.mode, "seed": settings.seed, "gates_failed": failed}
@@ -317,14 +329,27 @@ def noise_seed(seed: int, clip: HeldOutClip) -> int:
     return int(sha256_json([seed, clip.clip_id])[:12], 16)
 
 
-def conditions_of(clips: Sequence[HeldOutClip], frames: int, margin: int) -> Conditions:
-    """Conditions of a batch; where a clip's audio ends early its last window is repeated."""
+def conditions_of(pipeline: PahaPipeline, clips: Sequence[HeldOutClip], frames: int) -> Conditions:
+    """Conditions of a batch, for `frames` frames; where a clip's audio ends early its last window
+    is repeated. Reference latents are the shards' own, or encoded at `generation.size`."""
+    preset = pipeline.preset
     samples = [clip.sample for clip in clips]
     windows = []
     for clip, sample in zip(clips, samples, strict=True):
-        audio = audio_windows(sample.audio[: clip.frames].astype(np.float32), margin)
-        windows.append(audio[np.minimum(np.arange(frames), clip.frames - 1)])
-    latents = [s.latents[c.reference_frame] for s, c in zip(samples, clips, strict=True)]
+        audio = sample.audio[: clip.frames].astype(np.float32)
+        windows.append(
+            audio_windows(audio, preset.audio.margin)[
+                np.minimum(np.arange(frames), clip.frames - 1)
+            ]
+        )
+    if preset.generation.size in (None, preset.codec.size):
+        latents = [s.latents[c.reference_frame] for s, c in zip(samples, clips, strict=True)]
+    else:
+        pictures = np.concatenate(
+            [resize(clip.reference_picture()[None], preset.evaluation_size) for clip in clips]
+        )
+        with pipeline.on_device(pipeline.codec):
+            latents = list(pipeline.codec.encode(pictures).numpy())
     embeddings = [s.reference[c.reference_place] for s, c in zip(samples, clips, strict=True)]
     return Conditions(
         *(torch.from_numpy(np.stack(x).astype(np.float32)) for x in (latents, embeddings, windows))
@@ -334,10 +359,10 @@ def conditions_of(clips: Sequence[HeldOutClip], frames: int, margin: int) -> Con
 def _publish(store: Store, preset: Preset, clip: HeldOutClip, video: np.ndarray, path: str) -> str:
     """Write video and voice as `path`; returns its sha256.
 
-    The video is enlarged to the clip's size first: at 64 pixels H.264 would keep colour at 32.
+    The video is brought to the evaluation's size first: at 64 pixels H.264 would keep colour at 32.
     """
     wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
-    frames = resize(video, preset.corpora.clip.size)
+    frames = resize(video, preset.evaluation_size)
     with store.writing(path) as target:
         write_video(target, frames, fps=FPS, wave=wave, sample_rate=SAMPLE_RATE)
         return sha256_file(target)

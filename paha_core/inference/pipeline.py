@@ -59,7 +59,7 @@ class Settings:
     max_seconds: float | None = None
     letterbox: bool = False
     guidance: GuidanceConfig | None = None
-    precision: Precision = "fp32"
+    precision: Precision | None = None
     force: bool = False
 
 
@@ -112,11 +112,17 @@ class PahaPipeline(PipelineComponents):
         picture, box = frame_portrait(
             read_picture(image), self.preset.codec.size, self.preset.pose, settings.letterbox
         )
-        features = self.audio.encode(wave, len(wave) // SAMPLES_PER_FRAME).astype(np.float32)
+        with self.on_device(self.audio):
+            features = self.audio.encode(wave, len(wave) // SAMPLES_PER_FRAME)
+        with self.on_device(self.reference):
+            embedding = self.reference.encode(picture)
+        with self.on_device(self.codec):
+            latents = self.codec.encode(picture)
+        windows = window_view(features.astype(np.float32), self.preset.audio.margin)
         conditions = Conditions(
-            reference_latents=self.codec.encode(picture),
-            reference_embedding=torch.from_numpy(self.reference.encode(picture).astype(np.float32)),
-            audio=torch.from_numpy(window_view(features, self.preset.audio.margin))[None],
+            reference_latents=latents,
+            reference_embedding=torch.from_numpy(embedding.astype(np.float32)),
+            audio=torch.from_numpy(windows)[None],
         )
         return conditions, box, wave
 
@@ -164,7 +170,7 @@ class PahaPipeline(PipelineComponents):
             self.preset.univdm,
             settings.steps or generation.ddim_steps,
             generation.cfg_scale,
-            settings.precision,
+            self.precision(settings),
         )
         factory = self._guidance_factory(face_boxes, settings)
 
@@ -185,7 +191,8 @@ class PahaPipeline(PipelineComponents):
         for done, latents in enumerate(pieces, start=1):
             # 5. decode
             decoding = time.perf_counter()
-            flat = self.codec.decode(rearrange(latents, "b c f h w -> (b f) c h w"))
+            with self.on_device(self.codec):
+                flat = self.codec.decode(rearrange(latents, "b c f h w -> (b f) c h w"))
             frames = rearrange(flat, "(b f) h w c -> b f h w c", b=latents.shape[0])
 
             # 6. the next segment's condition image is the last frame
@@ -233,6 +240,10 @@ class PahaPipeline(PipelineComponents):
             if not self.gates.get(part, False)
         ]
 
+    def precision(self, settings: Settings) -> Precision:
+        """What the networks compute in."""
+        return settings.precision or self.preset.generation.precision
+
     def _guiding_parts(self, settings: Settings) -> list[Part]:
         guidance = settings.guidance or self.preset.generation.guidance
         return [] if settings.mode == "unguided" else guiding_parts(guidance)
@@ -244,7 +255,12 @@ class PahaPipeline(PipelineComponents):
             return None
         guidance = settings.guidance or self.preset.generation.guidance
         return SegmentGuidanceFactory(
-            settings.mode, self.classifiers, face_boxes, guidance, self.preset.pose
+            settings.mode,
+            self.classifiers,
+            face_boxes,
+            guidance,
+            self.preset.pose,
+            self.precision(settings),
         )
 
 

@@ -18,8 +18,8 @@ from paha_core.inference.guidance import ClassifierGuidance, GuidedStates
 from paha_core.inference.halves import halves, on_each
 from paha_core.inference.precision import autocast
 from paha_core.inference.trace import Stopwatch, Trace
-from paha_core.models.noise import sampling_scheduler
-from paha_core.models.univdm import UniVDM, network_input
+from paha_core.models.noise import ddim_step, sampling_scheduler
+from paha_core.models.univdm import EncodedConditions, UniVDM, network_input
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,6 @@ class Conditions:
             self.reference_latents[rows], self.reference_embedding[rows], self.audio[rows]
         )
 
-    def repeated(self, times: int) -> Conditions:
-        """Conditions for `times` states of every video, batched one after the other."""
-        if times == 1:
-            return self
-        return Conditions(
-            *(
-                x.repeat(times, *[1] * (x.ndim - 1))
-                for x in (self.reference_latents, self.reference_embedding, self.audio)
-            )
-        )
-
     def dropped(self) -> Conditions:
         """No reference and no audio, for the `uncond_pred` of classifier-free guidance."""
         return Conditions(
@@ -77,8 +66,9 @@ class Conditions:
         )
 
 
-GuidanceFactory = Callable[[Conditions, slice], ClassifierGuidance]
-"""Makes the guidance of one segment from its conditions and the rows of the batch it is for."""
+GuidanceFactory = Callable[[Conditions, slice, bool], ClassifierGuidance]
+"""Makes the guidance of one segment from its conditions, the rows of the batch that it is for, and
+whether their first frame is given."""
 
 Generators = torch.Generator | Sequence[torch.Generator]
 """Where noise comes from: one generator for the batch, or one for each of its videos."""
@@ -199,11 +189,13 @@ class Sampler:
         Returns:
             Latents [len(rows), C, f, h, w], and where the time went.
         """
-        # 1. the rows of the batch, and their guidance
+        # 1. the rows of the batch, their encoded conditions and their guidance
         latents = noise = noise[rows]
         conditions = conditions.rows(rows)
         first_frame = None if first_frame is None else first_frame[rows]
-        guidance = guidance_factory(conditions, rows) if guidance_factory else None
+        encoded, dropped = self.encode(conditions)
+        has_first_frame = first_frame is not None
+        guidance = guidance_factory(conditions, rows, has_first_frame) if guidance_factory else None
         solver_time, total_time = Stopwatch(noise.device), Stopwatch(noise.device)
         metrics: list[dict[str, float | torch.Tensor | None]] = []
 
@@ -228,15 +220,17 @@ class Sampler:
                 # 5. predict the noise of all states as one batch
                 with solver_time.running():
                     batched = torch.cat(states)
+                    n = len(states)
                     noise_pred = self.predict_noise(
                         batched,
                         t,
-                        conditions.repeated(len(states)),
-                        None if first_frame is None else first_frame.repeat(len(states), 1, 1, 1),
+                        encoded.repeated(n),
+                        dropped and dropped.repeated(n),
+                        None if first_frame is None else first_frame.repeat(n, 1, 1, 1),
                     )
 
                     # 6. f_theta: x_t -> x_t-1
-                    batched = self.scheduler.step(noise_pred, t, batched).prev_sample
+                    batched = ddim_step(self.scheduler, noise_pred, i, batched)
 
                 # 7. equation 11, or 12
                 solved = batched.chunk(len(states))
@@ -251,15 +245,27 @@ class Sampler:
         return latents, Trace(solver, total_time.seconds() - solver, steps=steps)
 
     @torch.no_grad()
+    def encode(self, conditions: Conditions) -> tuple[EncodedConditions, EncodedConditions | None]:
+        """What the network reads of the conditions at every step, and the same of dropped ones,
+        which classifier-free guidance needs."""
+        with autocast(self.model.device, self.precision):
+            encoded = self.model.encode_conditions(*conditions.inputs)
+            if self.cfg_scale == 1:
+                return encoded, None
+            return encoded, self.model.encode_conditions(*conditions.dropped().inputs)
+
+    @torch.no_grad()
     def predict_noise(
         self,
         latents: torch.Tensor,
         timestep: int,
-        conditions: Conditions,
+        encoded: EncodedConditions,
+        dropped: EncodedConditions | None,
         first_frame: torch.Tensor | None,
     ) -> torch.Tensor:
         """The network's output for noisy `latents` [b, C, f, h, w] (noise or v, as trained), with
-        classifier-free guidance. The states of one video share two CPU threads as well."""
+        classifier-free guidance if there are `dropped` conditions. The states of one video share
+        two CPU threads as well."""
         parts = halves(len(latents), latents.device)
         if len(parts) > 1:
             return torch.cat(
@@ -267,7 +273,8 @@ class Sampler:
                     lambda rows: self.predict_noise(
                         latents[rows],
                         timestep,
-                        conditions.rows(rows),
+                        encoded.rows(rows),
+                        dropped and dropped.rows(rows),
                         None if first_frame is None else first_frame[rows],
                     ),
                     parts,
@@ -276,10 +283,10 @@ class Sampler:
         sample = network_input(latents, first_frame)
         timesteps = torch.full(latents.shape[:1], timestep, device=latents.device)
         with autocast(latents.device, self.precision):
-            noise_pred = self.model(sample, timesteps, *conditions.inputs).float()
-            if self.cfg_scale == 1:
+            noise_pred = self.model.denoise(sample, timesteps, encoded).float()
+            if dropped is None:
                 return noise_pred
-            uncond_pred = self.model(sample, timesteps, *conditions.dropped().inputs).float()
+            uncond_pred = self.model.denoise(sample, timesteps, dropped).float()
         return uncond_pred + self.cfg_scale * (noise_pred - uncond_pred)
 
     def video(

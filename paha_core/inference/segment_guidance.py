@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from paha_core.config import GuidanceConfig, GuidedMode, PoseConfig
+from paha_core.config import GuidanceConfig, GuidedMode, PoseConfig, Precision
 from paha_core.inference.guidance import ClassifierGuidance
 from paha_core.inference.inputs import InputError
+from paha_core.inference.precision import autocast
 from paha_core.inference.sampling import Conditions
 from paha_core.media.frames import resize
 from paha_core.models.sync_classifier import SyncClassifier
+from paha_core.models.univdm import EncodedConditions
 from paha_core.pose.face import detect_face_boxes
 from paha_core.shards.windows import face_mask
 from paha_core.trained import PARTS, Part
@@ -39,6 +41,7 @@ class SegmentGuidanceFactory:
     face_boxes: np.ndarray
     config: GuidanceConfig
     pose: PoseConfig
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         empty = (self.face_boxes[:, 2:] <= self.face_boxes[:, :2]).any(axis=1)
@@ -58,7 +61,9 @@ class SegmentGuidanceFactory:
             if faces.found[0]:
                 self.face_boxes[row] = faces.boxes[0] / len(picture)
 
-    def __call__(self, conditions: Conditions, rows: slice) -> ClassifierGuidance:
+    def __call__(
+        self, conditions: Conditions, rows: slice, has_first_frame: bool
+    ) -> ClassifierGuidance:
         """M_face is the face box of the condition image, static over the segment."""
         grid = conditions.reference_latents.shape[-2:]
         masks = [face_mask(box[None], np.array([True]), *grid) for box in self.face_boxes[rows]]
@@ -66,32 +71,38 @@ class SegmentGuidanceFactory:
         return ClassifierGuidance(
             self.mode,
             {
-                p: ClassifierLogit(self.classifiers[p], conditions)
+                p: ClassifierLogit.of(self.classifiers[p], conditions, self.precision)
                 for p in guiding_parts(self.config)
             },
             mask.to(conditions.reference_latents.device),
             self.config,
+            has_first_frame,
         )
 
 
 @dataclass(frozen=True)
 class ClassifierLogit:
-    """A classifier as a function of latents and timestep alone; its weights need no gradient. It
-    computes in float32 whatever UniVDM computes in, since its gradient is what counts."""
+    """A classifier as a function of latents and timestep alone, with the segment's conditions
+    encoded once. Its weights get no gradient; its latents' gradient is float32 in any precision."""
 
     classifier: SyncClassifier
-    conditions: Conditions
+    conditions: EncodedConditions
+    precision: Precision
 
-    def __post_init__(self) -> None:
-        self.classifier.eval().requires_grad_(False)
+    @classmethod
+    def of(
+        cls, classifier: SyncClassifier, conditions: Conditions, precision: Precision
+    ) -> ClassifierLogit:
+        classifier.eval().requires_grad_(False)
+        with torch.no_grad(), autocast(classifier.device, precision):
+            encoded = classifier.encode_conditions(*conditions.inputs)
+        return cls(classifier, encoded, precision)
 
     def __call__(self, latents: torch.Tensor, timestep: int) -> torch.Tensor:
         """[b] for latents [b, C, f, h, w]."""
-        return self.classifier(
-            latents,
-            torch.full(latents.shape[:1], timestep, device=latents.device),
-            *self.conditions.inputs,
-        )
+        timesteps = torch.full(latents.shape[:1], timestep, device=latents.device)
+        with autocast(latents.device, self.precision):
+            return self.classifier.score(latents, timesteps, self.conditions)
 
 
 def guiding_parts(config: GuidanceConfig) -> list[Part]:

@@ -7,6 +7,7 @@ import torch
 
 from paha_core.inference.sampling import Conditions, Generators, Sampler, draw_noise
 from paha_core.inference.trace import Stopwatch, Trace
+from paha_core.models.noise import ddim_step
 
 OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
 
@@ -33,16 +34,19 @@ def sliding_window(
     for start in starts:
         counts[start : start + window] += 1
     solving = Stopwatch(device)
-    for timestep in sampler.timesteps:
+    encoded_parts = {
+        start: sampler.encode(conditions.part(start, window).to(device)) for start in starts
+    }
+    for i, t in enumerate(sampler.timesteps):
         with solving.running():
             total = torch.zeros_like(latents)
             for start in starts:
-                part = conditions.part(start, window).to(device)
+                encoded, dropped = encoded_parts[start]
                 state = latents[:, :, start : start + window]
-                noise_pred = sampler.predict_noise(state, timestep, part, None)
+                noise_pred = sampler.predict_noise(state, t, encoded, dropped, None)
                 total[:, :, start : start + window] += noise_pred
             mean = total / counts[:, None, None]
-            latents = sampler.scheduler.step(mean, timestep, latents).prev_sample
+            latents = ddim_step(sampler.scheduler, mean, i, latents)
     trace.solver += solving.seconds()
     trace.segments += len(starts)
     return latents[:, :, :frames]

@@ -71,7 +71,7 @@ def time_segments(
     the times of one repeat can be compared. A first round warms up.
     """
     preset = pipeline.preset
-    conditions = conditions_of([clip], preset.generation.segment_frames, preset.audio.margin)
+    conditions = conditions_of(pipeline, [clip], preset.generation.segment_frames)
     box = clip.face_box[None]
     times: Times = {name: [] for name in settings}
     with Progress((repeats + 1) * len(settings), "time cost", unit="segment") as progress:

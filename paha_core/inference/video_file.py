@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from paha_core.config import GuidanceConfig, Preset
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
+from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
 from paha_core.media.encode import write_video
 from paha_core.media.frames import resize
@@ -73,7 +72,7 @@ def make_video(
     stream = pipeline.stream(conditions, box[None], settings, trace, on_segment)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
     pictures = (picture for piece in stream for picture in resize(piece[0], size))
-    with published(request.out) as path, repeatable(pipeline.device):
+    with published(request.out) as path, repeatable(pipeline.device, pipeline.precision(settings)):
         write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
         sha256 = sha256_file(path)
     sidecar = describe(pipeline, trace, time.perf_counter() - started)
@@ -104,17 +103,6 @@ def request_json(request: Request) -> dict[str, Any]:
         | {"guidance": guidance.model_dump() if guidance else None},
         "size": request.size,
     }
-
-
-@contextmanager
-def repeatable(device: str) -> Iterator[None]:
-    """Within it a GPU uses algorithms that give the same bits each time, as those of a CPU do."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or device.startswith("cuda"), warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def machine(device: str) -> dict[str, Any]:

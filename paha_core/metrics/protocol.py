@@ -85,7 +85,7 @@ def protocol_of(preset: Preset) -> Protocol:
     """The protocol under which a preset's systems are measured."""
     settings = preset.benchmark
     return Protocol(
-        size=preset.corpora.clip.size,
+        size=preset.evaluation_size,
         pose_window=settings.pose_window,
         max_frames=preset.generation.max_frames,
         min_track=settings.min_track,

@@ -115,4 +115,4 @@ def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -
             f"no codec weights: {run_first('latent_codec')}, or set codec.pretrained"
         )
     autoencoder = load_frozen(AutoencoderKL, place, "codec.pretrained", safetensors_only=True)
-    return Codec(autoencoder.to(device), name, weights_sha256(autoencoder))
+    return Codec(autoencoder.to(device), name, weights_sha256(autoencoder), config.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from paha_core.config import UniVDMConfig
@@ -32,3 +33,24 @@ def sampling_scheduler(config: UniVDMConfig, steps: int) -> DDIMScheduler:
     scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
     scheduler.set_timesteps(steps)
     return scheduler
+
+
+def ddim_step(
+    scheduler: DDIMScheduler, model_output: torch.Tensor, index: int, sample: torch.Tensor
+) -> torch.Tensor:
+    """f_theta: the sample at the timestep after `scheduler.timesteps[index]`, without new noise.
+
+    `DDIMScheduler.step` in all but one point: it takes `t - 1000 // steps` for the next timestep,
+    which is not the one that follows in the list where the steps do not divide 1000.
+    """
+    timesteps, alphas = scheduler.timesteps, scheduler.alphas_cumprod
+    alpha = alphas[timesteps[index]]
+    last = index + 1 == len(timesteps)
+    next_alpha = scheduler.final_alpha_cumprod if last else alphas[timesteps[index + 1]]
+    if scheduler.config.prediction_type == "epsilon":
+        noise_pred = model_output
+        clean_pred = (sample - (1 - alpha) ** 0.5 * model_output) / alpha**0.5
+    else:  # v_prediction
+        clean_pred = alpha**0.5 * sample - (1 - alpha) ** 0.5 * model_output
+        noise_pred = alpha**0.5 * model_output + (1 - alpha) ** 0.5 * sample
+    return next_alpha**0.5 * clean_pred + (1 - next_alpha) ** 0.5 * noise_pred

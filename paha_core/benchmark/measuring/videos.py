@@ -162,7 +162,7 @@ class KeypointSource:
         return self._contents[rel]
 
     def _cached(self, content: list[Any], load: Callable[[], np.ndarray]) -> Keypoints:
-        size = self.preset.corpora.clip.size
+        size = self.preset.evaluation_size
         rel = f"metrics/keypoints/{sha256_json([*content, size, self.made_by])}.parquet"
         if self.store.exists(rel):
             return self._load(rel)

@@ -141,7 +141,7 @@ def overlays(store: Store, preset: Preset) -> list[Overlay]:
             continue
         count = len(keypoints)
         frames = load_frames(store, real_video(row, count))
-        frames = at_clip_size(frames, preset.corpora.clip.size)
+        frames = at_clip_size(frames, preset.evaluation_size)
         at = min(len(frames), len(keypoints)) // 2
         grid = math.gcd(preset.codec.latent_size, *keypoints.size)  # cells must fit the frame
         points, scores = keypoints.points[at : at + 1], keypoints.scores[at : at + 1]

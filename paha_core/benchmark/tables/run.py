@@ -87,7 +87,8 @@ def run_suite(
     ]
     found = compare(suite, evaluation, rows)
     strengths = settings.guidance.settings()
-    result = SuiteResult(number, fingerprint, rows, found, seeds, clips, strengths, computed=True)
+    made_of = len(samples[suite.baseline].clips)
+    result = SuiteResult(number, fingerprint, rows, found, seeds, made_of, strengths, computed=True)
     _write(store, preset, result)
     return result
 

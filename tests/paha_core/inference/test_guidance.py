@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paha_core.config import GuidanceConfig
+from paha_core.config import GuidanceConfig, PresetError, checked
 from paha_core.inference.guidance import ClassifierGuidance, energy_gradient
 
 SHAPE = (2, 3, 4, 6, 6)
@@ -175,7 +175,7 @@ def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
     factory = SegmentGuidanceFactory(
         "sequential", pipeline.classifiers, box, config, pipeline.preset.pose
     )
-    guidance = factory(given, slice(0, 1))
+    guidance = factory(given, slice(0, 1), False)
     latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
     timestep = 300
     guided = guidance.guide(latents, timestep, 0.5)
@@ -187,3 +187,66 @@ def test_one_guided_step_raises_the_logit_of_each_classifier(pipeline):
         moved = start + (guided.face - latents)
         assert face(moved, timestep) > face(start, timestep)
     assert all(p.grad is None for c in pipeline.classifiers.values() for p in c.parameters())
+
+
+def test_a_classifier_in_bfloat16_gives_a_float32_gradient_close_to_its_own(pipeline):
+    from paha_core.inference.sampling import Conditions
+    from paha_core.inference.segment_guidance import ClassifierLogit
+
+    draw = torch.Generator().manual_seed(0)
+    given = Conditions(
+        torch.randn(1, 4, 8, 8, generator=draw),
+        torch.randn(1, pipeline.reference.width, generator=draw),
+        torch.randn(1, 8, 5, pipeline.audio.layers, pipeline.audio.width, generator=draw),
+    )
+    latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        logit = ClassifierLogit.of(pipeline.classifiers["face"], given, precision)
+        gradients[precision], value = energy_gradient(logit, latents, 300)
+        assert gradients[precision].dtype == value.dtype == torch.float32
+    exact, rounded = gradients["fp32"], gradients["bf16"]
+    assert not torch.equal(exact, rounded)
+    assert torch.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0) > 0.95
+
+
+def test_checkpointing_changes_memory_and_not_the_gradient(pipeline):
+    from copy import deepcopy
+
+    from paha_core.inference.sampling import Conditions
+    from paha_core.inference.segment_guidance import ClassifierLogit
+
+    draw = torch.Generator().manual_seed(0)
+    given = Conditions(
+        torch.randn(1, 4, 8, 8, generator=draw),
+        torch.randn(1, pipeline.reference.width, generator=draw),
+        torch.randn(1, 8, 5, pipeline.audio.layers, pipeline.audio.width, generator=draw),
+    )
+    latents = torch.randn(1, 4, 8, 8, 8, generator=draw)
+    kept = deepcopy(pipeline.classifiers["face"])
+    checkpointed = deepcopy(kept)
+    checkpointed.encoder.enable_gradient_checkpointing()
+    found = []
+    for classifier in (kept, checkpointed):
+        saved = []
+
+        def pack(tensor, saved=saved):
+            saved.append(tensor.numel())
+            return tensor
+
+        logit = ClassifierLogit.of(classifier, given, "fp32")
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            gradient, _ = energy_gradient(logit, latents, 300)
+        found.append((gradient, sum(saved)))
+    (gradient, numbers), (again, fewer) = found
+    assert torch.equal(gradient, again)
+    assert fewer < numbers
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("face", "lambda_face"), ("non_face", "lambda_non_face"), ("differential", "lambda_diff")],
+)
+def test_an_old_key_is_refused_with_its_new_name(old, new):
+    with pytest.raises(PresetError, match=f"the key {old} is now {new}: rename it"):
+        checked(GuidanceConfig, {old: 1}, "generation.guidance")

@@ -11,8 +11,8 @@ from paha_core.inference.halves import halves, on_each
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
 from paha_core.inference.sliding_window import sliding_window, window_starts
 from paha_core.inference.trace import Trace
-from paha_core.models.noise import sampling_scheduler
-from paha_core.models.univdm import UniVDM
+from paha_core.models.noise import ddim_step, sampling_scheduler
+from paha_core.models.univdm import EncodedConditions, UniVDM, network_input
 
 SIZES = {
     "block_out_channels": (8,),
@@ -87,22 +87,69 @@ def test_a_segment_goes_on_from_the_last_latents_of_the_one_before(sampler):
 
 
 def test_states_are_predicted_together_as_alone(sampler):
-    given = conditions(6)
+    encoded, _ = sampler.encode(conditions(6))
     states = torch.randn(3, 2, 4, 6, 4, 4, generator=seeded())
     t = sampler.timesteps[0]
-    together = sampler.predict_noise(states.flatten(0, 1), t, given.repeated(3), None)
-    alone = [sampler.predict_noise(state, t, given, None) for state in states]
+    together = sampler.predict_noise(states.flatten(0, 1), t, encoded.repeated(3), None, None)
+    alone = [sampler.predict_noise(state, t, encoded, None, None) for state in states]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_classifier_free_guidance_extrapolates_from_the_unconditional_prediction(sampler):
     given, latents = conditions(6), torch.randn(2, 4, 6, 4, 4, generator=seeded())
     scaled = Sampler(sampler.model, UniVDMConfig(), num_inference_steps=3, cfg_scale=2.5)
+    encoded, dropped = scaled.encode(given)
     noise_pred, uncond_pred = (
-        sampler.predict_noise(latents, 500, one, None) for one in (given, given.dropped())
+        sampler.predict_noise(latents, 500, one, None, None) for one in (encoded, dropped)
     )
     expected = uncond_pred + 2.5 * (noise_pred - uncond_pred)
-    assert torch.equal(scaled.predict_noise(latents, 500, given, None), expected)
+    assert torch.equal(scaled.predict_noise(latents, 500, encoded, dropped, None), expected)
+
+
+def test_the_loop_is_diffusers_ddim_bit_for_bit(sampler):
+    """Written out with the library's own scheduler and the network's plain `forward`."""
+    given, latents = conditions(6, batch=1), torch.randn(1, 4, 6, 4, 4, generator=seeded())
+    made = sampler.video(given, 6, seeded())
+    with torch.no_grad():
+        for t in sampler.scheduler.timesteps:
+            sample = network_input(latents, None)
+            noise_pred = sampler.model(sample, t[None], *given.inputs)
+            latents = sampler.scheduler.step(noise_pred, t, latents).prev_sample
+    assert torch.equal(made, latents)
+
+
+def test_conditions_are_encoded_once_a_segment(sampler, monkeypatch):
+    calls = []
+    encode = UniVDM.encode_conditions
+
+    def counting(self, *given):
+        calls.append(given)
+        return encode(self, *given)
+
+    monkeypatch.setattr(UniVDM, "encode_conditions", counting)
+    sampler.video(conditions(11, batch=1), 6, seeded())
+    assert len(calls) == 2  # segments of three steps each
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_step_ends_where_the_next_one_begins(prediction):
+    """30 trailing steps do not divide 1000: diffusers ends ten of them a timestep beside."""
+    config = UniVDMConfig(prediction=prediction, zero_terminal_snr=prediction == "v_prediction")
+    scheduler = sampling_scheduler(config, 30)
+    clean, noise = torch.randn(2, 1, 4, 3, 4, 4, generator=seeded()).unbind()
+
+    def noised(t):
+        alpha = scheduler.alphas_cumprod[t]
+        return alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
+
+    for i, t in enumerate(scheduler.timesteps):
+        alpha = scheduler.alphas_cumprod[t]
+        velocity = alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean
+        output = noise if prediction == "epsilon" else velocity
+        ended = ddim_step(scheduler, output, i, noised(t))
+        last = i + 1 == len(scheduler.timesteps)
+        following = noised(0 if last else scheduler.timesteps[i + 1])
+        torch.testing.assert_close(ended, following, rtol=1e-4, atol=1e-4)
 
 
 def test_classifier_free_guidance_of_one_costs_nothing(sampler):
@@ -129,14 +176,16 @@ def two_threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-def guidance_of(given, rows):
+def guidance_of(given, rows, has_first_frame):
     def logit(latents, timestep):
         return (latents * given.reference_latents[:, :, None]).flatten(1).mean(dim=1)
 
     mask = torch.zeros(len(given.audio), 1, 1, 4, 4)
     mask[..., :2, :] = 1
     config = GuidanceConfig(lambda_face=5, lambda_non_face=5)
-    return ClassifierGuidance("differential", {"face": logit, "non_face": logit}, mask, config)
+    return ClassifierGuidance(
+        "differential", {"face": logit, "non_face": logit}, mask, config, has_first_frame
+    )
 
 
 def test_halves_of_a_batch_make_what_the_whole_makes(sampler, two_threads):
@@ -163,6 +212,35 @@ def test_the_number_of_threads_comes_back_after_an_error(two_threads):
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_guidance_leaves_a_given_first_frame_alone(sampler, batch):
+    """At every step the network is shown frame 0 at its noise level, as unguided sampling shows it;
+    the other frames are moved."""
+    shown = []
+
+    class Spy(Sampler):
+        def predict_noise(self, latents, timestep, *rest):
+            shown.append(latents.clone())
+            return super().predict_noise(latents, timestep, *rest)
+
+    spy = Spy(sampler.model, UniVDMConfig(), num_inference_steps=3)
+    given, noise = conditions(6, batch), torch.randn(batch, 4, 6, 4, 4, generator=seeded())
+    first = torch.randn(batch, 4, 4, 4, generator=seeded(1))
+    spy.denoise(slice(None), noise, given, first, guidance_of)
+    guided, shown = shown, []
+    spy.denoise(slice(None), noise, given, first)
+    assert len(guided[0]) == 3 * batch  # the three states of Differential Guidance
+    for state, plain in zip(guided[0].split(batch), 3 * [shown[0]], strict=True):
+        assert torch.equal(state[:, :, 0], plain[:, :, 0])
+        assert not torch.equal(state[:, :, 1:], plain[:, :, 1:])
+    for states, plain in zip(guided, shown, strict=True):
+        for state in states.split(batch):
+            assert torch.equal(state[:, :, 0], plain[:, :, 0])
+    shown = []
+    spy.denoise(slice(None), noise, given, None, guidance_of)
+    assert not torch.equal(shown[0][:batch, :, 0], noise[:, :, 0])  # a free one is guided
+
+
 def test_each_guided_step_is_logged(sampler):
     trace = Trace()
     sampler.video(conditions(6), 6, seeded(), guidance_factory=guidance_of, trace=trace)
@@ -182,9 +260,13 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.shares = scheduler.alphas_cumprod
 
-    def forward(self, sample, timestep, reference, embedding, audio):
+    def encode_conditions(self, reference, embedding, audio):
+        return EncodedConditions(reference, embedding, audio)
+
+    def denoise(self, sample, timestep, given):
         share = self.shares[timestep][:, None, None, None, None]
-        return (sample[:, :4] - share**0.5 * video_of(reference, audio)) / (1 - share) ** 0.5
+        video = video_of(given.reference_features, given.audio_tokens)
+        return (sample[:, :4] - share**0.5 * video) / (1 - share) ** 0.5
 
 
 def video_of(reference, audio):
