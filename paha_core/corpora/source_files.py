@@ -26,18 +26,13 @@ from paha_core.corpora.names import normalized
 from paha_core.engine.manifest_stage import Rejection, TransientError
 from paha_core.engine.workers import unlimited
 from paha_core.errors import UserError
+from paha_core.media import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 PART = ".part"
 CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 GONE = "its source is not in the folder of videos"
-# Containers of pictures and sound. Downloaders leave thumbnails, subtitles and descriptions beside.
-VIDEO_ENDINGS = frozenset(
-    {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".wmv"}
-    | {".ts", ".m2ts", ".mts", ".m2t", ".mpg", ".mpeg", ".m2v", ".vob", ".dat", ".mxf", ".dv"}
-    | {".asf", ".ogv", ".ogm", ".3gp", ".3g2"}
-)
 _VIDEO_ID = re.compile(r"[\w-]{11}")  # YouTube's
 _BARE_HOST = re.compile(r"[\w-]+(\.[\w-]+)+/")
 _ID_IN_STEM = re.compile(r"(?:^|[-\[ ])([\w-]{11})\]?$")  # `Title-ID`, `Title [ID]` or `ID`
@@ -69,7 +64,7 @@ def is_remote(folder: str | Path) -> bool:
 
 def is_video(name: str) -> bool:
     """Whether a file's name has a video's ending, in any case."""
-    return PurePosixPath(name).suffix.lower() in VIDEO_ENDINGS
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def list_sources(folder: str | Path) -> list[SourceFile]:

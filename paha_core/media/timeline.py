@@ -25,17 +25,15 @@ Times = NDArray[np.float64]
 T = TypeVar("T")
 
 
-def frame_times(path: str | Path, count: int | None = None) -> Times:
-    """The time of each frame (s), of the first `count` at most, and the end of the last one: [T+1].
+def frame_times(path: str | Path, end: float | None = None) -> Times:
+    """The time of each frame (s), of those before `end`, and the end of the last one: [T + 1].
 
     Raises `MediaError` when there is no frame.
     """
-    times, last = [], None
-    for frame in decode_frames(path):
-        times.append(frame.time)
-        last = frame
-        if len(times) == count:
-            break
+    times: list[float] = []
+    last: DecodedFrame | None = None
+    for last in decode_frames(path, end=end):
+        times.append(last.time)
     if last is None:
         raise MediaError(f"no frames in {Path(path).name}")
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 1 / FPS

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -29,7 +31,7 @@ from paha_core.engine.manifest_stage import (
     stage_schema,
 )
 from paha_core.errors import StageError
-from paha_core.media import FPS
+from paha_core.media import AUDIO_SUFFIXES, FPS, VIDEO_SUFFIXES
 from paha_core.metrics.diversity import derangement
 from paha_core.store import Store, sha256_file
 
@@ -37,9 +39,6 @@ STAGE = "systems"
 SHORTEST = 16  # frames: one window of FVD, and what a correlation of lips needs
 FINE = 10  # x264's crf where a video must be encoded again: no loss to see
 CONTROLS = ("real_exchanged", "random_real", "frozen")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *VIDEO_SUFFIXES)
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 SCHEMA = stage_schema(
     pa.schema(
@@ -153,42 +152,41 @@ def _ingest_one(
     from paha_core.media.audio import read_audio, write_wav
     from paha_core.media.encode import write_video
     from paha_core.media.ffmpeg import MediaError
-    from paha_core.media.frames import read_first
     from paha_core.media.probe import probe
-    from paha_core.media.video import read_frames
+    from paha_core.media.timeline import frame_times, frames_at_rate, is_steady
 
-    voice = _beside(audio, path.stem, AUDIO_SUFFIXES)
+    voice = _beside(audio, path.stem, (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES))
     if voice is None:
         raise Rejection(f"no audio of that name in {audio.name}")
+    limit = preset.generation.max_frames
     try:
-        info, wave = probe(path), read_audio(voice, 16_000)
-        as_it_is = abs(info.fps - FPS) < 0.01
-        limit = preset.generation.max_frames
+        info, wave = probe(path), read_audio(voice, 16_000, limit / FPS)
         most = min(limit, round(len(wave) / 16_000 * FPS))
-        frames = read_first(path, max(most, 1)) if as_it_is else read_frames(path)
+        times = frame_times(path, end=most / FPS)
     except MediaError as error:
         raise Rejection(str(error)) from None
-    frames = at_25_fps(frames, info.fps)[:most]
-    count = len(frames)
+    as_it_is = is_steady(times[:-1], FPS, start=0)
+    count = min(most, len(times) - 1 if as_it_is else round(times[-1] * FPS))
     if count < SHORTEST:
         raise Rejection(f"picture and voice have {count} frames in common, {SHORTEST} are needed")
+    reference = _reference(references, path.stem) if references else None
     stem = f"systems/{name}/{path.stem}"
     made = f"{stem}{path.suffix.lower()}" if as_it_is else f"{stem}.mp4"
     with store.writing(made) as target:
         if as_it_is:  # another encoding would blur a system that has been encoded already
             shutil.copyfile(path, target)
         else:
-            even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
+            frames = (frame.to_rgb() for frame in frames_at_rate(path, FPS, count))
+            even = (f[: f.shape[0] // 2 * 2, : f.shape[1] // 2 * 2] for f in frames)
             write_video(target, even, crf=FINE)
         sha256 = sha256_file(target)
     with store.writing(f"{stem}.wav") as target:
         write_wav(target, wave[: round(count / FPS * 16_000)], 16_000)
         audio_sha256 = sha256_file(target)
-    reference, reference_sha256 = "", ""
-    picture = _beside(references, path.stem, PICTURE_SUFFIXES) if references else None
-    if picture is not None:
-        reference = f"{stem}.reference{picture.suffix.lower()}"
-        reference_sha256 = store.write_bytes(reference, picture.read_bytes())
+    reference_path, reference_sha256 = "", ""
+    if reference is not None:
+        reference_path = f"{stem}.reference{reference.suffix.lower()}"
+        reference_sha256 = store.write_bytes(reference_path, reference.read_bytes())
     return {
         "path": made,
         "sha256": sha256,
@@ -198,23 +196,40 @@ def _ingest_one(
         "max_frames": limit,
         "audio_path": f"{stem}.wav",
         "audio_sha256": audio_sha256,
-        "reference": reference,
+        "reference": reference_path,
         "reference_sha256": reference_sha256,
         "source_fps": info.fps,
     }
 
 
-def at_25_fps(frames: np.ndarray, fps: float) -> np.ndarray:
-    """Frames `[T, H, W, 3]` of a video at `fps`: at each 25th of a second the one then shown."""
-    if abs(fps - FPS) < 0.01:
-        return frames
-    count = max(1, round(len(frames) / fps * FPS))
-    return frames[np.minimum(((np.arange(count) + 0.5) / FPS * fps).astype(int), len(frames) - 1)]
+def _reference(folder: Path, stem: str) -> Path | None:
+    """The portrait of that name; one that can't be read is a `Rejection`."""
+    from paha_core.media.ffmpeg import MediaError
+    from paha_core.media.picture import SUFFIXES, read_picture
+
+    path = _beside(folder, stem, SUFFIXES)
+    if path is not None:
+        try:
+            read_picture(path)
+        except MediaError as error:
+            raise Rejection(f"its reference {path.name}: {error}") from None
+    return path
 
 
-def _beside(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
-    found = (folder / f"{stem}{suffix}" for suffix in suffixes)
-    return next((path for path in found if path.is_file()), None)
+def _beside(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
+    """The file of that stem whose ending, in any case, comes first among `suffixes`; None without
+    any file of that stem, a `Rejection` where only other endings are there."""
+    found = [p for p in folder.iterdir() if p.is_file() and _same_name(p.stem, stem)]
+    known = [path for path in found if path.suffix.lower() in suffixes]
+    if found and not known:
+        endings = ", ".join(suffixes)
+        raise Rejection(f"{folder.name}/{found[0].name} has none of the endings {endings}")
+    return min(known, key=lambda path: suffixes.index(path.suffix.lower()), default=None)
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Also where one file system composes accents and the other does not."""
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def external_systems(store: Store, real: list[Video]) -> Systems:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,7 +225,6 @@ def content_sha256(store: Store, rel: str) -> str:
 
 def load_picture(store: Store, rel: str) -> np.ndarray:
     """uint8 RGB `[H, W, 3]` of a picture in the store."""
-    from PIL import Image
+    from paha_core.media.picture import read_picture
 
-    with Image.open(BytesIO(store.read_bytes(rel))) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return read_picture(store.read_bytes(rel))

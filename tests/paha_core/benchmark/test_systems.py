@@ -2,28 +2,38 @@
 
 import re
 import shutil
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from media_files import ffmpeg
+from PIL import Image
 from typer.testing import CliRunner
 
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.systems import (
-    at_25_fps,
     external_systems,
     ingest_system,
     remove_system,
     system_names,
 )
-from paha_core.benchmark.measuring.videos import collect_videos
+from paha_core.benchmark.measuring.videos import (
+    Video,
+    collect_videos,
+    load_frames,
+    load_picture,
+)
 from paha_core.benchmark.report.page import build_report, result_table
 from paha_core.benchmark.run import all_systems, run_benchmark
 from paha_core.cli import app
 from paha_core.config import Preset
 from paha_core.errors import StageError
-from paha_core.media.audio import write_wav
+from paha_core.media import timeline
+from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.encode import write_video
 from paha_core.media.probe import probe
 from paha_core.store import Store
@@ -165,11 +175,131 @@ def test_a_name_or_folder_that_cant_be(run_preset: Preset, tmp_path: Path) -> No
         ingest_system(store, run_preset, "S2G", tmp_path, tmp_path)
 
 
-def test_other_rates_show_the_frame_of_the_moment() -> None:
-    frames = np.arange(30).reshape(30, 1, 1, 1)
-    at_25 = at_25_fps(frames, 30)
-    assert len(at_25) == 25
-    assert at_25[0, 0, 0, 0] == 0
-    assert at_25[-1, 0, 0, 0] == 29
-    assert len(at_25_fps(frames, 15)) == 50
-    assert at_25_fps(frames, 25.0) is frames
+@pytest.fixture
+def take_over(run_preset: Preset, tmp_path: Path) -> Callable[..., dict[str, dict]]:
+    """Ingests the videos of a folder; returns its rows by stem."""
+    (tmp_path / "v").mkdir(), (tmp_path / "a").mkdir(), (tmp_path / "r").mkdir()
+
+    def ingest(**changes: Any) -> dict[str, dict]:
+        preset = run_preset.model_copy(
+            update={"generation": run_preset.generation.model_copy(update=changes)}
+        )
+        folders = (tmp_path / name for name in "var")
+        rows = ingest_system(Store(str(tmp_path / "store")), preset, "S2G", *folders)
+        return {row["clip_id"].rsplit("/", 1)[1]: row for row in rows}
+
+    return ingest
+
+
+def flashes(fps: float, seconds: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and sound with a flash and a click at 0.5, 1.1 and 2.3 s."""
+    times, at = np.arange(round(seconds * fps)) / fps, (0.5, 1.1, 2.3)
+    light = np.any([(times >= t - 1e-6) & (times < t + 0.2) for t in at], axis=0)
+    frames = np.where(light, 235, 20).astype(np.uint8)[:, None, None, None]
+    wave = np.zeros(round(seconds * 16_000), np.float32)
+    for t in at:
+        wave[round(t * 16_000) : round(t * 16_000) + 160] = 0.8
+    return np.broadcast_to(frames, (len(frames), 64, 64, 3)), wave
+
+
+def sync_errors(store: Store, row: dict) -> np.ndarray:
+    """Seconds between each flash and its click, of a system's video as it is evaluated."""
+    video = Video("S2G", row["clip_id"], row["path"], "", row["frames"], row["audio_path"], "")
+    bright = load_frames(store, video).mean(axis=(1, 2, 3)) > 128
+    shown = (np.flatnonzero(bright[1:] & ~bright[:-1]) + 1) / 25
+    with store.reading(row["audio_path"]) as path:
+        loud = np.flatnonzero(np.abs(read_audio(path)) > 0.3) / 16_000
+    heard = loud[np.diff(loud, prepend=-1) > 0.1]
+    assert len(heard) == len(shown)
+    return heard - shown
+
+
+@pytest.mark.parametrize("fps", [25, 24, 29.97, 50, 60, 12])
+def test_picture_and_voice_keep_their_sync_at_any_rate(
+    take_over: Callable[..., dict[str, dict]], tmp_path: Path, fps: float
+) -> None:
+    frames, wave = flashes(fps)
+    write_video(tmp_path / "v" / "talk.mp4", frames, fps=fps)
+    write_wav(tmp_path / "a" / "talk.wav", wave, 16_000)
+    row = take_over(max_frames=75)["talk"]
+    assert (row["status"], row["frames"]) == ("kept", 75)
+    store = Store(str(tmp_path / "store"))
+    late = 0.5 / fps if fps < 25 else 0  # the source itself shows a flash up to a frame late
+    assert np.abs(sync_errors(store, row) + late).max() <= 0.0201 + late
+
+
+def test_a_varying_rate_and_a_late_picture_keep_their_sync(
+    take_over: Callable[..., dict[str, dict]], tmp_path: Path
+) -> None:
+    frames, wave = flashes(60)
+    whole, videos = tmp_path / "whole.mp4", tmp_path / "v"
+    write_video(whole, frames, fps=60, wave=wave)
+    keep = "select='not(between(t,0.7,1.05))*not(between(t,1.4,2.2))+not(mod(n,6))'"
+    ffmpeg("-i", whole, "-vf", keep, "-fps_mode", "vfr", "-c:a", "copy", videos / "phone.mp4")
+    at_25, sound = flashes(25)
+    write_video(tmp_path / "cfr.mp4", at_25, wave=sound)
+    for name, source in (("late25.mkv", tmp_path / "cfr.mp4"), ("late60.mkv", whole)):
+        late = ["-i", source, "-itsoffset", "0.4", "-i", source, "-map", "1:v", "-map", "0:a"]
+        ffmpeg(*late, "-c", "copy", videos / name)
+    for path in videos.iterdir():
+        ffmpeg("-i", path, "-vn", "-c:a", "pcm_s16le", tmp_path / "a" / f"{path.stem}.WAV")
+    rows = take_over(max_frames=60)  # the last flash of a late picture is beyond
+    store = Store(str(tmp_path / "store"))
+    assert {row["status"] for row in rows.values()} == {"kept"}
+    assert np.abs(sync_errors(store, rows["phone"])).max() <= 0.0201
+    for name in ("late25", "late60"):  # shown 0.4 s late by every player, judged as such
+        video = Video("S2G", "x", rows[name]["path"], "", 60, rows[name]["audio_path"], "")
+        bright = load_frames(store, video).mean(axis=(1, 2, 3)) > 128
+        shown = (np.flatnonzero(bright[1:] & ~bright[:-1]) + 1) / 25
+        np.testing.assert_allclose(shown, [0.9, 1.5], atol=0.0201)
+
+
+def test_no_more_frames_are_held_than_are_compared(
+    take_over: Callable[..., dict[str, dict]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute of video, of which two seconds count: neither all decoded nor held at once."""
+    ffmpeg("-f", "lavfi", "-i", "color=gray:s=320x240:r=30", "-t", 60, tmp_path / "v" / "long.mp4")
+    write_wav(tmp_path / "a" / "long.wav", flashes(30)[1], 16_000)
+    decoded = []
+    real = timeline.decode_frames
+    monkeypatch.setattr(
+        timeline,
+        "decode_frames",
+        lambda *a, **k: (decoded.append(1) or frame for frame in real(*a, **k)),
+    )
+    tracemalloc.start()
+    row = take_over(max_frames=50)["long"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (row["status"], row["frames"]) == ("kept", 50)
+    assert len(decoded) <= 2 * (2.1 * 30 + 2)
+    assert peak < 50 * 320 * 240 * 3 / 2
+
+
+def test_endings_count_in_any_case_and_unknown_ones_are_told(
+    take_over: Callable[..., dict[str, dict]], tmp_path: Path, run_preset: Preset
+) -> None:
+    frames, wave = flashes(25)
+    for name in ("upper", "opus", "text", "odd", "café"):
+        write_video(tmp_path / "v" / f"{name}.mp4", frames)
+    write_wav(tmp_path / "a" / "upper.WAV", wave, 16_000)
+    ffmpeg("-i", tmp_path / "a" / "upper.WAV", "-ar", 48000, tmp_path / "a" / "opus.opus")
+    write_wav(tmp_path / "a" / "odd.aiff.tmp", wave, 16_000)
+    (tmp_path / "a" / "text.txt").write_text("hello")
+    write_wav(tmp_path / "a" / "cafe\u0301.wav", wave, 16_000)
+    upright = draw(np.zeros(1), hands(0, 1), 128, 0)[0]
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "r" / "upper.JPG", format="jpeg", exif=exif, quality=95)
+    turned.save(tmp_path / "r" / "opus.webp", exif=exif, quality=95)
+    (tmp_path / "r" / "café.png").write_bytes(b"no picture")
+    rows = take_over()
+    store = Store(str(tmp_path / "store"))
+    for name in ("upper", "opus"):
+        assert rows[name]["status"] == "kept"
+        found = load_picture(store, rows[name]["reference"])
+        assert np.abs(found.astype(int) - upright).mean() < 6  # not lying on its side
+    assert "a/text.txt has none of the endings .wav" in rows["text"]["reason"]
+    assert rows["odd"]["reason"] == "no audio of that name in a"
+    assert "its reference café.png: not a picture" in rows["café"]["reason"]
