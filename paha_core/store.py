@@ -15,26 +15,49 @@ import re
 import shutil
 import tempfile
 import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.utils import glob_translate
 
 from paha_core.errors import UserError
+from paha_core.local_files import (
+    UNFINISHED,
+    beside,
+    ending,
+    flush,
+    local_versions,
+    published,
+    unpublished,
+)
+from paha_core.outages import with_retries
 
-_UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)(?=[./]|$)")  # what a kill may leave behind
+T = TypeVar("T")
+
+MUST_EXIST: Final = object()
+WITHOUT_FOLDERS = {
+    "s3",
+    "s3a",
+    "gs",
+    "gcs",
+    "abfs",
+    "az",
+    "memory",
+}  # nothing to make before a file
+LISTS_BY_PREFIX = {"s3", "s3a", "gs", "gcs"}
 
 
 class Store:
     """Read and write artifacts below one URL; `rel` is always a relative path with `/`.
 
     Picklable, so that worker processes can hold one. Raises `UserError` for a URL that nothing
-    here can open, `ValueError` for a `rel` that leaves the store.
+    here can open, `ValueError` for a `rel` that leaves the store, and `StoreUnavailable` when an
+    object store does not answer for minutes.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,9 +67,9 @@ class Store:
             self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:  # no such protocol, or its package is missing
             raise UserError(f"{url} can't be a store: {error}") from error
-        self.is_local = "file" in (
-            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
-        )
+        protocols = self.fs.protocol
+        self.protocols = {protocols} if isinstance(protocols, str) else set(protocols)
+        self.is_local = "file" in self.protocols
 
     @property
     def writable(self) -> Store:
@@ -66,37 +89,93 @@ class Store:
         """`rel` as a user would open it."""
         return self.full(rel) if self.is_local else self.fs.unstrip_protocol(self.full(rel))
 
+    def _call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """A call of the file system; an object store's is tried again after an outage."""
+        if self.is_local:
+            return function(*arguments, **options)
+        return with_retries(lambda: function(*arguments, **options), self.url)
+
+    # --- what there is ----------------------------------------------------------
+
     def exists(self, rel: str) -> bool:
-        return bool(self.fs.exists(self.full(rel)))
+        """Whether there is such a file or folder. To read what may be absent, read it with `absent`
+        instead, and to look for many, use `versions`: requests to an object store cost time.
+        """
+        return bool(self._call(self.fs.exists, self.full(rel)))
+
+    def size(self, rel: str) -> int:
+        """Bytes of a file."""
+        return int(self._call(self.fs.size, self.full(rel)))
 
     def glob(self, pattern: str) -> list[str]:
         """Paths below the store that match `pattern`, sorted, relative to the store; nothing
         half-written."""
-        return [rel for rel in self._all(pattern) if not _UNFINISHED.search(rel)]
+        return [rel for rel in self._all(pattern) if not UNFINISHED.search(rel)]
 
     def _all(self, pattern: str) -> list[str]:
+        if not self.is_local:
+            literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+            files = self.versions(literal)
+            folders = {str(parent) for rel in files for parent in PurePosixPath(rel).parents}
+            matches = re.compile(glob_translate(pattern)).match
+            return sorted(rel for rel in {*files, *folders} - {"."} if matches(rel))
         skip = len(self.root.rstrip("/")) + 1
         found = self.fs.glob(glob.escape(self.root) + self.full(pattern)[len(self.root) :])
         return sorted(str(path)[skip:] for path in found)
 
+    def versions(self, prefix: str) -> dict[str, str]:
+        """The files whose path begins with `prefix`, each with a text that changes whenever the
+        file is written: an object store's ETag, else time and size. One request for a thousand.
+        """
+        folder, _, start = self.full(prefix).rpartition("/")
+        if self.is_local:
+            return local_versions(self.root, folder, start)
+        options = {"prefix": start} if self.protocols & LISTS_BY_PREFIX else {}
+        try:
+            listed = self._call(self.fs.find, folder, detail=True, **options)
+        except FileNotFoundError:
+            return {}
+        skip = len(self.root.rstrip("/")) + 1
+        found = {str(path)[skip:]: _version(info) for path, info in listed.items()}
+        return {rel: version for rel, version in found.items() if rel.startswith(prefix)}
+
     def remove(self, rel: str) -> None:
         """Remove a file or folder; absent is fine."""
-        if self.fs.exists(self.full(rel)):
-            self.fs.rm(self.full(rel), recursive=True)
+        if self.is_local:
+            path = Path(self.full(rel))
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            return
+        found = [name for name in self.versions(rel) if name == rel or name.startswith(f"{rel}/")]
+        self.remove_files(found)
+
+    def remove_files(self, rels: Sequence[str]) -> None:
+        """Remove these files, in as few requests as the store allows; absent is fine."""
+        if self.is_local:
+            for rel in rels:
+                self.remove(rel)
+        elif rels:
+            with suppress(FileNotFoundError):
+                self._call(self.fs.rm, [self.full(rel) for rel in rels])
 
     def tidy(self, rel: str, seconds: float = 0.0) -> None:
         """Remove what a kill left half-written in a folder: what nobody has touched for so long,
         where others may be writing as well."""
         for found in self._all(f"{rel}/**") if self.is_local else ():
-            if _UNFINISHED.search(found):
+            if UNFINISHED.search(found):
                 with suppress(FileNotFoundError):  # whoever wrote it has finished
                     if time.time() - Path(self.full(found)).stat().st_mtime >= seconds:
                         self.remove(found)
 
     # --- whole files ------------------------------------------------------------
 
-    def read_bytes(self, rel: str) -> bytes:
-        return bytes(self.fs.cat_file(self.full(rel)))
+    def read_bytes(self, rel: str, start: int | None = None, end: int | None = None) -> bytes:
+        """A file's content, or its bytes `start` to `end`."""
+        if start is not None or end is not None:
+            return bytes(self._call(self.fs.cat_file, self.full(rel), start=start, end=end))
+        # s3fs asks for the size first, unless it may not split the download
+        options = {"max_concurrency": 1} if "s3" in self.protocols else {}
+        return bytes(self._call(self.fs.cat_file, self.full(rel), **options))
 
     def write_bytes(self, rel: str, data: bytes) -> str:
         """Publish `data` as `rel`; returns its sha256."""
@@ -107,8 +186,8 @@ class Store:
     def create(self, rel: str, data: bytes) -> bool:
         """Publish `data` as `rel` unless that exists; returns whether this call made it.
 
-        Atomic: of several callers, on any hosts, exactly one gets True. An object store must know
-        conditional writes (`If-None-Match: *`: S3, GCS, MinIO, SeaweedFS, ...).
+        Atomic: of several callers with different data, on any hosts, exactly one gets True. An
+        object store must know conditional writes: `If-None-Match: *` of S3, GCS, MinIO, SeaweedFS.
         """
         target = self.full(rel)
         if self.is_local:
@@ -120,15 +199,22 @@ class Store:
                     return False
             return True
         try:
-            self.fs.pipe_file(target, data, mode="create")
+            self._call(self.fs.pipe_file, target, data, mode="create")
         except OSError as error:
             if isinstance(error, FileExistsError) or _lost_condition(error):
-                return False
+                # an answer that got lost made the second attempt meet the first one's file
+                return self.read_bytes(rel) == data
             raise
         return True
 
-    def read_json(self, rel: str) -> Any:
-        return json.loads(self.read_bytes(rel))
+    def read_json(self, rel: str, absent: Any = MUST_EXIST) -> Any:
+        """A JSON file's content, or `absent` where there is no such file."""
+        try:
+            return json.loads(self.read_bytes(rel))
+        except FileNotFoundError:
+            if absent is MUST_EXIST:
+                raise
+            return absent
 
     def write_json(self, rel: str, value: Any) -> str:
         return self.write_bytes(rel, json.dumps(value, indent=2, sort_keys=True).encode())
@@ -151,10 +237,9 @@ class Store:
                 yield path
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
-            local = Path(folder) / ("file" + _ending(rel))
+            local = Path(folder) / ("file" + ending(rel))
             yield local
-            self.fs.makedirs(os.path.dirname(target), exist_ok=True)
-            self.fs.put_file(str(local), target)
+            self._upload(local, target)
 
     @contextmanager
     def reading(self, rel: str) -> Iterator[Path]:
@@ -164,8 +249,13 @@ class Store:
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
             local = Path(folder) / Path(rel).name
-            self.fs.get_file(self.full(rel), str(local))
+            self._call(self.fs.get_file, self.full(rel), str(local))
             yield local
+
+    def _upload(self, local: Path, target: str) -> None:
+        if not self.protocols & WITHOUT_FOLDERS:
+            self._call(self.fs.makedirs, os.path.dirname(target), exist_ok=True)
+        self._call(self.fs.put_file, str(local), target)
 
     # --- whole folders (checkpoints) ------------------------------------------------------------
 
@@ -179,11 +269,11 @@ class Store:
         target = self.full(rel)
         if self.is_local:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            temporary, old = _beside(target, "tmp"), _beside(target, "old")
+            temporary, old = beside(target, "tmp"), beside(target, "old")
             temporary.mkdir()
             try:
                 yield temporary
-                _flush(temporary)
+                flush(temporary)
                 if os.path.exists(target):
                     os.replace(target, old)
                 os.replace(temporary, target)
@@ -198,7 +288,7 @@ class Store:
             self.remove(rel)
             files = [path for path in Path(folder).rglob("*") if path.is_file()]
             for path in sorted(files, key=lambda path: path.name == marker):
-                self.fs.put_file(str(path), f"{target}/{path.relative_to(folder).as_posix()}")
+                self._upload(path, f"{target}/{path.relative_to(folder).as_posix()}")
 
     @contextmanager
     def reading_folder(self, rel: str) -> Iterator[Path]:
@@ -207,51 +297,36 @@ class Store:
             yield Path(self.full(rel))
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
-            self.fs.get(self.full(rel) + "/", folder + "/", recursive=True)
+            for name in self.versions(f"{rel}/"):
+                local = Path(folder) / name.removeprefix(f"{rel}/")
+                local.parent.mkdir(parents=True, exist_ok=True)
+                self._call(self.fs.get_file, self.full(name), str(local))
             yield Path(folder)
 
     def move(self, old: str, new: str) -> bool:
         """Rename a folder; returns whether there was one."""
-        source, target = self.full(old), self.full(new)
-        if not self.fs.exists(source):
-            return False
         if self.is_local:
-            os.replace(source, target)
-        else:
-            self.fs.mv(source, target, recursive=True)
-        return True
+            if not os.path.exists(self.full(old)):
+                return False
+            os.replace(self.full(old), self.full(new))
+            return True
+        files = list(self.versions(f"{old}/"))
+        for rel in files:
+            target = self.full(f"{new}/{rel.removeprefix(f'{old}/')}")
+            self._call(self.fs.cp_file, self.full(rel), target)
+        self.remove_files(files)
+        return bool(files)
 
     def growing(self, rel: str) -> Path:
         """The path of a file or folder that is written to while others read it (local stores)."""
         return Path(self.full(rel))
 
 
-def _flush(folder: Path) -> None:
-    """To the disk, so that a machine that fails leaves no renamed folder of empty files."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-
-
-@contextmanager
-def published(target: str | Path) -> Iterator[Path]:
-    """A path to write, beside a local `target` and with its ending, since encoders go by that. It
-    becomes `target` when the block ends without an error, else it is removed."""
-    with unpublished(target) as path:
-        yield path
-        os.replace(path, target)
-
-
-@contextmanager
-def unpublished(target: str | Path) -> Iterator[Path]:
-    """A temporary path beside a local `target`, with its ending; gone at the end of the block."""
-    path = _beside(target, "tmp" + _ending(target))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+def _version(info: dict[str, Any]) -> str:
+    for name in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created"):
+        if info.get(name):
+            return f"{info[name]}-{info.get('size')}"
+    return str(info.get("size"))
 
 
 def _lost_condition(error: OSError) -> bool:
@@ -259,16 +334,6 @@ def _lost_condition(error: OSError) -> bool:
     response = getattr(error.__cause__, "response", None) or {}
     code = response.get("Error", {}).get("Code")
     return code in ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
-
-
-def _beside(target: str | Path, kind: str) -> Path:
-    """A hidden name in the same folder: as good as absent for whoever lists that."""
-    target = Path(target)
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{kind}")
-
-
-def _ending(path: str | Path) -> str:
-    return "".join(Path(path).suffixes[-2:])
 
 
 def sha256_file(path: str | Path) -> str:

@@ -21,10 +21,11 @@ from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
 from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
+from paha_core.local_files import published
 from paha_core.media.encode import write_video
 from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
-from paha_core.store import published, sha256_file
+from paha_core.store import sha256_file
 
 FORM = 3  # of the sidecar
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")

@@ -21,8 +21,8 @@ import torch
 from diffusers import UNet3DConditionModel
 
 from paha_core.errors import UserError
+from paha_core.local_files import published
 from paha_core.models.weight_files import WEIGHTS, read_state
-from paha_core.store import published
 
 HEAD_DIM = 64  # of every network of this family; weights do not show it
 RESIDUAL = {

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine.progress import Progress
 from paha_core.errors import UserError
+from paha_core.local_files import published
 from paha_core.media.encode import SoundFile, write_video
 from paha_core.media.probe import MediaInfo, probe
 from paha_core.media.timeline import at_rate, frame_times, is_steady
@@ -28,7 +29,6 @@ from paha_core.pose import Keypoints, open_detector
 from paha_core.pose.draw import draw_pose
 from paha_core.pose.face import FaceBoxes, detect_face_boxes, face_boxes_from_keypoints
 from paha_core.pose.frames import VideoFrames
-from paha_core.store import published
 
 CELLS = 64  # PAR cells along the shorter side, as of a 512-pixel clip in latents
 DRAWN_FPS = 60  # of a video whose own rate varies: each frame appears within 10 ms of its time

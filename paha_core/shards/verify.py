@@ -51,7 +51,7 @@ def verify_shards(
 
 def _hash(store: Store, shard: str) -> tuple[str, int]:
     digest, length = hashlib.sha256(), 0
-    with store.fs.open(store.full(shard), "rb") as file:
+    with store.reading(shard) as path, open(path, "rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
             length += len(piece)

@@ -134,7 +134,7 @@ def read_packed(store: Store, row: Row) -> bytes:
             file.seek(start)
             data = file.read(row["bytes"])
     else:
-        data = bytes(store.fs.cat_file(store.full(row["shard"]), start=start, end=stop))
+        data = store.read_bytes(row["shard"], start, stop)
     if len(data) != row["bytes"]:
         raise OSError(f"ends at byte {start + len(data)}, before its clip {row['clip_id']} does")
     return data

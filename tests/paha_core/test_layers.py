@@ -24,7 +24,9 @@ LAYERS = (
     {"media", "trained"},
     {"engine", "weights"},
     {"config", "pretrained"},
-    {"store", "errors", "tables"},
+    {"store"},
+    {"outages", "tables"},
+    {"errors", "local_files"},
 )
 
 

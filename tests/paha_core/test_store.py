@@ -6,7 +6,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from paha_core.errors import UserError
-from paha_core.store import Store, published
+from paha_core.local_files import published
+from paha_core.store import Store
 
 
 class Failing(MemoryFileSystem):

@@ -77,7 +77,7 @@ def players(store: Store, preset: Preset, *, limit: int = EMBED_LIMIT) -> tuple[
     clips = _by_clip(store, preset)
     paths = {v.path for group in clips.values() for v in group.values()}
     paths |= {v.audio_path for group in clips.values() for v in group.values()}
-    embed = sum(store.fs.size(store.full(path)) for path in paths if store.exists(path)) <= limit
+    embed = sum(store.size(path) for path in paths if store.exists(path)) <= limit
 
     def place(name: str) -> Callable[[str], str]:
         def put(path: str) -> str:

@@ -6,7 +6,7 @@ under `variants/<name>/` of the same store; everything else is read through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,20 @@ class OverlayStore(Store):
 
     def full(self, rel: str) -> str:
         """Where `rel` is: on top, or else below, or, where it is nowhere, where it would go."""
-        top, below = self.top.full(rel), self.below.full(rel)
-        return below if not self.fs.exists(top) and self.fs.exists(below) else top
+        on_top = self.top.exists(rel) or not self.below.exists(rel)
+        return (self.top if on_top else self.below).full(rel)
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        return self.below.versions(prefix) | self.top.versions(prefix)
 
     def glob(self, pattern: str) -> list[str]:
         return sorted({*self.top.glob(pattern), *self.below.glob(pattern)})
 
     def remove(self, rel: str) -> None:
         self.top.remove(rel)
+
+    def remove_files(self, rels: Sequence[str]) -> None:
+        self.top.remove_files(rels)
 
     def writing(self, rel: str) -> AbstractContextManager[Path]:  # type: ignore[override]
         return self.top.writing(rel)

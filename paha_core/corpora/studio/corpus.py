@@ -15,7 +15,8 @@ from paha_core.corpora.studio.identities import IDENTITIES
 from paha_core.corpora.studio.people import person_seed, presenter, presenters
 from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import ENGINE
-from paha_core.store import published, sha256_file
+from paha_core.local_files import published
+from paha_core.store import sha256_file
 
 CODE_VERSION = 5  # raise it when drawing, motion or speech change what is rendered
 PEOPLE_VERSION = 1  # raise it when that changes for people drawn from a seed alone

@@ -16,8 +16,8 @@ from paha_core.corpora.studio.motion import Motion, make_motion
 from paha_core.corpora.studio.people import presenter
 from paha_core.corpora.studio.script import Script, write_script
 from paha_core.corpora.studio.speech import SAMPLE_RATE
+from paha_core.local_files import published
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.store import published
 
 SECONDS_A_FRAME = 2.0  # that drawing and encoding may take, however busy the machine is
 

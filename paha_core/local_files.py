@@ -1,0 +1,67 @@
+"""Local files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)(?=[./]|$)")  # what a kill may leave behind
+
+
+def local_versions(root: str, folder: str, start: str) -> dict[str, str]:
+    """The finished files of `folder` whose path there begins with `start`, relative to `root`, each
+    with a text that changes whenever it is written."""
+    found = {}
+    for top, folders, files in os.walk(folder):
+        if top == folder:
+            folders[:] = [name for name in folders if name.startswith(start)]
+            files = [name for name in files if name.startswith(start)]
+        for name in files:
+            with suppress(FileNotFoundError):  # replaced just now
+                path = os.path.join(top, name)
+                stat, rel = Path(path).stat(), os.path.relpath(path, root)
+                found[rel] = f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
+    return {rel: version for rel, version in found.items() if not UNFINISHED.search(rel)}
+
+
+def flush(folder: Path) -> None:
+    """To the disk, so that a machine that fails leaves no renamed folder of empty files."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def published(target: str | Path) -> Iterator[Path]:
+    """A path to write, beside a local `target` and with its ending, since encoders go by that. It
+    becomes `target` when the block ends without an error, else it is removed."""
+    with unpublished(target) as path:
+        yield path
+        os.replace(path, target)
+
+
+@contextmanager
+def unpublished(target: str | Path) -> Iterator[Path]:
+    """A temporary path beside a local `target`, with its ending; gone at the end of the block."""
+    path = beside(target, "tmp" + ending(target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def beside(target: str | Path, kind: str) -> Path:
+    """A hidden name in the same folder: as good as absent for whoever lists that."""
+    target = Path(target)
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def ending(path: str | Path) -> str:
+    """Of a name with two suffixes both: `.wav.json`."""
+    return "".join(Path(path).suffixes[-2:])
