@@ -1,0 +1,186 @@
+"""The store on a real S3 server: requests, outages, claims."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from s3_server import BUCKET, environment, s3_server
+
+from paha_core import outages
+from paha_core.engine.claims import claimed, holder_of, try_claim
+from paha_core.outages import StoreUnavailable
+from paha_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(server, monkeypatch, request):
+    for name, value in environment(server.port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(outages.PATIENCE, "30")
+    outages._gave_up.clear()
+    made = Store(f"s3://{BUCKET}/{request.node.name}")
+    server.disturb = lambda kind, path: None
+    made.exists("warm")
+    server.reset()
+    yield made
+    server.disturb = lambda kind, path: None
+
+
+def test_each_call_asks_for_as_little_as_it_can(store, server):
+    def asked(call):
+        server.reset()
+        call()
+        return dict(server.counts)
+
+    assert asked(lambda: store.write_bytes("clips/a.mp4", b"x" * 1000)) == {"PUT": 1}
+    assert asked(lambda: store.write_bytes("clips/a.wav", b"y")) == {"PUT": 1}
+    assert asked(lambda: store.read_bytes("clips/a.mp4")) == {"GET": 1}
+    assert asked(lambda: store.read_bytes("clips/a.mp4", 10, 20)) == {"GET": 1}
+    assert asked(lambda: store.read_json("no.json", absent=None)) == {"GET": 1}
+    assert asked(lambda: store.glob("clips/*.mp4")) == {"LIST": 1}
+    assert asked(lambda: store.versions("clips/")) == {"LIST": 1}
+    assert asked(lambda: store.remove("clips/a.wav")) == {"LIST": 1, "POST": 1}
+    assert asked(lambda: store.remove("nothing")) == {"LIST": 1}
+    with store.reading("clips/a.mp4") as path:
+        assert path.read_bytes() == b"x" * 1000
+    assert store.glob("**/*") == ["clips", "clips/a.mp4"]
+
+
+def test_names_with_signs_of_patterns(server, store):
+    odd = Store(f"{store.url}/run [v2] #1 {{x}}")
+    odd.write_json("manifests/clips/a?b.json", 1)
+    assert odd.glob("manifests/*/*.json") == ["manifests/clips/a?b.json"]
+    assert odd.read_json("manifests/clips/a?b.json") == 1
+
+
+def test_versions_change_with_the_content(store):
+    store.write_bytes("a", b"1")
+    before = store.versions("a")
+    assert store.versions("a") == before
+    store.write_bytes("a", b"2")
+    assert store.versions("a").keys() == before.keys()
+    assert store.versions("a") != before
+
+
+def test_folders_move_and_come_back_whole(store):
+    with store.writing_folder("steps/1", "state.json") as folder:
+        for name in ("a.bin", "deep/b.bin", "state.json"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(name)
+    assert store.move("steps", "aside")
+    assert not store.move("steps", "elsewhere")
+    with store.reading_folder("aside/1") as folder:
+        found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+        assert found == ["a.bin", "deep/b.bin", "state.json"]
+        assert (folder / "deep/b.bin").read_text() == "deep/b.bin"
+    store.remove("aside")
+    assert store.glob("**/*") == []
+
+
+def test_one_of_many_claimants_holds_a_claim_on_s3(store, server):
+    assert store.create("claims/x", b"one")
+    assert not store.create("claims/x", b"two")
+    assert store.read_bytes("claims/x") == b"one"
+    code = (
+        "import sys; from paha_core.engine.claims import try_claim;"
+        "from paha_core.store import Store;"
+        "claim = try_claim(Store(sys.argv[1]), 'work'); print(bool(claim)); sys.stdin.readline()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", code, store.url]
+    racers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    try:
+        answers = [racer.stdout.readline().strip() for racer in racers]
+        assert sorted(answers) == ["False", "False", "True"]
+        assert try_claim(store, "work") is None
+        racers[answers.index("True")].kill()
+        racers[answers.index("True")].wait()
+        server.reset()
+        with claimed(store, "work", "working"):
+            assert holder_of(store, "work").pid == os.getpid()
+        assert sum(server.counts.values()) <= 12
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+def storm(status, times):
+    """Every request fails so, `times` in all."""
+    left = [times]
+
+    def disturb(kind, path):
+        left[0] -= 1
+        return status if left[0] >= 0 else None
+
+    return disturb
+
+
+CALLS = {
+    503: lambda store: store.write_bytes("a", b"after"),
+    500: lambda store: store.read_bytes("a"),
+    "cut": lambda store: store.glob("*"),
+}
+
+
+@pytest.mark.parametrize("trouble", CALLS)
+def test_a_storm_of_failures_is_lived_through(store, server, trouble):
+    store.write_bytes("a", b"before")
+    server.disturb = storm(trouble, 6)  # more than one call of s3fs tries by itself
+    CALLS[trouble](store)
+    assert server.disturb(None, None) is None
+    assert store.read_bytes("a") == (b"after" if trouble == 503 else b"before")
+
+
+def test_a_created_file_whose_answer_got_lost_is_ours(store, server):
+    puts = iter(["late cut"])
+    server.disturb = lambda kind, path: next(puts, None) if kind == "PUT" else None
+    assert store.create("claims/once", b"ours")
+    assert not store.create("claims/once", b"theirs")
+
+
+def test_an_outage_ends_in_one_sentence_and_is_remembered(store, server, monkeypatch):
+    monkeypatch.setenv(outages.PATIENCE, "1")
+    server.disturb = lambda kind, path: 503
+    with pytest.raises(StoreUnavailable, match=r"can't be reached .* start the same command again"):
+        store.read_bytes("a")
+    monkeypatch.setenv(outages.PATIENCE, "1000")  # what comes right after does not try as long
+    with pytest.raises(StoreUnavailable):
+        store.write_bytes("b", b"x")
+
+
+def test_what_is_no_outage_surfaces_at_once(store, server, monkeypatch):
+    monkeypatch.setenv(outages.PATIENCE, "1000")
+    server.reset()
+    with pytest.raises(FileNotFoundError):
+        store.read_bytes("absent")
+    assert server.counts["GET"] == 1
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    refused = subprocess.run(
+        [sys.executable, "-c", "import sys; from paha_core.store import Store;"
+         "Store(sys.argv[1]).read_bytes('a')", store.url],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert "PermissionError" in refused.stderr
+
+
+def test_a_host_without_credentials_is_told_so(store, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = (
+        "import sys; from paha_core.store import Store; from paha_core.errors import UserError\n"
+        "try: Store(sys.argv[1]).read_bytes('a')\n"
+        "except UserError as error: print(error)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, store.url], capture_output=True, text=True, timeout=100
+    )
+    assert told.stdout.startswith(f"no credentials for {store.url} on {os.uname().nodename}")
