@@ -25,6 +25,6 @@ def test_dg_lists_every_stage_and_job():
     done = dg("list", "defs", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     listed = json.loads(done.stdout)
-    names = {asset["key"].split("/")[-1] for asset in listed["assets"]}
+    names = {asset["asset_key_parts"][-1] for asset in listed["assets"]}
     assert names >= {*STAGES, *TABLES}
     assert "full_rebuild" in {job["name"] for job in listed["jobs"]}
