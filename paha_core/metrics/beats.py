@@ -1,10 +1,11 @@
 """Do the gestures' beats meet the speech's?
 
 Times are seconds. `beat_alignment(audio, motion)` is the Beat Alignment Score in Bailando's
-direction (over audio beats, the paper's magnitudes), reported as `bas`; `beat_alignment(motion,
-audio)` is AIST++'s (over motion beats), `bas_aist`. Both take minima of speed, of which a rest has
-one as well as a stroke: they reward motion and don't claim sync. `beat_error` does, from the ends
-of the strokes and the true beats.
+direction (over audio beats), reported as `bas`; `beat_alignment(motion, audio)` is AIST++'s (over
+motion beats), `bas_aist`. Their scale is ours, not the paper's: speed smoothed over 1 frame and a
+tolerance of 0.12 s find three times as many beats as Bailando's code, which `bailando_score` is to
+the letter. All take minima of speed, of which a rest has one as well as a stroke: they reward
+motion and don't claim sync. `beat_error` does, from the ends of the strokes and the true beats.
 """
 
 from __future__ import annotations
@@ -61,6 +62,29 @@ def motion_beats(
     return (minima + 1) / fps
 
 
+def bailando_score(
+    points: np.ndarray, audio: np.ndarray, *, fps: float = PROTOCOL.fps
+) -> float | None:
+    """Bailando's `BA(music_beats, calc_db(keypoints))` on our points `[T, K, 2]` and audio beats
+    `[B]` in seconds, 0 to 1: a Gaussian of 5 frames over the mean speed, every strict minimum a
+    beat, a tolerance of 3 frames. Frames are frames there, at 60 fps, and here, at 25.
+
+    None when there are no audio beats; 0 without a minimum, where the published code stops.
+    """
+    from scipy.ndimage import gaussian_filter
+    from scipy.signal import argrelextrema
+
+    if not len(audio):
+        return None
+    speed = np.mean(np.sqrt(np.sum(np.diff(np.asarray(points, np.float64), axis=0) ** 2, 2)), 1)
+    motion = argrelextrema(gaussian_filter(speed, 5), np.less)[0]
+    if not len(motion):
+        return 0.0
+    frames = (np.asarray(audio) * fps).astype(int)
+    gaps = np.abs(frames[:, None] - motion[None]).min(1).astype(np.float64)
+    return float(np.exp(-(gaps**2) / 2 / 9).mean())
+
+
 def stroke_ends(
     points: np.ndarray,
     *,
@@ -86,8 +110,10 @@ def stroke_ends(
 
 
 def audio_beats(wave: np.ndarray, *, sample_rate: int = PROTOCOL.sample_rate) -> np.ndarray:
-    """Times `[B]` of onsets in mono speech `[N]`, float in -1 to 1 (librosa's onset detector, as in
-    HA2G).
+    """Times `[B]` of onsets in mono speech `[N]`, float in -1 to 1.
+
+    librosa's onset detector as in HA2G, at a hop of 10 ms: of 20 clicks it finds 20, 5 ms late,
+    where the default hop of 32 ms that HA2G has finds 37, 19 ms late.
     """
     import librosa
 

@@ -50,6 +50,7 @@ class Protocol:
     video_stride: int = 8
 
     # SyncNet's face track and shifts
+    sync_box_scale: float = 1.0  # of MediaPipe's box, which ends at the brows; S3FD's does not
     sync_shift: int = 15  # frames
     track_gap: int = 25  # frames without a detection that a track survives
     track_overlap: float = 0.5  # intersection over union

@@ -31,8 +31,9 @@ from paha_core.metrics.bootstrap import (
 from paha_core.metrics.diversity import derangement, diversity
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.registry import METRICS, Reads, metrics_of
+from paha_core.metrics.registry import METRICS, Metric, Reads, metrics_of
 from paha_core.metrics.row import MetricRow, Missing
+from paha_core.metrics.video_features import concatenated
 
 Key = tuple[str, str, int]
 Clips = dict[str, Any]
@@ -86,6 +87,8 @@ class Evaluation:
         if METRICS[metric].kind == "repeats":
             return self._repeats(metric, system, videos)
         if METRICS[metric].kind == "windows":
+            if METRICS[metric].reference == system:
+                return Missing("0 by definition: these clips are the reference")
             return self._windows(METRICS[metric].reads, videos)
         values = [(video.clip_id, self._value(metric, video, videos)) for video in videos]
         found: dict[str, list[float]] = {}
@@ -170,14 +173,25 @@ class Evaluation:
         return self._statistics[key]
 
     def _new_statistic(self, metric: str, dataset: str) -> Statistic | Missing:
-        if metric == "diversity":
+        if not METRICS[metric].reference:
             return each_resample(partial(diversity, seed=self.preset.benchmark.seed))
         if dataset == EXTERNAL:
             return Missing("another corpus: the distance to our training clips says nothing of it")
-        real = self.references[METRICS[metric].reads]
+        real = self._references(METRICS[metric])
         if len(real.get(dataset, ())) < 2:
-            return Missing("the training clips of this dataset give fewer than 2 windows")
+            return Missing("the real clips of this dataset give fewer than 2 windows")
         return FrechetReference(real[dataset]).distances
+
+    def _references(self, metric: Metric) -> dict[str, np.ndarray]:
+        """Windows of the training clips by dataset, or of the held-out ones themselves."""
+        if metric.reference == "train":
+            return self.references[metric.reads]
+        found: dict[str, list[np.ndarray]] = {}
+        for video in self.systems.get("real", []):
+            for dataset in ("all", video.dataset):
+                features = self.features[metric.reads][video.key]
+                found.setdefault(dataset, []).append(features)
+        return {dataset: concatenated(parts) for dataset, parts in found.items()}
 
     @property
     def _how(self) -> dict[str, int]:
@@ -270,6 +284,7 @@ class Evaluation:
         without_network = {
             "keypoints": (f"{detector} keypoints", sha256),
             "real_lips": (f"{detector} keypoints", sha256),
+            "loudness": (f"{detector} keypoints, Silero VAD", sha256),
             "beats": (f"librosa onsets, {detector} keypoints", sha256),
             "truth": (f"{detector} landmarks against {known}", sha256),
             "clock": ("wall clock", ""),

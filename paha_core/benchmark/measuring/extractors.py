@@ -231,7 +231,8 @@ def _syncnet(extractors: Extractors) -> SyncNetwork | Missing:
     if not path:
         return Missing("needs SyncNet weights: benchmark.syncnet names none")
     model, sha256 = load_syncnet(path, extractors.device)
-    name = f"SyncNet, mediapipe faces, tracks from {rules.min_track} frames, {rules.min_face} px"
+    faces = f"mediapipe boxes x {rules.sync_box_scale:g}, not S3FD"
+    name = f"SyncNet, {faces}, tracks from {rules.min_track} frames, {rules.min_face} px"
     return SyncNetwork(model, name, sha256)
 
 

@@ -18,7 +18,14 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from paha_core.benchmark.measuring.videos import EXTERNAL, Systems, Video, load_frames, real_video
+from paha_core.benchmark.measuring.videos import (
+    EXTERNAL,
+    Systems,
+    Video,
+    even_sides,
+    load_frames,
+    real_video,
+)
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import (
     KEPT,
@@ -177,8 +184,7 @@ def _ingest_one(
             shutil.copyfile(path, target)
         else:
             frames = (frame.to_rgb() for frame in frames_at_rate(path, FPS, count))
-            even = (f[: f.shape[0] // 2 * 2, : f.shape[1] // 2 * 2] for f in frames)
-            write_video(target, even, crf=FINE)
+            write_video(target, map(even_sides, frames), crf=FINE)
         sha256 = sha256_file(target)
     with store.writing(f"{stem}.wav") as target:
         write_wav(target, wave[: round(count / FPS * 16_000)], 16_000)

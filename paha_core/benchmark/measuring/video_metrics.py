@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,16 +22,17 @@ from paha_core.benchmark.measuring.videos import (
     KeypointSource,
     Video,
     at_clip_size,
+    even_sides,
     load_frames,
     load_picture,
 )
 from paha_core.media.frames import FPS, resize
-from paha_core.metrics import beats, hands, lips, video_quality
+from paha_core.metrics import beats, drift, face_dynamics, hands, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.pose_features import gesture_points
 from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import Missing
-from paha_core.pose.layout import FACE, HANDS
+from paha_core.pose.layout import FACE, HANDS, LEFT_HAND, RIGHT_HAND
 from paha_core.store import Store, sha256_json
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NO_TRUTH = "no drawn truth for these clips"
+UNDER_2_SECONDS = "under two seconds that show it"
+ONE_CRF = 23  # x264's default
 NO_FACE = "no face in most frames"
 NO_REAL = "there is no real video of this voice"
 NO_SHOULDERS = "the shoulders are never seen"
@@ -119,7 +123,8 @@ class VideoInputs:
         from paha_core.media.audio import read_audio
 
         with self.store.reading(self.video.audio_path) as path:
-            return read_audio(path, 16_000)[: round(self.video.frames / FPS * 16_000)]
+            wave = read_audio(path, 16_000)[: round(self.video.frames / FPS * 16_000)]
+        return np.clip(wave, -1, 1)  # decoded AAC overshoots; 16-bit samples can't
 
     @cached_property
     def audio_beats(self) -> np.ndarray:
@@ -154,16 +159,50 @@ class VideoInputs:
         return required(drawn_truth(self.store, clip, self.video.frames), NO_TRUTH)
 
     @cached_property
+    def face(self) -> tuple[np.ndarray, np.ndarray]:
+        """68 points `[n, 68, 2]`, and the frames `[n]` that show them."""
+        found = face_dynamics.face_points(self.keypoints.points, self.keypoints.scores)
+        return required(found, NO_FACE)
+
+    @cached_property
+    def speech(self) -> np.ndarray:
+        """Whether somebody speaks in each frame `[T]` (Silero VAD)."""
+        from paha_core.corpora.filters.sound import WINDOW, speech_probability
+
+        probability = speech_probability(self.wave)
+        at = ((np.arange(self.video.frames) + 0.5) / FPS * 16_000 / WINDOW).astype(int)
+        if not len(probability):
+            return np.zeros(len(at), bool)
+        return probability[np.minimum(at, len(probability) - 1)] >= 0.5
+
+    @cached_property
     def sync(self) -> SyncScore | None:
         """None without a face track."""
+        return self._sync_score(self.frames, self.wave)
+
+    @cached_property
+    def sync_one_codec(self) -> SyncScore | None:
+        """`sync` after one encoding for every video, H.264 at crf 23 and AAC: what a system was
+        encoded by moves SyncNet's distances by itself.
+        """
+        from paha_core.media.audio import read_audio
+        from paha_core.media.encode import write_video
+        from paha_core.media.video import read_frames
+
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "one.mp4"
+            write_video(path, even_sides(self.frames), wave=self.wave, crf=ONE_CRF)
+            return self._sync_score(read_frames(path), read_audio(path, 16_000))
+
+    def _sync_score(self, frames: np.ndarray, wave: np.ndarray) -> SyncScore | None:
         from paha_core.metrics.sync import sync_score
 
         rules, network = self.extractors.protocol, self.extractors.network("syncnet")
         return sync_score(
             network.model,
-            self.frames,
-            self.wave,
-            self.source.face_boxes(self.video),
+            frames,
+            wave,
+            self.source.face_boxes(self.video)[: len(frames)],
             min_frames=rules.min_track,
             min_size=rules.min_face,
         )
@@ -179,8 +218,12 @@ def _bas(v: VideoInputs) -> float:
 
 
 def _bas_aist(v: VideoInputs) -> float:
-    found = beats.beat_alignment(v.motion_beats, v.audio_beats)
-    return required(found, "the gestures have no beats")
+    return beats.beat_alignment(v.motion_beats, v.audio_beats) or 0.0  # without beats too: mint
+
+
+def _bas_bailando(v: VideoInputs) -> float:
+    moved = v.gestures
+    return required(beats.bailando_score(moved, v.audio_beats), "the audio has no beats")
 
 
 def _beat_error(v: VideoInputs) -> float:
@@ -202,18 +245,10 @@ def _lip_correlation_truth(v: VideoInputs) -> float:
     return required(found, "the drawn mouth never moves")
 
 
-def _sync_c(v: VideoInputs) -> float:
-    return _sync(v).confidence
-
-
-def _sync_d(v: VideoInputs) -> float:
-    return _sync(v).distance
-
-
-def _sync(v: VideoInputs) -> SyncScore:
+def _sync(v: VideoInputs, score: SyncScore | None) -> SyncScore:
     rules = v.extractors.protocol
     why = f"no face track of {rules.min_track} frames and {rules.min_face} pixels"
-    return required(v.sync, why)
+    return required(score, why)
 
 
 def _face_share(v: VideoInputs) -> float:
@@ -237,6 +272,41 @@ def _hkc(region: slice) -> Callable[[VideoInputs], float]:
         return hands.hand_confidence(v.scores, region)
 
     return measure
+
+
+def _hand_deviation(region: slice) -> Callable[[VideoInputs], float]:
+    def measure(v: VideoInputs) -> float:
+        found = hands.hand_deviation(v.points, v.scores, region)
+        return required(found, "no hand or no shoulders are seen")
+
+    return measure
+
+
+def _lip_loudness_error(v: VideoInputs) -> float:
+    face, frames = v.face
+    openness = face_dynamics.lip_openness(face, v.keypoints.size)
+    found = face_dynamics.lip_loudness_error(openness, frames, v.wave, v.speech)
+    return required(found, "less than a tenth of the frames is speech")
+
+
+def _head_motion(v: VideoInputs) -> float:
+    return required(face_dynamics.head_motion(v.face[0], v.keypoints.size), "under 3 frames")
+
+
+def _drift_sharpness(v: VideoInputs) -> float:
+    def sharpness(part: slice) -> float | None:
+        return video_quality.sharpness(v.luma[part], v.points[part], v.scores[part], FACE)
+
+    return required(drift.sharpness_drift(sharpness, len(v.frames)), UNDER_2_SECONDS)
+
+
+def _drift_identity(v: VideoInputs) -> float:
+    network, shown = v.extractors.network("hog"), (v.frames, v.points, v.scores)
+
+    def described(part: slice) -> np.ndarray:
+        return descriptors(network, *(array[part] for array in shown))
+
+    return required(drift.identity_drift(described, len(v.frames)), UNDER_2_SECONDS)
 
 
 def _sharpness(name: str, region: slice) -> Callable[[VideoInputs], float]:
@@ -271,11 +341,28 @@ MEASURES: dict[str, Callable[[VideoInputs], float]] = {
     "bas": _bas,
     "bas_aist": _bas_aist,
     "beat_error": _beat_error,
+    "bas_bailando": _bas_bailando,
     "hkc[dwpose]": _hkc(HANDS),
+    "hkc_left[dwpose]": _hkc(LEFT_HAND),
+    "hkc_right[dwpose]": _hkc(RIGHT_HAND),
+    "hand_deviation": _hand_deviation(HANDS),
+    "hand_deviation_left": _hand_deviation(LEFT_HAND),
+    "hand_deviation_right": _hand_deviation(RIGHT_HAND),
+    "head_motion[pnp]": _head_motion,
+    "eyebrows[68]": lambda v: required(face_dynamics.eyebrow_motion(v.face[0]), "under 2 frames"),
+    "lip_dynamics[68]": lambda v: face_dynamics.lip_dynamics(v.face[0], v.keypoints.size),
+    "lip_loudness_error[68]": _lip_loudness_error,
+    "drift_colour": lambda v: required(drift.colour_drift(v.frames), UNDER_2_SECONDS),
+    "drift_background": lambda v: required(
+        drift.background_drift(v.luma, v.background), UNDER_2_SECONDS
+    ),
+    "drift_sharpness": _drift_sharpness,
+    "drift_identity": _drift_identity,
     "lip_correlation": _lip_correlation,
     "lip_correlation_truth": _lip_correlation_truth,
-    "sync_c": _sync_c,
-    "sync_d": _sync_d,
+    "sync_c": lambda v: _sync(v, v.sync).confidence,
+    "sync_d": lambda v: _sync(v, v.sync).distance,
+    "sync_c_codec": lambda v: _sync(v, v.sync_one_codec).confidence,
     "face_track": lambda v: float(v.sync is not None),
     "face_share": _face_share,
     "background_psnr": _background_psnr,

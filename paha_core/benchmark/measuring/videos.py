@@ -15,6 +15,7 @@ import numpy as np
 
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
+from paha_core.metrics.protocol import PROTOCOL
 from paha_core.store import Store, sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ class KeypointSource:
             with self.store.reading(rel) as path:
                 return np.asarray(np.load(path, allow_pickle=False))
         frames = at_clip_size(load_frames(self.store, video), size)
-        found = detect_face_boxes(frames, pose.model_copy(update={"face_box_scale": 1.0}))
+        found = detect_face_boxes(
+            frames, pose.model_copy(update={"face_box_scale": PROTOCOL.sync_box_scale})
+        )
         boxes = np.where(found.found[:, None], found.boxes, np.nan)
         with self.store.writing(rel) as path, open(path, "wb") as file:
             np.save(file, boxes)
@@ -213,6 +216,12 @@ def at_clip_size(frames: np.ndarray, size: int) -> np.ndarray:
     height, width = frames.shape[1:3]
     scale = size / min(height, width)
     return resize(frames, (round(height * scale), round(width * scale)))
+
+
+def even_sides(frames: np.ndarray) -> np.ndarray:
+    """Frames `[..., H, W, 3]` without an odd last row or column, which H.264 can't hold."""
+    height, width = frames.shape[-3:-1]
+    return frames[..., : height // 2 * 2, : width // 2 * 2, :]
 
 
 def content_sha256(store: Store, rel: str) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paha_core.metrics.beats import audio_beats, beat_alignment, motion_beats
+from paha_core.metrics.beats import audio_beats, bailando_score, beat_alignment, motion_beats
 
 TRAIN = np.arange(1, 10) * 1.0
 
@@ -53,3 +53,26 @@ def test_audio_beats_find_clicks() -> None:
     assert len(found) == 3
     np.testing.assert_allclose(found, clicks, atol=0.03)
     assert len(audio_beats(np.zeros(16_000, np.float32))) == 0
+
+
+def test_bailandos_score_is_its_published_codes() -> None:
+    """The two published functions, as they stand (Bailando, `metrics_new.py`), on random walks."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.signal import argrelextrema
+
+    def published(keypoints: np.ndarray, music_beats: np.ndarray) -> float:
+        velocity = np.mean(np.sqrt(np.sum((keypoints[1:] - keypoints[:-1]) ** 2, axis=2)), axis=1)
+        motion_beats = argrelextrema(gaussian_filter(velocity, 5), np.less)
+        total = 0.0
+        for beat in music_beats:
+            total += np.exp(-np.min((motion_beats[0] - beat) ** 2) / 2 / 9)
+        return float(total / len(music_beats))
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        points = np.cumsum(rng.normal(size=(150, 49, 2)), axis=0)
+        frames = np.sort(rng.choice(150, 12, replace=False))
+        found = bailando_score(points, (frames + 0.5) / 25)
+        assert found == pytest.approx(published(points, frames), abs=1e-12)
+    assert bailando_score(points, np.zeros(0)) is None
+    assert bailando_score(np.zeros((20, 49, 2)), np.array([0.3])) == 0
