@@ -129,8 +129,8 @@ def ingest_system(
         rows.append(row)
     if all(row["status"] == REJECTED for row in rows):
         reasons = Counter(row["reason"] for row in rows)
-        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        raise StageError(f"none of the {len(rows)} videos of {name} can be used: {told}")
+        common = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        raise StageError(f"none of the {len(rows)} videos of {name} can be used: {common}")
     filled = [{column: row.get(column) for column in SCHEMA.names} for row in rows]
     store.write_table(manifest_path(STAGE, name), pa.Table.from_pylist(filled, schema=SCHEMA))
     return filled
