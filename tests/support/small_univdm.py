@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from paha_core.config import TrainConfig, TrainerConfig, UniVDMConfig
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import Interrupted
-from paha_core.models.univdm import UniVDM
 from paha_core.shards.windows import Batch
 from paha_core.store import Store
 from paha_core.training.distributed import SINGLE_PROCESS, init_distributed
@@ -27,29 +26,10 @@ from paha_core.training.gradient import GradientAccumulation
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
 from paha_core.training.tasks.univdm import UniVDMTask
+from tiny_univdm import tiny_univdm
 
 WHOLE = 4  # clips of a step, however many processes share them
 FRAMES, SIZE = 3, 4
-
-
-def small_univdm():
-    torch.manual_seed(0)
-    return UniVDM(
-        block_out_channels=(8, 16),
-        attention_levels=(True, True),
-        layers_per_block=1,
-        attention_head_dim=4,
-        input_heads=2,
-        cross_attention_dim=8,
-        norm_num_groups=4,
-        reference_width=6,
-        reference_tokens=2,
-        audio_layers=1,
-        audio_width=4,
-        audio_tokens=2,
-        audio_dim=8,
-        audio_hidden=8,
-    )
 
 
 class Made:
@@ -87,7 +67,7 @@ class Made:
 
 def task(micro, dist, **settings):
     held_out = [Made(WHOLE, SINGLE_PROCESS).batch_at(1000)]
-    return UniVDMTask(small_univdm(), UniVDMConfig(**settings), Made(micro, dist), held_out, dist)
+    return UniVDMTask(tiny_univdm(), UniVDMConfig(**settings), Made(micro, dist), held_out, dist)
 
 
 def config(micro):

@@ -13,22 +13,9 @@ from paha_core.inference.sliding_window import sliding_window, window_starts
 from paha_core.inference.trace import Trace
 from paha_core.models.noise import ddim_step, sampling_scheduler
 from paha_core.models.univdm import EncodedConditions, UniVDM, network_input
+from tiny_univdm import TINY
 
-SIZES = {
-    "block_out_channels": (8,),
-    "attention_levels": (True,),
-    "layers_per_block": 1,
-    "attention_head_dim": 8,
-    "input_heads": 1,
-    "cross_attention_dim": 8,
-    "norm_num_groups": 4,
-    "reference_width": 6,
-    "audio_layers": 1,
-    "audio_width": 4,
-    "audio_tokens": 2,
-    "audio_dim": 8,
-    "audio_hidden": 8,
-}
+SIZES = TINY | {"block_out_channels": (8,), "attention_levels": (True,)}
 
 
 @pytest.fixture(scope="module")

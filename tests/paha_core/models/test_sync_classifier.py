@@ -3,28 +3,13 @@ import torch
 
 from paha_core.models.sync_classifier import SyncClassifier, rotate_by_position, within
 from paha_core.models.univdm import UniVDM
-
-UNIVDM = {
-    "block_out_channels": (8, 16),
-    "attention_levels": (True, True),
-    "layers_per_block": 1,
-    "attention_head_dim": 8,
-    "input_heads": 1,
-    "cross_attention_dim": 8,
-    "norm_num_groups": 4,
-    "reference_width": 6,
-    "audio_layers": 1,
-    "audio_width": 4,
-    "audio_tokens": 2,
-    "audio_dim": 8,
-    "audio_hidden": 8,
-}
+from tiny_univdm import TINY
 
 
 @pytest.fixture
 def univdm():
     torch.manual_seed(0)
-    return UniVDM(**UNIVDM)
+    return UniVDM(**TINY)
 
 
 @pytest.fixture

@@ -7,25 +7,14 @@ from diffusers.models.resnet import TemporalConvLayer
 
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.univdm_blocks import TemporalConvolution
+from tiny_univdm import TINY
 
 NEW = ("reference_stem", "reference_projection", "audio_projection", "audio_attentions")
 
 
 def get_init_dict(**changes):
-    return {
-        "block_out_channels": (16, 32),
-        "attention_levels": (True, False),
-        "layers_per_block": 1,
-        "attention_head_dim": 8,
-        "cross_attention_dim": 16,
-        "norm_num_groups": 4,
-        "reference_width": 12,
-        "audio_layers": 2,
-        "audio_width": 6,
-        "audio_tokens": 2,
-        "audio_dim": 16,
-        "audio_hidden": 16,
-    } | changes
+    wider = {"block_out_channels": (16, 32), "attention_levels": (True, False), "audio_layers": 2}
+    return TINY | wider | changes
 
 
 def get_dummy_inputs(batch=2, frames=5, size=8, first_frame=False):
@@ -36,8 +25,8 @@ def get_dummy_inputs(batch=2, frames=5, size=8, first_frame=False):
         "sample": network_input(noisy, first),
         "timestep": torch.randint(1000, (batch,), generator=draw),
         "reference_latents": torch.randn(batch, 4, size, size, generator=draw),
-        "reference_embedding": torch.randn(batch, 12, generator=draw),
-        "audio": torch.randn(batch, frames, 5, 2, 6, generator=draw),
+        "reference_embedding": torch.randn(batch, 6, generator=draw),
+        "audio": torch.randn(batch, frames, 5, 2, 4, generator=draw),
     }
 
 
