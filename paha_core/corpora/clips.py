@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from paha_core.config import ClipConfig
 from paha_core.corpora.filters import PROBES, ClipData, Filter, apply_filters
 from paha_core.corpora.regions import Crop
-from paha_core.corpora.source_files import local_file
 from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import Job, Rejection, TransientError, read_manifest
 from paha_core.media import FPS
@@ -30,11 +29,11 @@ from paha_core.media.audio import IN_TIME, to_mono, write_wav
 from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
 from paha_core.media.streams import stream_indices
-from paha_core.media.video import conversion_at, iter_frames, seek_point
+from paha_core.media.video import conversion_at, frame_time, iter_frames, seek_point
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
-CODE_VERSION = "clips-5"
+CODE_VERSION = "clips-6"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
@@ -43,7 +42,7 @@ CLIP_SCHEMA = pa.schema(
         ("source", pa.string()),  # file name
         ("source_id", pa.string()),  # its name in ids
         ("interval", pa.string()),
-        ("start", pa.float64()),  # seconds in the source
+        ("start", pa.float64()),  # seconds in the source, as listed
         ("end", pa.float64()),
         ("interval_seconds", pa.float64()),  # in the corpus' list; more: the clip is its start
         ("frames", pa.int32()),
@@ -54,6 +53,7 @@ CLIP_SCHEMA = pa.schema(
         ("audio_rate", pa.int32()),  # Hz, the source's own
         ("audio_seconds", pa.float64()),
         ("source_fps", pa.float64()),
+        ("cut_start", pa.float64()),  # seconds in the source of frame 0 and sample 0
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
         ("scores", pa.string()),  # json: filter -> score
         ("licence", pa.string()),  # of the footage
@@ -87,6 +87,7 @@ class ClipRow(TypedDict):
     audio_rate: int
     audio_seconds: float
     source_fps: float
+    cut_start: float
     crop: str
     scores: str
     licence: str
@@ -161,8 +162,8 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
     stem = f"clips/{span.clip_id}"
     with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
         try:
-            with local_file(span.source.path, task.config.cache_bytes) as source:
-                _cut(source, span, task.config, video, audio)
+            with span.source.opened(task.config.cache_bytes) as source:
+                start = _cut(source, span, task.config, video, audio)
             clip = _decode(span, video, audio)
         except Killed as error:
             raise TransientError(str(error)) from None
@@ -176,6 +177,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "path": f"{stem}.mp4",
         "sha256": sha256,
         "frames": span.frames,
+        "cut_start": start,
         "fps": float(FPS),
         "size": task.config.size,
         "audio_path": f"{stem}.wav",
@@ -201,19 +203,21 @@ def _columns(span: Span) -> dict[str, Any]:
     }
 
 
-def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> None:
-    """Decode the span once, write the picture to `video` and the sound to `audio`."""
+def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> float:
+    """Decode the span once, write the picture to `video` and the sound to `audio`; returns where
+    both begin: at the own time of a frame, so that no frame is off its sound by a constant."""
     seek, first = seek_point(path, max(0.0, span.start - LEAD))
     if first > span.start + LATE:
         raise Rejection(f"its first picture that can be decoded is at {first:.2f} s of the source")
+    start = frame_time(path, seek, span.start)
     # Time 0 of the streams is `seek`; all pictures from the keyframe on are kept, since the one on
     # show at the span's start may be old.
     at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
     source = safe_input(path, threads=1, **at)
     video_index, audio_index = stream_indices(path)
     shown = conversion_at(path, max(0.0, span.start - LEAD)).apply(source[str(video_index)])
-    picture = _picture(shown, span, config.size, span.start - seek)
-    sound = _sound(source[str(audio_index)], span, span.start - seek)
+    picture = _picture(shown, span, config.size, start - seek)
+    sound = _sound(source[str(audio_index)], span, start - seek)
     outputs = ffmpeg.merge_outputs(
         ffmpeg.output(
             picture,
@@ -233,12 +237,14 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
         ),
     )
     run(outputs, timeout=config.timeout_seconds)
+    return start
 
 
 def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
     crop = span.crop
-    # The grid of 25 fps starts at the span's own start, whatever the source's frames are.
-    stream = stream.filter("setpts", f"PTS-{lead:.6f}/TB")
+    # The grid of 25 fps starts with the clip, whatever the source's frames are. Rounded, because
+    # setpts cuts fractions of a tick off, which would decide ties.
+    stream = stream.filter("setpts", f"PTS-round({lead:.9f}/TB)")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
     stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)

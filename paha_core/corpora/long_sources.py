@@ -20,8 +20,8 @@ from paha_core.corpora.filters import find_faces
 from paha_core.corpora.filters.picture import APART, changes
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import Box, around, centre_crop
-from paha_core.corpora.source_files import SourceFile, list_sources, local_file, relative_parts
-from paha_core.corpora.source_manifest import SourceTask, inspect_source
+from paha_core.corpora.source_files import SourceFile, list_sources, relative_parts
+from paha_core.corpora.source_manifest import SourceTask, inspect_source, source_of
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import FPS
@@ -31,6 +31,7 @@ from paha_core.media.video import decode_frames
 FACES_A_CLIP = 3  # moments of a clip at which the face is detected
 CODE_VERSION = "programmes-1"
 THUMBNAIL = 32  # pixels
+UNSURE = 5  # frames around a break of the clock that belong to no clip
 STRAY = "unsorted"  # the speaker of files that lie in no speaker's folder
 
 
@@ -88,11 +89,12 @@ def inspect_long_source(task: SourceTask) -> dict[str, Any]:
     Raises `Rejection` when the source is too short for a clip, or holds no face.
     """
     row, length = inspect_source(task), task.settings["clip_frames"]
+    source = source_of(task.file, row)
     needed = length / FPS
     if row["duration"] + 0.5 / FPS < needed:
         raise Rejection(f"too short: {row['duration']:.2f} s, one clip takes {needed:.2f} s")
     try:
-        with local_file(task.file, task.limits.cache_bytes) as path:
+        with source.opened(task.limits.cache_bytes) as path:
             thumbnails, faces = scan(path, needed / FACES_A_CLIP, task.limits.max_source_seconds)
     except MediaError as error:
         raise Rejection(f"source: {error}") from None
@@ -101,7 +103,8 @@ def inspect_long_source(task: SourceTask) -> dict[str, Any]:
     count = int(row["duration"] * FPS + 0.5)
     crop = centre_crop(row["width"], row["height"], task.settings["region"])
     spans = []
-    for first in first_frames(thumbnails, count, length, task.settings["max_frame_change"]):
+    max_change, breaks = task.settings["max_frame_change"], source.breaks or ()
+    for first in first_frames(thumbnails, count, length, max_change, breaks):
         start, end = first / FPS, (first + length) / FPS
         inside = [box for time, box in faces if start <= time < end]
         at = around(inside, crop, row["width"], row["height"])
@@ -130,17 +133,28 @@ def scan(path: Path, every: float, end: float) -> tuple[NDArray[np.uint8], list[
 
 
 def first_frames(
-    thumbnails: NDArray[np.uint8], count: int, length: int, max_change: float | None
+    thumbnails: NDArray[np.uint8],
+    count: int,
+    length: int,
+    max_change: float | None,
+    breaks: Sequence[float] = (),
 ) -> list[int]:
     """The first frame of each clip of `length` frames among `count`, one behind the other; a clip
-    with a scene cut in it begins behind the cut instead."""
+    with a scene cut in it, or a break of the clock (seconds), begins behind that instead."""
     limit = np.inf if max_change is None else max_change
     cuts = np.flatnonzero(changes(thumbnails) > limit)  # each within APART frames from there
+    around_breaks = [
+        frame for at in breaks for frame in range(int(at * FPS) - UNSURE, int(at * FPS) + UNSURE)
+    ]
+    broken = np.array(around_breaks, dtype=int)
     found, first = [], 0
     while first + length <= count:
-        inside = cuts[(cuts >= first) & (cuts < first + length - APART)]
-        if inside.size:
-            first = int(inside[-1]) + 1
+        stops = [
+            *cuts[(cuts >= first) & (cuts < first + length - APART)],
+            *broken[(broken >= first) & (broken < first + length)],
+        ]
+        if stops:
+            first = int(max(stops)) + 1
         else:
             found.append(first)
             first += length

@@ -226,6 +226,9 @@ def _span(
 ) -> Span:
     settings: PatsConfig = config.entry(dataset)
     seconds = interval.end - interval.start
+    if source.breaks and interval.end > source.breaks[0]:
+        at = source.breaks[0]
+        raise Rejection(f"the clock of its source jumps at {at:.2f} s: times behind it are unknown")
     # S2G's list has intervals of up to 113 s; its preparation keeps the first 375 frames of each.
     frames = round(min(seconds, settings.max_seconds) * FPS)
     left = crop_lefts(settings, interval.speaker)[interval.speaker]

@@ -6,16 +6,13 @@ object store is copied to a bounded local cache while it is cut.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import logging
 import os
 import re
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -23,14 +20,12 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 import fsspec
 
 from paha_core.corpora.names import normalized
-from paha_core.engine.manifest_stage import Rejection, TransientError
-from paha_core.engine.workers import unlimited
+from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-PART = ".part"
 CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs"}
 GONE = "its source is not in the folder of videos"
 _VIDEO_ID = re.compile(r"[\w-]{11}")  # YouTube's
@@ -230,88 +225,3 @@ def id_in_name(name: str) -> str:
     """What may be a YouTube id at the end of a file name, where downloaders leave it."""
     match = _ID_IN_STEM.search(PurePosixPath(name).stem)
     return match[1] if match else ""
-
-
-# --- a local copy --------------------------------------------------------------------------------
-
-
-@contextmanager
-def local_file(source: SourceFile, max_bytes: int) -> Iterator[Path]:
-    """A local path of `source`, valid inside the block: itself, or a copy in the cache.
-
-    The cache (`PAHA_CACHE`, or a folder beside temporary files) holds at most `max_bytes`; what was
-    not used for longest goes first, what a process is using never. Raises `TransientError` when the
-    source isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
-    """
-    if isinstance(source, Path):
-        if not source.exists():
-            raise TransientError(GONE)
-        yield source
-        return
-    if source.size > max_bytes:
-        raise Rejection(f"the source is larger than the cache of {max_bytes} bytes")
-    folder = cache_folder()
-    key = hashlib.sha256(f"{source.url}\n{source.stamp}".encode()).hexdigest()[:32]
-    path = folder / (key + PurePosixPath(source.url).suffix[:8])
-    with open(folder / f"{key}.lock", "w") as lock:
-        with unlimited():
-            while True:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not path.exists():
-                    _make_room(folder, source.size, max_bytes)
-                    _fetch(source, path)
-                os.utime(path)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                if path.exists():  # between the two locks another process may have made room
-                    break
-        yield path
-
-
-def cache_folder() -> Path:
-    """Where copies of remote sources lie; only this user may read it."""
-    default = Path(tempfile.gettempdir()) / f"paha-sources-{os.getuid()}"
-    folder = Path(os.environ.get("PAHA_CACHE") or default)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else: set PAHA_CACHE")
-    return folder
-
-
-def _fetch(source: RemoteFile, path: Path) -> None:
-    part = path.with_name(path.name + PART)
-    try:
-        with asking(source.url):
-            fs, remote = fsspec.core.url_to_fs(source.url)
-            fs.get_file(remote, str(part))
-        if part.stat().st_size != source.size:
-            raise TransientError("the source changed while it was fetched")
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TransientError(f"the source can't be fetched: {error.strerror or error}") from None
-    except UserError as error:
-        raise TransientError(f"the source can't be fetched: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _make_room(folder: Path, needed: int, max_bytes: int) -> None:
-    """Remove what killed processes left unfinished, then what was not used for longest."""
-    copies = []
-    for path in folder.iterdir():
-        if path.suffix != ".lock":
-            with suppress(FileNotFoundError):  # another process makes room as well
-                stat = path.stat()
-                copies.append((path.suffix != PART, stat.st_mtime, stat.st_size, path))
-    total = sum(size for whole, _, size, _ in copies if whole)
-    for whole, _, size, path in sorted(copies):
-        if whole and total + needed <= max_bytes:
-            return
-        with open(folder / f"{path.name.split('.')[0]}.lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # in use
-            path.unlink(missing_ok=True)
-            total -= size if whole else 0

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 
 from paha_core.config import ClipConfig
+from paha_core.corpora.clock import SPLICED, UNTIMED, clock_breaks, container_of
 from paha_core.corpora.names import slug, unique
+from paha_core.corpora.source_cache import local_file, timed_file
 from paha_core.corpora.source_files import RemoteFile, SourceFile, asking
 from paha_core.engine.manifest_stage import (
     KEPT,
@@ -31,13 +34,14 @@ from paha_core.engine.manifest_stage import (
 from paha_core.engine.progress import Progress
 from paha_core.engine.workers import Workers
 from paha_core.errors import UserError
-from paha_core.media.ffmpeg import MediaError
+from paha_core.media.ffmpeg import Media, MediaError
 from paha_core.media.probe import MediaInfo, probe
 from paha_core.store import Store, sha256_file, sha256_json
 
+T = TypeVar("T")
 STAGE = "sources"
 HASHES = "manifests/sources/{dataset}.hashes.json"
-CODE_VERSION = "sources-2"
+CODE_VERSION = "sources-3"
 
 # Beside them `sha256`, which is the source's own here; of one in an object store, a hash of its
 # listing.
@@ -54,6 +58,7 @@ SOURCE_SCHEMA = pa.schema(
         ("audio_channels", pa.int32()),
         ("video_codec", pa.string()),
         ("square_pixels", pa.bool_()),
+        ("breaks", pa.string()),  # json: seconds at which its clock jumps; null: it is its own
         ("spans", pa.string()),  # json: what is cut from it, where the inspection decides that
     ]
 )
@@ -67,6 +72,17 @@ class Source:
     sha256: str
     info: MediaInfo
     spans: Any = None
+    breaks: tuple[float, ...] | None = None  # of a rebuilt clock; None: the file is read as it is
+
+    @contextmanager
+    def opened(self, cache_bytes: int) -> Iterator[Path]:
+        """A local file of the source, with one continuous clock."""
+        with local_file(self.path, cache_bytes) as local:
+            if self.breaks is None:
+                yield local
+            else:
+                with timed_file(local, self.sha256, cache_bytes) as timed:
+                    yield timed
 
 
 @dataclass(frozen=True)
@@ -84,24 +100,40 @@ def inspect_source(task: SourceTask) -> dict[str, Any]:
     size = task.file.size if isinstance(task.file, RemoteFile) else task.file.stat().st_size
     if size > task.limits.max_source_bytes:
         raise Rejection(f"the source is larger than {task.limits.max_source_bytes} bytes")
+    breaks: list[float] | None = None
     try:
-        info = _probe(task.file)
+        container = _read(task.file, container_of)
+        if container in UNTIMED | SPLICED:
+            with local_file(task.file, task.limits.cache_bytes) as local:
+                breaks = clock_breaks(local) if container in SPLICED else []
+                rebuilt = breaks or container in UNTIMED
+                if rebuilt:
+                    with timed_file(local, task.sha256, task.limits.cache_bytes) as timed:
+                        info = probe(timed)
+                else:
+                    breaks, info = None, probe(local)
+        else:
+            info = _read(task.file, probe)
     except MediaError as error:
         raise Rejection(f"source: {error}") from None
     if info.duration > task.limits.max_source_seconds:
         raise Rejection(f"the source is longer than {task.limits.max_source_seconds:g} s")
     if not info.audio_rate:
         raise Rejection("the source has no audio")
-    return {"path": "", "sha256": task.sha256, "name": task.file.name} | asdict(info)
+    return {
+        **{"path": "", "sha256": task.sha256, "name": task.file.name},
+        **asdict(info),
+        "breaks": None if breaks is None else json.dumps(breaks),
+    }
 
 
-def _probe(file: SourceFile) -> MediaInfo:
+def _read(file: SourceFile, reader: Callable[[Media], T]) -> T:
+    """What `reader` says of a source; of a remote one no more is fetched than it reads."""
     if isinstance(file, Path):
-        return probe(file)
+        return reader(file)
     try:
-        # reads the index and a picture, not all of it
         with asking(file.url), fsspec.open(file.url, "rb") as opened:
-            return probe(opened)
+            return reader(opened)
     except MediaError:
         raise
     except (OSError, UserError) as error:
@@ -160,7 +192,7 @@ def known_sources(store: Store, dataset: str) -> dict[str, dict[SourceFile, Sour
     for row in read_manifest(store, STAGE, dataset):
         if row["status"] == KEPT:
             path = Path(row["name"])
-            known[row["speaker"]][path] = Source(path, row["sha256"], _info(row))
+            known[row["speaker"]][path] = source_of(path, row)
     return known
 
 
@@ -193,11 +225,19 @@ def content_hashes(
     return hashes
 
 
+def source_of(path: SourceFile, row: dict[str, Any]) -> Source:
+    """The source that a kept row describes."""
+    spans = json.loads(row.get("spans") or "null")
+    breaks = row.get("breaks")
+    where = None if breaks is None else tuple(json.loads(breaks))
+    return Source(path, row["sha256"], _info(row), spans, where)
+
+
 def _source(path: SourceFile, row: dict[str, Any]) -> Source | Rejection:
     if row["status"] != KEPT:
         again = row["fingerprint"] == NO_FINGERPRINT
         return TransientError(row["reason"]) if again else Rejection(row["reason"])
-    return Source(path, row["sha256"], _info(row), json.loads(row["spans"] or "null"))
+    return source_of(path, row)
 
 
 def _info(row: dict[str, Any]) -> MediaInfo:

@@ -23,6 +23,7 @@ from paha_core.media.streams import start_time, video_stream
 
 Frames = NDArray[np.uint8]
 
+REORDERED = 16  # frames: packets come in the order of decoding, up to so many before their turn
 EARLY = 1e-3  # seconds: timestamps are rounded, to 1 ms in Matroska
 
 
@@ -44,6 +45,27 @@ def seek_point(path: str | Path, start: float) -> tuple[float, float]:
     with open_media(path) as container:
         first = _first_keyframe(container)
     return 0.0, 0.0 if first is None else first  # raw streams have no timestamps
+
+
+def frame_time(path: str | Path, seek: float, moment: float) -> float:
+    """The own time (s) of the frame nearest to `moment`, or `moment` where none is within a frame
+    of the output. Packets are read from `seek` (of `seek_point`) on; nothing is decoded."""
+    nearest, behind = moment, 0
+    with open_media(path) as container:
+        stream, zero = video_stream(container), start_time(container)
+        if seek:
+            container.seek(int((seek + zero) * av.time_base))
+        best = 1 / FPS
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            time = float(packet.pts * packet.time_base) - zero
+            if abs(time - moment) < best:
+                nearest, best = time, abs(time - moment)
+            behind += time > moment + 1 / FPS
+            if behind > REORDERED:
+                break
+    return nearest
 
 
 @dataclass(frozen=True)

@@ -476,6 +476,6 @@ def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Tr
         return None
     with np.load(BytesIO(store.read_bytes(rel)), allow_pickle=False) as truth:
         openness, fps, times = truth["mouth_openness"], float(truth["fps"]), truth["beats"]
-    start = float(clip["start"])
+    start = float(clip["start"] if clip.get("cut_start") is None else clip["cut_start"])
     times = times[(times >= start) & (times < start + frames / FPS)] - start
     return Truth(lips.resample_to_clip(openness, fps, start, frames), times)

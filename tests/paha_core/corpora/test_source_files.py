@@ -8,11 +8,10 @@ import fsspec
 import pytest
 
 from paha_core.corpora import source_files
+from paha_core.corpora.source_cache import cache_folder, local_file
 from paha_core.corpora.source_files import (
-    cache_folder,
     find_sources,
     list_sources,
-    local_file,
     video_id,
 )
 from paha_core.engine.manifest_stage import Rejection, TransientError
