@@ -163,7 +163,8 @@ def test_sound_is_of_the_same_span(tmp_path, store, counter):
     wave, rate = soundfile.read(store.full(row["audio_path"]))
     assert (rate, row["audio_rate"], len(wave)) == (RATE, RATE, round(40 / FPS * RATE))
     assert row["audio_seconds"] == pytest.approx(40 / FPS)
-    assert int(np.argmax(np.abs(wave) > 0.4)) / rate == pytest.approx(1 - 0.31, abs=0.002)
+    assert row["cut_start"] == pytest.approx(0.3, abs=1e-6)  # the nearest frame at 30 fps
+    assert int(np.argmax(np.abs(wave) > 0.4)) / rate == pytest.approx(1 - 0.3, abs=0.002)
     assert probe(store.full(row["path"])).duration == pytest.approx(40 / FPS)
 
 

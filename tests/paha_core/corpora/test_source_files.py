@@ -7,7 +7,7 @@ import unicodedata
 import fsspec
 import pytest
 
-from paha_core.corpora import source_files
+from paha_core.corpora import source_cache
 from paha_core.corpora.source_cache import cache_folder, local_file
 from paha_core.corpora.source_files import (
     find_sources,
@@ -92,9 +92,9 @@ def test_remote_files_are_copied_once_and_the_oldest_copy_goes(bucket, cache, mo
         with local_file(files[n], 2500) as path:
             assert path.read_bytes() == bytes([n]) * 1000
     fetched = []
-    fetch = source_files._fetch
+    fetch = source_cache._fetch
     monkeypatch.setattr(
-        source_files, "_fetch", lambda file, path: (fetched.append(file.name), fetch(file, path))
+        source_cache, "_fetch", lambda file, path: (fetched.append(file.name), fetch(file, path))
     )
     with local_file(files[0], 2500) as used:  # in use, so 1 makes room although it is younger
         for n in (2, 3):
