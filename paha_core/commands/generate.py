@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
-from paha_core.config import Form, Mode, Precision
+from paha_core.config import Form, Language, Mode, Precision
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
 from paha_core.media import FPS
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", help="A folder made by `paha export`, instead of preset and store."),
+    typer.Option(
+        "--folder",
+        help="A folder made by `paha export`, or `base`, the one inside the package: what is used "
+        "when neither preset nor store is named.",
+    ),
 ]
 DatasetOption = Annotated[
     str | None,
@@ -38,6 +42,10 @@ def generate(
         Path | None, typer.Option(help="Picture of one person, face to the camera.")
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="The voice: any audio or video file.")] = None,
+    text: Annotated[
+        str, typer.Option(help="Instead of --audio: what to say, in a synthetic voice.")
+    ] = "",
+    language: Annotated[Language, typer.Option(help="Language of --text.")] = "en",
     out: Annotated[Path | None, typer.Option(help="The mp4 to write.")] = None,
     preset: PresetOption = "demo",
     store: StoreOption = "",
@@ -100,6 +108,8 @@ def generate(
 
         paha generate --image me.jpg --audio hello.wav --out hello.mp4
 
+        paha generate --image me.jpg --text "Hello, world." --out hello.mp4
+
         paha generate --from hello.json --out again.mp4         the same, bit for bit
 
         paha generate --batch list.csv --mode unguided          a second run continues
@@ -111,6 +121,7 @@ def generate(
         if folder is not None:
             own = {"preset", "store", "dataset"}
             _refuse(given, own, "--folder holds its own preset and networks")
+        folder = _folder(context, folder)
         if sidecar is not None:
             others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
             _refuse(given, others, "--from repeats a video with its own settings")
@@ -119,9 +130,12 @@ def generate(
             _again(sidecar, out, image, audio, store, folder)
             return
         if batch is not None:
-            _refuse(given, {"image", "audio", "out"}, "--batch takes them from its csv")
-        elif image is None or audio is None or out is None:
-            raise StageError("give --image, --audio and --out, or --batch, or --from")
+            _refuse(given, {"image", "audio", "text", "out"}, "--batch takes them from its csv")
+        elif image is None or out is None or not (audio or text):
+            raise StageError("give --image, --audio (or --text) and --out, or --batch, or --from")
+        elif text:
+            _refuse(given, {"audio"}, "--text is spoken by a synthetic voice")
+            audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
         used = _preset(workspace, folder, device, dataset)
         guidance = used.generation.guidance.changed(
@@ -151,6 +165,30 @@ def generate(
             _one(image, audio, out, settings, size, opened)
 
 
+def _folder(context: typer.Context, folder: Path | None) -> Path | None:
+    """The saved pipeline to open: the one named; or the base, where nothing else is named and this
+    copy of the package carries it. None: a run's own networks."""
+    from paha_core.inference.saved import base_folder, is_saved, saved_folder
+
+    if folder is not None:
+        return saved_folder(folder)
+    named = ("preset", "store", "dataset", "sidecar")
+    sources = [context.get_parameter_source(name) for name in named]
+    if any(source is not None and source.name != "DEFAULT" for source in sources):
+        return None
+    return base_folder() if is_saved(base_folder()) else None
+
+
+def _spoken(text: str, language: Language, out: Path) -> Path:
+    """The wav of `text`, beside the video that is to be made of it."""
+    from paha_core.corpora.studio.say import write_speech
+
+    wav = out.with_suffix(".wav")
+    seconds = write_speech(wav, text, language)
+    typer.echo(f"{wav}: {seconds:.1f} s")
+    return wav
+
+
 def _given(context: typer.Context) -> dict[str, str]:
     """The options given on the command line, by name, as they are written there."""
     written = {str(option.name): option.opts[0] for option in context.command.params}
@@ -170,10 +208,21 @@ def _refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
     preset: PresetOption = "demo",
     store: StoreOption = "",
     dataset: DatasetOption = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="float16 weights: half the bytes, nearly the same video.")
+    ] = False,
+    base: Annotated[
+        bool,
+        typer.Option("--base", help="Into the package, as the base, with a sidecar; implies half."),
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option(help="With --base: a json of what was measured of it.")
+    ] = None,
 ) -> None:
     """Save all that `paha generate` needs of a run as one folder to copy or publish.
 
@@ -184,10 +233,32 @@ def export(
     In Python: `PahaPipeline.from_pretrained("my-paha")("me.jpg", "hello.wav")`.
     """
     with one_sentence():
-        workspace = Workspace(preset, store)
+        given, workspace = _given(context), Workspace(preset, store)
+        if base:
+            _refuse(given, {"out", "half"}, "--base knows where and how")
+        elif out is None:
+            raise StageError("give --out, the folder to write, or --base")
         pipeline = _open(_preset(workspace, None, "cpu", dataset), None, lambda: workspace.store)
-        pipeline.save_pretrained(out)
-        typer.echo(f"{out}: {', '.join(pipeline.networks)}")
+        if out is not None:
+            pipeline.save_pretrained(out, half=half)
+            typer.echo(f"{out}: {', '.join(pipeline.networks)}")
+        else:
+            _export_base(pipeline, workspace, figures)
+
+
+def _export_base(pipeline: PahaPipeline, workspace: Workspace, figures: Path | None) -> None:
+    import json
+
+    from paha_core.inference.base import HELD_OUT_FRAMES, export_base
+    from paha_core.inference.saved import base_folder
+    from paha_core.training.tasks.codec import load_frames
+
+    preset, store = workspace.preset, workspace.store
+    held_out = load_frames(store, preset, "test", HELD_OUT_FRAMES).pixels
+    command = ["paha", "export", "--base", "--preset", workspace.preset_name]
+    measured = json.loads(figures.read_text()) if figures else {}
+    sidecar = export_base(pipeline, store, base_folder(), held_out, command, measured)
+    typer.echo(f"{base_folder()}: {sidecar['bytes'] / 1e6:.1f} MB, {', '.join(pipeline.networks)}")
 
 
 def _preset(
@@ -197,8 +268,6 @@ def _preset(
     encoder."""
     from paha_core.config import load_preset
 
-    if folder is not None and not (folder / "preset.yaml").is_file():
-        raise StageError(f"{folder} holds no pipeline: make one with `paha export`")
     preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
     if dataset is not None:
         preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
@@ -238,8 +307,11 @@ def _one(
 
 
 def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
+    from paha_core.inference.portraits import unfamiliar
     from paha_core.inference.video_file import make_video
 
+    if note := unfamiliar(pipeline, request.image, request.settings.letterbox):
+        typer.echo(f"note: {note}", err=True)
     with Progress(0, "generate", "segment", every=5.0) as progress:
         sidecar = make_video(pipeline, request, progress.reach)
     for name in sidecar["gates_failed"]:

@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from paha_core.config.base import Section
 
+Language = Literal["en", "zh"]
+"""What the studio's voices speak."""
+
 
 class StudioConfig(Section):
     """The embedded corpus of drawn presenters (English in PATS form, Mandarin in CNAS form)."""

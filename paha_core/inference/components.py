@@ -6,20 +6,23 @@ index.json  preset.yaml  univdm/  codec/  face_classifier/  non_face_classifier/
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 import yaml
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, ModelMixin
 from torch import nn
 
 from paha_core.config import Preset, load_preset
 from paha_core.inference.inputs import InputError
+from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec
 from paha_core.models.load import load_classifier, load_codec, load_univdm
@@ -31,7 +34,6 @@ from paha_core.pretrained import weights_sha256
 from paha_core.store import Store
 from paha_core.trained import PARTS, Part, classifier_name, gate_verdict
 
-INDEX = "index.json"
 ENCODERS = ("audio_encoder", "reference_encoder")
 
 
@@ -42,6 +44,8 @@ class PipelineComponents:
     Attributes:
         gates: whether each classifier passed its audio-swap gate.
         source: the `store` or the `folder` that they were opened from.
+        familiar_from: PSNR in dB that the codec's reconstruction of a portrait reaches where it is
+            like those of the corpus (`inference.portraits`); None where it was never measured.
     """
 
     preset: Preset
@@ -53,6 +57,7 @@ class PipelineComponents:
     gates: dict[Part, bool] = field(default_factory=dict)
     device: str = "cpu"
     source: dict[str, str] = field(default_factory=dict)
+    familiar_from: float | None = None
 
     def __post_init__(self) -> None:
         generation = self.preset.generation
@@ -107,24 +112,24 @@ class PipelineComponents:
     def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> Self:
         """Open a folder that `save_pretrained` wrote. Raises `FileNotFoundError` for a folder
         without a pipeline, `InputError` where the preset's encoders have other weights than when it
-        was saved."""
-        folder = Path(folder)
-        if not is_saved(folder):
-            raise FileNotFoundError(f"{folder} holds no pipeline: make one with `paha export`")
+        was saved. `base` is the folder inside the package."""
+        folder = saved_folder(folder)
         index = json.loads((folder / INDEX).read_text())
         saved, gates = index["networks"], index["gates"]
         preset = load_preset(folder / "preset.yaml")
-        codec = AutoencoderKL.from_pretrained(folder / "codec", use_safetensors=True).to(device)
+        # float32 whatever the file holds
+        read: dict[str, Any] = {"use_safetensors": True, "torch_dtype": torch.float32}
+        codec = AutoencoderKL.from_pretrained(folder / "codec", **read).to(device)
         opened = cls(
             preset,
             Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"], preset.codec.batch),
-            UniVDM.from_pretrained(folder / "univdm", use_safetensors=True).to(device),
+            UniVDM.from_pretrained(folder / "univdm", **read).to(device),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
             {
-                part: SyncClassifier.from_pretrained(
-                    folder / classifier_name(part), use_safetensors=True
-                ).to(device)
+                part: SyncClassifier.from_pretrained(folder / classifier_name(part), **read).to(
+                    device
+                )
                 for part in PARTS
                 if (folder / classifier_name(part)).is_dir()
             },
@@ -135,6 +140,7 @@ class PipelineComponents:
             },
             device,
             {"folder": str(folder.absolute())},
+            index.get("familiar_from"),
         )
         for role in ENCODERS:
             if opened.networks[role]["sha256"] != saved[role]["sha256"]:
@@ -144,27 +150,45 @@ class PipelineComponents:
                 )
         return opened
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def trained(self) -> dict[str, ModelMixin]:
+        """The networks that a saved pipeline holds, by the name of their folder.
+
+        Raises `InputError` for a codec that is no AutoencoderKL.
+        """
+        if not isinstance(self.codec, Codec):
+            name = type(self.codec).__name__
+            raise InputError(f"a {name} can't be saved: only an AutoencoderKL")
+        classifiers = {classifier_name(part): net for part, net in self.classifiers.items()}
+        return {"univdm": self.univdm, "codec": self.codec.autoencoder, **classifiers}
+
+    def rounded(self) -> Self:
+        """The same pipeline with weights that float16 can hold, still computed in float32."""
+        nets = {name: copy.deepcopy(net).half().float() for name, net in self.trained().items()}
+        old, autoencoder = self.codec, nets["codec"]
+        codec = Codec(autoencoder, old.name, weights_sha256(autoencoder), self.preset.codec.batch)
+        classifiers = {part: nets[classifier_name(part)] for part in self.classifiers}
+        return replace(self, codec=codec, univdm=nets["univdm"], classifiers=classifiers)
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the pipeline as a folder, atomically; an earlier pipeline there is replaced. The
         encoders' weights stay where the preset names them, and the index holds their hashes.
 
+        `half` writes float16, half the bytes; what is opened again is the `rounded` pipeline.
         Raises `InputError` where `folder` holds something other than a saved pipeline.
         """
-        folder, codec = Path(folder), self.codec
-        if not isinstance(codec, Codec):
-            raise InputError(f"a {type(codec).__name__} can't be saved: only an AutoencoderKL")
+        folder, saved = Path(folder), self.rounded() if half else self
+        networks = saved.trained()
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_saved(folder)):
             raise InputError(f"{folder} holds something else: give a new folder")
         index = {
             "class": "PahaPipeline",
-            "networks": self.networks,
+            "networks": saved.networks,
             "gates": {classifier_name(part): passed for part, passed in self.gates.items()},
+            "familiar_from": self.familiar_from,
         }
         with Store(str(folder.absolute().parent)).writing_folder(folder.name) as out:
-            self.univdm.save_pretrained(out / "univdm")
-            codec.autoencoder.save_pretrained(out / "codec")
-            for part, classifier in self.classifiers.items():
-                classifier.save_pretrained(out / classifier_name(part))
+            for name, network in networks.items():
+                (network.half() if half else network).save_pretrained(out / name)
             preset = yaml.safe_dump(self.preset.model_dump(mode="json"), sort_keys=False)
             (out / "preset.yaml").write_text(preset)
             (out / INDEX).write_text(json.dumps(index, indent=2))
@@ -194,8 +218,3 @@ class PipelineComponents:
 
 def _modules(network: object) -> list[nn.Module]:
     return [value for value in vars(network).values() if isinstance(value, nn.Module)]
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether `PipelineComponents.save_pretrained` wrote the folder."""
-    return (folder / INDEX).is_file() and (folder / "univdm").is_dir()

@@ -48,7 +48,8 @@ class Painter:
 
 def paint_hand(canvas: Canvas, me: Identity, hand: np.ndarray) -> None:
     """One open hand [21, 2]: palm, five fingers, creases."""
-    edge, size = tint(me.skin, 0.58), me.hand_length
+    skin, size = me.look.palm or me.skin, me.hand_length
+    edge = tint(skin, 0.58)
     palm = closed_curve(
         np.array(
             [
@@ -69,10 +70,10 @@ def paint_hand(canvas: Canvas, me: Identity, hand: np.ndarray) -> None:
         joints = hand[list(finger)]
         canvas.line(joints, edge, float(width) + 0.012)
     canvas.line(palm, edge, 0.012, closed=True)
-    canvas.fill(palm, me.skin)
+    canvas.fill(palm, skin)
     for finger, width in zip(FINGERS, widths, strict=True):
-        canvas.line(hand[list(finger)], me.skin, float(width))
-    crease = tint(me.skin, 0.80)
+        canvas.line(hand[list(finger)], skin, float(width))
+    crease = tint(skin, 0.80)
     for finger in FINGERS[1:]:
         across = 0.22 * (hand[5] - hand[17])
         for joint in finger[1:3]:

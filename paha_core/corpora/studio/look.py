@@ -59,6 +59,9 @@ class Look:
     zoom: float = 1.0  # about the middle of the lower edge
     shift: float = 0.0  # of the whole figure, to the image's right
 
+    # hands
+    palm: Colour | None = None  # None: the skin's colour
+
     # gestures
     reach: float = 1.0  # length of a stroke of the hands
     hands_apart: float = 0.0  # shift of each hand, outwards

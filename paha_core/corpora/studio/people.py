@@ -215,6 +215,7 @@ def _look(
         accent=lit(_cloth(random, [(skin, 60.0)], pale=bool(random.random() < 0.5)), light),
         zoom=between(0.90, 1.0),
         shift=between(-0.02, 0.02),
+        palm=lit(mix(skin, (240, 190, 158), 0.12 + 0.50 * (1 - sum(skin) / 765)), light),
         reach=between(0.75, 1.1),
         hands_apart=between(-0.015, 0.02),
         hands_rise=between(-0.01, 0.025),

@@ -1,0 +1,43 @@
+"""Saved pipelines: what makes a folder one, and the base, which lies inside the package.
+
+The base is a small pipeline that this project trained on people whom its own studio draws
+(`paha_core/presets/base.yaml`). `paha export --base` writes it, a wheel carries it, and wherever a
+folder is asked for the name `base` opens it.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+BASE = "base"
+INDEX = "index.json"
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `PipelineComponents.save_pretrained` wrote the folder."""
+    return (folder / INDEX).is_file() and (folder / "univdm").is_dir()
+
+
+def base_folder() -> Path:
+    """Where the package keeps the base, whether or not it is there."""
+    return Path(str(resources.files("paha_core"))) / BASE
+
+
+def saved_folder(name: str | Path) -> Path:
+    """The folder of the saved pipeline `name`: a path, or `base`.
+
+    Raises `FileNotFoundError` that says how to get one where there is none.
+    """
+    folder = Path(name)
+    if is_saved(folder):
+        return folder
+    if str(name) != BASE:
+        raise FileNotFoundError(f"{folder} holds no pipeline: make one with `paha export`")
+    if not is_saved(base_folder()):
+        raise FileNotFoundError(
+            "this copy of PAHA carries no base: train one with `paha train classifier face -p "
+            "base`, the same for non_face, and `paha export --base`; or name a run of your own "
+            "(--preset, --store) or a folder that `paha export` wrote (--folder)"
+        )
+    return base_folder()
