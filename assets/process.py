@@ -19,6 +19,7 @@ import dagster as dg
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.stages import Workspace
 from paha_core.stages.stage_report import StageReport
+from paha_core.trained import PARALLEL
 
 # Dagster's own use of its preview; it would come with every stage.
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
@@ -66,9 +67,9 @@ def run_in_process(
 
 
 def _command(workspace: Workspace, stage: str, worker: Sequence[str]) -> list[str]:
-    """The worker, or a launcher of several where the preset wants UniVDM trained by more."""
+    """The worker, or a launcher of several where the preset wants a network trained by more."""
     trainer = workspace.preset.trainer
-    if stage == "univdm" and trainer.processes != 1:
+    if stage in PARALLEL and trainer.processes != 1:
         launcher = (sys.executable, "-m", "paha_core.training.launch")
         return [*launcher, str(trainer.processes), str(trainer.grace_seconds), *worker, stage]
     return [*worker, stage, str(os.getpid())]

@@ -34,10 +34,16 @@ from paha_core.par import par_weights, region_masks
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample, to_tar
-from paha_core.shards.windows import Batch, Batches, WindowBatches
+from paha_core.shards.windows import WindowBatches
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
-from paha_core.training.tasks.univdm import UniVDMTask, par_loss
+from paha_core.training.tasks.univdm import (
+    ExampleBatches,
+    Examples,
+    ExampleSource,
+    UniVDMTask,
+    par_loss,
+)
 
 FRAMES, SECONDS, ROUNDS = 125, 5, 5
 
@@ -141,12 +147,12 @@ def reading(store: Store, count: int) -> None:
 class Timed:
     """Batches, and how long was waited for each."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: ExampleSource) -> None:
         self.batches, self.waits = batches, list[float]()
 
-    def batch_at(self, step: int) -> Batch:
+    def batch_at(self, number: int) -> Examples:
         started = time.perf_counter()
-        batch = self.batches.batch_at(step)
+        batch = self.batches.batch_at(number)
         self.waits.append(time.perf_counter() - started)
         return batch
 
@@ -162,7 +168,8 @@ def waiting(store: Store, steps: int) -> None:
     rows, (batch, _) = [], train.shares()
     for how in ("as asked for", "prefetched"):
         reader = ShardReader(store, ["pats"], cache_bytes=0)
-        plain = WindowBatches(reader, batch, train.frames, preset.audio.margin, 0)
+        windows = WindowBatches(reader, batch, train.frames, preset.audio.margin, 0)
+        plain = ExampleBatches(windows, preset.univdm)
         with Prefetched(plain) as ahead:
             batches = Timed(ahead if how == "prefetched" else plain)
             widths = Widths(codec.latent_channels, audio.layers, audio.width, reference.width)

@@ -25,7 +25,7 @@ from paha_core.commands.shared import (
     StoreOption,
     one_sentence,
     print_table,
-    run_here_or_launched,
+    run_one,
 )
 from paha_core.commands.train import train
 from paha_core.commands.weights import licences, weights
@@ -97,7 +97,7 @@ def run(
         wanted = _wanted(stage, only)
         require(workspace.preset, wanted)  # before anything is done, not hours later
         for name in wanted:
-            run_here_or_launched(name, preset, store)
+            run_one(name, preset, store)
 
 
 def _wanted(stage: str, only: bool) -> list[str]:

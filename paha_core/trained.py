@@ -22,6 +22,8 @@ def classifier_name(part: Part) -> str:
 CODEC = "latent_codec"
 UNIVDM = "univdm"
 CLASSIFIERS = tuple(map(classifier_name, PARTS))
+PARALLEL = (UNIVDM, *CLASSIFIERS)
+"""Networks that several processes can train together."""
 FEATURE_NETWORKS = ("pose_autoencoder", "video_encoder")
 """The feature extractors of the metrics that are trained on the corpus."""
 NETWORKS = {
@@ -31,6 +33,7 @@ NETWORKS = {
     classifier_name("non_face"): "Non-face classifier",
 }
 """Name and title, in the order of training."""
+MAX_SKIPPED_SHARE = 0.01  # of a training's steps, because they were not finite
 FOR_NEGATIVES = f"checkpoints/{UNIVDM}/for_negatives"
 GATE_VERSION = "3"  # of the classifiers' examination (`training/tasks/gate.py`)
 

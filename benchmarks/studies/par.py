@@ -35,7 +35,7 @@ from paha_core.stages import Workspace, prepare_torch
 from paha_core.store import Store
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
-from paha_core.training.tasks.univdm import UniVDMTask, widths_of
+from paha_core.training.tasks.univdm import ExampleBatches, UniVDMTask, widths_of
 
 LEVELS = (100, 300, 500, 700, 900)
 REGIONS = ("face", "mouth", "hands", "rest")
@@ -65,7 +65,8 @@ def train(store: Store, preset: Preset, par: bool, seed: int) -> UniVDM:
             for split in ("train", "test")
         )
         model = new_univdm(preset, widths_of(batches.reader.read(0)))
-        fit(UniVDMTask(model, config, batches, [held_out.batch_at(0)]), config.train, run)
+        task = UniVDMTask(model, config, ExampleBatches(batches, config), [held_out.batch_at(0)])
+        fit(task, config.train, run)
     with store.reading_folder(run.final) as folder:
         return UniVDM.from_pretrained(folder, use_safetensors=True).eval()
 

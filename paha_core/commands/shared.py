@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -44,28 +43,12 @@ def one_sentence() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def run_here_or_launched(stage: str, preset: str, store: str) -> None:
-    """Run a stage in this process, or in as many as the preset's trainer asks for (UniVDM's)."""
-    workspace = Workspace(preset, store)
-    trainer = workspace.preset.trainer
-    if stage == "univdm" and trainer.processes != 1:
-        from paha_core.training.distributed import is_launched
-        from paha_core.training.launch import launch, processes_of
-
-        if not is_launched() and (processes := processes_of(trainer.processes)) > 1:
-            command = [sys.executable, "-m", "paha_core.cli", "train", stage, "--preset", preset]
-            code = launch([*command, "--store", store], processes, trainer.grace_seconds)
-            if code:
-                raise typer.Exit(code if code > 0 else 128 - code)
-            return
-    report = run_stage(stage, workspace)
-    if is_main_process():
-        show(report)
-
-
 def run_one(stage: str, preset: str, store: str) -> None:
+    """Run a stage and print its report; of several processes of a launcher the first prints."""
     with one_sentence():
-        show(run_stage(stage, Workspace(preset, store)))
+        report = run_stage(stage, Workspace(preset, store))
+        if is_main_process():
+            show(report)
 
 
 def show(report: StageReport) -> None:

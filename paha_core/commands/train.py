@@ -9,8 +9,6 @@ import typer
 from paha_core.commands.shared import (
     PresetOption,
     StoreOption,
-    one_sentence,
-    run_here_or_launched,
     run_one,
 )
 from paha_core.trained import Part, classifier_name
@@ -38,8 +36,7 @@ def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None
     SIGTERM saves and ends with exit code 75: the same command goes on from there. `paha plan`
     tells beforehand what a preset needs.
     """
-    with one_sentence():
-        run_here_or_launched("univdm", preset, store)
+    run_one("univdm", preset, store)
 
 
 @train.command("classifier")
@@ -48,5 +45,5 @@ def train_classifier(
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
-    """One of the two sync classifiers, and its audio-swap gate."""
+    """One of the two sync classifiers, and its audio-swap gate; in as many processes as UniVDM."""
     run_one(classifier_name(part), preset, store)

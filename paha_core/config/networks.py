@@ -36,7 +36,7 @@ class TrainConfig(Section):
     keep: int = Field(2, ge=1)
     validate_every: int = Field(1000, ge=1)
     max_bad_steps: int = Field(
-        20, ge=0, description="non-finite steps that are skipped before training stops"
+        20, ge=0, description="non-finite steps that are skipped, in a row or up to 1 % in all"
     )
     seed: int = 0
 
@@ -75,12 +75,19 @@ class TrainerConfig(Section):
     """Runtime settings of training and its log; they do not affect the result."""
 
     processes: int = Field(
-        1, ge=0, description="of UniVDM's training on this host, one a GPU; 0: one for each GPU"
+        1,
+        ge=0,
+        description="of each training on this host, one a GPU; 0: one for each GPU",
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: automatic mixed precision; weights and optimizer stay float32"
     )
-    compile: bool = Field(False, description="torch.compile; needs a C++ compiler")
+    compile: bool = Field(
+        False, description="torch.compile of the repeated blocks; needs a C++ compiler"
+    )
+    shard_optimizer: bool = Field(
+        False, description="ZeRO-1: each process keeps its share of the optimizer's moments alone"
+    )
     keep_every: int = Field(
         0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
     )

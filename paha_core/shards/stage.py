@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from paha_core.config import ShardConfig
 from paha_core.engine.manifest_stage import KEPT, REJECTED, Rejection, StageResult, read_manifest
-from paha_core.engine.prefetch import ahead
+from paha_core.engine.prefetch import ahead, in_background
 from paha_core.engine.progress import Progress
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
@@ -43,10 +43,12 @@ def training_shards_stage(
     codec: LatentCodec,
     audio: Mapping[str, AudioEncoder],
     reference: ReferenceEncoder,
+    workers: int = 1,
 ) -> dict[str, StageResult]:
     """Bring shards and manifest of each dataset up to date with `clips`, `par_masks`, `face_boxes`.
 
-    `audio`: dataset -> its audio encoder.
+    `audio`: dataset -> its audio encoder. `workers`: threads that decode clips ahead of the
+    networks, which encode in one thread while another writes shards.
     `size` is the side of the codec's frames (`CodecConfig.size`). Each kept clip gets a row: kept,
     or rejected with an earlier stage's reason, or because its parts are not equally long. A kill
     loses the shard in progress. Shards that no row names any more are removed at the end.
@@ -55,7 +57,7 @@ def training_shards_stage(
     for dataset, audio_encoder in audio.items():
         encoders = Encoders(codec, audio_encoder, reference, size, shards.reference_frames)
         limits = shards.clips_per_shard, shards.shard_bytes
-        results[dataset] = _Run(store, dataset, encoders, *limits).run()
+        results[dataset] = _Run(store, dataset, encoders, *limits, workers).run()
     return results
 
 
@@ -81,6 +83,7 @@ class _Run:
     encoders: Encoders
     clips_per_shard: int
     shard_bytes: int
+    workers: int = 1
     rows: dict[str, Row] = field(default_factory=dict)
     computed: int = 0
 
@@ -93,19 +96,20 @@ class _Run:
         order = [row["clip_id"] for row in clips]
         todo = [job for task in tasks for job, old in task.clips if old is None]
         with (
-            closing(ahead(self._load, todo)) as loaded,
+            closing(ahead(self._load, todo, self.workers + 1, self.workers)) as loaded,
             Progress(len(todo), f"{STAGE} {self.dataset}") as progress,
         ):
             for task in tasks:
-                packed = self._packed(task, loaded, progress)
+                packed = in_background(self._packed(task, loaded, progress))
                 stem = f"shards/{self.dataset}/{task.split}"
                 most_clips = len(task.clips) if task.whole else self.clips_per_shard
                 most_bytes = None if task.whole else self.shard_bytes
-                for rows in write_packed(
-                    self.store, stem, packed, most_clips, most_bytes, task.number
-                ):
-                    self.rows |= {row["clip_id"]: row for row in rows}
-                    self._publish(order)
+                with closing(packed):
+                    for rows in write_packed(
+                        self.store, stem, packed, most_clips, most_bytes, task.number
+                    ):
+                        self.rows |= {row["clip_id"]: row for row in rows}
+                        self._publish(order)
                 self._publish(order)  # what was rejected after the last shard
         if self.rows != before or not before:
             self._publish(order)

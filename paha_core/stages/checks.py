@@ -13,12 +13,11 @@ from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows, read_manifest
 from paha_core.media import FPS
 from paha_core.store import Store
-from paha_core.trained import gate_figures, gate_verdict, read_log
+from paha_core.trained import MAX_SKIPPED_SHARE, gate_figures, gate_verdict, read_log
 
 # A corpus below these can't teach what the paper is about; single bad clips are the stages'
 # business.
 MIN_KEPT_SHARE = 0.5
-MAX_SKIPPED_SHARE = 0.01  # of a training's steps
 SOUND_ONLY_AUC = (0.45, 0.55)  # of a probe that sees no picture; 0.5 is chance
 MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
 DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC's last packet

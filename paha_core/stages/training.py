@@ -12,12 +12,18 @@ from paha_core.stages.stage_report import (
     trained,
     with_metrics_callback,
 )
-from paha_core.stages.workspace import prepare_torch
+from paha_core.stages.workspace import prepare_torch, workers_of
+from paha_core.trained import UNIVDM, classifier_name
 
 if TYPE_CHECKING:
     from paha_core.config import Preset
     from paha_core.store import Store
     from paha_core.trained import Part
+
+
+DECODERS = (
+    8  # threads: each holds a decoded clip, 300 MB at most, and one GPU keeps up with no more
+)
 
 
 def train_latent_codec(
@@ -26,11 +32,11 @@ def train_latent_codec(
     """The corpus' own latent codec, unless the preset names a pretrained one."""
     from paha_core.training.tasks.codec import codec_run, train_codec
 
-    prepare_torch(preset)
+    device = prepare_torch(preset)
     if preset.codec.pretrained:
         name = preset.codec.pretrained
         return StageReport("latent_codec", figures={"pretrained": name}, data_version=name)
-    run = codec_run(store, preset)
+    run = codec_run(store, preset, device)
     return trained(run, lambda: train_codec(store, preset, with_metrics_callback(run, on_metrics)))
 
 
@@ -49,16 +55,18 @@ def make_training_shards(store: Store, preset: Preset) -> StageReport:
         load_codec(store, preset, device),
         open_audio_encoders(preset.audio, preset.corpora.datasets, device),
         open_reference_encoder(preset.reference, device),
+        workers=min(workers_of(preset), DECODERS),
     )
     return report_of(store, "training_shards", results, {})
 
 
 def train_univdm(store: Store, preset: Preset, on_metrics: OnMetrics | None = None) -> StageReport:
     """The generator, with the PAR loss."""
-    from paha_core.training.tasks import univdm
+    from paha_core.training import parallel
 
-    run = with_metrics_callback(univdm.univdm_run(store, preset, prepare_torch(preset)), on_metrics)
-    return trained(run, lambda: univdm.train_univdm(store, preset, run))
+    run = parallel.new_run(store, preset, UNIVDM, prepare_torch(preset))
+    run = with_metrics_callback(run, on_metrics)
+    return trained(run, lambda: parallel.train(store, preset, run))
 
 
 def make_negatives(store: Store, preset: Preset) -> StageReport:
@@ -77,11 +85,11 @@ def train_classifier(
 ) -> StageReport:
     """One of the two sync classifiers, and its audio-swap gate."""
     from paha_core.trained import gate_figures, gate_verdict
-    from paha_core.training.tasks import classifier
+    from paha_core.training import parallel
 
-    run = classifier.classifier_run(store, preset, part, prepare_torch(preset))
+    run = parallel.new_run(store, preset, classifier_name(part), prepare_torch(preset))
     run = with_metrics_callback(run, on_metrics)
-    report = trained(run, lambda: classifier.train_classifier(store, preset, part, run))
+    report = trained(run, lambda: parallel.train(store, preset, run))
     gate = gate_verdict(store, preset, run.name)
     assert gate is not None  # training ends with it
     report.figures.update({f"audio swap, {name}": v for name, v in gate_figures(gate).items()})

@@ -13,7 +13,9 @@ from dataclasses import asdict
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from paha_core.config import TrainConfig
 from paha_core.training.ema import EMA
 from paha_core.training.run import Run, State, Task, TrainingError
 
@@ -26,12 +28,20 @@ EXPORTED = "training.json"
 def save(
     run: Run,
     model: nn.Module,
-    ema: EMA,
+    ema: EMA | None,
     optimizer: torch.optim.Optimizer,
     state: State,
     keep: int,
 ) -> None:
-    """Write the checkpoint of `state.step`; keep the last `keep` and the permanent ones."""
+    """Write the checkpoint of `state.step`; keep the last `keep` and the permanent ones.
+
+    Every process calls it, so that shares of the optimizer come together; the one with `ema`
+    writes.
+    """
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        optimizer.consolidate_state_dict(to=0)
+    if ema is None:
+        return
     names = [name for name, _ in model.named_parameters()]
     moments = {
         f"{names[i]}/{key}": value
@@ -63,13 +73,11 @@ def _lineage(run: Run, rel: str) -> str:
 
 
 def remove_finished(run: Run) -> None:
-    """Remove the checkpoints of a finished run but the permanent ones."""
-    folders = checkpoints(run)
-    for folder in folders:
+    """Remove the checkpoints of a finished run but the permanent ones and the last, from which it
+    continues when more steps are asked for."""
+    for folder in checkpoints(run)[:-1]:
         if not _is_permanent(run, folder):
             run.store.remove(folder)
-    if not any(_is_permanent(run, folder) for folder in folders):
-        run.store.remove(f"{run.folder}/steps")
 
 
 def _is_permanent(run: Run, folder: str) -> bool:
@@ -81,7 +89,8 @@ def prepare_folder(run: Run) -> None:
     """Leave nothing in the run's folder but files of the run's own lineage.
 
     What other settings or data had trained there is moved aside as a whole, and what this lineage
-    had trained before is moved back. Half-written checkpoints are removed.
+    had trained before is moved back. Half-written checkpoints are removed. Raises `TrainingError`
+    for a finished run that should continue with another schedule and has no checkpoint left.
     """
     store, aside = run.store, f"{run.folder}.before-"
     store.tidy(run.folder)  # half-written checkpoints: tens of gigabytes each at full size
@@ -99,6 +108,7 @@ def prepare_folder(run: Run) -> None:
     if not store.exists(run.folder) and store.move(own, run.folder):
         log.info("%s: earlier settings and data again, moved back what they trained", run.name)
     if not checkpoints(run) and not run.is_done():
+        _refuse_to_start_over(run)
         for name in ("log.jsonl", "tensorboard", "strips"):
             store.remove(f"{run.folder}/{name}")
 
@@ -106,32 +116,52 @@ def prepare_folder(run: Run) -> None:
 def resume(
     run: Run,
     model: nn.Module,
-    ema: EMA,
+    ema: EMA | None,
     optimizer: torch.optim.Optimizer,
     state: State,
-    steps: int,
+    config: TrainConfig,
 ) -> None:
-    """Load the newest checkpoint, if there is one; `TrainingError` for one beyond `steps`."""
+    """Load the newest checkpoint, if there is one: also that of a finished run, when more steps are
+    asked for. Raises `TrainingError` for a checkpoint beyond `config.steps`."""
     folders = checkpoints(run)
     if not folders:
         return
     description = run.store.read_json(f"{folders[-1]}/{STATE}")
     state.step, state.skipped_steps = description["step"], description["skipped_steps"]
-    if state.step > steps:
+    state.skipped_in_a_row = description.get("skipped_in_a_row", 0)
+    if state.step > config.steps:
         raise TrainingError(
-            f"{run.name}: {run.store.uri(folders[-1])} is beyond train.steps {steps}: raise that, "
-            "or move the checkpoint away"
+            f"{run.name}: {run.store.uri(folders[-1])} is beyond train.steps {config.steps}: raise "
+            "that, or move the checkpoint away"
         )
     with run.store.reading_folder(folders[-1]) as folder:
         model.load_state_dict(load_file(folder / "model.safetensors"))
-        averaged = load_file(folder / "average.safetensors")
         moments = load_file(folder / "optimizer.safetensors")
-    for weight, (name, _) in zip(ema.weights, model.named_parameters(), strict=True):
-        weight.copy_(averaged[name])
+        if ema is not None:
+            averaged = load_file(folder / "average.safetensors")
+            for weight, (name, _) in zip(ema.weights, model.named_parameters(), strict=True):
+                weight.copy_(averaged[name])
     _load_moments(model, optimizer, moments)
     log.info("%s: resuming from step %d", run.name, state.step)
     if description["fingerprint"] != run.fingerprint:
-        log.warning("%s: with another schedule (steps, learning rate) than before", run.name)
+        log.warning(
+            "%s: with another schedule (%s) than before: the result is that of the new one from "
+            "the start only if the steps so far would have been the same",
+            *(run.name, ", ".join(config.schedule)),
+        )
+
+
+def _refuse_to_start_over(run: Run) -> None:
+    """A finished run of this lineage whose last checkpoint is gone can't continue; training it from
+    the start would replace its result without a word."""
+    rel = f"{run.final}/{EXPORTED}"
+    if run.store.exists(rel) and _lineage(run, rel) == run.lineage:
+        step = run.store.read_json(rel)["step"]
+        raise TrainingError(
+            f"{run.name} was finished at step {step} with another schedule, and its last "
+            f"checkpoint is gone: set the schedule back, or move {run.store.uri(run.folder)} away "
+            "to train from the start"
+        )
 
 
 def _load_moments(

@@ -1,4 +1,9 @@
-"""The processes of one training run: who they are, and their collectives."""
+"""The processes of one training run: who they are, and their collectives.
+
+A process that hangs must not cost the others hours, but they do wait for one that validates or
+writes a checkpoint. So there are two time limits: a short one for what every step does, a long one
+for `barrier`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-TIMEOUT = timedelta(hours=2)  # the others wait while rank 0 validates and writes checkpoints
+STEP_TIMEOUT = timedelta(minutes=10)  # of gradients, means and the question whether to stop
+BARRIER_TIMEOUT = timedelta(hours=2)  # while the main process validates or writes a checkpoint
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class Distributed:
 
     rank: int = 0
     world_size: int = 1
+    host: distributed.ProcessGroup | None = None  # on the hosts' own network: no GPU waits for it
+    patient: distributed.ProcessGroup | None = None  # the same, for barriers
 
     @property
     def is_main_process(self) -> bool:
@@ -25,16 +33,25 @@ class Distributed:
         return self.rank == 0
 
     def barrier(self) -> None:
+        """Wait for all, up to `BARRIER_TIMEOUT`."""
         if self.world_size > 1:
-            distributed.barrier()
+            distributed.all_reduce(torch.zeros(1), group=self.patient)
 
-    def all_agree(self, loss: torch.Tensor, stop: bool) -> tuple[torch.Tensor, bool]:
-        """The mean loss, and whether any process was asked to stop: the same on every rank."""
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so: the same answer on every rank, without waiting for GPUs."""
         if self.world_size == 1:
-            return loss, stop
-        both = torch.stack([loss.float(), torch.tensor(float(stop), device=loss.device)])
-        distributed.all_reduce(both)
-        return both[0] / self.world_size, bool(both[1] > 0)
+            return flag
+        total = torch.tensor(float(flag))
+        distributed.all_reduce(total, group=self.host)
+        return bool(total > 0)
+
+    def mean(self, loss: torch.Tensor) -> torch.Tensor:
+        """The mean over processes of a scalar on the device."""
+        if self.world_size == 1:
+            return loss
+        total = loss.float().clone()
+        distributed.all_reduce(total)
+        return total / self.world_size
 
     def nanmean(self, values: torch.Tensor) -> torch.Tensor:
         """Each of `values` [n] as the mean over the processes in which it is finite."""
@@ -63,5 +80,9 @@ def init_distributed(device: str) -> Distributed:
         return SINGLE_PROCESS
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu", timeout=TIMEOUT)
-    return Distributed(state.process_index, state.num_processes)
+    state = PartialState(cpu=device == "cpu", timeout=STEP_TIMEOUT)
+    host, patient = (
+        distributed.new_group(backend="gloo", timeout=timeout)
+        for timeout in (STEP_TIMEOUT, BARRIER_TIMEOUT)
+    )
+    return Distributed(state.process_index, state.num_processes, host, patient)

@@ -10,16 +10,24 @@ from torch import nn
 
 
 class EMA:
-    """Exponential moving average of the weights, with the usual short memory at the start."""
+    """Exponential moving average of the weights, with the usual short memory at the start.
+
+    Only the main process keeps one: no other validates or exports.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.weights = [p.detach().clone() for p in model.parameters()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, model: nn.Module, step: int, finite: torch.Tensor) -> None:
+        """Move towards the weights after `step`, unless that was skipped; `finite` is a scalar on
+        the device, whose value is not waited for."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.weights, [p.detach() for p in model.parameters()], 1 - decay)
+        share = torch.where(finite, 1 - decay, 0.0)
+        weights = [p.detach() for p in model.parameters()]
+        shares = [share.to(weight.dtype) for weight in weights]
+        torch._foreach_lerp_(self.weights, weights, shares)
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[nn.Module]:

@@ -11,12 +11,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from paha_core.config import TrainConfig, TrainerConfig
+from paha_core.trained import CLASSIFIERS, CODEC, UNIVDM
+from paha_core.training.compiled import check_gradient, compile_model
 from paha_core.training.distributed import Distributed
 from paha_core.training.run import Metrics, Task, TrainingError
 
+CHECKPOINTING = "univdm.gradient_checkpointing true"
 MEMORY_ADVICE = (
-    "trainer.precision bf16; univdm.gradient_checkpointing true; a smaller train.micro_batch (the "
-    "same training, in more turns); fewer train.frames"
+    f"trainer.precision bf16; {CHECKPOINTING}; a smaller train.micro_batch (the same training, in "
+    "more turns); trainer.shard_optimizer with several processes; fewer train.frames"
 )
 
 
@@ -53,14 +56,23 @@ class GradientAccumulation:
                 "train.replicas are threads of one CPU process: set replicas to 1 with "
                 "trainer.compile or several processes"
             )
+        self.precision, self.unchecked = trainer.precision, trainer.compile
         if trainer.compile:
-            task.model.compile()  # in place: same weights, same names
+            compile_model(task.model, trainer, self.device)
         self.losses: list[nn.Module] = [LossModule(task, model) for model in self.models]
         if dist.world_size > 1:
             self.losses = [_distributed(self.losses[0], self.device)]
 
     def compute(self, step: int) -> tuple[torch.Tensor, Metrics]:
-        """Leaves the step's gradient in the task's model; returns the mean loss and metrics."""
+        """Leaves the step's gradient in the task's model; returns the mean loss and metrics.
+
+        The first one of a compiled network is compared with the eager one.
+        """
+        if self.unchecked:
+            self.unchecked = False
+            compiled = self._flat_gradient(step)
+            with torch.compiler.set_stance("force_eager"):
+                check_gradient(compiled, self._flat_gradient(step), self.precision)
         numbers = range(step * self.turns, (step + 1) * self.turns)
         if self.pool is None:
             results = [self._backward(self.losses[0], number, numbers[-1]) for number in numbers]
@@ -72,6 +84,14 @@ class GradientAccumulation:
                 results += list(self.pool.map(lambda job: self._backward(*job), jobs))
             self._sum_replicas()
         return torch.stack([loss for loss, _ in results]).mean(), nanmeans([m for _, m in results])
+
+    def _flat_gradient(self, step: int) -> torch.Tensor:
+        """The step's gradient as one vector on the host; none is left in the model."""
+        self.compute(step)
+        parameters = list(self.task.model.parameters())
+        flat = torch.cat([p.grad.flatten().cpu() for p in parameters if p.grad is not None])
+        self.task.model.zero_grad(set_to_none=True)
+        return flat
 
     def autocast(self) -> torch.autocast:
         """bfloat16 where `trainer.precision` says so."""
@@ -132,13 +152,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or on_host
 
 
+def memory_advice(name: str) -> str:
+    """Which settings of the network to lower, in the order of what they cost."""
+    if name == UNIVDM:
+        return MEMORY_ADVICE
+    advice = ["trainer.precision bf16"]
+    if name in CLASSIFIERS:
+        advice += [CHECKPOINTING, "classifiers.train.micro_batch 1", "shorter negatives.lengths"]
+    elif name == CODEC:
+        advice += ["a smaller codec.train.micro_batch", "fewer codec.max_frames"]
+    else:
+        advice = [f"fewer {name} clips in memory: a smaller corpus, or a larger machine"]
+    return "; ".join(advice)
+
+
 def out_of_memory_message(
-    config: TrainConfig, world_size: int, step: int, error: BaseException
+    name: str, config: TrainConfig, world_size: int, step: int, error: BaseException
 ) -> str:
-    """Which settings to lower, in the order of what they cost."""
+    """What to do after an allocation failed."""
     cause = str(error).splitlines()[0][:200]
     micro_batch, _ = config.shares(world_size)
     return (
         f"out of memory at step {step} with {micro_batch} samples at once. In "
-        f"this order: {MEMORY_ADVICE}. `paha plan` tells what a preset needs. ({cause})"
+        f"this order: {memory_advice(name)}. `paha plan` tells what a preset needs. ({cause})"
     )

@@ -22,7 +22,7 @@ class TrainingLogger:
     """Every `trainer.log_every` steps a line of metrics: means over these steps and all processes.
 
     Each process has one, only the main process writes. Skipped steps are counted and belong to no
-    mean; a metric of skipped steps alone is null.
+    mean; a metric of skipped steps alone is null. Metrics stay on their device until the line.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class TrainingLogger:
         self.run, self.config, self.dist, self.device = run, config, dist, device
         self.files = _LogFiles(run, state.step) if dist.is_main_process else None
         self.pending: list[Metrics] = []  # of the steps since the last line
+        self.finite: list[torch.Tensor] = []  # whether each of them was taken
         self.progress = Progress(
             config.steps - state.step if dist.is_main_process else 0, run.name, unit="step"
         )
@@ -40,16 +41,21 @@ class TrainingLogger:
         """Exclude validation and checkpointing from the throughput."""
         self.started, self.steps_timed = time.monotonic(), 0
 
-    def log_step(self, state: State, metrics: Metrics, learning_rate: float, taken: bool) -> None:
-        """Metrics of one step, and whether it was `taken`; `state` is that after it."""
+    def is_due(self, step: int) -> bool:
+        """Whether a line ends with this step."""
+        return step % self.run.trainer.log_every == 0 or step == self.config.steps
+
+    def log_step(
+        self, state: State, metrics: Metrics, learning_rate: float, finite: torch.Tensor
+    ) -> None:
+        """Metrics of one step, and whether it was `finite`; `state` is that after it."""
         self.steps_timed += 1
-        if taken:
-            self.pending.append(metrics)
-        if self.dist.is_main_process:
-            note = f"loss {metrics['loss'].item():.4f}"
-            self.progress.update(note=note if taken else "not finite, skipped")
-        if state.step % self.run.trainer.log_every == 0 or state.step == self.config.steps:
-            line = {"loss": math.nan} | self._means()
+        self.pending.append(metrics)
+        self.finite.append(finite)
+        if self.is_due(state.step):
+            steps, line = len(self.pending), {"loss": math.nan} | self._means()
+            if self.dist.is_main_process:
+                self.progress.update(steps, note=f"loss {line['loss']:.4f}")
             rate = self.steps_timed / max(time.monotonic() - self.started, 1e-9)
             line |= {
                 "learning_rate": learning_rate,
@@ -62,9 +68,10 @@ class TrainingLogger:
 
     def _means(self) -> Scalars:
         """Over the steps since the last line; every process takes part."""
-        if not self.pending:
-            return {}
-        means, self.pending = nanmeans(self.pending), []
+        steps = zip(self.pending, torch.stack(self.finite).tolist(), strict=True)
+        taken = [metrics for metrics, finite in steps if finite]
+        means = nanmeans(taken or [dict.fromkeys(self.pending[0], math.nan)])
+        self.pending, self.finite = [], []
         own = [torch.as_tensor(value).float().to(self.device) for value in means.values()]
         values = self.dist.nanmean(torch.stack(own)).tolist()
         return as_numbers(dict(zip(means, values, strict=True)))

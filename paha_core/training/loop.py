@@ -31,6 +31,12 @@ from paha_core.training.gradient import (
     out_of_memory_message,
 )
 from paha_core.training.logger import TrainingLogger
+from paha_core.training.optimizer import (
+    SkippedSteps,
+    new_optimizer,
+    step_if_finite,
+    too_many_skipped,
+)
 from paha_core.training.run import Run, State, Task, TrainingError
 
 log = logging.getLogger("paha")
@@ -42,8 +48,8 @@ def fit(task: Task, config: TrainConfig, run: Run, dist: Distributed = SINGLE_PR
     `dist`: the processes among which the task shares its batches; other tasks are trained by one
     process. Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT
     after saving, `ClaimedError` while another process trains the same network in the same store,
-    and `TrainingError` when more than `config.max_bad_steps` steps had a loss or gradient that was
-    not finite, or when memory runs out.
+    and `TrainingError` when too many steps had a loss or gradient that was not finite
+    (`too_many_skipped`), or when memory runs out.
     """
     if is_launched() and dist.world_size == 1:
         raise TrainingError(f"{run.name} is trained by one process: start it without a launcher")
@@ -69,7 +75,7 @@ def _fit(task: Task, config: TrainConfig, run: Run, dist: Distributed) -> bool:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        message = out_of_memory_message(config, dist.world_size, state.step, error)
+        message = out_of_memory_message(run.name, config, dist.world_size, state.step, error)
         raise TrainingError(f"{run.name}: {message}") from error
     dist.barrier()
     return True
@@ -85,20 +91,21 @@ def _train(
 ) -> None:
     # 1. set-up
     model = task.model.to(run.device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    ema = EMA(model, config.ema)
-    checkpoints.resume(run, model, ema, optimizer, state, config.steps)
+    optimizer = new_optimizer(model, config, run.trainer, dist)
+    ema = EMA(model, config.ema) if dist.is_main_process else None
+    checkpoints.resume(run, model, ema, optimizer, state, config)
     gradient = GradientAccumulation(task, config, run.trainer, dist)
+    skipped = SkippedSteps(state, gradient.device)
 
     def validate() -> None:
-        if dist.is_main_process:
+        if ema is not None:
             with ema.applied_to(model) as averaged, gradient.autocast():
                 logger.log(state.step, task.validate(averaged))
                 run.on_validation(state.step, averaged)
-            logger.reset_timer()
+        dist.barrier()
+        logger.reset_timer()
 
+    dist.barrier()
     with TrainingLogger(run, config, dist, gradient.device, state) as logger:
         for step in range(state.step, config.steps):
             # 2. gradient
@@ -106,39 +113,41 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             loss, metrics = gradient.compute(step)
-            loss, stopping = dist.all_agree(loss, shutdown.requested)
+            loss = dist.mean(loss)
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
 
             # 3. optimizer step, skipped where it would spoil the weights
-            finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
-            if finite:
-                optimizer.step()
-                ema.update(model, step)
-            else:
-                log.warning("%s: step %d is not finite, skipped", run.name, step)
+            finite = torch.isfinite(loss) & torch.isfinite(norm)
+            step_if_finite(optimizer, finite)
+            if ema is not None:
+                ema.update(model, step, finite)
             optimizer.zero_grad(set_to_none=True)
-            state.step, state.skipped_steps = step + 1, state.skipped_steps + (not finite)
+            state.step = step + 1
+            skipped.count(step, finite)
+            stopping = dist.any(shutdown.requested)
+            last = state.step == config.steps
+            permanent = run.trainer.keep_every and state.step % run.trainer.keep_every == 0
+            saving = state.step % config.checkpoint_every == 0 or stopping or last or permanent
+            if saving or logger.is_due(state.step):  # the only places that wait for the device
+                skipped.read(state, run.name)
             logger.log_step(state, metrics | {"loss": loss, "gradient_norm": norm}, rate, finite)
-            if state.skipped_steps > config.max_bad_steps:
+            if too_many_skipped(state, config):
                 raise TrainingError(
-                    f"{run.name}: {state.skipped_steps} steps were not finite, the last one {step}."
-                    f" The last good checkpoint is in {run.store.uri(run.folder)}/steps; lower "
-                    "learning_rate"
+                    f"{run.name}: {state.skipped_steps} steps were not finite, the last one "
+                    f"{skipped.last_step}. The last good checkpoint is in "
+                    f"{run.store.uri(run.folder)}/steps; lower learning_rate"
                 )
 
             # 4. validate (skipped on shutdown)
-            last = state.step == config.steps
             if state.step % config.validate_every == 0 and not (stopping or last):
                 validate()
 
             # 5. save
-            if dist.is_main_process and state.step in run.milestones:
+            if ema is not None and state.step in run.milestones:
                 checkpoints.export(run, task, ema, state.step, run.milestones[state.step])
-            permanent = run.trainer.keep_every and state.step % run.trainer.keep_every == 0
-            if state.step % config.checkpoint_every == 0 or stopping or last or permanent:
-                if dist.is_main_process:
-                    checkpoints.save(run, model, ema, optimizer, state, config.keep)
-                    logger.publish()
+            if saving:
+                checkpoints.save(run, model, ema, optimizer, state, config.keep)
+                logger.publish()
                 dist.barrier()
                 logger.reset_timer()
             if stopping:
@@ -148,7 +157,7 @@ def _train(
 
         # 6. publish
         validate()
-        if dist.is_main_process:
+        if ema is not None:
             checkpoints.export(run, task, ema, config.steps, "final")
             checkpoints.remove_finished(run)
 

@@ -90,8 +90,9 @@ class State:
 
     step: int = 0
     skipped_steps: int = 0  # whose loss or gradient was not finite
+    skipped_in_a_row: int = 0
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: the same in every process, and after any restart."""
+    """The random numbers of a step or a sample: the same in every process, and at any restart."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63))

@@ -1,6 +1,6 @@
 """A small UniVDM's training as a module, so that a test can start it in one process or in two.
 
-    small_univdm.py FOLDER MICRO_BATCH [STOP]
+    small_univdm.py FOLDER MICRO_BATCH [STOP [shard]]
 
 Writes step 0's gradient, taken in one turn and in two, to FOLDER/gradient-<turns>.safetensors and
 trains; at step STOP it asks its launcher to stop.
@@ -25,7 +25,7 @@ from paha_core.training.distributed import SINGLE_PROCESS, init_distributed
 from paha_core.training.gradient import GradientAccumulation
 from paha_core.training.loop import fit
 from paha_core.training.run import Run, step_generator
-from paha_core.training.tasks.univdm import UniVDMTask
+from paha_core.training.tasks.univdm import ExampleBatches, UniVDMTask
 from tiny_univdm import tiny_univdm
 
 WHOLE = 4  # clips of a step, however many processes share them
@@ -67,7 +67,9 @@ class Made:
 
 def task(micro, dist, **settings):
     held_out = [Made(WHOLE, SINGLE_PROCESS).batch_at(1000)]
-    return UniVDMTask(tiny_univdm(), UniVDMConfig(**settings), Made(micro, dist), held_out, dist)
+    config = UniVDMConfig(**settings)
+    examples = ExampleBatches(Made(micro, dist), config, dist)
+    return UniVDMTask(tiny_univdm(), config, examples, held_out)
 
 
 def config(micro):
@@ -87,7 +89,7 @@ def run(folder, **changes):
     return replace(made, **changes)
 
 
-def main(folder, micro, stop="0"):
+def main(folder, micro, stop="0", shard=""):
     torch.set_num_threads(1)
     dist, micro = init_distributed("cpu"), int(micro)
     for turns in (1, 2):
@@ -104,7 +106,9 @@ def main(folder, micro, stop="0"):
             time.sleep(1.0)
 
     try:
-        fit(task(micro, dist), config(micro), run(folder, on_metrics=ask_to_stop), dist)
+        trainer = TrainerConfig(log_every=1, shard_optimizer=bool(shard))
+        made = run(folder, on_metrics=ask_to_stop, trainer=trainer)
+        fit(task(micro, dist), config(micro), made, dist)
     except Interrupted:
         return INTERRUPTED
     return 0

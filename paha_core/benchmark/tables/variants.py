@@ -13,7 +13,7 @@ from typing import Any
 
 from paha_core.config import Preset, derived
 from paha_core.store import Store
-from paha_core.trained import PARTS
+from paha_core.trained import CLASSIFIERS, UNIVDM
 
 
 class OverlayStore(Store):
@@ -89,14 +89,13 @@ def trained_variant(
     if not changes:
         return store, preset
     from paha_core.inference.negatives import make_negatives
-    from paha_core.training.tasks.classifier import classifier_run, train_classifier
-    from paha_core.training.tasks.univdm import train_univdm, univdm_run
+    from paha_core.training import parallel
 
     preset = derived(preset, changes)
     over = OverlayStore(f"{store.url}/variants/{variant_name(changes)}", store.url)
-    train_univdm(over, preset, univdm_run(over, preset, device))
+    parallel.train(over, preset, parallel.new_run(over, preset, UNIVDM, device))
     if guided:
         make_negatives(over, preset, device=device)
-        for part in PARTS:
-            train_classifier(over, preset, part, classifier_run(over, preset, part, device))
+        for name in CLASSIFIERS:
+            parallel.train(over, preset, parallel.new_run(over, preset, name, device))
     return over, preset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ class Frames:
     pixels: np.ndarray  # uint8 [N, size, size, 3]
     weights: np.ndarray  # float32 [N, grid, grid], powers of PAR's M
 
-    def batch(self, index: np.ndarray, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Folded pixels [b, c, h, w] and weights [b, 1, h, w] of mean 1."""
-        pixels = fold(to_pixels(self.pixels[index]), patch)
-        weights = torch.from_numpy(self.weights[index])[:, None]
+    def batch(
+        self, index: np.ndarray, patch: int, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Folded pixels [b, c, h, w] and weights [b, 1, h, w] of mean 1, made on `device` of the
+        frames' bytes."""
+        pixels = fold(to_pixels(_to(device, self.pixels[index])), patch)
+        weights = _to(device, self.weights[index])[:, None]
         weights = F.interpolate(weights, size=pixels.shape[-2:], mode="nearest")
         return pixels, weights / weights.mean()
 
@@ -52,7 +55,8 @@ class CodecTask:
     def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
         generator = step_generator(self.config.train.seed, number)
         indices = torch.randint(len(self.train.pixels), (self.count,), generator=generator)
-        pixels, weights = self.train.batch(indices.numpy(), self.config.patch)
+        device = next(model.parameters()).device
+        pixels, weights = self.train.batch(indices.numpy(), self.config.patch, device)
         posterior = model.encode(pixels).latent_dist
         decoded = model.decode(posterior.sample(generator=generator)).sample
         loss = reconstruction_loss(decoded, pixels, weights)
@@ -61,23 +65,23 @@ class CodecTask:
 
     @torch.no_grad()
     def validate(self, model: Any) -> Scalars:
-        pixels, weights = self.held_out.batch(
-            np.arange(len(self.held_out.pixels)), self.config.patch
-        )
+        device = next(model.parameters()).device
+        every = np.arange(len(self.held_out.pixels))
+        pixels, weights = self.held_out.batch(every, self.config.patch, device)
         decoded = model.decode(model.encode(pixels).latent_dist.mode()).sample
         return {
             "validation_loss": float(reconstruction_loss(decoded, pixels, weights)),
-            "validation_psnr": psnr(decoded, pixels),
+            "validation_psnr": float(psnr(decoded, pixels)),
         }
 
     @torch.no_grad()
     def export(self, model: Any, folder: Path) -> None:
         """Save the codec with the mean and deviation of each latent channel over the corpus."""
         parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
-        encoded = [
-            model.encode(fold(to_pixels(part), self.config.patch)).latent_dist.mode()
-            for part in parts
-        ]
+        device, encoded = next(model.parameters()).device, []
+        for part in parts:
+            pixels = fold(to_pixels(_to(device, part)), self.config.patch)
+            encoded.append(model.encode(pixels).latent_dist.mode())
         latents = torch.cat(encoded)
         model.register_to_config(
             latents_mean=latents.mean((0, 2, 3)).tolist(),
@@ -94,9 +98,17 @@ def reconstruction_loss(
     return ((error.abs() + error.square()) * weights).mean()
 
 
-def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pixels in -1..1."""
-    return float(10 * torch.log10(4 / F.mse_loss(decoded, pixels)))
+def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Peak signal-to-noise ratio in dB of pixels in -1..1, a scalar on their device."""
+    return 10 * torch.log10(4 / F.mse_loss(decoded, pixels))
+
+
+def _to(device: torch.device, values: np.ndarray) -> torch.Tensor:
+    """A copy on `device`; to a GPU through page-locked memory, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
@@ -113,12 +125,13 @@ def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
     return fit(CodecTask(config, train, held_out), config.train, run)
 
 
-def codec_run(store: Store, preset: Preset) -> Run:
+def codec_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
     """The run of the preset's settings on the store's frames."""
     masks = kept_rows(store, "par_masks", preset.corpora.datasets)
     clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in masks]
     content = [CODE_VERSION, preset.codec.identity("train"), clips]
-    return Run.of(store, CODEC, preset.codec.train, preset.trainer, content)
+    run = Run.of(store, CODEC, preset.codec.train, preset.trainer, content)
+    return replace(run, device=device)
 
 
 def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -31,7 +32,7 @@ from paha_core.training.loop import fit
 from paha_core.training.run import Metrics, Run, Scalars, step_generator
 from paha_core.training.tasks.strips import Strips
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -45,73 +46,96 @@ def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return per_sample.mean()
 
 
-@dataclass(frozen=True)
-class StepRandom:
-    """The random numbers of a step for this process' samples.
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Windows with the random numbers of their step: `timestep` [b], `noise` [b, C, F, h, w],
+    `has_first_frame` bool [b], `has_audio` and `has_reference` float [b] (condition dropout)."""
 
-    Every process draws those of all samples and takes its part, so that W processes of B clips use
-    the numbers that one process of W*B would.
-    """
+    batch: Batch
+    timestep: torch.Tensor
+    noise: torch.Tensor
+    has_first_frame: torch.Tensor
+    has_audio: torch.Tensor
+    has_reference: torch.Tensor
 
-    generator: torch.Generator
-    dist: Distributed = SINGLE_PROCESS
+    def to(self, device: str | torch.device) -> Examples:
+        """On `device`; from pinned memory without waiting for the copy."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
-    def part(self, batch: int) -> slice:
-        return slice(self.dist.rank * batch, (self.dist.rank + 1) * batch)
+    def pin_memory(self) -> Examples:
+        return self._each(lambda x: x.pin_memory())
 
-    def integers(self, high: int, batch: int) -> torch.Tensor:
-        """[batch], uniform below `high`."""
-        values = torch.randint(high, (self.dist.world_size * batch,), generator=self.generator)
-        return values[self.part(batch)]
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Examples:
+        names = [field.name for field in fields(self) if field.name != "batch"]
+        return Examples(self.batch.each(change), *(change(getattr(self, name)) for name in names))
 
-    def uniform(self, rows: int, batch: int) -> torch.Tensor:
-        """[rows, batch], in 0..1."""
-        values = torch.rand((rows, self.dist.world_size * batch), generator=self.generator)
-        return values[:, self.part(batch)]
 
-    def normal(self, shape: torch.Size) -> torch.Tensor:
-        """Standard normal; the first of `shape` is the batch."""
-        whole = (self.dist.world_size * shape[0], *shape[1:])
-        return torch.randn(whole, generator=self.generator)[self.part(shape[0])]
+class ExampleBatches:
+    """Micro-batches of windows with random numbers that belong to the sample: those of W processes
+    with B windows are those of one process with W*B. With several processes `windows` has this
+    process' part."""
+
+    def __init__(
+        self, windows: Batches, config: UniVDMConfig, dist: Distributed = SINGLE_PROCESS
+    ) -> None:
+        self.windows, self.config, self.dist = windows, config, dist
+
+    def batch_at(self, number: int) -> Examples:
+        batch = self.windows.batch_at(number)
+        count, config = len(batch.keys), self.config
+        first = (number * self.dist.world_size + self.dist.rank) * count
+        timesteps, noises, uniforms = [], [], []
+        for sample in range(first, first + count):
+            generator = step_generator(config.train.seed, sample)
+            timesteps.append(torch.randint(1000, (), generator=generator))
+            uniforms.append(torch.rand(3, generator=generator))
+            noises.append(torch.randn(batch.latents.shape[1:], generator=generator))
+        first_frame, audio, reference = torch.stack(uniforms, dim=1)
+        return Examples(
+            batch,
+            torch.stack(timesteps),
+            torch.stack(noises),
+            first_frame < config.first_frame_probability,
+            (audio >= config.condition_dropout).float(),
+            (reference >= config.condition_dropout).float(),
+        )
+
+
+class ExampleSource(Protocol):
+    def batch_at(self, number: int) -> Examples: ...
 
 
 class UniVDMTask:
-    """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3).
-
-    With several processes `batches` holds this process' part of every batch.
-    """
+    """Denoising of windows of latents, DDPM with 1000 steps (equation 1 with M of equation 3)."""
 
     def __init__(
         self,
         model: UniVDM,
         config: UniVDMConfig,
-        batches: Batches,
-        held_out: list[Batch],
-        dist: Distributed = SINGLE_PROCESS,
+        examples: ExampleSource,
+        held_out: Sequence[Batch],
     ) -> None:
         self.model: nn.Module = model
         if config.gradient_checkpointing:
             model.enable_gradient_checkpointing()
-        self.config, self.batches, self.held_out = config, batches, held_out
-        self.dist, self.scheduler = dist, training_scheduler(config)
+        self.config, self.examples, self.held_out = config, examples, held_out
+        self.scheduler = training_scheduler(config)
 
     def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
         started = time.monotonic()
-        batch = self.batches.batch_at(number)
+        examples = self.examples.batch_at(number)
         waited = time.monotonic() - started
-        random = StepRandom(step_generator(self.config.train.seed, number), self.dist)
-        timestep = random.integers(1000, len(batch.keys))
-        squared = self._squared_error(model, self._dropped(batch, random), timestep, random)
-        weights = batch.par.to(squared.device)
+        examples = examples.to(next(model.parameters()).device)
+        squared = self._squared_error(model, examples)
         plain = squared.mean()
-        weighted = par_loss(squared, weights)
+        weighted = par_loss(squared, examples.batch.par)
         metrics: Metrics = {
             "loss_plain": plain.detach(),
             "loss_par": weighted.detach(),
             "data_wait_seconds": waited,
         }
         loss = weighted if self.config.par else plain
-        return loss, metrics | region_errors(squared.detach(), batch.regions.to(squared.device))
+        return loss, metrics | region_errors(squared.detach(), examples.batch.regions)
 
     @torch.no_grad()
     def validate(self, model: Any) -> Scalars:
@@ -120,14 +144,24 @@ class UniVDMTask:
         sums: dict[str, list[float]] = {}
         for i, batch in enumerate(self.held_out):
             for level in (100, 300, 500, 700, 900):
-                random = StepRandom(step_generator(0, 1_000_000 + 1000 * i + level))
-                timestep = torch.full((len(batch.keys),), level)
-                squared = self._squared_error(model, batch, timestep, random)
+                generator = step_generator(0, 1_000_000 + 1000 * i + level)
+                count = len(batch.keys)
+                noise = torch.randn(batch.latents.shape, generator=generator)
+                uniform = torch.rand(count, generator=generator)
+                examples = Examples(
+                    batch,
+                    torch.full((count,), level),
+                    noise,
+                    uniform < self.config.first_frame_probability,
+                    torch.ones(count),
+                    torch.ones(count),
+                ).to(next(model.parameters()).device)
+                squared = self._squared_error(model, examples)
                 metrics = {
                     "validation_loss": float(squared.mean()),
-                    "validation_loss_par": float(par_loss(squared, batch.par.to(squared.device))),
+                    "validation_loss_par": float(par_loss(squared, examples.batch.par)),
                 }
-                regions = as_numbers(region_errors(squared, batch.regions.to(squared.device)))
+                regions = as_numbers(region_errors(squared, examples.batch.regions))
                 metrics |= {f"validation_{name}": value for name, value in regions.items()}
                 for name, value in metrics.items():
                     sums.setdefault(name, []).append(value)
@@ -136,38 +170,22 @@ class UniVDMTask:
     def export(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
 
-    def _squared_error(
-        self, model: Any, batch: Batch, timestep: torch.Tensor, random: StepRandom
-    ) -> torch.Tensor:
+    def _squared_error(self, model: Any, examples: Examples) -> torch.Tensor:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
-        device = next(model.parameters()).device
-        batch, timestep = batch.to(device), timestep.to(device)
-        noise = random.normal(batch.latents.shape).to(device)
-        is_given = random.uniform(1, len(timestep))[0] < self.config.first_frame_probability
+        batch, noise, timestep = examples.batch, examples.noise, examples.timestep
         noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
         model_output = model(
-            network_input(noisy, batch.first_frame, is_given.to(device)),
+            network_input(noisy, batch.first_frame, examples.has_first_frame),
             timestep,
-            batch.reference_latents,
-            batch.reference_embedding,
-            batch.audio,
+            batch.reference_latents * examples.has_reference[:, None, None, None],
+            batch.reference_embedding * examples.has_reference[:, None],
+            batch.audio * examples.has_audio[:, None, None, None, None],
         )
         if self.config.prediction == "epsilon":
             target = noise
         else:
             target = self.scheduler.get_velocity(batch.latents, noise, timestep)
         return (model_output.float() - target).square().mean(dim=1)
-
-    def _dropped(self, batch: Batch, random: StepRandom) -> Batch:
-        """Drop each condition with the configured probability, for classifier-free guidance."""
-        keep = random.uniform(2, len(batch.keys)) >= self.config.condition_dropout
-        audio, reference = keep.float()
-        return replace(
-            batch,
-            audio=batch.audio * audio[:, None, None, None, None],
-            reference_latents=batch.reference_latents * reference[:, None, None, None],
-            reference_embedding=batch.reference_embedding * reference[:, None],
-        )
 
 
 def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Metrics:
@@ -217,8 +235,9 @@ def train_univdm(store: Store, preset: Preset, run: Run | None = None) -> bool:
         strips = WindowBatches(test, count, *window, seed=1).batch_at(0)
         run.on_validation = Strips(run, preset, load_codec(store, preset, run.device), strips)
     model = new_univdm(preset, widths_of(train.read(0)))
-    with Prefetched(windows) as batches:
-        return fit(UniVDMTask(model, preset.univdm, batches, fixed, dist), config, run, dist)
+    examples = ExampleBatches(windows, preset.univdm, dist)
+    with Prefetched(examples, pin=run.device == "cuda") as prefetched:
+        return fit(UniVDMTask(model, preset.univdm, prefetched, fixed), config, run, dist)
 
 
 def widths_of(sample: ClipSample) -> Widths:

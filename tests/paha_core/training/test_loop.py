@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from paha_core.errors import Interrupted
 from paha_core.stages import checks
 from paha_core.store import Store
 from paha_core.training.loop import fit, learning_rate
-from paha_core.training.run import Run, TrainingError
+from paha_core.training.optimizer import too_many_skipped
+from paha_core.training.run import Run, State, TrainingError
 from tiny import TinyTask, config, run
 
 
@@ -103,7 +105,7 @@ def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path
     assert fit(task, config(), run(killed))
     assert min(task.losses) == 5  # from the checkpoint before
     assert_same(weights(tmp_path / "whole"), weights(killed))
-    assert not list(killed.glob("checkpoints/tiny/steps/*"))
+    assert [f.name for f in killed.glob("checkpoints/tiny/steps/*")] == ["00000040"]
 
 
 def stopped_at(step, folder, *signals, train=None, content="a"):
@@ -161,6 +163,55 @@ def test_a_finished_run_is_not_repeated_and_a_changed_one_starts_anew(tmp_path):
     assert sorted(task.losses) == list(range(12))
 
 
+def test_a_finished_run_asked_for_more_steps_continues_to_the_weights_of_as_many_at_once(tmp_path):
+    longer = config(steps=60)
+    assert fit(TinyTask(), longer, run(tmp_path / "at once", train=longer))
+    assert fit(TinyTask(), config(), run(tmp_path / "later"))
+    task = TinyTask()
+    assert fit(task, longer, run(tmp_path / "later", train=longer))
+    assert min(task.losses) == 40
+    assert_same(weights(tmp_path / "at once"), weights(tmp_path / "later"))
+    assert len(journal(tmp_path / "later")) == 60
+    with pytest.raises(TrainingError, match=r"00000060 is beyond train.steps 40"):
+        fit(TinyTask(), config(), run(tmp_path / "later"))
+    assert_same(weights(tmp_path / "at once"), weights(tmp_path / "later"))
+
+
+def test_a_finished_run_without_its_checkpoint_says_so_instead_of_starting_over(tmp_path):
+    assert fit(TinyTask(), config(), run(tmp_path))
+    before = weights(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints/tiny/steps")
+    longer = config(steps=60)
+    with pytest.raises(TrainingError, match="finished at step 40 with another schedule, and its"):
+        fit(TinyTask(), longer, run(tmp_path, train=longer))
+    assert_same(weights(tmp_path), before)
+    assert len(journal(tmp_path)) == 40
+    assert not fit(TinyTask(), config(), run(tmp_path))
+
+
+def test_a_skipped_step_leaves_weights_average_and_moments_alone(tmp_path):
+    train = config(steps=8, checkpoint_every=1, keep=8)
+    made = run(tmp_path, train=train)
+    made.trainer = TrainerConfig(log_every=1, keep_every=1)
+    fit(TinyTask(bad_steps=(5,)), train, made)
+    steps = tmp_path / "checkpoints/tiny/steps"
+    for name in ("model", "average", "optimizer"):
+        before, after, next_one = (
+            load_file(steps / f"{step:08d}/{name}.safetensors") for step in (5, 6, 7)
+        )
+        assert_same(before, after)
+        assert not all(torch.equal(after[key], next_one[key]) for key in after)
+
+
+@pytest.mark.parametrize(
+    ("skipped", "in_a_row", "step", "stops"),
+    [(20, 20, 30, False), (21, 1, 300, True), (900, 3, 99_000, False), (900, 21, 99_000, True)],
+)
+def test_too_many_skipped_steps_are_more_than_a_share_or_a_row(skipped, in_a_row, step, stops):
+    state = State(step=step, skipped_steps=skipped, skipped_in_a_row=in_a_row)
+    assert too_many_skipped(state, config(max_bad_steps=20)) is stops
+
+
 def test_what_other_settings_had_trained_is_set_aside_and_comes_back_with_them(tmp_path):
     with pytest.raises(Interrupted):
         stopped_at(7, tmp_path, signal.SIGTERM)
@@ -213,7 +264,8 @@ def test_how_the_machine_goes_about_it_is_not_part_of_what_a_run_is():
 def test_milestones_are_kept_and_working_checkpoints_removed(tmp_path):
     fit(TinyTask(), config(), run(tmp_path))
     assert weights(tmp_path, "early").keys() == weights(tmp_path).keys()
-    assert not list(tmp_path.glob("checkpoints/tiny/steps/*"))
+    kept = list(tmp_path.glob("checkpoints/tiny/steps/*"))
+    assert [folder.name for folder in kept] == ["00000040"]  # to continue from
     training = json.loads((tmp_path / "checkpoints/tiny/early/training.json").read_text())
     assert training["step"] == 24
 

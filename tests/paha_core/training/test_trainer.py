@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import small_classifier
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -14,12 +15,14 @@ import small_univdm
 from paha_core.config import TrainerConfig, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.shards.windows import Batch
+from paha_core.training.compiled import check_gradient, compile_model
 from paha_core.training.distributed import SINGLE_PROCESS
-from paha_core.training.gradient import GradientAccumulation
+from paha_core.training.gradient import GradientAccumulation, memory_advice
 from paha_core.training.loop import fit
 from paha_core.training.run import TrainingError
 from paha_core.training.tasks.strips import Strips
 from tiny import TinyTask, config, run
+from tiny_univdm import tiny_univdm
 
 
 class Remembering(TinyTask):
@@ -60,6 +63,32 @@ def test_a_compiled_network_trains_to_the_same_weights_under_the_same_names(tmp_
         torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_bf16_compiled_on_a_cpu_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match=r"compile with trainer.precision bf16 loses gradients"):
+        fit(TinyTask(), config(), with_trainer(tmp_path, compile=True, precision="bf16"))
+
+
+def test_a_compiled_gradient_that_is_not_the_eager_one_is_refused():
+    eager = torch.randn(1000)
+    without = torch.where(torch.arange(1000) < 500, eager, 0.0)  # half of the weights get none
+    with pytest.raises(TrainingError, match=r"changes the gradient by [67].%"):
+        check_gradient(without, eager, "bf16")
+    check_gradient(eager + 0.02 * torch.randn(1000), eager, "bf16")
+    with pytest.raises(TrainingError, match="changes the gradient by"):
+        check_gradient(eager + 0.02 * torch.randn(1000), eager, "float32")
+
+
+def test_blocks_that_repeat_are_compiled_one_by_one_and_the_trainer_says_so(caplog):
+    """In the classifier too, whose encoder is UniVDM's."""
+    caplog.set_level("INFO", "paha")
+    for model in (tiny_univdm(), small_classifier.small_classifier()):
+        compile_model(model, TrainerConfig(compile=True), torch.device("cpu"))
+        compiled = [m for m in model.modules() if m._compiled_call_impl is not None]
+        assert len(compiled) > 5
+        assert model not in compiled
+        assert f"{len(compiled)} repeated blocks, each by itself" in caplog.text
+
+
 def opened(**settings):
     """The small UniVDM's task; its new modules begin at zero, which would hide them."""
     task = small_univdm.task(4, SINGLE_PROCESS, **settings)
@@ -97,7 +126,7 @@ def test_torch_compile_takes_univdm_as_one_graph():
 def test_checkpoints_are_kept_for_good_at_multiples(tmp_path):
     fit(TinyTask(), config(), with_trainer(tmp_path, keep_every=15))
     kept = sorted(p.name for p in (tmp_path / "checkpoints/tiny/steps").iterdir())
-    assert kept == ["00000015", "00000030"]
+    assert kept == ["00000015", "00000030", "00000040"]
 
 
 def test_the_log_and_tensorboard_tell_every_figure(tmp_path):
@@ -141,10 +170,27 @@ class Greedy(TinyTask):
 
 
 def test_out_of_memory_names_what_to_turn_down(tmp_path):
+    greedy = run(tmp_path)
+    greedy.name = "univdm"
     with pytest.raises(TrainingError, match="out of memory at step 0") as told:
-        fit(Greedy(), config(), run(tmp_path))
+        fit(Greedy(), config(), greedy)
     knobs = ("trainer.precision bf16", "gradient_checkpointing", "train.micro_batch", "paha plan")
     assert all(knob in str(told.value) for knob in knobs)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("univdm", ["univdm.gradient_checkpointing", "train.micro_batch", "train.frames"]),
+        ("face_classifier", ["classifiers.train.micro_batch 1", "negatives.lengths"]),
+        ("latent_codec", ["codec.train.micro_batch", "codec.max_frames"]),
+        ("video_encoder", ["clips in memory"]),
+    ],
+)
+def test_the_advice_exists_for_each_network(name, knobs):
+    advice = memory_advice(name)
+    assert all(knob in advice for knob in knobs)
+    assert ("univdm." in advice) == (name in ("univdm", "face_classifier"))
 
 
 class GreedyLater(TinyTask):

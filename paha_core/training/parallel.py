@@ -1,0 +1,101 @@
+"""Trains a network in as many processes as the preset's trainer asks for.
+
+    python -m paha_core.training.parallel FILE
+
+is what each of them runs; FILE is the pickled `Work` that the process which started them wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from paha_core.config import Preset
+from paha_core.engine.processes import INTERRUPTED, is_main_process
+from paha_core.errors import EXPECTED, Interrupted
+from paha_core.store import Store
+from paha_core.trained import PARTS, UNIVDM, classifier_name, gate_verdict
+from paha_core.training.distributed import is_launched
+from paha_core.training.launch import launch, processes_of
+from paha_core.training.run import Run, TrainingError
+from paha_core.training.tasks import classifier, univdm
+
+
+@dataclass(frozen=True)
+class Work:
+    store: Store
+    preset: Preset
+    network: str
+    device: str
+
+
+def train(store: Store, preset: Preset, run: Run) -> bool:
+    """Train UniVDM or a classifier, `run.name`; returns whether anything had to be done.
+
+    In this process where `trainer.processes` is one, or where a launcher made this one of several;
+    else in new ones, whose metrics are in the log alone. Raises `Interrupted` when they were
+    stopped and saved a checkpoint, `TrainingError` when one failed.
+    """
+    processes = 1 if is_launched() else processes_of(preset.trainer.processes)
+    if processes == 1:
+        return _train_here(store, preset, run)
+    examined = run.name == UNIVDM or gate_verdict(store, preset, run.name) is not None
+    if run.is_done() and examined:
+        return False
+    with tempfile.TemporaryDirectory(prefix="paha-train-") as folder:
+        path = Path(folder) / "work.pickle"
+        path.write_bytes(pickle.dumps(Work(store, preset, run.name, run.device)))
+        command = [sys.executable, "-m", "paha_core.training.parallel", str(path)]
+        code = launch(command, processes, preset.trainer.grace_seconds)
+    if code == INTERRUPTED:
+        raise Interrupted(f"{run.name}: stopped, saved")
+    if code:
+        raise TrainingError(
+            f"{run.name}: one of its {processes} processes ended with code {code}; its message is "
+            "above"
+        )
+    return True
+
+
+def new_run(store: Store, preset: Preset, network: str, device: str) -> Run:
+    """The run of UniVDM or of a classifier."""
+    if network == UNIVDM:
+        return univdm.univdm_run(store, preset, device)
+    [part] = [part for part in PARTS if classifier_name(part) == network]
+    return classifier.classifier_run(store, preset, part, device)
+
+
+def _train_here(store: Store, preset: Preset, run: Run) -> bool:
+    if run.name == UNIVDM:
+        return univdm.train_univdm(store, preset, run)
+    [part] = [part for part in PARTS if classifier_name(part) == run.name]
+    return classifier.train_classifier(store, preset, part, run)
+
+
+def main(path: str) -> int:
+    """One of the processes; returns its exit code."""
+    level = logging.INFO if is_main_process() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    work: Work = pickle.loads(Path(path).read_bytes())
+    if work.preset.threads:
+        import torch
+
+        torch.set_num_threads(work.preset.threads)
+    try:
+        run = new_run(work.store, work.preset, work.network, work.device)
+        _train_here(work.store, work.preset, run)
+    except Interrupted as saved:
+        logging.getLogger("paha").warning("%s", saved)
+        return INTERRUPTED
+    except EXPECTED as error:
+        logging.getLogger("paha").error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
