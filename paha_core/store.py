@@ -252,6 +252,14 @@ class Store:
             self._call(self.fs.get_file, self.full(rel), str(local))
             yield local
 
+    def upload(self, local: Path, rel: str) -> None:
+        """Publish a copy of a local file as `rel`."""
+        if self.is_local:
+            with published(self.full(rel)) as path:
+                shutil.copyfile(local, path)
+        else:
+            self._upload(local, self.full(rel))
+
     def _upload(self, local: Path, target: str) -> None:
         if not self.protocols & WITHOUT_FOLDERS:
             self._call(self.fs.makedirs, os.path.dirname(target), exist_ok=True)

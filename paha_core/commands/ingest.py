@@ -231,7 +231,7 @@ def _ingest(
     config = _with(base, size, name, kind, given)
     store = _store(out)
     entry = config.entry(name)
-    footage = CORPORA[kind].footage_of(entry, Path())
+    footage = CORPORA[kind].footage_of(entry, ".")
     result = ingest(
         *(store, config, name, footage),
         workers=executor,

@@ -122,9 +122,9 @@ def ingest_cnas(
     return replace(result, figures={"seconds between clips, which are left out": between})
 
 
-def cnas_footage(settings: CnasConfig, studio: Path) -> tuple[str | Path, ...]:
+def cnas_footage(settings: CnasConfig, studio: str) -> tuple[str | Path, ...]:
     """The folder of the sources: the section's own, or the one in the studio's folder."""
-    return (settings.programmes or studio / KIND,)
+    return (settings.programmes or f"{studio}/{KIND}",)
 
 
 def cnas_card_lines(settings: CnasConfig) -> list[str]:

@@ -131,10 +131,10 @@ def ingest_pats(
     return replace(result, table=table, figures=figures)
 
 
-def pats_footage(settings: PatsConfig, studio: Path) -> tuple[str | Path, ...]:
+def pats_footage(settings: PatsConfig, studio: str) -> tuple[str | Path, ...]:
     """The csv and the folder of videos: the section's own, or those in the studio's folder."""
-    drawn = studio / KIND
-    return (settings.csv or drawn / "intervals.csv", settings.videos or drawn / "videos")
+    drawn = f"{studio}/{KIND}"
+    return (settings.csv or f"{drawn}/intervals.csv", settings.videos or f"{drawn}/videos")
 
 
 def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:

@@ -26,8 +26,8 @@ class Corpus:
     """One kind of corpus.
 
     `ingest(store, config, dataset, *footage, workers=, retry_rejected=, prune=)` brings the clips
-    of the corpus `dataset` up to date; `footage_of(section, studio_folder)` names its files: those
-    of the section, or the studio's in that folder; `filters(section)` are those that are on;
+    of the corpus `dataset` up to date; `footage_of(section, studio)` names its files: those of the
+    section, or the studio's in that folder or URL; `filters(section)` are those that are on;
     `card_lines(section)` are further facts for the data set card.
     """
 
@@ -35,7 +35,7 @@ class Corpus:
     config: type[CorpusConfig]
     ingest: Callable[..., StageResult]
     filters: Callable[[Any], tuple[Filter, ...]]
-    footage_of: Callable[[Any, Path], Footage]
+    footage_of: Callable[[Any, str], Footage]
     card_lines: Callable[[Any], list[str]] = lambda section: []
 
 

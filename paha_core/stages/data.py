@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paha_core.errors import StageError
 from paha_core.stages.stage_report import (
     StageReport,
     means,
@@ -22,27 +21,21 @@ if TYPE_CHECKING:
 
 
 def render_programmes(store: Store, preset: Preset) -> StageReport:
-    """The studio corpus, rendered to `sources/`. A preset with real footage has nothing to render.
-
-    Raises `StageError` when the store is not a local folder: encoders need files.
-    """
+    """The studio corpus in `sources/`. A preset with real footage has nothing to render."""
     from paha_core.engine.progress import Progress
     from paha_core.store import sha256_json
 
     studio = preset.corpora.studio
     if studio is None:
         return StageReport("programmes", figures={"source": "the preset's own footage"})
-    if not store.is_local:
-        raise StageError(
-            f"the studio corpus is rendered to a local store, not to {store.url}: give a folder, "
-            "or name footage of your own for each corpus"
-        )
-    from paha_core.corpora.studio import presenters, render_corpus
+    from paha_core.corpora.studio import presenters
+    from paha_core.corpora.studio.store import render_to_store
 
     names = presenters(studio.people, studio.people_seed)
     with Progress(studio.programmes * len(names), "programmes", unit="programme") as progress:
-        corpus = render_corpus(
-            Path(store.full("sources")),
+        listed = render_to_store(
+            store,
+            "sources",
             programmes=studio.programmes,
             seconds=studio.seconds,
             height=studio.height,
@@ -52,7 +45,6 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
             workers=workers_of(preset),
             progress=lambda done, total: progress.update(),
         )
-    listed = corpus.programmes
     computed = sum(p.rendered for p in listed)
     index = store.read_json("sources/corpus.json")
     return StageReport(
@@ -80,8 +72,7 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     how: Any = {
         "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
     }  # fmt: skip
-    drawn = Path(store.full("sources")) if store.is_local else Path("no-local-sources")
-    footage = CORPORA[section.kind].footage_of(section, drawn)
+    footage = CORPORA[section.kind].footage_of(section, store.uri("sources"))
     for place in footage:
         if not is_remote(place):
             require_path(Path(place), "programmes")

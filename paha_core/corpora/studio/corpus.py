@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from paha_core.store import sha256_file
 
 CODE_VERSION = 5  # raise it when drawing, motion or speech change what is rendered
 PEOPLE_VERSION = 1  # raise it when that changes for people drawn from a seed alone
+
+INDEX, INTERVALS = "corpus.json", "pats/intervals.csv"
 
 PATS_COLUMNS = (
     "dataset", "delta_time", "end_time", "interval_id", "speaker", "start_time", "video_fn",
@@ -62,6 +64,8 @@ def render_corpus(
     people_seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    stored: Collection[str] = (),
+    on_rendered: Callable[[Sequence[str]], None] | None = None,
 ) -> StudioCorpus:
     """Render `programmes` programmes of about `seconds` seconds for every presenter: the four
     identities, or as many `people` instead, from seed `people_seed` on.
@@ -71,11 +75,14 @@ def render_corpus(
     left alone; those of an earlier run that are not asked for any more are removed. `height` is in
     pixels and even (frames are 16:9), `progress(done, total)` counts programmes. Same arguments,
     same bytes.
+
+    Where `out` is only on its way to another place: `stored` names the files that are complete
+    there, and `on_rendered(files)` is called with the files of each new programme, the index last.
     """
     if height % 2 or height < 64:
         raise ValueError(f"height must be an even number of at least 64 pixels, not {height}")
     out = Path(out)
-    known = _read_index(out / "corpus.json")
+    known = _read_index(out / INDEX)
     names = presenters(people, people_seed)
     jobs = [(name, index) for index in range(programmes) for name in names]
     entries: dict[str, dict[str, Any]] = {}
@@ -86,13 +93,15 @@ def render_corpus(
         key = f"{name}/{programme_name(name, index)}"
         recipe = _recipe(name, index, seconds, height, seed)
         entry = known.get(key)
-        if entry is None or entry["recipe"] != recipe or not _present(out, entry):
+        if entry is None or entry["recipe"] != recipe or not _present(out, entry, stored):
             entry = {**_render(out, name, index, seconds, height, seed), "recipe": recipe}
             rendered.add(key)
         with lock:
             entries[key] = entry
             if key in rendered:  # so that an interrupted run resumes where it stopped
-                _write_json(out / "corpus.json", _index({**known, **entries}, seed, height))
+                _write_json(out / INDEX, _index({**known, **entries}, seed, height))
+                if on_rendered is not None:
+                    on_rendered([entry["video"], entry["truth"], INDEX])
 
     # threads, not processes: cv2 draws without the interpreter's lock and ffmpeg encodes in its own
     # process, while spawned workers would need a `__main__` guard in every script that calls this
@@ -113,10 +122,10 @@ def render_corpus(
     for key in known.keys() - made:
         for file in (known[key]["video"], known[key]["truth"]):
             (out / file).unlink(missing_ok=True)
-    _write_json(out / "corpus.json", _index(listed, seed, height))
-    _write_intervals(out / "pats" / "intervals.csv", listed)
+    _write_json(out / INDEX, _index(listed, seed, height))
+    _write_intervals(out / INTERVALS, listed)
     found = tuple(_programme(out, entry, key in rendered) for key, entry in listed.items())
-    return StudioCorpus(out, out / "pats" / "intervals.csv", found)
+    return StudioCorpus(out, out / INTERVALS, found)
 
 
 def programme_name(name: str, index: int) -> str:
@@ -171,8 +180,8 @@ def _recipe(name: str, index: int, seconds: float, height: int, seed: int) -> st
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _present(out: Path, entry: dict[str, Any]) -> bool:
-    return (out / entry["video"]).is_file() and (out / entry["truth"]).is_file()
+def _present(out: Path, entry: dict[str, Any], stored: Collection[str]) -> bool:
+    return all(rel in stored or (out / rel).is_file() for rel in (entry["video"], entry["truth"]))
 
 
 def _programme(out: Path, entry: dict[str, Any], rendered: bool) -> StudioProgramme:
