@@ -52,11 +52,6 @@ def test_a_corpus_that_the_preset_lacks_is_no_error(tmp_path):
     assert "no such corpus" in str(report.figures)
 
 
-def test_the_studio_corpus_needs_a_local_store():
-    with pytest.raises(StageError, match="local store"):
-        run_stage("programmes", Workspace("smoke", "memory://paha"))
-
-
 def test_a_workspace_without_a_url_lives_in_runs():
     assert Workspace("smoke").store.url == "runs/smoke"
 
