@@ -18,7 +18,7 @@ def local(tmp_path_factory):
 
 
 def content(store):
-    files = [rel for rel in store.versions("sources/")]
+    files = list(store.versions("sources/"))
     return {rel: store.read_bytes(rel) for rel in files}
 
 
