@@ -39,7 +39,8 @@ Device = Literal["auto", "cpu", "cuda"]
 def generate(
     context: typer.Context,
     image: Annotated[
-        Path | None, typer.Option(help="Picture of one person, face to the camera.")
+        Path | None,
+        typer.Option(help="One person, face to the camera; transparent parts are white."),
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="The voice: any audio or video file.")] = None,
     text: Annotated[

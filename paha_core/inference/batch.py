@@ -3,16 +3,17 @@ is missing."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from paha_core.errors import UserError
 from paha_core.inference.inputs import InputError
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings
-from paha_core.inference.video_file import Request, make_video, request_json
-from paha_core.media.ffmpeg import MediaError
+from paha_core.inference.video_file import Request, make_video, read_json, request_json
 from paha_core.store import sha256_file
 from paha_core.tables import read_rows
 
@@ -42,8 +43,8 @@ def read_batch(path: Path, settings: Settings, size: int | None = None) -> list[
             raise InputError(f"{path}, line {row.line}: {row.problem or 'a cell is empty'}")
         image, audio, out = (path.parent / cell for cell in cells)
         requests.append(Request(image, audio, out, settings, size))
-    outs = [request.out for request in requests]
-    twice = sorted({str(out) for out in outs if outs.count(out) > 1})
+    outs = Counter(os.path.realpath(str(request.out).replace("\0", "?")) for request in requests)
+    twice = [out for out, times in outs.items() if times > 1]
     if twice:
         raise InputError(f"{path} names {twice[0]} twice")
     return requests
@@ -69,7 +70,7 @@ def make_batch(
                 sidecar = make_video(pipeline, request, on_segment)
                 result.made.append(request.out)
                 on_video(request, f"generated in {sidecar['seconds']['total']:.1f} s")
-        except (InputError, MediaError, FileNotFoundError) as error:
+        except (UserError, OSError) as error:
             result.failed[request.out] = str(error)
             on_video(request, str(error))
     return result
@@ -77,10 +78,10 @@ def make_batch(
 
 def is_made(pipeline: PahaPipeline, request: Request) -> bool:
     """Whether the video exists, is whole, and was made by the same request and networks."""
-    sidecar = _read(request.sidecar)
-    if sidecar is None or not request.out.is_file():
-        return False
     request.check()
+    sidecar = read_json(request.sidecar)
+    if not request.out.is_file():
+        return False
     size = request.size or pipeline.preset.corpora.clip.size
     return (
         _without_paths(sidecar.get("request"))
@@ -99,11 +100,3 @@ def _without_paths(request: Any) -> Any:
         name: value.get("sha256", value) if isinstance(value, dict) else value
         for name, value in request.items()
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        sidecar = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return sidecar if isinstance(sidecar, dict) else None

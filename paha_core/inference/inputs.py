@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from paha_core.config import PoseConfig
 from paha_core.errors import UserError
-from paha_core.media.audio import read_audio
+from paha_core.media import picture as media_picture
+from paha_core.media.audio import check_range, read_audio
 from paha_core.media.ffmpeg import MediaError
 from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_wave
-from paha_core.pose.face import detect_faces
+from paha_core.pose.face import detect_faces, face_turn
 
 Picture = str | Path | Image.Image | np.ndarray
 Voice = str | Path | np.ndarray
@@ -24,6 +24,7 @@ MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64_000_000, 8
 TOO_LARGE = "more than 64 million pixels are refused"
 MAX_SECONDS = 3600.0
 SILENT = 1e-3  # of the full scale of 1
+MIN_FACE = 0.1  # of the square that is animated: smaller ones become somebody else
 SECOND_FACE = 0.1  # of the largest face's area: smaller ones are background, or no faces
 
 
@@ -46,6 +47,10 @@ def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:
         wave = voice.astype(np.float32)[: round(longest * SAMPLE_RATE)]
         if voice.ndim != 1 or voice.dtype.kind != "f":
             raise InputError(f"{name} must be float samples [N] at 16 kHz, mono")
+        try:
+            check_range(wave)
+        except MediaError as error:
+            raise InputError(f"{name}: {error}") from error
     else:
         try:
             wave = read_audio(voice, SAMPLE_RATE, longest)
@@ -64,12 +69,13 @@ def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:
 
 
 def read_picture(picture: Picture) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a picture file, upright, or of a PIL image or such an array. Raises
-    `InputError` for one that can't be read or whose size makes no sense."""
+    """uint8 RGB [H, W, 3] of a picture file or a PIL image, upright (EXIF), with white in place of
+    transparent parts; or such an array itself. Raises `InputError` for one that can't be read or
+    has an absurd size."""
     name = _name_of(picture, "the picture")
     if isinstance(picture, Image.Image):
         check_size(name, *picture.size)
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        return media_picture.read_picture(picture)
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise InputError(f"{name} must be uint8 RGB [H, W, 3]")
@@ -87,24 +93,12 @@ def _read_picture_file(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"no file {path}")
     if path.stat().st_size > MAX_PICTURE_BYTES:
         raise InputError(f"{path} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
-    check_size(str(path), *_announced_size(path))
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InputError(f"{path} is not a picture that can be read")
-    return np.ascontiguousarray(picture[:, :, ::-1])
-
-
-def _announced_size(path: Path) -> tuple[int, int]:
-    """Width and height as the header says, before a small file unpacks to gigabytes."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as header:
-                return header.size
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: {TOO_LARGE}") from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a picture that can be read") from error
+        # The header's size first: a small file may unpack to gigabytes.
+        check_size(str(path), *media_picture.picture_size(path))
+        return media_picture.read_picture(path)
+    except MediaError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def check_size(name: str, width: int, height: int) -> None:
@@ -126,10 +120,16 @@ def frame_portrait(
 
     The square is as large as the picture allows, centred on the face from left to right, with the
     face in its upper half. `letterbox` keeps the whole picture instead and repeats its edges to
-    make it square. Raises `InputError` unless there is exactly one face.
+    make it square. Raises `InputError` unless there is exactly one face, upright and not too small.
     """
     box = one_face(picture, pose)
     height, width = picture.shape[:2]
+    share = float(box[3] - box[1]) / (max if letterbox else min)(height, width)
+    if share < MIN_FACE:
+        raise InputError(
+            f"the face takes {share:.0%} of the portrait's height, {MIN_FACE:.0%} are needed for a"
+            " likeness: crop the picture closer to the person"
+        )
     if letterbox:
         square, left, top = _letterboxed(picture)
     else:
@@ -149,8 +149,13 @@ def _letterboxed(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 
 def one_face(picture: np.ndarray, pose: PoseConfig) -> np.ndarray:
-    """float32 [4] xyxy in pixels of the only face. Raises `InputError` for none, or several."""
+    """float32 [4] xyxy in pixels of the only face. Raises `InputError` for none or several, and for
+    one that lies on its side or upside down."""
     faces = detect_faces(picture, pose)
+    if turn := face_turn(picture):
+        raise InputError(
+            f"the face in the portrait is turned by {90 * turn} degrees: rotate the picture upright"
+        )
     if not len(faces):
         raise InputError(
             "no face was found in the portrait: use a picture of one person, face to the camera"

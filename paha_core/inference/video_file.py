@@ -8,6 +8,7 @@ turns it into a request that gives the same video again, bit for bit on the same
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -22,14 +23,14 @@ from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, desc
 from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
 from paha_core.local_files import published
-from paha_core.media.encode import write_video
+from paha_core.media.encode import SoundFile, write_video
 from paha_core.media.frames import resize
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import sha256_file
 
 FORM = 3  # of the sidecar
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
-DAY = 86_400.0
+LONGEST_NAME = 255  # bytes, on every common file system
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,44 @@ class Request:
         for path in (self.image, self.audio):
             if not path.is_file():
                 raise FileNotFoundError(f"no file {path}")
-        if self.out.suffix != ".mp4":
-            raise InputError(f"{self.out} is not an .mp4 file")
+        self._check_out()
         if self.size is not None and (self.size % 2 or not 64 <= self.size <= 4096):
             raise InputError(f"size is {self.size} and must be even, 64 to 4096")
+
+    def _check_out(self) -> None:
+        """Raises `InputError` where nothing can be written, or a file of the user's would be
+        replaced: only a video beside its own sidecar is ours."""
+        out = self.out
+        if out.suffix != ".mp4":
+            raise InputError(f"{out} is not an .mp4 file")
+        if "\0" in str(out) or len(self.sidecar.name.encode()) > LONGEST_NAME - len(".tmp"):
+            raise InputError(f"{out.name[:40]!r}… is not a possible file name: give a shorter one")
+        if out.is_dir():
+            raise InputError(f"{out} is a folder, not a file to write")
+        for folder in out.absolute().parents:
+            if folder.exists():
+                if not folder.is_dir():
+                    raise InputError(f"{out} can't be written: {folder} is a file")
+                if not os.access(folder, os.W_OK):
+                    raise InputError(f"{out} can't be written: no permission in {folder}")
+                break
+        if out.exists() and any(out.samefile(path) for path in (self.image, self.audio)):
+            raise InputError(f"{out} is an input and would be overwritten: choose another name")
+        if self.sidecar.exists() and read_json(self.sidecar).get("form") is None:
+            raise InputError(
+                f"{self.sidecar} exists and is not a video's sidecar: choose another name for {out}"
+            )
+        if out.exists() and not self.sidecar.exists():
+            raise InputError(f"{out} exists and was not made by paha: choose another name")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a json file; empty when it holds something else or can't be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def make_video(
@@ -74,21 +109,22 @@ def make_video(
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
     pictures = (picture for piece in stream for picture in resize(piece[0], size))
     with published(request.out) as path, repeatable(pipeline.device, pipeline.precision(settings)):
-        write_video(path, pictures, wave=wave, count=frames, timeout=DAY)
+        write_video(path, pictures, sound=SoundFile(request.audio), count=frames, timeout=None)
         sha256 = sha256_file(path)
-    sidecar = describe(pipeline, trace, time.perf_counter() - started)
-    sidecar |= {
-        "form": FORM,
-        "request": request_json(replace(request, size=size)),
-        "source": pipeline.source,
-        "gates_failed": pipeline.gates_failed(settings),
-        "face_box": box.tolist(),
-        "frames": frames,
-        "video_sha256": sha256,
-        "machine": machine(pipeline.device),
-    }
-    with published(request.sidecar) as path:
-        path.write_text(json.dumps(sidecar, indent=2))
+        sidecar = describe(pipeline, trace, time.perf_counter() - started)
+        sidecar |= {
+            "form": FORM,
+            "request": request_json(replace(request, size=size)),
+            "source": pipeline.source,
+            "gates_failed": pipeline.gates_failed(settings),
+            "face_box": box.tolist(),
+            "frames": frames,
+            "video_sha256": sha256,
+            "machine": machine(pipeline.device),
+        }
+        # Before the video: one without a sidecar would be taken for the user's own.
+        with published(request.sidecar) as sidecar_path:
+            sidecar_path.write_text(json.dumps(sidecar, indent=2))
     return sidecar
 
 

@@ -20,7 +20,7 @@ from paha_core.media.audio import write_wav
 
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(InputError, match=r"a\.png is not a picture"):
+    with pytest.raises(InputError, match=r"a\.png: not a picture"):
         read_picture(tmp_path / "a.png")
 
 
@@ -53,6 +53,41 @@ def test_a_voice_that_says_nothing_is_refused(tmp_path, wave, words):
     for given in (tmp_path / "a.wav", wave):
         with pytest.raises(InputError, match=words):
             read_voice(given)
+
+
+@pytest.mark.parametrize("scale", [32767, 40])
+def test_samples_in_another_unit_are_refused(tmp_path, scale):
+    soundfile.write(tmp_path / "a.wav", TONE * scale, 16000, subtype="FLOAT")
+    for given in (tmp_path / "a.wav", TONE * scale):
+        with pytest.raises(InputError, match="must lie in"):
+            read_voice(given)
+    assert np.abs(read_voice(TONE * 1.5)).max() > 1  # a little too loud is no other unit
+
+
+def test_what_lies_under_alpha_is_no_part_of_a_portrait(picture, tmp_path):
+    draw = np.random.default_rng(0)
+    alpha = np.zeros(picture.shape[:2], np.uint8)
+    alpha[:, 40:210] = 255
+    noise = draw.integers(0, 255, picture.shape, np.uint8)
+    image = Image.fromarray(np.dstack([np.where(alpha[..., None] > 0, picture, noise), alpha]))
+    image.save(tmp_path / "a.webp", lossless=True, exact=True)
+    for given in (image, tmp_path / "a.webp"):
+        found = read_picture(given)
+        assert (found[:, :40] == 255).all()
+        np.testing.assert_array_equal(found[:, 40:210], picture[:, 40:210])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_face_is_told(picture, turns):
+    turned = np.ascontiguousarray(np.rot90(picture, -turns))
+    with pytest.raises(InputError, match=f"turned by {90 * turns} degrees"):
+        frame_portrait(turned, 64, PoseConfig())
+
+
+def test_a_face_too_small_for_a_likeness_is_told(picture):
+    room = np.pad(picture, ((700, 700), (700, 700), (0, 0)), mode="edge")
+    with pytest.raises(InputError, match="crop the picture closer"):
+        frame_portrait(room, 64, PoseConfig())
 
 
 def test_samples_are_a_voice_too():
@@ -91,7 +126,7 @@ def test_a_picture_beyond_what_pillow_opens_is_refused_by_its_size(tmp_path):
         for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     )
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
-    with pytest.raises(InputError, match="more than 64 million pixels"):
+    with pytest.raises(InputError, match="absurdly large"):
         read_picture(tmp_path / "a.png")
 
 

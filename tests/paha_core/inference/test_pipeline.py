@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from paha_core.config import GuidanceConfig
@@ -214,3 +215,78 @@ def test_a_sliding_window_is_unguided(pipeline, inputs):
     assert made.frames.shape[1] == 15
     with pytest.raises(InputError, match="unguided"):
         baseline(*inputs, Settings(mode="sequential", steps=1))
+
+
+def test_the_given_sound_is_muxed_as_it_is(pipeline, inputs, tmp_path):
+    """At its own rate and channels, cut to the video; the network's 16 kHz mono stays inside."""
+    time = np.arange(44100) / 44100
+    stereo = np.stack([0.4 * np.sin(2 * np.pi * 440 * time), 0.4 * np.sin(2 * np.pi * 9000 * time)])
+    soundfile.write(tmp_path / "song.wav", stereo.T, 44100)
+    quick = {"mode": "unguided", "steps": 1, "max_seconds": 0.6}
+    make_video(pipeline, request((inputs[0], tmp_path / "song.wav"), tmp_path / "a.mp4", **quick))
+    with open_media(tmp_path / "a.mp4") as container:
+        [sound] = container.streams.audio
+        assert (sound.codec_context.sample_rate, sound.codec_context.channels) == (44100, 2)
+        assert float(sound.duration * sound.time_base) == pytest.approx(0.6, abs=1e-3)
+        heard = np.concatenate([f.to_ndarray() for f in container.decode(sound)], axis=1)
+    spectrum = np.abs(np.fft.rfft(heard[1][4410:22050]))
+    loudest = np.fft.rfftfreq(22050 - 4410, 1 / 44100)[spectrum.argmax()]
+    assert loudest == pytest.approx(9000, abs=20)  # beyond what 16 kHz can hold
+
+
+def test_files_of_the_user_are_never_replaced(inputs, tmp_path):
+    own_json, own_video = tmp_path / "take1.json", tmp_path / "take2.mp4"
+    own_json.write_text('{"notes": "mine"}')
+    own_video.write_bytes(b"mine")
+    spoken = (inputs[0], own_video)
+    for out, files, words in (
+        (tmp_path / "take1.mp4", inputs, "is not a video's sidecar"),
+        (own_video, inputs, "was not made by paha"),
+        (own_video, spoken, "is an input"),
+        (tmp_path, inputs, "is not an .mp4"),
+        (tmp_path / "folder.mp4", inputs, "is a folder"),
+        (own_video / "deep" / "a.mp4", inputs, "take2.mp4 is a file"),
+        (tmp_path / f"{'x' * 300}.mp4", inputs, "shorter"),
+        (tmp_path / "a\0b.mp4", inputs, "not a possible file name"),
+    ):
+        (tmp_path / "folder.mp4").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=words):
+            request(files, out).check()
+    assert own_json.read_text() == '{"notes": "mine"}'
+    assert own_video.read_bytes() == b"mine"
+
+
+def test_a_video_whose_sidecar_is_there_is_ours(pipeline, inputs, tmp_path):
+    quick = {"mode": "unguided", "steps": 1}
+    wanted = request(inputs, tmp_path / "a.mp4", **quick)
+    make_video(pipeline, wanted)
+    make_video(pipeline, wanted)  # our own is replaced
+    wanted.out.unlink()
+    make_video(pipeline, wanted)  # as after a kill between the two
+    assert wanted.out.is_file()
+
+
+def test_a_bad_row_does_not_stop_the_others(pipeline, inputs, tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").write_text("")
+    image, audio = inputs
+    outs = ["folder.mp4", "file/a.mp4", "x" * 300 + ".mp4", "good.mp4"]
+    rows = [f"{image},{audio},{out}" for out in outs]
+    rows.insert(0, f"{tmp_path / 'none.png'},{audio},absent.mp4")
+    rows.insert(1, f"{tmp_path / 'file'},{audio},empty.mp4")
+    (tmp_path / "list.csv").write_text("image,audio,out\n" + "\n".join(rows) + "\n")
+    requests = read_batch(tmp_path / "list.csv", Settings(mode="unguided", steps=1), 64)
+    result = make_batch(pipeline, requests)
+    assert [path.name for path in result.made] == ["good.mp4"]
+    assert len(result.failed) == 5
+    assert all("\n" not in reason for reason in result.failed.values())
+
+
+def test_one_place_under_two_names_is_refused(inputs, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for other in ("sub/../same.mp4", "./same.mp4", "link/same.mp4"):
+        rows = "".join(f"{inputs[0]},{inputs[1]},{out}\n" for out in ("same.mp4", other))
+        (tmp_path / "list.csv").write_text("image,audio,out\n" + rows)
+        with pytest.raises(InputError, match="twice"):
+            read_batch(tmp_path / "list.csv", Settings())
