@@ -20,7 +20,7 @@ def _result(
     return dg.AssetCheckResult(
         passed=outcome.passed,
         severity=severity,
-        description=outcome.words,
+        description=outcome.message,
         metadata={**outcome.figures, **(more or {})},
     )
 
@@ -96,7 +96,7 @@ def _sound_only(classifier: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=classifier,
         name="sound_only",
-        description="Mismatched sound can't be told from a window's own without a picture.",
+        description="Without a picture, mismatched sound can't be told from a window's own.",
     )
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
         from paha_core.stages import checks

@@ -26,7 +26,7 @@ warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
 
 RESUMES = 5  # how often such a stage is started again by itself
 POLL = 0.1
-RESUME_AFTER = 5.0  # seconds: whoever asked for the machine gets it first
+RESUME_AFTER = 5.0  # seconds, in which the process that needs the machine gets it
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
 WORKER = (sys.executable, "-m", "assets.worker")
 
@@ -90,8 +90,10 @@ def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
     figures = [m["figures"] for m in session.get_custom_messages() if "figures" in m]
     if figures:
         last = figures[-1]
-        words = ", ".join(f"{name} {last[name]:.5g}" for name in ("step", "loss") if name in last)
-        context.log_event(dg.AssetObservation(context.asset_key, description=words, metadata=last))
+        message = ", ".join(f"{name} {last[name]:.5g}" for name in ("step", "loss") if name in last)
+        context.log_event(
+            dg.AssetObservation(context.asset_key, description=message, metadata=last)
+        )
 
 
 def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
@@ -120,4 +122,4 @@ def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
         )
     if code in (INTERRUPTED, -signal.SIGTERM):
         return dg.Failure(f"{stage} was interrupted; start again, it goes on from its checkpoint")
-    return dg.Failure(f"{stage} ended with code {code}; its own words are in this stage's stderr")
+    return dg.Failure(f"{stage} ended with code {code}; its own message is in this stage's stderr")

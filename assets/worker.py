@@ -35,12 +35,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(stage: str, pipes: Any) -> int:
-    told = 0.0
+    reported = 0.0
 
     def on_metrics(number: int, figures: dict[str, float]) -> None:
-        nonlocal told
-        if pipes is not None and time.monotonic() - told > FIGURES_EVERY:
-            told = time.monotonic()
+        nonlocal reported
+        if pipes is not None and time.monotonic() - reported > FIGURES_EVERY:
+            reported = time.monotonic()
             pipes.report_custom_message({"figures": {"step": number} | figures})
 
     workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
@@ -52,8 +52,8 @@ def _run(stage: str, pipes: Any) -> int:
     except Exception as error:
         expected = isinstance(error, EXPECTED)
         if pipes is not None:
-            said = str(error) if expected else f"{type(error).__name__}: {error}"
-            pipes.report_custom_message({"error": f"{stage}: {said}"})
+            message = str(error) if expected else f"{type(error).__name__}: {error}"
+            pipes.report_custom_message({"error": f"{stage}: {message}"})
         logging.getLogger("paha").error("%s failed", stage, exc_info=not expected)
         return 1
     if pipes is not None:

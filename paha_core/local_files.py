@@ -57,7 +57,7 @@ def unpublished(target: str | Path) -> Iterator[Path]:
 
 
 def beside(target: str | Path, kind: str) -> Path:
-    """A hidden name in the same folder: as good as absent for whoever lists that."""
+    """A hidden name in the same folder: as good as absent for a listing."""
     target = Path(target)
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{kind}")
 

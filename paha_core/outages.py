@@ -87,9 +87,9 @@ def with_retries(call: Callable[[], T], url: str) -> T:
 
     Raises `StoreUnavailable` when the store still does not answer; anything else surfaces at once.
     """
-    patience = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
+    longest_wait = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
     if time.monotonic() - _gave_up.get(url, -QUIET) < QUIET:
-        patience = 0.0
+        longest_wait = 0.0
     started, delay = time.monotonic(), FIRST_DELAY
     failed: Exception | None = None
     while True:
@@ -104,7 +104,7 @@ def with_retries(call: Callable[[], T], url: str) -> T:
             if not is_outage(error):
                 raise
             waited = time.monotonic() - started
-            if waited >= patience:
+            if waited >= longest_wait:
                 _gave_up[url] = time.monotonic()
                 raise StoreUnavailable(
                     f"{url} can't be reached ({_reason(error)}), tried for {waited:.0f} s. What is "
@@ -113,10 +113,10 @@ def with_retries(call: Callable[[], T], url: str) -> T:
             if failed is None:
                 log.warning(
                     "%s does not answer (%s): trying again for %.0f s",
-                    *(url, _reason(error), patience),
+                    *(url, _reason(error), longest_wait),
                 )
             failed = error
-            time.sleep(min(random.uniform(0, delay), max(patience - waited, 0.0)))
+            time.sleep(min(random.uniform(0, delay), max(longest_wait - waited, 0.0)))
             delay = min(2 * delay, LONGEST_DELAY)
         else:
             if failed is not None:

@@ -163,7 +163,7 @@ class Store:
         where others may be writing as well."""
         for found in self._all(f"{rel}/**") if self.is_local else ():
             if UNFINISHED.search(found):
-                with suppress(FileNotFoundError):  # whoever wrote it has finished
+                with suppress(FileNotFoundError):  # its writer has finished
                     if time.time() - Path(self.full(found)).stat().st_mtime >= seconds:
                         self.remove(found)
 

@@ -1,7 +1,7 @@
 """Ends runs whose process is gone.
 
 After a `kill -9` Dagster leaves a run STARTED, and its pool slot taken, for ever; later runs
-starve. Such a run's first engine event tells its process id, its tag the machine.
+starve. Such a run's first engine event holds its process id, a tag the machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def reap(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The run's process id, and when (seconds since 1970) it said so; None before it did."""
+    """The run's process id, and when (seconds since 1970) it was recorded; None before that."""
     records = instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=True
     ).records

@@ -1,6 +1,6 @@
 """One call evaluates every system of a run under one protocol.
 
-Systems are `real` (the held-out clips themselves: the best value a metric can be asked for), each
+Systems are `real` (the held-out clips themselves: the best value that a metric can have), each
 generated mode, the videos of other systems that were taken over, and controls. All are compared
 with the same reference, the real training clips, over the same held-out clips and as many frames.
 """

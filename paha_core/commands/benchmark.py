@@ -62,7 +62,7 @@ def benchmark(
 
 
 def show(result: SuiteResult) -> None:
-    """The table beside the paper's for each data set, the verdicts, and what stands behind them."""
+    """The table beside the paper's for each data set, the verdicts, and what they rest on."""
     from paha_core.benchmark.tables.grid import about, grids
 
     for grid in grids(result):

@@ -53,8 +53,8 @@ def run_one(stage: str, preset: str, store: str) -> None:
 
 def show(report: StageReport) -> None:
     counts = ("kept", "rejected", "computed", "reused")
-    words = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
-    typer.echo(f"{report.stage}: {words}")
+    summary = ", ".join(f"{getattr(report, name)} {name}" for name in counts)
+    typer.echo(f"{report.stage}: {summary}")
     for reason, count in sorted(report.reasons.items(), key=lambda pair: -pair[1]):
         typer.echo(f"    {count:>5} x {reason}")
     for name, value in report.figures.items():

@@ -34,7 +34,7 @@ def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None
         -m paha_core.cli train univdm --preset my.yaml         over hosts, on each of them
 
     SIGTERM saves and ends with exit code 75: the same command goes on from there. `paha plan`
-    tells beforehand what a preset needs.
+    prints beforehand what a preset needs.
     """
     run_one("univdm", preset, store)
 

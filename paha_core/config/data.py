@@ -20,7 +20,7 @@ class StudioConfig(Section):
     programmes: int = Field(2, ge=1, description="programmes for each of the presenters")
     seconds: float = Field(20.0, gt=2, description="approximate length of a programme")
     height: int = Field(512, ge=128, description="frame height in pixels; frames are 16:9")
-    seed: int = Field(0, description="of what is said and of small movements")
+    seed: int = Field(0, description="of the sentences and of small movements")
     people: int = Field(
         0, ge=0, description="people drawn from seeds who speak in place of the four presenters"
     )
@@ -94,7 +94,7 @@ class PatsConfig(CorpusConfig):
         "added to the paper's four speakers",
     )
     min_face_share: float | None = Field(
-        0.5, ge=0, le=1, description="share of probed frames with a whole face; null: don't look"
+        0.5, ge=0, le=1, description="share of probed frames with a whole face; null: not checked"
     )
     max_still_seconds: float | None = Field(
         1.0, gt=0, description="how long the picture may stand still; null: as long as it likes"
@@ -169,7 +169,7 @@ class CnasConfig(CorpusConfig):
     )
     dinov2: str | None = Field(
         None,
-        description="folder (or hub id) of DINOv2's weights; null: body parts aren't looked at",
+        description="folder (or hub id) of DINOv2's weights; null: body parts are not checked",
     )
     min_part_share: float | None = Field(
         0.7, ge=0, le=1, description="share of body parts that look like themselves (DINOv2)"

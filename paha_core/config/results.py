@@ -153,5 +153,7 @@ class BenchmarkConfig(Section):
     min_track: int = Field(50, ge=7, description="frames of the shortest face track for Sync-C")
     min_face: int = Field(48, ge=8, description="pixels of the smallest tracked face, clip size")
     time_repeats: int = Field(6, ge=1, description="segments timed for TC; below 6 no verdict")
-    video_references: int = Field(512, ge=2, description="real training clips that FVD looks at")
+    video_references: int = Field(
+        512, ge=2, description="real training clips that FVD compares with"
+    )
     suite: SuiteConfig = SuiteConfig()

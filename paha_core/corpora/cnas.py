@@ -95,12 +95,12 @@ def ingest_cnas(
         else:
             spans = clip_spans(dataset, each, source, config)
             jobs += [clip_job(store, span, config.clip, filters) for span in spans]
-    mine = {(p.speaker, p.name) for p in listed}
+    own = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:
         """True for rows of other folders' sources; not for a file in no speaker's folder, which may
         have been moved."""
-        return (row["speaker"], row["source_id"]) not in mine and row["speaker"] != STRAY
+        return (row["speaker"], row["source_id"]) not in own and row["speaker"] != STRAY
 
     result = update_manifest(
         store,

@@ -61,7 +61,7 @@ _GONE = re.compile(
 
 
 class DownloadError(UserError):
-    """A run of the downloader that can't start or go on, in words for its user."""
+    """A run of the downloader that can't start or go on, as one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ class Ledger:
         self.rows: list[dict[str, Any]] = self.store.read_table(LEDGER).to_pylist() if there else []
 
     def is_gone(self, video: Wanted) -> bool:
-        """Whether the last attempt said that there is no use in another."""
-        mine = [r["outcome"] for r in self.rows if (r["video"], r["link"]) == _key(video)]
-        return bool(mine) and mine[-1] in ("gone", "refused")
+        """Whether the last attempt showed that another is useless."""
+        attempts = [r["outcome"] for r in self.rows if (r["video"], r["link"]) == _key(video)]
+        return bool(attempts) and attempts[-1] in ("gone", "refused")
 
     def add(self, video: Wanted, attempt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Make the attempt and publish its row."""
@@ -189,8 +189,8 @@ def _attempt(
         path.unlink(missing_ok=True)
         return {"outcome": "failed", "reason": f"what came is no video: {error}"}
     except DownloadError as error:
-        words = str(error)
-        return {"outcome": "gone" if _GONE.search(words) else "failed", "reason": words}
+        message = str(error)
+        return {"outcome": "gone" if _GONE.search(message) else "failed", "reason": message}
     return {
         "outcome": "downloaded",
         "file": path.name,

@@ -155,7 +155,7 @@ def _checked(interval: Interval, settings: PatsConfig, dataset: str) -> Interval
     low, high = settings.min_seconds, settings.max_seconds
     if seconds <= 0:
         return replace(interval, problem="ends where it starts, or before")
-    # Without its own number a reason can be counted; start and end stand in the row.
+    # Without its own number a reason can be counted; start and end are in the row.
     if seconds < low - 1e-6:
         return replace(interval, problem=f"shorter than {low:g} s")
     if seconds > high + 1e-6 and settings.too_long == "reject":
@@ -247,7 +247,7 @@ def _span(
 
 
 def crop_lefts(settings: PatsConfig, speaker: str) -> dict[str, float | None]:
-    """The left edges of the squares that the settings know, and of `speaker`'s own if the studio
+    """The left edges of the squares in the settings, and of `speaker`'s own if the studio
     draws that presenter."""
     from paha_core.corpora.studio import is_presenter, presenter  # only when it is asked
 

@@ -66,7 +66,7 @@ def list_sources(folder: str | Path) -> list[SourceFile]:
     """Every visible video of the folder and its subfolders, in order of its path: files with a
     video's ending alone. Links to folders are followed, each folder once.
 
-    Raises `FileNotFoundError` when there is no such folder, `UserError` when it can't be asked.
+    Raises `FileNotFoundError` when there is no such folder, `UserError` when it can't be listed.
     """
     if not is_remote(folder):
         root = Path(str(folder).removeprefix("file://"))
@@ -192,7 +192,7 @@ def _path(file: SourceFile) -> PurePosixPath:
 
 
 def youtube_id(link: str) -> str:
-    """The id of the YouTube video that a link leads to, or that stands in its place; or nothing."""
+    """The id of the YouTube video that a link leads to, or the id itself; or nothing."""
     if _VIDEO_ID.fullmatch(link.strip()):
         return link.strip()
     parts = _split(link)

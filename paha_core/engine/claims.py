@@ -38,7 +38,7 @@ class Holder:
     token: str  # of this claim alone: process ids come again
     started: float  # seconds since 1970, as is `beat`
     beat: float
-    process_start: str = ""  # of the pid, in ticks since boot, where the system tells
+    process_start: str = ""  # of the pid, in ticks since boot, where the system has it
     namespace: str = ""  # of the pid: containers may share a host name
     released: bool = False
 
@@ -128,7 +128,7 @@ def try_claim(store: Store, name: str) -> Claim | None:
 
 
 def holder_of(store: Store, name: str) -> Holder | None:
-    """Who holds the claim now, dead or alive; None when nobody does."""
+    """Who holds the claim now, dead or alive; None when no one does."""
     store = store.writable
     holder = _read(store, name, _latest(store, name))
     return None if holder is None or holder.released else holder

@@ -40,7 +40,7 @@ def in_background(items: Iterable[A], depth: int = 2) -> Generator[A]:
     """
     source = iter(items)
     end = object()
-    # One thread asks, so the source is never entered twice.
+    # One thread reads, so the source is never entered twice.
     with closing(ahead(lambda _: next(source, end), repeat(None), depth)) as made:
         for item in made:
             if item is end:

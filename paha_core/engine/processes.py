@@ -1,4 +1,4 @@
-"""Processes that don't outlive whoever started them."""
+"""Processes that do not outlive the process that started them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Where per-clip work runs: in this process, over local processes, or on a Ray cluster.
 
-`outcomes(payloads, work, workers)` is the one way in: it yields what came of each payload as it is
+`outcomes(payloads, work, workers)` is the one way in: it yields each payload's outcome as it is
 done. A `Rejection` is an outcome; so is a worker that was killed or took too long. Any other
 exception is a bug, or the run's own trouble (a full disk), and surfaces.
 """
@@ -26,7 +26,7 @@ Work = Callable[[Any], Columns]
 
 
 class Rejection(Exception):
-    """An input that can't be used, with the reason in words a person understands.
+    """An input that can't be used, with the reason as a sentence.
 
     `columns`: what is known of it all the same, for its row.
     """
@@ -52,7 +52,7 @@ def cores() -> int:
 def outcomes(
     payloads: Sequence[Any], work: Work, workers: Workers, limit: float | None = None
 ) -> Iterator[tuple[int, Outcome]]:
-    """The number of each payload and what came of it, in the order in which they are done.
+    """The number of each payload and its outcome, in the order in which they are done.
 
     `limit`: seconds; work that takes longer loses its worker process and is rejected (not in this
     process).
@@ -150,7 +150,7 @@ def _begin() -> None:
 
 def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
     with _pool(1) as pool:
-        # The limit counts from when the process stands; if it can't, that is no clip's fault.
+        # The limit counts from when the process has started; failing to start is no clip's fault.
         pool.submit(_ready, work).result()
         started = time.monotonic()
         try:

@@ -48,7 +48,7 @@ GENERATED_SCHEMA = stage_schema(
             ("mode", pa.string()),
             ("gates_failed", pa.string()),  # classifiers that guided without having passed
             ("frames", pa.int32()),
-            ("audio_path", pa.string()),  # what is heard, cut to the video's length
+            ("audio_path", pa.string()),  # the voice, cut to the video's length
             ("real_path", pa.string()),  # the held-out clip
             ("reference", pa.string()),  # png
             ("reference_frame", pa.int32()),

@@ -103,13 +103,13 @@ def _read_picture_file(path: Path) -> np.ndarray:
 
 def check_size(name: str, width: int, height: int) -> None:
     """Raises `InputError` for a picture that is too small, too large or too narrow."""
-    words = f"{name} has {width} x {height} pixels"
+    size = f"{name} has {width} x {height} pixels"
     if min(width, height) < MIN_SIDE:
-        raise InputError(f"{words}: a portrait needs at least {MIN_SIDE} on each side")
+        raise InputError(f"{size}: a portrait needs at least {MIN_SIDE} on each side")
     if width * height > MAX_PIXELS:
-        raise InputError(f"{words}: {TOO_LARGE}")
+        raise InputError(f"{size}: {TOO_LARGE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(f"{words}: too narrow for a portrait")
+        raise InputError(f"{size}: too narrow for a portrait")
 
 
 def frame_portrait(

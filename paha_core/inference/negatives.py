@@ -45,7 +45,7 @@ class Plan:
 
     number: int
     voice: int
-    start: int  # anywhere, as real windows: clips begin with silence, which would tell
+    start: int  # anywhere, as real windows: clips begin with silence, which would give them away
     face: int
     reference: int  # frame of `face` that is the reference
     frames: int
@@ -82,7 +82,7 @@ def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[st
 
 
 class Work:
-    """The batches of one dataset: those that stand, and those that are to be made."""
+    """The batches of one dataset: those that are up to date, and those to generate."""
 
     def __init__(self, store: Store, preset: Preset, dataset: str) -> None:
         self.store, self.dataset = store, dataset

@@ -1,7 +1,6 @@
 """Drift: what a long video loses from its first second to its worst.
 
-Each function takes what is seen in each second and holds it against the first one; a video that
-stays as it began has none.
+Each function compares each second with the first one; a video that does not change has no drift.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The protocol: everything that two numbers must share, besides their extractors, to be compared.
 
 The paper's comparison is only as good as this: nobody's published code reproduces its tables. What
-is written here is one way for all systems; it stands in the report with its hash, and its name in
+is written here is one way for all systems; the report shows it with its hash, and its name in
 every row.
 """
 
@@ -59,7 +59,7 @@ class Protocol:
 
     # of the preset
     pose_window: int = 34  # frames at `pose_fps`, or the longest even window that every clip fills
-    size: int = 512  # pixels of the shorter side at which every video is looked at
+    size: int = 512  # pixels of the shorter side at which every video is measured
     max_frames: int = 375  # from a clip's start
     min_track: int = 50  # frames of the shortest face track
     min_face: int = 48  # pixels of the smallest
@@ -71,7 +71,7 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """What stands in a row: numbers of one name may be compared."""
+        """The protocol's name in each row: numbers of one name may be compared."""
         return f"paha-metrics/{self.revision} {self.sha256[:8]}"
 
     def described(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Metric:
     reference: Literal["", "train", "real"] = ""  # of a Fréchet distance: whose windows
     across_clips: bool = False  # one clip's value needs the system's other clips
     claims_sync: bool = False  # picture and voice go together: a shifted voice makes it worse
-    control: bool = False  # shows what chance gives: nobody wins it, and it never regresses
+    control: bool = False  # shows what chance gives: no system wins it, and it never regresses
     stands_for: str = ""  # the published metric whose claims it is held against, marked so
     corpus: Literal["", "drawn", "filmed"] = ""  # the only kind of corpus that has it
     headline: str = ""  # what it is called among a report's first figures; empty: not there

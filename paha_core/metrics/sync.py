@@ -137,8 +137,8 @@ class FaceTrack:
 def face_tracks(boxes: np.ndarray, *, min_frames: int, min_size: float) -> list[FaceTrack]:
     """Tracks through one box a frame, `[T, 4]` with NaN where no face was found; longest first.
 
-    Boxes that overlap the last one by more than half (intersection over union) go on with it, gaps
-    of up to 25 frames are interpolated. Too short or too small a track is dropped.
+    Boxes that overlap the last one by more than half (intersection over union) continue its track,
+    gaps of up to 25 frames are interpolated. Too short or too small a track is dropped.
     """
     left = [int(f) for f in np.flatnonzero(~np.isnan(boxes).any(1))]
     tracks = []
@@ -254,17 +254,17 @@ def sync_score(
     track = tracks[0]
     device = next(model.parameters()).device
     faces = torch.from_numpy(crop_faces(frames, track)[..., ::-1].copy()).permute(3, 0, 1, 2)
-    heard = wave[track.start * FRAME_SAMPLES : (track.start + len(track)) * FRAME_SAMPLES]
-    count = min(len(track), len(heard) // FRAME_SAMPLES) - WINDOW
+    speech = wave[track.start * FRAME_SAMPLES : (track.start + len(track)) * FRAME_SAMPLES]
+    count = min(len(track), len(speech) // FRAME_SAMPLES) - WINDOW
     if count < 2:
         return None
-    sound = torch.from_numpy(mfcc(np.round(heard * 32767)).T.astype(np.float32))
-    seen, said = [], []
+    sound = torch.from_numpy(mfcc(np.round(speech * 32767)).T.astype(np.float32))
+    lips, voices = [], []
     for first in range(0, count, batch):
         starts = range(first, min(first + batch, count))
         clips = torch.stack([faces[:, i : i + WINDOW] for i in starts]).float()
         sounds = torch.stack([sound[None, :, 4 * i : 4 * i + 20] for i in starts])
-        seen.append(model.forward_lip(clips.to(device)).cpu())
-        said.append(model.forward_aud(sounds.to(device)).cpu())
-    video, audio = torch.cat(seen).double().numpy(), torch.cat(said).double().numpy()
+        lips.append(model.forward_lip(clips.to(device)).cpu())
+        voices.append(model.forward_aud(sounds.to(device)).cpu())
+    video, audio = torch.cat(lips).double().numpy(), torch.cat(voices).double().numpy()
     return score_of(shift_distances(video, audio), len(track))

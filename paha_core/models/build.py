@@ -37,7 +37,7 @@ def new_univdm(preset: Preset, widths: Widths) -> UniVDM:
 
 
 def univdm_of(preset: Preset, widths: Widths) -> UniVDM:
-    """A UniVDM of the preset's size, with whatever weights it is born with."""
+    """A UniVDM of the preset's size, with default initialisation."""
     network = preset.univdm.network
     return UniVDM(
         latent_channels=widths.latent_channels,

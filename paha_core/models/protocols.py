@@ -1,4 +1,4 @@
-"""What the pipeline asks of its frozen encoders, so that real weights and stand-ins are
+"""The interface of the frozen encoders, so that real weights and stand-ins are
 exchangeable.
 
 Each carries a `name` (a stand-in's own, never the real model's) and the sha256 of its weights or

@@ -30,7 +30,7 @@ LEAST_SHIFT = 4  # frames: everyone notices sound that is 160 ms out of sync
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows of F frames from B clips; float32 unless said otherwise.
+    """Windows of F frames from B clips; float32 unless noted.
 
     `latents` `[B, C, F, h, w]`; `par` `[B, F, h, w]`; `regions` uint8 `[B, F, h, w]`; `audio`
     `[B, F, 2*margin+1, layers, width]`, frame f in the middle of its window; `reference_latents`

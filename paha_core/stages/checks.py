@@ -1,4 +1,4 @@
-"""Whether it makes sense to go on: what is asked of a store after its stages.
+"""Checks of a store after its stages: whether going on makes sense.
 
 Each check reads what the stages wrote and returns an `Outcome`; none changes anything.
 """
@@ -28,7 +28,7 @@ class Outcome:
     """`passed`, one sentence about it, and the figures it rests on."""
 
     passed: bool
-    words: str
+    message: str
     figures: dict[str, float | str] = field(default_factory=dict)
 
 
@@ -117,12 +117,12 @@ def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
     if gate is None:
         return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
     moment = gate["moment"]
-    words = (
+    message = (
         f"of {gate['n']} windows the score falls for {gate['share']:.0%} with another clip's voice "
         f"(95 % interval from {gate['low']:.0%}), for {moment['share']:.0%} with another moment's "
         f"(from {moment['low']:.0%}), down to timestep {gate['acts_down_to']} as guidance acts"
     )
-    return Outcome(bool(gate["passed"]), words, gate_figures(gate))
+    return Outcome(bool(gate["passed"]), message, gate_figures(gate))
 
 
 def sound_only(store: Store, preset: Preset, classifier: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""The small picture a stage leaves of its work, under `pictures/`, for whoever looks at its report.
+"""The small picture a stage leaves of its work, under `pictures/`, for the stage's report.
 
 Each function returns the path of a PNG relative to the store, or None when there is nothing to
 show. A picture is drawn only when the stage did something (`fresh`) or the picture is not there.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from paha_core.config import Preset
 
 Group = Literal["data", "networks", "results", "tables"]
-# What tells that a stage is done: a manifest for each dataset or guidance mode, a trained network,
+# What shows that a stage is done: a manifest for each dataset or guidance mode, a trained network,
 # or else a file of the store.
 Output = Literal["manifest", "modes", "network"]
 

@@ -104,7 +104,7 @@ def means(result: StageResult, *columns: str) -> dict[str, float]:
 
 
 def trained(run: Run, train: Callable[[], bool]) -> StageReport:
-    """Train, and tell what the run's log says."""
+    """Train, and report the metrics of the run's log."""
     from paha_core.stages import pictures
 
     done = train()
@@ -137,7 +137,7 @@ def _last_figures(store: Store, network: str) -> dict[str, float | str]:
 
 
 def with_metrics_callback(run: Run, on_metrics: OnMetrics | None) -> Run:
-    """The same run, which tells its figures to whoever asked."""
+    """The same run with a callback for its metrics."""
     if on_metrics is not None:
         run.on_metrics = on_metrics
     return run

@@ -174,5 +174,5 @@ def out_of_memory_message(
     micro_batch, _ = config.shares(world_size)
     return (
         f"out of memory at step {step} with {micro_batch} samples at once. In "
-        f"this order: {memory_advice(name)}. `paha plan` tells what a preset needs. ({cause})"
+        f"this order: {memory_advice(name)}. `paha plan` prints what a preset needs. ({cause})"
     )

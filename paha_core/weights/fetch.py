@@ -185,7 +185,7 @@ def _commit(name: str, entry: PretrainedWeights) -> str:
 
 
 def _download(name: str, entry: PretrainedWeights, file: str, revision: str, target: Path) -> None:
-    """One file; `hf_hub_download` throws a partial file away, this goes on where it stopped."""
+    """One file; `hf_hub_download` throws a partial file away, this resumes where it stopped."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers

@@ -238,7 +238,7 @@ class Evaluation:
 
     def scopes(self) -> list[str]:
         """`all` and each dataset; a single one's row and `all` would be the same numbers twice.
-        `external`: other systems' own clips, which nobody else has."""
+        `external`: other systems' own clips, which no other system has."""
         present = {video.dataset for videos in self.systems.values() for video in videos}
         datasets = [name for name in self.preset.corpora.datasets if name in present]
         held_out = datasets if len(datasets) == 1 else ["all", *datasets]

@@ -77,7 +77,7 @@ class Extractors:
         return self._opened[reads]
 
     def missing(self, metric: str) -> Missing | None:
-        """Why nobody's videos can have that metric; None where they can."""
+        """Why no video can have that metric; None where they can."""
         reads = METRICS[metric].reads
         network = self.network(reads) if reads in NETWORKS else None
         return network if isinstance(network, Missing) else None

@@ -31,7 +31,7 @@ class Video:
     """One clip as one system shows it. Paths are relative to the store."""
 
     system: str
-    clip_id: str  # dataset/speaker/interval: whose voice is heard
+    clip_id: str  # dataset/speaker/interval: the clip whose voice is used
     path: str
     sha256: str
     frames: int  # from the clip's start; the real video may be longer

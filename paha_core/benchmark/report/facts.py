@@ -1,4 +1,4 @@
-"""What a report says about a run besides numbers: its data, its stand-ins, its provenance."""
+"""What a report holds of a run besides numbers: its data, its stand-ins, its provenance."""
 
 from __future__ import annotations
 

@@ -142,9 +142,9 @@ def render(page: dict[str, Any]) -> str:
 
 
 def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
-    """The figures a reader asks for first, all of one system: the last that generated anything.
+    """The headline figures, all of one system: the last that generated anything.
 
-    Each stands beside other systems' values: choosing the best cell of each would flatter.
+    Each is shown beside other systems' values: choosing the best cell of each would flatter.
     """
     known = PAPER_SYSTEMS
     made = [row.system for row in rows if row.system in known and row.value is not None]
@@ -228,7 +228,7 @@ def _line(
     best = None if about.control else best_generated(rows, dataset, metric)
     found = [find(rows, system, dataset, metric) for system in systems]
     shown = [number(row.value, metric) for row in found if row and row.system != "real"]
-    tied = len(shown) > 1 and len(set(shown)) == 1  # nobody is best where all print the same
+    tied = len(shown) > 1 and len(set(shown)) == 1  # none is best where all print the same
     cells = []
     for row in found:
         if row is None or row.value is None:

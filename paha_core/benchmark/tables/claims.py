@@ -57,7 +57,7 @@ def claim_of(metric: str) -> str:
 
 
 def published_dataset(number: int, dataset: str) -> str:
-    """The paper's data set that stands beside one of ours. Only table 1 has two; over all of ours
+    """The paper's data set beside one of ours. Only table 1 has two; over all of ours
     it is PATS, the one that every table has."""
     return "cnas" if dataset == "cnas" and number == 1 else "pats"
 

@@ -65,7 +65,7 @@ def _judged(cell: Comparison | None) -> dict[str, float | str | None]:
 
 
 def to_markdown(result: SuiteResult) -> str:
-    """For logs and Dagster: a table for each data set, and what stands behind it."""
+    """For logs and Dagster: a table for each data set, and what it rests on."""
     return "\n".join(
         [f"{about(result)}.", "", *(line for grid in grids(result) for line in _markdown(grid))]
     )
@@ -76,7 +76,7 @@ def _markdown(grid: Grid) -> list[str]:
     lines = [f"| {grid.title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for system, cells in grid.rows:
         lines.append(f"| {system} | {' | '.join(map(_markdown_cell, cells))} |")
-    return [*lines, "", *(f"- {words}" for words in grid.missing), ""]
+    return [*lines, "", *(f"- {reason}" for reason in grid.missing), ""]
 
 
 def _markdown_cell(cell: JudgedCell) -> str:
@@ -93,7 +93,7 @@ def to_latex(result: SuiteResult) -> str:
 
 def _latex(grid: Grid) -> list[str]:
     heads = [tex(METRICS[column.metric].title) for column in grid.columns]
-    lines = [f"% {grid.title}; {words}" for words in grid.missing] or [f"% {grid.title}"]
+    lines = [f"% {grid.title}; {reason}" for reason in grid.missing] or [f"% {grid.title}"]
     lines += [rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
     lines += [" & ".join(["", *heads]) + r" \\", r"\midrule"]
     for system, cells in grid.rows:

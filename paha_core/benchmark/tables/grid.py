@@ -119,7 +119,7 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
 
 
 def about(result: SuiteResult) -> str:
-    """What stands behind the numbers, in one sentence."""
+    """What the numbers rest on, in one sentence."""
     strengths = ", ".join(f"{name} {value:g}" for name, value in result.strengths.items())
     seeds = f"{len(result.seeds)} seed" + ("s" if len(result.seeds) != 1 else "")
     text = f"{result.clips} clips, {seeds} each; against {SUITES[result.number].baseline}"

@@ -165,13 +165,13 @@ PAPER_SYSTEMS = {
     "sequential": (1, "PAHA-SG"),
     "differential": (1, "PAHA-DG"),
 }
-"""Which published row stands beside each of our systems: (table, system)."""
+"""The published row beside each of our systems: (table, system)."""
 
 
 def published_beside(system: str, dataset: str, metric: str) -> PublishedCell | None:
     """The paper's number for one of our systems, or None where it prints none.
 
-    TC of the guided systems stands in table 2 only, at a guidance rate of 50 %.
+    TC of the guided systems is in table 2 only, at a guidance rate of 50 %.
     """
     number, name = PAPER_SYSTEMS.get(system, (0, ""))
     if metric == "tc" and number == 1:

@@ -84,7 +84,7 @@ def trained_variant(
     """A store and a preset with the networks of these changes trained; ours for no changes.
 
     `guided`: also the classifiers, and the negatives they learn from. What is trained is not
-    trained again, and a killed run goes on.
+    trained again, and a killed run resumes.
     """
     if not changes:
         return store, preset

@@ -73,7 +73,7 @@ class SpeechShare:
 class CleanSpeech:
     """DNSMOS' overall quality (P.835 OVRL, 1-5; Reddy et al. 2022) must reach `min_mos`.
 
-    The network hears 9.01 s: a shorter clip is repeated, of a longer one there is a window each
+    The network takes 9.01 s: a shorter clip is repeated, of a longer one there is a window each
     second (as in Microsoft's reference code, whose weights these are).
     """
 
@@ -123,8 +123,8 @@ def dnsmos(wave: NDArray[np.float32]) -> float:
 
 @cache
 def _network(package: str, file: str) -> Any:
-    # Weights straight from a wheel, on one thread, since many clips are heard at once: the packages
-    # themselves set torch's threads, or take every core for each session.
+    # Weights straight from a wheel, on one thread, since many clips are scored at once: the
+    # packages themselves set torch's threads, or take every core for each session.
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"the filters of speech need the package {package}")

@@ -1,6 +1,6 @@
 """What the presenters say: the project's own sentences, neutral and everyday.
 
-Whole sentences, and many more composed of parts, so that a larger corpus hears new words in new
+Whole sentences, and many more composed of parts, so that a larger corpus has new words in new
 places rather than the same ones again. English sentences of the test programmes are held out: no
 training programme speaks them.
 """

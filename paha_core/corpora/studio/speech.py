@@ -87,7 +87,7 @@ def speak(text: str, voice: Voice) -> Utterance:
     import espeakng_loader
 
     # espeak-ng keeps oscillator and noise state in static variables that neither a new seed nor
-    # espeak_Terminate resets, so what it said before changes what it says now. A private copy of
+    # espeak_Terminate resets, so earlier speech changes later speech. A private copy of
     # the library starts from zero, and also lets threads speak side by side.
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(espeakng_loader.get_library_path(), Path(folder) / "espeak.so")

@@ -1,4 +1,4 @@
-"""A probe of the mismatched windows that hears but sees nothing.
+"""A probe of the mismatched windows that gets the audio and no picture.
 
 If a network without any picture can tell a window's own sound from a mismatched one, the
 mismatched windows carry a trace (a seam, a place in the clip), and a classifier can learn that

@@ -3,7 +3,7 @@
 Its pretext task needs no labels: to classify how a window of 16 frames was changed. Not at all,
 played twice as fast, every frame shown twice, frames shuffled (recognising temporal
 transformations, Jenni, Meishvili and Favaro 2020), or blurred (spotting artifacts, Jenni and Favaro
-2018). So real windows lie close together, whoever speaks, and windows that look or move wrong lie
+2018). So real windows lie close together for all speakers, and windows that look or move wrong lie
 apart: measured in docs/results/video_encoder.md.
 """
 

@@ -34,10 +34,10 @@ def test_keypoint_coverage(store, preset):
     write(store, "keypoints", "cnas", [good, good])
     assert checks.keypoint_coverage(store, preset).passed
     write(store, "keypoints", "cnas", [good, good | {"face_share": 0.1}])
-    assert "face_share is only 50%" in checks.keypoint_coverage(store, preset).words
+    assert "face_share is only 50%" in checks.keypoint_coverage(store, preset).message
     bad = good | {"status": "rejected"}
     write(store, "keypoints", "cnas", [good, bad, bad])
-    assert "kept is only 33%" in checks.keypoint_coverage(store, preset).words
+    assert "kept is only 33%" in checks.keypoint_coverage(store, preset).message
 
 
 def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
@@ -49,7 +49,7 @@ def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
     write(store, "clips", "cnas", both)
     found = checks.split_leakage(store, preset)
     assert not found.passed
-    assert "lin/a" in found.words
+    assert "lin/a" in found.message
 
 
 def test_a_changed_shard_is_found(store, preset):
@@ -57,11 +57,11 @@ def test_a_changed_shard_is_found(store, preset):
     row = {"shard": "shards/cnas/train-0000.tar", "sha256": sha256, "split": "train"}
     rows = [row | {"offset": 0, "bytes": 512, "checksum": "", "key": "cnas__lin__1"}]
     write(store, "training_shards", "cnas", rows)
-    assert "no test clips" in checks.shard_integrity(store, preset).words
+    assert "no test clips" in checks.shard_integrity(store, preset).message
     write(store, "training_shards", "cnas", [*rows, rows[0] | {"split": "test"}])
     assert checks.shard_integrity(store, preset).passed
     store.write_bytes("shards/cnas/train-0000.tar", b"x" * 511 + b"y")
-    assert "not the bytes that were written" in checks.shard_integrity(store, preset).words
+    assert "not the bytes that were written" in checks.shard_integrity(store, preset).message
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_gate_is_read(store, preset):
     store.write_json(f"checkpoints/{name}/gate.json", gate)
     found = checks.audio_swap(store, preset, name)
     assert found.passed
-    assert "of 40 windows the score falls for 80%" in found.words
+    assert "of 40 windows the score falls for 80%" in found.message
     assert found.figures["moment low"] == 0.6
     assert "other voice 70% (60% to 80%)" in found.figures["timesteps 0-250"]
     assert found.figures["peak of the shift curve, frames"] == 1
@@ -117,7 +117,7 @@ def test_sound_alone_must_not_tell_mismatched_sound(store, preset, low, high, pa
     store.write_json(f"checkpoints/{name}/gate.json", gate)
     found = checks.sound_only(store, preset, name)
     assert found.passed is passed
-    assert "on 256 held-out windows" in found.words
+    assert "on 256 held-out windows" in found.message
 
 
 def test_a_verdict_is_about_one_network_and_one_use(store, preset):
@@ -130,7 +130,7 @@ def test_a_verdict_is_about_one_network_and_one_use(store, preset):
     assert gate_verdict(store, preset.model_copy(update={"generation": longer}), name) is None
     store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "b"})
     assert gate_verdict(store, preset, name) is None
-    assert "has not been examined as it is" in checks.audio_swap(store, preset, name).words
+    assert "has not been examined as it is" in checks.audio_swap(store, preset, name).message
 
 
 def test_videos_last_as_long_as_their_sound(store, preset):
