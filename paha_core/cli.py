@@ -14,6 +14,7 @@ import typer
 from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
+from paha_core.commands.gc import gc
 from paha_core.commands.generate import export, generate
 from paha_core.commands.ingest import ingest
 from paha_core.commands.plan import plan
@@ -131,6 +132,7 @@ for command in (
     report,
     results,
     plan,
+    gc,
     licences,
     serve,
 ):

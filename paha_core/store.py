@@ -104,8 +104,8 @@ class Store:
         return bool(self._call(self.fs.exists, self.full(rel)))
 
     def size(self, rel: str) -> int:
-        """Bytes of a file."""
-        return int(self._call(self.fs.size, self.full(rel)))
+        """Bytes of a file, or of all files of a folder."""
+        return int(self._call(self.fs.du, self.full(rel)))
 
     def glob(self, pattern: str) -> list[str]:
         """Paths below the store that match `pattern`, sorted, relative to the store; nothing

@@ -1,8 +1,8 @@
 """Videos of held-out clips: the stage `generated_clips`, and what the benchmark's tables share.
 
-Clips are generated `generation.batch` at a time and published with each batch, so that a killed run
-loses at most one batch. A clip's noise depends on its id and the seed alone: it is the same in
-every mode and row, whatever else is in the batch.
+Clips are generated `generation.batch` at a time by any number of processes, and published with each
+batch, so that a killed run loses at most one batch. A clip's noise depends on its id and the seed
+alone: it is the same in every mode and row, whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from paha_core.engine.manifest_stage import (
     stage_schema,
 )
 from paha_core.engine.progress import Progress
+from paha_core.engine.shared_work import GpuWorkers, claimed_in_turn
 from paha_core.inference.pipeline import PahaPipeline, Settings, describe
 from paha_core.inference.precision import repeatable
 from paha_core.inference.sampling import Conditions
@@ -120,10 +121,11 @@ class HeldOutClip:
 
 
 def generate_held_out(
-    store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline]
+    store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline], device: str = "cpu"
 ) -> dict[str, StageResult]:
     """Bring `generated/<clip>.<mode>.mp4` up to date for each mode. Unchanged clips are reused, and
-    a killed run continues after its last batch. `pipeline` opens the networks."""
+    a killed run loses at most one batch. `pipeline` opens the networks on `device`; on "cuda" every
+    further GPU of this host has a process."""
     clips = select_clips(store, preset)
     sets = {
         mode: VideoSet(
@@ -133,17 +135,14 @@ def generate_held_out(
             clips,
             held_out_settings(preset, mode),
             manifest_path(STAGE, mode),
-            lambda clip, mode=mode: f"{clip.stem}.{mode}.mp4",  # type: ignore[misc]
+            "generated",
+            f".{mode}.mp4",
         )
         for mode in preset.generation.modes
     }
     counts = {mode: len(videos.todo) for mode, videos in sets.items()}
-    if any(counts.values()):
-        publish_inputs(store, clips)
-        with Progress(sum(counts.values()), STAGE) as progress:
-            for videos in sets.values():
-                for made in videos.make(pipeline()) if videos.todo else ():
-                    progress.update(made)
+    with Progress(sum(counts.values()), STAGE) as progress:
+        make_videos(list(sets.values()), pipeline, device, progress.update)
     return {
         mode: StageResult(videos.table(), counts[mode], len(clips) - counts[mode])
         for mode, videos in sets.items()
@@ -205,13 +204,14 @@ def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) 
 
 @dataclass
 class VideoSet:
-    """The videos of `clips` generated with one set of `settings`, and their manifest.
+    """The videos of `clips` generated with one set of `settings`, and their manifest. The sidecar
+    of each video holds its row, so that any number of processes, on any hosts, can share a set.
 
     Attributes:
         store: holds clips and results.
         networks: holds the checkpoints.
         manifest: path of the manifest in the store.
-        path_of: path of a clip's video in the store.
+        folder, ending: a video is `<folder>/<clip key><ending>`.
     """
 
     store: Store
@@ -220,47 +220,67 @@ class VideoSet:
     clips: Sequence[HeldOutClip]
     settings: Settings
     manifest: str
-    path_of: Callable[[HeldOutClip], str]
+    folder: str
+    ending: str
 
     def __post_init__(self) -> None:
-        made_by = generation_fingerprint(self.networks, self.preset, self.settings)
+        self.made_by = generation_fingerprint(self.networks, self.preset, self.settings)
         self.fingerprints = {
-            clip.clip_id: sha256_json([made_by, clip.row["fingerprint"], clip.frames])
+            clip.clip_id: sha256_json([self.made_by, clip.row["fingerprint"], clip.frames])
             for clip in self.clips
         }
-        before = (
-            self.store.read_table(self.manifest).to_pylist()
-            if self.store.exists(self.manifest)
-            else []
-        )
-        self.rows: dict[str, dict[str, Any]] = {
-            row["clip_id"]: row
-            for row in before
-            if row["fingerprint"] == self.fingerprints.get(row["clip_id"])
-            and self.store.exists(row["path"])
-        }
-        if len(before) != len(self.rows):
+        self.rows: dict[str, dict[str, Any]] = {}
+        exists = self.store.exists(self.manifest)
+        before = self.store.read_table(self.manifest).to_pylist() if exists else []
+        self._add(before)
+        self.refresh(self.todo)
+        if before != self.table().to_pylist():
             self._write()  # rows of other clips or fingerprints leave the manifest
 
     @property
     def todo(self) -> list[HeldOutClip]:
         return [clip for clip in self.clips if clip.clip_id not in self.rows]
 
+    def path_of(self, clip: HeldOutClip) -> str:
+        return f"{self.folder}/{clip_key(clip.clip_id)}{self.ending}"
+
+    def refresh(self, clips: Sequence[HeldOutClip]) -> None:
+        """Add those of the clips that have been generated by any process."""
+        sidecars = set(self.store.glob(f"{self.folder}/*{self.ending.replace('.mp4', '.json')}"))
+        wanted = {f"{self.path_of(clip).removesuffix('.mp4')}.json" for clip in clips}
+        found = [self.store.read_json(path).get("row") for path in sorted(sidecars & wanted)]
+        self._add([row for row in found if row])
+
     def make(self, pipeline: PahaPipeline) -> Iterator[int]:
-        """Generate what is missing, `generation.batch` clips at a time; yields the size of each
-        batch once it is in the store and in the manifest.
+        """Generate the batches that are missing, each under its claim, until all videos exist;
+        yields the size of each batch once its videos are in the store.
 
         The longest clips come first: a batch is as long as its longest clip, and one that does not
         fit into memory fails at once.
         """
         size = self.preset.generation.batch
-        ordered = sorted(self.todo, key=lambda clip: (-clip.frames, clip.clip_id))
-        for first in range(0, len(ordered), size):
-            batch = ordered[first : first + size]
-            for row in generate_batch(self.store, pipeline, batch, self.settings, self.path_of):
-                self.rows[row["clip_id"]] = row | {"fingerprint": self.fingerprints[row["clip_id"]]}
+        ordered = sorted(self.clips, key=lambda clip: (-clip.frames, clip.clip_id))
+        batches = {
+            clip_key(ordered[first].clip_id): ordered[first : first + size]
+            for first in range(0, len(ordered), size)
+        }
+
+        def missing(name: str) -> list[HeldOutClip]:
+            return [clip for clip in batches[name] if clip.clip_id not in self.rows]
+
+        try:
+            for name in claimed_in_turn(
+                self.store,
+                f"videos/{self.made_by[:20]}",
+                list(batches),
+                lambda name: not missing(name),
+                lambda units: self.refresh([clip for unit in units for clip in missing(unit)]),
+            ):
+                todo = missing(name)
+                self._add(generate_batch(self, pipeline, todo))
+                yield len(todo)
+        finally:
             self._write()
-            yield len(batch)
 
     def table(self) -> pa.Table:
         """The manifest, in the order of the clips."""
@@ -270,8 +290,55 @@ class VideoSet:
             [{name: row.get(name) for name in names} for row in rows], schema=GENERATED_SCHEMA
         )
 
+    def _add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep the rows of this set whose video exists."""
+        videos = set(self.store.glob(f"{self.folder}/*{self.ending}")) if rows else set()
+        for row in rows:
+            if (
+                row["fingerprint"] == self.fingerprints.get(row["clip_id"])
+                and row["path"] in videos
+            ):
+                self.rows[row["clip_id"]] = row
+
     def _write(self) -> None:
         self.store.write_table(self.manifest, self.table())
+
+
+def make_videos(
+    sets: Sequence[VideoSet],
+    pipeline: Callable[[], PahaPipeline],
+    device: str,
+    on_batch: Callable[[int], None] = lambda made: None,
+) -> None:
+    """Make what is missing of several sets that share clips, stores and preset. `pipeline` opens
+    the networks on `device`; on "cuda" every further GPU of this host has a process."""
+    missing = [videos for videos in sets if videos.todo]
+    if not missing:
+        return
+    one = missing[0]
+    publish_inputs(one.store, one.clips)
+    folder = one.clips[0].stem.rpartition("/")[0]
+    asked = [(videos.settings, videos.manifest, videos.folder, videos.ending) for videos in missing]
+    with GpuWorkers(_make_videos, (one.store, one.networks, one.preset, folder, asked), device):
+        for videos in missing:
+            for made in videos.make(pipeline()):
+                on_batch(made)
+
+
+def _make_videos(
+    store: Store,
+    networks: Store,
+    preset: Preset,
+    folder: str,
+    asked: list[tuple[Settings, str, str, str]],
+    device: str,
+) -> None:
+    """`make_videos` in a process of its own."""
+    clips = select_clips(store, preset, folder)
+    pipeline = PahaPipeline.from_store(networks, preset, device)
+    for settings, *places in asked:
+        for _ in VideoSet(store, networks, preset, clips, settings, *places).make(pipeline):
+            pass
 
 
 def publish_inputs(store: Store, clips: Sequence[HeldOutClip]) -> None:
@@ -287,41 +354,35 @@ def publish_inputs(store: Store, clips: Sequence[HeldOutClip]) -> None:
 
 
 def generate_batch(
-    store: Store,
-    pipeline: PahaPipeline,
-    clips: Sequence[HeldOutClip],
-    settings: Settings,
-    path_of: Callable[[HeldOutClip], str],
+    videos: VideoSet, pipeline: PahaPipeline, clips: Sequence[HeldOutClip]
 ) -> list[dict[str, Any]]:
-    """Generate a batch and write its videos, each with a sidecar. Returns the manifest's rows
-    without their fingerprint."""
+    """Generate some clips of a set side by side and write their videos, each with a sidecar.
+    Returns the manifest's rows."""
+    settings = videos.settings
     conditions = conditions_of(pipeline, clips, max(clip.frames for clip in clips))
     boxes = np.stack([clip.face_box for clip in clips])
     seeds = [noise_seed(settings.seed, clip) for clip in clips]
     with repeatable(pipeline.device, pipeline.precision(settings)):
         made = pipeline.generate(conditions, boxes, settings, seeds=seeds)
     failed = pipeline.gates_failed(settings)
-    sidecar = describe(pipeline, made.trace, made.seconds)
-    sidecar |= {"mode": settings.mode, "seed": settings.seed, "gates_failed": failed}
-    sidecar |= {"batch": [clip.clip_id for clip in clips]}
+    shared = {"mode": settings.mode, "seed": settings.seed}
+    sidecar = describe(pipeline, made.trace, made.seconds) | shared
+    sidecar |= {"gates_failed": failed, "batch": [clip.clip_id for clip in clips]}
     if settings.guidance is not None:
         sidecar["guidance"] = settings.guidance.settings()
-    shared: dict[str, Any] = {
-        "seconds": made.seconds / len(clips),
-        "seed": settings.seed,
-        "mode": settings.mode,
-    }
-    shared |= {"gates_failed": ", ".join(failed), "status": KEPT, "reason": ""}
     rows = []
     for clip, video in zip(clips, made.frames, strict=True):
-        path = path_of(clip)
-        sha256 = _publish(store, pipeline.preset, clip, video[: clip.frames], path)
-        store.write_json(f"{path.removesuffix('.mp4')}.json", sidecar | {"clip": clip.clip_id})
-        row = {name: clip.row[name] for name in ("clip_id", "dataset", "speaker", "split")}
-        row |= {"path": path, "sha256": sha256, "frames": clip.frames}
+        path = videos.path_of(clip)
+        row = {name: clip.row[name] for name in ("clip_id", "dataset", "speaker", "split")} | shared
+        row |= {"path": path, "frames": clip.frames, "seconds": made.seconds / len(clips)}
+        row |= {"sha256": _publish(videos.store, pipeline.preset, clip, video[: clip.frames], path)}
         row |= {"audio_path": clip.voice, "real_path": clip.real_path}
         row |= {"reference": clip.reference, "reference_frame": clip.reference_frame}
-        rows.append(row | shared)
+        row |= {"gates_failed": ", ".join(failed), "status": KEPT, "reason": ""}
+        row |= {"fingerprint": videos.fingerprints[clip.clip_id]}
+        about = sidecar | {"clip": clip.clip_id, "row": row}
+        videos.store.write_json(f"{path.removesuffix('.mp4')}.json", about)
+        rows.append(row)
     return rows
 
 

@@ -2,27 +2,29 @@
 
 UniVDM as it was at 60 % of its training speaks with a real voice from a real first frame, with a
 randomly sampled reference of the same speaker. Real and generated samples are latents of one codec,
-so nothing but the generation tells them apart. One shard a batch: a run that was killed goes on
-with the batches that are missing.
+so nothing but the generation tells them apart.
+
+Each negative is planned from its own number and has its own fingerprint. They are generated in
+batches of one length, `negatives.batch` at a time, and every batch is a shard with a record of its
+rows beside it. Any number of processes, on any hosts, take batches that nobody has claimed; the
+manifest collects the records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from paha_core.config import NegativeConfig, Preset
 from paha_core.engine.manifest_stage import KEPT, StageResult, clip_key, kept_rows, read_manifest
-from paha_core.engine.prefetch import ahead
 from paha_core.engine.progress import Progress
+from paha_core.engine.shared_work import GpuWorkers, claimed_in_turn
 from paha_core.errors import UserError
+from paha_core.inference.precision import repeatable
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
 from paha_core.models.load import load_univdm
@@ -33,16 +35,18 @@ from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store, sha256_json
 from paha_core.trained import FOR_NEGATIVES, negatives_checkpoint
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 STAGE = "negative_samples"
-TEST_SHARE = 0.25  # of the training negatives' number are made of held-out clips, for validation
+FOLDER = "negatives"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One negative: frames `start` to `start + frames` of clip `voice` spoken by clip `face` (a
-    reader's indices)."""
+class Negative:
+    """The plan of one negative: frames `start` to `start + frames` of clip `voice` spoken by clip
+    `face` (indices of the reader)."""
 
+    dataset: str
+    split: str
     number: int
     voice: int
     start: int  # anywhere, as real windows: clips begin with silence, which would give them away
@@ -50,175 +54,222 @@ class Plan:
     reference: int  # frame of `face` that is the reference
     frames: int
 
+    @property
+    def clip_id(self) -> str:
+        return f"{self.dataset}/negative/{self.split}-{self.number:06d}"
+
 
 @dataclass(frozen=True)
-class Group:
-    """A batch of negatives of one length: one shard."""
+class NegativeBatch:
+    """Negatives of one length that are generated side by side, and become one shard."""
 
-    dataset: str
-    split: str
-    number: int
-    plans: list[Plan]
+    negatives: list[Negative]
 
     @property
-    def prefix(self) -> str:
-        return f"negatives/{self.dataset}-{self.split}-{self.plans[0].frames:03d}-{self.number:05d}"
+    def name(self) -> str:
+        first = self.negatives[0]
+        return f"{first.dataset}-{first.split}-{first.frames:03d}-{first.number:06d}"
 
 
 def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[str, StageResult]:
-    """Bring the negatives of each dataset up to date with the 60 % checkpoint; rows name what they
-    came from.
+    """Bring the negatives of each dataset that classifiers learn from up to date with the 60 %
+    checkpoint; rows name what they came from.
 
-    On "cuda" every GPU of this host makes a batch at a time. A negative's noise comes from its own
-    id, so what comes out does not depend on how many there are.
+    On "cuda" every GPU of this host has a process. A negative's noise comes from its own id, so the
+    result does not depend on how many there are.
     """
-    work = {dataset: Work(store, preset, dataset) for dataset in preset.classifier_datasets}
-    devices = [device]
-    if device == "cuda":
-        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    todo = any(one.todo for one in work.values())
-    makers = [Maker(store, preset, device) for device in devices] if todo else []
-    return {dataset: one.finish(makers) for dataset, one in work.items()}
+    plans = {
+        dataset: NegativePlan(store, preset, dataset) for dataset in preset.classifier_datasets
+    }
+    if not any(plan.todo for plan in plans.values()):
+        return {dataset: plan.finish(0) for dataset, plan in plans.items()}
+    with GpuWorkers(_generate_all, (store, preset), device) as own_device:
+        computed = _generate_all(store, preset, own_device)
+    return {dataset: plan.finish(computed[dataset]) for dataset, plan in plans.items()}
 
 
-class Work:
-    """The batches of one dataset: those that are up to date, and those to generate."""
+def _generate_all(store: Store, preset: Preset, device: str) -> dict[str, int]:
+    """Generate what is missing and not claimed by others, until nothing is missing; returns how
+    many negatives of each dataset this process has generated."""
+    generator = NegativeGenerator(store, preset, device)
+    return {
+        dataset: NegativePlan(store, preset, dataset).generate(generator)
+        for dataset in preset.classifier_datasets
+    }
+
+
+class NegativePlan:
+    """The negatives of one dataset: which exist, and which are to be generated."""
 
     def __init__(self, store: Store, preset: Preset, dataset: str) -> None:
-        self.store, self.dataset = store, dataset
-        rows = kept_rows(store, "training_shards", [dataset])
+        self.store, self.preset, self.dataset = store, preset, dataset
+        splits = {row["split"] for row in kept_rows(store, "training_shards", [dataset])}
         self.readers = {
             split: ShardReader(store, [dataset], split)
             for split in ("train", "test")
-            if split in {row["split"] for row in rows}
+            if split in splits
         }
-        count = max(1, round(preset.negatives.count / len(preset.classifier_datasets)))
-        self.groups = [
-            group
+        self.negatives = [
+            negative
             for split, reader in self.readers.items()
-            for group in plan(reader, dataset, split, preset.negatives, count)
+            for negative in plan(reader, dataset, split, preset.negatives, count_of(preset, split))
         ]
-        before = {row["clip_id"]: row for row in read_manifest(store, STAGE, dataset)}
         checkpoint = negatives_checkpoint(store, preset)
-        self.prints = [
-            fingerprint(group, self.readers[group.split], checkpoint, preset)
-            for group in self.groups
-        ]
-        self.rows: dict[int, list[dict[str, Any]]] = {}  # by place among the groups
-        for place, (group, print_) in enumerate(zip(self.groups, self.prints, strict=True)):
-            old = [before.get(negative_id(group, p)) for p in group.plans]
-            standing = [row for row in old if row and row["fingerprint"] == print_]
-            if len(standing) == len(old) and all(store.exists(row["shard"]) for row in standing):
-                self.rows[place] = standing
-        self.todo = [place for place in range(len(self.groups)) if place not in self.rows]
+        self.fingerprints = {
+            n.clip_id: fingerprint(n, self.readers[n.split], checkpoint, preset)
+            for n in self.negatives
+        }
+        self.rows: dict[str, dict[str, Any]] = {}  # by clip id
+        self._records: set[str] = set()  # that have been read, and whose shard exists
+        self._add(read_manifest(store, STAGE, dataset), self._shards())
+        self.refresh()
 
-    def finish(self, makers: Sequence[Maker]) -> StageResult:
-        """Make what is missing; the index names every batch that stands, also when a kill ends it
-        half-way."""
+    @property
+    def todo(self) -> list[Negative]:
+        return [n for n in self.negatives if n.clip_id not in self.rows]
+
+    def refresh(self) -> None:
+        """Add what has been generated since, by any process."""
+        records = set(self.store.glob(f"{FOLDER}/{self.dataset}-*.json")) - self._records
+        shards = self._shards() if records else set()
+        for record in sorted(records):
+            self._add(self.store.read_json(record), shards)
+        self._records |= {r for r in records if f"{r.removesuffix('.json')}.tar" in shards}
+
+    def generate(self, generator: NegativeGenerator) -> int:
+        """Generate the batches that are missing, each under its claim, until all negatives exist;
+        returns how many were generated here."""
         computed = 0
-        with (
-            Progress(len(self.todo), f"{STAGE} {self.dataset}", "batch") as progress,
-            closing(self._made(makers)) as made,
-        ):
-            for place, samples in zip(self.todo, made, strict=True):
-                group, print_ = self.groups[place], self.prints[place]
-                rows = write_shards(
-                    self.store, group.prefix, samples, clips_per_shard=len(group.plans)
-                )
-                self.rows[place] = [row | {"fingerprint": print_} for row in rows]
+        batches = {batch.name: batch for batch in batched(self.negatives, self.preset.negatives)}
+        with Progress(len(self.todo), f"{STAGE} {self.dataset}", "negative") as progress:
+            for name in claimed_in_turn(
+                self.store,
+                f"{FOLDER}/{self.dataset}",
+                list(batches),
+                lambda name: not self._missing(batches[name]),
+                lambda names: self.refresh(),
+            ):
+                todo = self._missing(batches[name])
+                samples = generator.generate(todo, self.readers[todo[0].split])
+                prefix = f"{FOLDER}/{NegativeBatch(todo).name}"
+                rows = write_shards(self.store, prefix, samples, clips_per_shard=len(todo))
+                for row in rows:
+                    row["fingerprint"] = self.fingerprints[row["clip_id"]]
+                self.store.write_json(f"{rows[0]['shard'].removesuffix('.tar')}.json", rows)
+                self._add(rows, {rows[0]["shard"]})
                 computed += len(rows)
-                self._write()
-                progress.update()
-        table = self._write()
+                progress.update(len(rows))
+        return computed
+
+    def finish(self, computed: int) -> StageResult:
+        """Write the manifest."""
+        self.refresh()
+        rows = [self.rows[n.clip_id] for n in self.negatives if n.clip_id in self.rows]
+        table = write_index(self.store, STAGE, self.dataset, rows)
         return StageResult(table, computed, len(table) - computed)
 
-    def _made(self, makers: Sequence[Maker]) -> Generator[list[ClipSample]]:
-        """The samples of each batch that is to be made, in order."""
-        idle: SimpleQueue[Maker] = SimpleQueue()
-        for maker in makers:
-            idle.put(maker)
+    def superseded(self) -> list[str]:
+        """Shards and records that hold none of these negatives."""
+        current = {row["shard"].removesuffix(".tar") for row in self.rows.values()}
+        found = self.store.glob(f"{FOLDER}/{self.dataset}-*")
+        return [path for path in found if path.rpartition(".")[0] not in current]
 
-        def make(place: int) -> list[ClipSample]:
-            maker, group = idle.get(), self.groups[place]
-            try:
-                return maker.make(group, self.readers[group.split])
-            finally:
-                idle.put(maker)
+    def _missing(self, batch: NegativeBatch) -> list[Negative]:
+        return [n for n in batch.negatives if n.clip_id not in self.rows]
 
-        if len(makers) > 1:
-            yield from ahead(make, self.todo, depth=len(makers), threads=len(makers))
-        else:
-            yield from map(make, self.todo)
+    def _shards(self) -> set[str]:
+        return set(self.store.glob(f"{FOLDER}/{self.dataset}-*.tar"))
 
-    def _write(self) -> pa.Table:
-        rows = [row for place in sorted(self.rows) for row in self.rows[place]]
-        return write_index(self.store, STAGE, self.dataset, rows)
+    def _add(self, rows: list[dict[str, Any]], shards: set[str]) -> None:
+        """Keep the rows of this plan's negatives whose shard exists."""
+        for row in rows:
+            wanted = self.fingerprints.get(row["clip_id"])
+            if row["fingerprint"] == wanted and row["shard"] in shards:
+                self.rows.setdefault(row["clip_id"], row)
+
+
+def count_of(preset: Preset, split: str) -> int:
+    """Negatives of each dataset: those to train on are shared evenly, and of the held-out ones
+    there are as many as validation looks at, equally many of each length."""
+    datasets = len(preset.classifier_datasets)
+    if split == "train":
+        return max(1, round(preset.negatives.count / datasets))
+    lengths = len(set(preset.negatives.lengths)) if preset.negatives.augment else 1
+    per_length = 2 * -(-preset.trainer.validation_windows // (2 * lengths))
+    return -(-per_length * lengths // datasets)
 
 
 def plan(
     reader: ShardReader, dataset: str, split: str, config: NegativeConfig, count: int
-) -> list[Group]:
-    """What to generate: `count` for training, lengths uniform, one voice after the other.
+) -> list[Negative]:
+    """The first `count` negatives. Lengths take turns, and each length goes through all voices in
+    an order of its own before it meets one again.
 
     Raises `UserError` where no clip has one of the lengths.
     """
-    rng = np.random.default_rng([config.seed, len(reader), split == "test"])
-    wanted = max(config.batch, round(count * TEST_SHARE) if split == "test" else count)
     lengths = config.lengths_within(max(reader.frames))
     if not lengths:
         raise UserError(f"no {split} clip of {dataset} has {min(config.lengths)} frames")
-    groups = []
-    for number in range(-(-wanted // config.batch)):
-        frames = lengths[number % len(lengths)]
-        fitting = [i for i, length in enumerate(reader.frames) if length >= frames]
-        plans = []
-        for i in range(config.batch):
-            voice = fitting[(number * config.batch + i) % len(fitting)]
-            speaker = reader.rows[voice]["speaker"]
-            same = [j for j, row in enumerate(reader.rows) if row["speaker"] == speaker]
-            face = int(rng.choice(same)) if config.augment else voice
-            reference = int(rng.integers(reader.frames[face])) if config.augment else 0
-            start = int(rng.integers(reader.frames[voice] - frames + 1))
-            plans.append(Plan(number * config.batch + i, voice, start, face, reference, frames))
-        groups.append(Group(dataset, split, number, plans))
-    return groups
+    is_test = split == "test"
+    fitting = {n: [i for i, length in enumerate(reader.frames) if length >= n] for n in lengths}
+    speakers: dict[str, list[int]] = {}
+    for i, row in enumerate(reader.rows):
+        speakers.setdefault(row["speaker"], []).append(i)
+    orders: dict[tuple[int, int], np.ndarray] = {}
+    negatives = []
+    for number in range(count):
+        turn, which = divmod(number, len(lengths))
+        frames = lengths[which]
+        voices = fitting[frames]
+        epoch, place = divmod(turn, len(voices))
+        if (frames, epoch) not in orders:
+            seed = [config.seed, is_test, frames, epoch]
+            orders[frames, epoch] = np.random.default_rng(seed).permutation(len(voices))
+        voice = voices[orders[frames, epoch][place]]
+        rng = np.random.default_rng([config.seed, is_test, number])
+        face = int(rng.choice(speakers[reader.rows[voice]["speaker"]])) if config.augment else voice
+        reference = int(rng.integers(reader.frames[face])) if config.augment else 0
+        start = int(rng.integers(reader.frames[voice] - frames + 1))
+        negatives.append(Negative(dataset, split, number, voice, start, face, reference, frames))
+    return negatives
 
 
-def negative_id(group: Group, plan: Plan) -> str:
-    return f"{group.dataset}/negative/{group.split}-{plan.number:06d}"
+def batched(negatives: list[Negative], config: NegativeConfig) -> Iterator[NegativeBatch]:
+    """Batches of one split and length, `negatives.batch` at most."""
+    alike: dict[tuple[str, int], list[Negative]] = {}
+    for negative in negatives:
+        alike.setdefault((negative.split, negative.frames), []).append(negative)
+    for group in alike.values():
+        for first in range(0, len(group), config.batch):
+            yield NegativeBatch(group[first : first + config.batch])
 
 
-def fingerprint(group: Group, reader: ShardReader, checkpoint: str, preset: Preset) -> str:
-    """Of everything a group's samples depend on."""
-    clips = [
-        [
-            reader.rows[p.voice]["fingerprint"],
-            reader.rows[p.face]["fingerprint"],
-            p.start,
-            p.reference,
-            p.frames,
-        ]
-        for p in group.plans
-    ]
-    return sha256_json([CODE_VERSION, checkpoint, _settings(preset), clips, group.number])
+def fingerprint(negative: Negative, reader: ShardReader, checkpoint: str, preset: Preset) -> str:
+    """Of everything that a negative depends on."""
+    voice, face = (reader.rows[clip]["fingerprint"] for clip in (negative.voice, negative.face))
+    window = [negative.start, negative.reference, negative.frames]
+    own = [negative.clip_id, voice, face, *window]
+    return sha256_json([CODE_VERSION, checkpoint, _settings(preset), own])
 
 
-def _settings(preset: Preset) -> dict[str, int]:
-    """How a sample is made beside what it is made of."""
+def _settings(preset: Preset) -> dict[str, int | str]:
+    """How a sample is generated, besides what from."""
     return {
         "ddim_steps": preset.negatives.ddim_steps,
         "segment_frames": preset.generation.segment_frames,
+        "precision": preset.negatives.precision,
         "seed": preset.negatives.seed,
     }
 
 
-class Maker:
-    """Makes batches on one device, with UniVDM as it was at the checkpoint."""
+class NegativeGenerator:
+    """Generates batches on one device, with UniVDM as it was at the checkpoint."""
 
     def __init__(self, store: Store, preset: Preset, device: str) -> None:
         self.preset, self.device = preset, device
+        config = preset.negatives
         model = load_univdm(store, "for_negatives", device)
-        self.sampler = Sampler(model, preset.univdm, preset.negatives.ddim_steps)
+        self.sampler = Sampler(model, preset.univdm, config.ddim_steps, precision=config.precision)
         trained = store.read_json(f"{FOR_NEGATIVES}/training.json")
         self.provenance = _settings(preset) | {
             "checkpoint": trained["fingerprint"],
@@ -226,34 +277,32 @@ class Maker:
             "weights": weights_sha256(model),
         }
 
-    def make(self, group: Group, reader: ShardReader) -> list[ClipSample]:
-        """The samples of one group, generated as one batch."""
-        voices = [reader.read(p.voice) for p in group.plans]
-        faces = [reader.read(p.face) for p in group.plans]
-        frames, margin = group.plans[0].frames, self.preset.audio.margin
+    def generate(self, negatives: list[Negative], reader: ShardReader) -> list[ClipSample]:
+        """The samples of negatives of one length, generated as one batch."""
+        voices = [reader.read(n.voice) for n in negatives]
+        faces = [reader.read(n.face) for n in negatives]
+        margin = self.preset.audio.margin
         conditions = Conditions(
-            reference_latents=_stack(
-                face.latents[p.reference] for face, p in zip(faces, group.plans)
-            ),
+            reference_latents=_stack(f.latents[n.reference] for f, n in zip(faces, negatives)),
             reference_embedding=_stack(
-                face.reference[_nearest(face, p.reference)] for face, p in zip(faces, group.plans)
+                f.reference[_nearest(f, n.reference)] for f, n in zip(faces, negatives)
             ),
             audio=_stack(
-                audio_windows(voice.audio, margin, p.start, p.start + frames)
-                for voice, p in zip(voices, group.plans)
+                audio_windows(voice.audio, margin, n.start, n.start + n.frames)
+                for voice, n in zip(voices, negatives)
             ),
         ).to(self.device)
-        latents = self.sampler.video(
-            conditions,
-            self.preset.generation.segment_frames,
-            [self._noise(negative_id(group, p)) for p in group.plans],
-            first_frame=_stack(face.latents[0] for face in faces).to(self.device),
-        )
+        with repeatable(self.device, self.preset.negatives.precision):
+            latents = self.sampler.video(
+                conditions,
+                self.preset.generation.segment_frames,
+                [self._noise(n.clip_id) for n in negatives],
+                first_frame=_stack(face.latents[0] for face in faces).to(self.device),
+            )
         made = latents.transpose(1, 2).cpu().numpy().astype(np.float16)
-        about = self.provenance | {"batch": group.number}
         return [
-            _sample(group, p, sample, voice, face, about)
-            for p, sample, voice, face in zip(group.plans, made, voices, faces, strict=True)
+            _sample(n, sample, voice, face, self.provenance)
+            for n, sample, voice, face in zip(negatives, made, voices, faces, strict=True)
         ]
 
     def _noise(self, name: str) -> torch.Generator:
@@ -267,46 +316,45 @@ def _nearest(face: ClipSample, frame: int) -> int:
 
 
 def _sample(
-    group: Group,
-    plan: Plan,
+    negative: Negative,
     latents: np.ndarray,
     voice: ClipSample,
     face: ClipSample,
     provenance: dict[str, Any],
 ) -> ClipSample:
-    """The generated latents with the voice they were made for and the face they were made from."""
-    frames = plan.frames
-    clip_id = negative_id(group, plan)
+    """The generated latents with the voice they were generated for and the face they start
+    from."""
+    start, frames = negative.start, negative.frames
     # The boxes of the face's own frames stand for those made from it: masks of one shape for real
     # and generated, else the shape would give them away. So would a generated reference.
     at = np.minimum(np.arange(frames), face.frames - 1)
-    nearest = _nearest(face, plan.reference)
+    nearest = _nearest(face, negative.reference)
     meta = voice.meta | {
-        "clip_id": clip_id,
-        "split": group.split,
+        "clip_id": negative.clip_id,
+        "split": negative.split,
         "frames": frames,
         "status": KEPT,
         "generated": True,
         "voice": voice.meta["clip_id"],
-        "voice_start": plan.start,
+        "voice_start": start,
         "face": face.meta["clip_id"],
-        "reference_frame": plan.reference,
+        "reference_frame": negative.reference,
         **provenance,
     }
     grid = latents.shape[-2:]
     return ClipSample(
-        key=clip_key(clip_id),
+        key=clip_key(negative.clip_id),
         latents=latents,
         par=np.ones((frames, *grid), np.float16),
         regions=np.zeros((frames, *grid), np.uint8),
-        audio=voice.audio[plan.start : plan.start + frames],
+        audio=voice.audio[start : start + frames],
         faces=face.faces[at],
         face_found=face.face_found[at],
         reference=face.reference[nearest : nearest + 1],
         reference_index=np.zeros(1, np.int32),
-        wave=voice.wave[plan.start * SAMPLES_PER_FRAME :][: frames * SAMPLES_PER_FRAME],
+        wave=voice.wave[start * SAMPLES_PER_FRAME :][: frames * SAMPLES_PER_FRAME],
         meta=meta,
-        reference_latents=face.latents[plan.reference][None],
+        reference_latents=face.latents[negative.reference][None],
     )
 
 

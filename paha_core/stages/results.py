@@ -26,7 +26,7 @@ def generate_clips(store: Store, preset: Preset) -> StageReport:
 
     device = prepare_torch(preset)
     pipeline = cache(lambda: PahaPipeline.from_store(store, preset, device))
-    results = generate_held_out(store, preset, pipeline)
+    results = generate_held_out(store, preset, pipeline, device)
     time_held_out(store, preset, pipeline)
     fresh = any(result.computed for result in results.values())
     strip = pictures.generated(store, preset.generation.modes, fresh=fresh)

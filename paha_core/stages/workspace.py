@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -49,8 +48,6 @@ def prepare_torch(preset: Preset) -> str:
     """Set the number of threads; returns the device to use."""
     import torch
 
-    # Read when cuBLAS starts: without it a GPU can't repeat its sums to the bit.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if preset.threads:
         torch.set_num_threads(preset.threads)
     if preset.device != "auto":

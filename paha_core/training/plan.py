@@ -10,7 +10,7 @@ import torch
 
 from paha_core.config import Preset
 from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS
-from paha_core.inference.negatives import TEST_SHARE
+from paha_core.inference.negatives import count_of
 from paha_core.media import FPS
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, univdm_of
@@ -167,4 +167,5 @@ def negative_seconds(preset: Preset) -> float:
     """Of the negatives, those for validation included."""
     config = preset.negatives
     frames = sum(config.lengths) / len(config.lengths) if config.augment else config.lengths[-1]
-    return (1 + TEST_SHARE) * config.count * frames / FPS
+    count = sum(count_of(preset, split) for split in ("train", "test"))
+    return count * len(preset.classifier_datasets) * frames / FPS

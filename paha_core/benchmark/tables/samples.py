@@ -12,12 +12,11 @@ from functools import cached_property
 from paha_core.benchmark.measuring.videos import Video, generated_video
 from paha_core.benchmark.tables.specs import SuiteRow
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import clip_key
 from paha_core.engine.progress import Progress
 from paha_core.inference.held_out import (
     VideoSet,
     generation_fingerprint,
-    publish_inputs,
+    make_videos,
     select_clips,
 )
 from paha_core.inference.pipeline import PahaPipeline, Settings
@@ -57,7 +56,8 @@ class Samples:
                 self.clips,
                 settings,
                 f"manifests/suite_samples/{key}.parquet",
-                lambda clip: f"suites/samples/{key}/{clip_key(clip.clip_id)}.mp4",
+                f"suites/samples/{key}",
+                ".mp4",
             )
         return self._sets[key]
 
@@ -68,11 +68,8 @@ class Samples:
 
     def generate(self, progress: Progress) -> None:
         """Make what is missing."""
-        if self.missing:
-            publish_inputs(self.store, self.clips)
-        for videos in self._sets.values():
-            for made in videos.make(self.pipeline) if videos.todo else ():
-                progress.update(made)
+        sets = list(self._sets.values())
+        make_videos(sets, lambda: self.pipeline, self.device, progress.update)
 
     def videos(self, row: SuiteRow, seed: int) -> list[Video]:
         """What has been made of `ask`, under the row's name."""

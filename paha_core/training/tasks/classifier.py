@@ -113,7 +113,7 @@ class ClassifierTask:
 def classifier_run(store: Store, preset: Preset, part: Part, device: str = "cpu") -> Run:
     """The run of the preset's settings on the store's negatives, from its UniVDM."""
     negatives = kept_rows(store, NEGATIVES, preset.classifier_datasets)
-    clips = [(row["clip_id"], row["fingerprint"]) for row in negatives]
+    clips = [(n["clip_id"], n["fingerprint"]) for n in negatives if n["split"] == "train"]
     univdm = store.read_json(f"checkpoints/{UNIVDM}/final/training.json")["fingerprint"]
     config = preset.classifiers
     content = [CODE_VERSION, part, config.identity("train"), univdm, clips]

@@ -121,7 +121,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
     assert store.read_bytes(own) == made
     assert not store.exists("variants/univdm.par-False/checkpoints/latent_codec/final")
     ours, theirs = Samples(store, store, tiny()), Samples(store, over, preset)
-    assert ours.ask(row, 5).rel != theirs.ask(row, 5).rel
+    assert ours.ask(row, 5).manifest != theirs.ask(row, 5).manifest
     with Progress(2, "ablation") as progress:
         theirs.generate(progress)
     assert [video.seed for video in theirs.videos(row, 5)] == [5, 5]
@@ -134,7 +134,7 @@ def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
     videos = first.ask(row, 8)
     assert next(videos.make(first.pipeline)) == 1  # the other clip is still to come
     first.close()
-    made = store.read_table(videos.rel).to_pylist()
+    made = store.read_table(videos.manifest).to_pylist()
     assert len(made) == 1
     before = Path(store.full(made[0]["path"])).stat().st_mtime_ns
 

@@ -1,16 +1,19 @@
 """A portrait, a voice and small networks with random weights, shared by the tests of generation."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from paha_core.config import load_preset
+from paha_core.config import derived, load_preset
 from paha_core.inference.untrained import untrained_pipeline
 from paha_core.media.audio import write_wav
 from paha_core.shards.sample import ClipSample
+from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
-from paha_core.trained import classifier_name, gate_fingerprint
+from paha_core.trained import FOR_NEGATIVES, classifier_name, gate_fingerprint
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +87,31 @@ def clip_sample(pipeline):
         return ClipSample(key=f"cnas__{speaker}__{number}", meta=about, **(own | fields))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def negatives_preset(pipeline):
+    """One corpus, four negatives of two lengths and four held-out ones, in batches of two."""
+    changes = {
+        "negatives": {"lengths": (6, 8), "count": 4, "batch": 2, "ddim_steps": 1},
+        "generation": {"segment_frames": 6},
+        "corpora": {"pats": None},
+        "trainer": {"validation_windows": 4},
+    }
+    return derived(pipeline.preset, changes)
+
+
+@pytest.fixture
+def negatives_store(pipeline, clip_sample, tmp_path):
+    """Four clips to train on, two held out, and the checkpoint that makes the negatives."""
+    store, rows = Store(str(tmp_path)), []
+    for split, names in (("train", "aabb"), ("test", "ab")):
+        samples = [clip_sample(speaker, n, split) for n, speaker in enumerate(names)]
+        made = write_shards(store, f"shards/cnas/{split}", samples, clips_per_shard=4)
+        rows += [row | {"fingerprint": row["checksum"]} for row in made]
+    write_index(store, "training_shards", "cnas", rows)
+    with store.writing_folder(FOR_NEGATIVES) as folder:
+        pipeline.univdm.save_pretrained(folder)
+        described = {"fingerprint": "half-trained", "step": pipeline.preset.negatives_step}
+        (folder / "training.json").write_text(json.dumps(described))
+    return store

@@ -70,9 +70,8 @@ def held_out(clip_sample, tmp_path):
 
 @pytest.mark.parametrize(("clips", "numbers"), [(1, "0"), (3, "051"), (0, "0516234")])
 def test_clips_count_for_each_data_set_and_0_takes_all(pipeline, held_out, clips, numbers):
-    corpora = pipeline.preset.corpora.model_copy(update={"pats": None})
-    preset = derived(pipeline.preset, {"generation": {"clips": clips}})
-    chosen = select_clips(held_out, preset.model_copy(update={"corpora": corpora}))
+    changes = {"generation": {"clips": clips}, "corpora": {"pats": None}}
+    chosen = select_clips(held_out, derived(pipeline.preset, changes))
     assert "".join(clip.clip_id[-1] for clip in chosen) == numbers
 
 

@@ -1,70 +1,106 @@
 """Self-distilled negatives on the smallest networks: what is planned, made, told, and kept."""
 
-import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from paha_core.config import NegativeConfig
-from paha_core.engine.manifest_stage import read_manifest
+from paha_core.engine.manifest_stage import manifest_path, read_manifest
 from paha_core.inference import negatives
-from paha_core.inference.negatives import STAGE, Maker, Work, make_negatives, plan
+from paha_core.inference.negatives import STAGE, NegativePlan, count_of, make_negatives, plan
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
-from paha_core.shards.writer import write_index, write_shards
-from paha_core.store import Store
-from paha_core.trained import FOR_NEGATIVES
+from paha_core.shards.writer import write_shards
 
+SUPPORT = Path(__file__).parents[2] / "support"
 DATASET = "cnas"
 FRAMES = 20
 
 
-@pytest.fixture(scope="module")
-def preset(pipeline):
-    config = NegativeConfig(lengths=(6, 8), count=4, batch=2, ddim_steps=1)
-    generation = pipeline.preset.generation.model_copy(update={"segment_frames": 6})
-    corpora = pipeline.preset.corpora.model_copy(update={"pats": None})
-    changes = {"negatives": config, "generation": generation, "corpora": corpora}
-    return pipeline.preset.model_copy(update=changes)
+@pytest.fixture
+def preset(negatives_preset):
+    return negatives_preset
 
 
 @pytest.fixture
-def store(pipeline, clip_sample, tmp_path):
-    """Four clips to train on, two held out, and the checkpoint that makes the negatives."""
-    store, rows = Store(str(tmp_path)), []
-    for split, names in (("train", "aabb"), ("test", "ab")):
-        samples = [clip_sample(speaker, n, split) for n, speaker in enumerate(names)]
-        made = write_shards(store, f"shards/{DATASET}/{split}", samples, clips_per_shard=4)
-        rows += [row | {"fingerprint": row["checksum"]} for row in made]
-    write_index(store, "training_shards", DATASET, rows)
-    with store.writing_folder(FOR_NEGATIVES) as folder:
-        pipeline.univdm.save_pretrained(folder)
-        described = {"fingerprint": "half-trained", "step": pipeline.preset.negatives_step}
-        (folder / "training.json").write_text(json.dumps(described))
-    return store
+def store(negatives_store):
+    return negatives_store
 
 
 def reader(store, split="train"):
     return ShardReader(store, [DATASET], split)
 
 
-def test_lengths_are_uniform_voices_take_turns_and_faces_are_the_speakers_own(store, preset):
+def changed(preset, **values):
+    return preset.model_copy(update={"negatives": preset.negatives.model_copy(update=values)})
+
+
+def test_lengths_take_turns_and_faces_are_the_speakers_own(store, preset):
     clips = reader(store)
-    groups = plan(clips, DATASET, "train", preset.negatives, 16)
-    assert [group.plans[0].frames for group in groups] == [6, 8] * 4
-    plans = [p for group in groups for p in group.plans]
-    assert [p.voice for p in plans] == [0, 1, 2, 3] * 4
+    plans = plan(clips, DATASET, "train", preset.negatives, 16)
+    assert [p.frames for p in plans] == [6, 8] * 8
     speaker = [row["speaker"] for row in clips.rows]
     assert all(speaker[p.face] == speaker[p.voice] for p in plans)
     assert len({p.reference for p in plans}) > 4
     assert all(0 <= p.start <= FRAMES - p.frames for p in plans)
     again = plan(clips, DATASET, "train", preset.negatives, 20)
-    assert again[: len(groups)] == groups  # more of them are more, not others
+    assert again[:16] == plans  # more of them are more, not others
+
+
+def test_every_length_meets_every_voice_before_it_meets_one_again(store, preset):
+    plans = plan(reader(store), DATASET, "train", preset.negatives, 24)
+    orders = []
+    for frames in (6, 8):
+        voices = [p.voice for p in plans if p.frames == frames]
+        rounds = [voices[i : i + 4] for i in range(0, 12, 4)]
+        assert all(sorted(one) == [0, 1, 2, 3] for one in rounds)
+        orders += rounds
+    assert len({tuple(one) for one in orders}) > 1  # no order of all lengths and rounds
+
+
+def test_what_memory_allows_changes_no_negative(store, preset):
+    """Another `negatives.batch` groups them otherwise; those that exist stay."""
+    done = make_negatives(store, preset)[DATASET]
+    one_by_one = make_negatives(store, changed(preset, batch=1))[DATASET]
+    assert (one_by_one.computed, one_by_one.reused) == (0, len(done.table))
+    assert one_by_one.table == done.table
+    for row in done.table.to_pylist()[1:3]:
+        store.remove(row["shard"])
+    again = make_negatives(store, changed(preset, batch=3))[DATASET]
+    assert again.computed == 4
+    made = {row["clip_id"]: row["fingerprint"] for row in again.table.to_pylist()}
+    assert made == {row["clip_id"]: row["fingerprint"] for row in done.table.to_pylist()}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [({"batch": 1, "count": 40}, True), ({"precision": "bf16"}, False), ({"seed": 1}, False)],
+)
+def test_the_fingerprint_holds_what_a_negative_depends_on(store, preset, change, is_same):
+    first, other = (
+        NegativePlan(store, one, DATASET).fingerprints
+        for one in (preset, changed(preset, **change))
+    )
+    clip = f"{DATASET}/negative/train-000001"
+    assert (first[clip] == other[clip]) == is_same
+
+
+def test_there_are_as_many_held_out_negatives_as_validation_looks_at(preset):
+    """Sixteen pairs, two at a time, lengths in turn: eight of each of two lengths."""
+    trainer = preset.trainer.model_copy(update={"validation_windows": 16})
+    preset = preset.model_copy(update={"trainer": trainer})
+    assert count_of(preset, "test") == 16
+    assert count_of(changed(preset, count=50_000), "test") == 16
+    assert count_of(changed(preset, lengths=(6, 8, 10)), "test") == 18
+    assert count_of(changed(preset, augment=False), "test") == 16
+    assert count_of(preset, "train") == preset.negatives.count
 
 
 def test_without_augmentation_length_and_reference_are_fixed(store, preset):
     fixed = preset.negatives.model_copy(update={"augment": False})
-    plans = [p for g in plan(reader(store), DATASET, "train", fixed, 8) for p in g.plans]
+    plans = plan(reader(store), DATASET, "train", fixed, 8)
     assert {(p.frames, p.reference) for p in plans} == {(8, 0)}
     assert all(p.face == p.voice for p in plans)
     assert fixed.lengths_within(7) == (6,)
@@ -72,21 +108,20 @@ def test_without_augmentation_length_and_reference_are_fixed(store, preset):
 
 def test_a_negative_tells_what_made_it_and_is_not_made_again(store, preset, pipeline):
     done = make_negatives(store, preset)[DATASET]
-    assert (done.computed, done.reused) == (6, 0)  # four to train on, and a batch held out
+    assert (done.computed, done.reused) == (8, 0)  # four to train on, and four held out
     rows = {row["clip_id"]: row for row in read_manifest(store, STAGE, DATASET)}
     made = ShardReader(store, [DATASET], "train", STAGE)
     sample = made.read(3)
     about = sample.meta
     assert about["clip_id"] == f"{DATASET}/negative/train-000003"
-    assert about["voice"] == f"{DATASET}/b/3"
-    assert about["face"].startswith(f"{DATASET}/b/")
+    number = int(about["voice"][-1])
+    assert about["face"].rpartition("/")[0] == about["voice"].rpartition("/")[0]
     assert (about["checkpoint"], about["step"]) == ("half-trained", 12)
     assert about["weights"] == weights_sha256(pipeline.univdm)
-    assert {name: about[name] for name in ("seed", "batch", "ddim_steps", "segment_frames")} == {
-        **{"seed": 0, "batch": 1, "ddim_steps": 1, "segment_frames": 6}
-    }
+    settings = {"seed": 0, "ddim_steps": 1, "segment_frames": 6, "precision": "fp32"}
+    assert {name: about[name] for name in settings} == settings
     # its sound is the voice's, its reference a real frame of the face
-    voice, start = reader(store).read(3), about["voice_start"]
+    voice, start = reader(store).read(number), about["voice_start"]
     assert np.array_equal(sample.audio, voice.audio[start : start + 8])
     face = reader(store).read(int(about["face"][-1]))
     assert np.array_equal(sample.reference_latents[0], face.latents[about["reference_frame"]])
@@ -95,10 +130,10 @@ def test_a_negative_tells_what_made_it_and_is_not_made_again(store, preset, pipe
     assert sample.frames == 8  # two chained segments
 
     again = make_negatives(store, preset)[DATASET]
-    assert (again.computed, again.reused) == (0, 6)
+    assert (again.computed, again.reused) == (0, 8)
     longer = preset.generation.model_copy(update={"segment_frames": 8})
     other = make_negatives(store, preset.model_copy(update={"generation": longer}))[DATASET]
-    assert other.computed == 6
+    assert other.computed == 8
     assert all(
         row["fingerprint"] != rows[row["clip_id"]]["fingerprint"]
         for row in read_manifest(store, STAGE, DATASET)
@@ -108,7 +143,7 @@ def test_a_negative_tells_what_made_it_and_is_not_made_again(store, preset, pipe
 def test_a_killed_run_goes_on_and_forgets_nothing(store, preset, monkeypatch):
     make_negatives(store, preset)
     whole = read_manifest(store, STAGE, DATASET)
-    for row in whole[0], whole[2]:  # of both batches to train on; the held-out one stands
+    for row in whole[0], whole[1]:  # both batches to train on; the held-out ones exist
         store.remove(row["shard"])
 
     def killed(*arguments, **options):
@@ -121,28 +156,67 @@ def test_a_killed_run_goes_on_and_forgets_nothing(store, preset, monkeypatch):
     monkeypatch.setattr(negatives, "write_shards", killed)
     with pytest.raises(KeyboardInterrupt):
         make_negatives(store, preset)
-    kept = read_manifest(store, STAGE, DATASET)
-    assert [row["clip_id"] for row in kept] == [whole[i]["clip_id"] for i in (0, 1, 4, 5)]
+    assert len(NegativePlan(store, preset, DATASET).todo) == 2  # of one batch
     monkeypatch.setattr(negatives, "write_shards", write_shards)
     done = make_negatives(store, preset)[DATASET]
-    assert (done.computed, done.reused) == (2, 4)
+    assert (done.computed, done.reused) == (2, 6)
     assert read_manifest(store, STAGE, DATASET) == whole  # hashes and all
 
 
-def test_several_devices_make_what_one_makes(store, preset):
-    one = {row["clip_id"]: row for row in make_negatives(store, preset)[DATASET].table.to_pylist()}
-    alone = ShardReader(store, [DATASET], "train", STAGE).read(2)
-    for row in one.values():
-        store.remove(row["shard"])
-    work = Work(store, preset, DATASET)
-    done = work.finish([Maker(store, preset, "cpu"), Maker(store, preset, "cpu")])
-    assert done.computed == 6
-    assert [row["clip_id"] for row in done.table.to_pylist()] == list(one)
-    together = ShardReader(store, [DATASET], "train", STAGE).read(2)
-    assert together.meta == alone.meta
-    np.testing.assert_allclose(
-        together.latents.astype(float), alone.latents.astype(float), atol=1e-2
-    )
+def test_superseded_negatives_are_those_of_other_settings(store, preset):
+    first = make_negatives(store, preset)[DATASET]
+    assert NegativePlan(store, preset, DATASET).superseded() == []
+    other = changed(preset, seed=1)
+    make_negatives(store, other)
+    found = NegativePlan(store, other, DATASET).superseded()
+    shards = {row["shard"] for row in first.table.to_pylist()}
+    assert {path for path in found if path.endswith(".tar")} == shards
+    assert len(found) == 2 * len(shards)  # and their records
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def start(store, preset, tmp_path, pause=0.0):
+    """A process that makes negatives, `pause` seconds a batch, as a second host would."""
+    (tmp_path / "preset.json").write_text(preset.model_dump_json())
+    command = [sys.executable, str(SUPPORT / "negatives_process.py"), str(tmp_path / "preset.json")]
+    return subprocess.Popen([*command, store.root, str(pause)], stdout=subprocess.PIPE, text=True)
+
+
+def files(store):
+    return {rel: store.read_bytes(rel) for rel in store.glob("negatives/*")} | {
+        "manifest": store.read_bytes(manifest_path(STAGE, DATASET))
+    }
+
+
+def forget(store):
+    for rel in [*store.glob("negatives/*"), manifest_path(STAGE, DATASET)]:
+        store.remove(rel)
+
+
+def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path):
+    alone = start(store, preset, tmp_path)
+    assert int(alone.communicate()[0]) == 8
+    expected = files(store)
+    forget(store)
+    both = [start(store, preset, tmp_path, pause=0.2) for _ in range(2)]
+    computed = [int(process.communicate()[0]) for process in both]
+    assert sum(computed) == 8
+    assert files(store) == expected
+
+
+def test_the_batch_of_a_killed_process_is_taken_over(store, preset, tmp_path):
+    assert int(start(store, preset, tmp_path).communicate()[0]) == 8
+    expected = files(store)
+    forget(store)
+    killed = start(store, preset, tmp_path, pause=1000.0)
+    assert killed.stdout.readline() == "holds a batch\n"
+    killed.kill()
+    killed.wait()
+    done = make_negatives(store, preset)[DATASET]
+    assert done.computed == 8
+    assert files(store) == expected
 
 
 def test_lengths_that_no_clip_has_are_named(store, preset):

@@ -1,0 +1,84 @@
+"""What a store holds that nothing of the present preset needs any more, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from paha_core.benchmark.tables.specs import SUITES
+from paha_core.benchmark.tables.variants import OverlayStore, variant_name
+from paha_core.config import Preset, derived
+from paha_core.engine.claims import holder_of, try_claim
+from paha_core.errors import UserError
+from paha_core.inference.negatives import FOLDER, NegativePlan
+from paha_core.store import Store
+from paha_core.trained import FOR_NEGATIVES, UNIVDM
+from paha_core.training.tasks.univdm import univdm_run
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Files or folders of one kind, and their bytes."""
+
+    what: str
+    paths: list[str]
+    bytes: int
+
+
+def leftovers(store: Store, preset: Preset) -> list[Leftover]:
+    """What can be deleted without changing a result of the preset.
+
+    Raises `UserError` while negatives are being generated: a new shard is known by its record
+    alone, which comes after it.
+    """
+    _refuse_while_generating(store)
+    found = [("superseded negatives", superseded_negatives(store, preset))]
+    found += [("superseded variant", [path]) for path in superseded_variants(store, preset)]
+    aside = store.glob("checkpoints/*.before-*") + store.glob("variants/*/checkpoints/*.before-*")
+    found += [("earlier training run", [path]) for path in aside]
+    return [
+        Leftover(what, paths, sum(store.size(path) for path in paths))
+        for what, paths in found
+        if paths
+    ]
+
+
+def superseded_negatives(store: Store, preset: Preset) -> list[str]:
+    """Shards, and their records, of another checkpoint, plan or preset; none while UniVDM's weights
+    for the negatives are missing, since then nothing tells which are current."""
+    if not store.exists(f"{FOR_NEGATIVES}/training.json"):
+        return []
+    current = {
+        row["shard"].removesuffix(".tar")
+        for dataset in preset.classifier_datasets
+        for row in NegativePlan(store, preset, dataset).rows.values()
+    }
+    return [p for p in store.glob(f"{FOLDER}/*") if p.rpartition(".")[0] not in current]
+
+
+def superseded_variants(store: Store, preset: Preset) -> Iterator[str]:
+    """Folders of ablations that no table trains, or that were trained from other settings."""
+    rows = [row for suite in SUITES.values() for row in suite.rows if row.training]
+    trainings = {variant_name(row.training): row.training for row in rows}
+    for path in store.glob("variants/*"):
+        name = path.rpartition("/")[2]
+        trained = f"{path}/checkpoints/{UNIVDM}/final/training.json"
+        if name not in trainings:
+            yield path
+        elif store.exists(trained):
+            over = OverlayStore(f"{store.url}/{path}", store.url)
+            run = univdm_run(over, derived(preset, trainings[name]), "cpu")
+            if store.read_json(trained)["fingerprint"] != run.fingerprint:
+                yield path
+
+
+def _refuse_while_generating(store: Store) -> None:
+    names = {path.rpartition("/")[0] for path in store.glob(f"claims/{FOLDER}/*/*/*.json")}
+    for name in sorted(path.removeprefix("claims/") for path in names):
+        holder = holder_of(store, name)
+        if holder is None:
+            continue
+        claim = try_claim(store, name)
+        if claim is None:
+            raise UserError(f"negatives are being generated ({holder}): wait until they are done")
+        claim.release()

@@ -1,0 +1,61 @@
+"""`paha gc`: what it lists, and that it deletes that and no more."""
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from paha_core.cli import app
+from paha_core.config import derived
+from paha_core.engine.claims import try_claim
+from paha_core.inference.negatives import NegativePlan, make_negatives
+
+
+@pytest.fixture
+def gc(negatives_store, negatives_preset, tmp_path_factory):
+    file = tmp_path_factory.mktemp("preset") / "small.yaml"
+    file.write_text(yaml.safe_dump(negatives_preset.model_dump(mode="json")))
+    command = ["gc", "--preset", str(file), "--store", negatives_store.root]
+    return lambda *more, **options: CliRunner().invoke(app, [*command, *more], **options)
+
+
+def test_a_store_without_leftovers(gc, negatives_store, negatives_preset):
+    make_negatives(negatives_store, negatives_preset)
+    before = negatives_store.glob("**")
+    done = gc("--yes")
+    assert (done.exit_code, done.output) == (0, "nothing to delete\n")
+    assert negatives_store.glob("**") == before
+
+
+def test_it_lists_asks_and_deletes_what_is_superseded(gc, negatives_store, negatives_preset):
+    store = negatives_store
+    make_negatives(store, derived(negatives_preset, {"negatives": {"seed": 1}}))
+    old = store.glob("negatives/*")
+    make_negatives(store, negatives_preset)
+    current = sorted(set(store.glob("negatives/*")) - set(old))
+    store.write_bytes("variants/an-older-table/checkpoints/univdm/final/a", bytes(5000))
+    store.write_bytes("checkpoints/univdm.before-0123abcd/final/a", bytes(7000))
+    expected = sum(store.size(path) for path in old) + 5000 + 7000
+
+    refused = gc(input="n\n")
+    assert refused.exit_code == 1
+    assert f"{len(old)} files" in refused.output
+    assert "variants/an-older-table" in refused.output
+    assert "checkpoints/univdm.before-0123abcd" in refused.output
+    assert f"Delete {expected / 2**30:.3f} GiB?" in refused.output
+    assert store.exists(old[0])
+
+    assert gc(input="y\n").exit_code == 0
+    assert store.glob("negatives/*") == current
+    assert not store.glob("variants/*")
+    assert not store.glob("checkpoints/*.before-*")
+    assert NegativePlan(store, negatives_preset, "cnas").todo == []
+    assert gc().output == "nothing to delete\n"
+
+
+def test_it_waits_for_those_who_generate(gc, negatives_store):
+    claim = try_claim(negatives_store, "negatives/cnas/cnas-train-006-000000")
+    done = gc("--yes")
+    assert done.exit_code == 1
+    assert "negatives are being generated (process" in done.output
+    claim.release()
+    assert gc("--yes").output == "nothing to delete\n"
