@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.inputs import inputs_of
 from assets.metadata import materialized
 from assets.partitions import CORPORA, ONE_RUN
 from paha_core.stages import STAGES, TABLES, Stage, Workspace
@@ -15,7 +16,7 @@ def key_of(name: str) -> dg.AssetKey:
 def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
     @dg.asset(
         key=key_of(name),
-        deps=[key_of(other) for other in (*stage.needs, *stage.shows)],
+        deps=[*map(key_of, (*stage.needs, *stage.shows)), *inputs_of(name)],
         group_name=stage.group,
         kinds=set(stage.kinds),
         description=stage.description,

@@ -3,12 +3,13 @@
 import dagster as dg
 
 from assets import checks
+from assets.inputs import observed_inputs
 from assets.stages import ASSETS
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import PahaResource
 
 defs = dg.Definitions(
-    assets=ASSETS.values(),
+    assets=[*ASSETS.values(), observed_inputs],
     asset_checks=checks.ALL,
     jobs=jobs.ALL,
     schedules=schedules.ALL,

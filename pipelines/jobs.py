@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.generate_video import generate_video
+from assets.inputs import INPUT_KEYS
 from assets.stages import key_of
 from paha_core.stages import TABLES as TABLE_STAGES
 from paha_core.trained import FEATURE_NETWORKS
@@ -77,6 +78,22 @@ all_tables = dg.define_asset_job(
 )
 
 
+ingest_footage = dg.define_asset_job(
+    "ingest_footage",
+    selection=dg.AssetSelection.assets("clips", "keypoints", "face_boxes", "par_masks"),
+    description="New footage to clips, keypoints, face boxes and masks; what is done stays.",
+    tags=TAGS | whole_range(),
+    executor_def=EXECUTOR,
+)
+
+observe_inputs = dg.define_asset_job(
+    "observe_inputs",
+    selection=dg.AssetSelection.assets(*INPUT_KEYS),
+    description="Looks at footage and pretrained weights: what was made from older ones is stale.",
+    tags=TAGS,
+)
+
+
 @dg.job(
     description="A picture and a voice of your own to a video, by the networks of a run.",
     tags=TAGS,
@@ -86,4 +103,13 @@ def generate() -> None:
     generate_video()
 
 
-ALL: list[Job] = [full_rebuild, smoke_rebuild, reevaluate, *table_jobs, all_tables, generate]
+ALL: list[Job] = [
+    full_rebuild,
+    smoke_rebuild,
+    ingest_footage,
+    reevaluate,
+    *table_jobs,
+    all_tables,
+    observe_inputs,
+    generate,
+]

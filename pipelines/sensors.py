@@ -3,7 +3,8 @@
 import dagster as dg
 
 from paha_core.stages import Workspace
-from pipelines.jobs import reevaluate
+from pipelines import alerts
+from pipelines.jobs import ingest_footage, reevaluate
 from pipelines.reaper import reap
 
 
@@ -40,4 +41,36 @@ def new_checkpoint(
     return dg.RunRequest(run_key=f"{store.url}#{found}", tags={"paha/checkpoint": found})
 
 
-ALL = [killed_runs, new_checkpoint]
+@dg.sensor(
+    job=ingest_footage,
+    minimum_interval_seconds=120,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Footage came or changed in a folder or bucket of the preset: one run for all of "
+    "it, once the listing has been the same at two ticks.",
+)
+def new_footage(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.RunRequest | dg.SkipReason:
+    """The cursor is `ingested seen`: the listing that was asked for last, and that of the last
+    tick. A listing is ingested when it is seen twice, so that a copy under way is not cut."""
+    from paha_core.errors import EXPECTED
+    from paha_core.stages.inputs import digest, footage_versions
+
+    try:
+        versions = footage_versions(workspace.preset)
+    except EXPECTED as error:
+        return dg.SkipReason(str(error))
+    if not versions:
+        return dg.SkipReason(f"preset {workspace.preset.name} names no footage")
+    ingested, _, seen = (context.cursor or "none ").partition(" ")
+    found = digest(versions)
+    if found == ingested:
+        return dg.SkipReason(f"{len(versions)} files, all ingested")
+    if found != seen:
+        context.update_cursor(f"{ingested} {found}")
+        return dg.SkipReason(f"{len(versions)} files, the listing is changing")
+    context.update_cursor(f"{found} {found}")
+    return dg.RunRequest(run_key=found, tags={"paha/footage": found})
+
+
+ALL = [killed_runs, new_checkpoint, new_footage, *alerts.ALL]

@@ -6,11 +6,18 @@ import sys
 import dagster as dg
 import pytest
 
+from assets.inputs import INPUT_KEYS, inputs_of
 from paha_core.stages import STAGES, TABLES
+from paha_core.stages.inputs import inputs
 from pipelines import jobs
 from pipelines.definitions import defs
 
 HEAVY = ("torch", "cv2", "mediapipe", "diffusers", "librosa", "transformers", "matplotlib", "numba")
+
+
+def stage_nodes():
+    nodes = defs.resolve_asset_graph().asset_nodes
+    return [node for node in nodes if node.key not in INPUT_KEYS]
 
 
 def test_definitions_load():
@@ -18,17 +25,20 @@ def test_definitions_load():
 
 
 def test_every_stage_is_an_asset_of_that_name():
-    assert {key.path[-1] for key in defs.resolve_all_asset_keys()} == {*STAGES, *TABLES}
+    keys = defs.resolve_all_asset_keys()
+    assert {key.path[-1] for key in keys if key not in INPUT_KEYS} == {*STAGES, *TABLES}
 
 
 def test_assets_depend_on_what_their_stages_need():
-    for node in defs.resolve_asset_graph().asset_nodes:
+    for node in stage_nodes():
         stage = (STAGES | TABLES)[node.key.path[-1]]
-        assert {key.path[-1] for key in node.parent_keys} == {*stage.needs, *stage.shows}, node.key
+        parents = {key.path[-1] for key in node.parent_keys}
+        brought = {key.path[-1] for key in inputs_of(node.key.path[-1])}
+        assert parents == {*stage.needs, *stage.shows, *brought}, node.key
 
 
 def test_assets_are_what_the_registry_describes():
-    for node in defs.resolve_asset_graph().asset_nodes:
+    for node in stage_nodes():
         stage = (STAGES | TABLES)[node.key.path[-1]]
         assert node.description == stage.description
         assert node.group_name == stage.group
@@ -57,7 +67,7 @@ def test_the_worker_and_the_command_line_import_no_dagster():
 
 
 def test_every_asset_is_described_and_grouped():
-    for node in defs.resolve_asset_graph().asset_nodes:
+    for node in stage_nodes():
         assert node.description, node.key
         assert node.group_name in {"data", "networks", "results", "tables"}
         assert node.code_version
@@ -107,10 +117,7 @@ def test_tables_run_on_demand_only():
 
 
 def test_device_stages_wait_for_the_gpu():
-    pools = {
-        node.key.path[-1]: defs.resolve_assets_def(node.key).op.pool
-        for node in defs.resolve_asset_graph().asset_nodes
-    }
+    pools = {node.key.path[-1]: defs.resolve_assets_def(node.key).op.pool for node in stage_nodes()}
     assert {name for name, pool in pools.items() if pool == "gpu"} >= {"univdm", "generated_clips"}
     assert pools["clips"] is None
 
@@ -123,3 +130,13 @@ def test_weekly_schedule_asks_for_one_reevaluation():
         requests = schedule.evaluate_tick(context).run_requests
     assert requests is not None
     assert len(requests) == 1
+
+
+def test_lineage_starts_at_what_people_bring():
+    graph = defs.resolve_asset_graph()
+    children = {
+        key.path[-1]: {child.path[-1] for child in graph.get(key).child_keys} for key in INPUT_KEYS
+    }
+    assert children == {name: set(each.stages) for name, each in inputs().items()}
+    assert children["footage"] == {"clips"}
+    assert all(graph.get(key).is_observable for key in INPUT_KEYS)
