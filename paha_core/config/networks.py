@@ -102,12 +102,24 @@ class TrainerConfig(Section):
     )
 
 
-class CodecConfig(Section):
+class PretrainedSection(Section):
+    """A network that may come from elsewhere. `revision` and `sha256` pin it: a stage that finds
+    other weights is refused before it runs."""
+
+    outside = frozenset({"revision", "sha256"})
+
+    pretrained: str | None = Field(None, description="local folder, or hub id in the hub's cache")
+    revision: str | None = Field(None, description="commit that the weights are of")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of the weights' file in the folder"
+    )
+
+
+class CodecConfig(PretrainedSection):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
-    outside = frozenset({"batch"})
+    outside = PretrainedSection.outside | {"batch"}
 
-    pretrained: str | None = None
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: int = Field(2, ge=1)
@@ -140,11 +152,10 @@ class CodecConfig(Section):
         return self
 
 
-class AudioConfig(Section):
+class AudioConfig(PretrainedSection):
     """Audio features at 25 fps; A(f) gathers `margin` frames on each side."""
 
     encoder: str = "wav2vec2"
-    pretrained: str | None = Field(None, description="local folder or hub id of its weights")
     by_dataset: dict[str, str] = Field(
         {}, description="weights for a data set in another language: {cnas: a Mandarin wav2vec2}"
     )
@@ -152,8 +163,10 @@ class AudioConfig(Section):
 
     def for_dataset(self, dataset: str) -> AudioConfig:
         """The settings of one data set's audio."""
-        weights = self.by_dataset.get(dataset, self.pretrained)
-        return self.model_copy(update={"pretrained": weights})
+        if dataset not in self.by_dataset:
+            return self
+        own = {"pretrained": self.by_dataset[dataset], "revision": None, "sha256": None}
+        return self.model_copy(update=own)
 
     @model_validator(mode="after")
     def _known(self) -> AudioConfig:
@@ -163,11 +176,10 @@ class AudioConfig(Section):
         return self
 
 
-class ReferenceConfig(Section):
+class ReferenceConfig(PretrainedSection):
     """The encoder of the reference picture for cross-attention."""
 
     encoder: str = "clip"
-    pretrained: str | None = None
 
     @model_validator(mode="after")
     def _known(self) -> ReferenceConfig:
@@ -175,12 +187,11 @@ class ReferenceConfig(Section):
         return self
 
 
-class NetworkConfig(Section):
+class NetworkConfig(PretrainedSection):
     """UniVDM's size; the defaults are the ModelScope text-to-video 1.7b network."""
 
-    outside = frozenset({"pretrained"})
+    outside = PretrainedSection.outside | {"pretrained"}
 
-    pretrained: str | None = None
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     attention_levels: tuple[bool, ...] = (True, True, True, False)
     layers_per_block: int = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from paha_core.config import Preset
@@ -22,7 +23,8 @@ def problems(preset: Preset, stage: str | None = None) -> list[str]:
         value = entry.value_in(preset)
         if value is None or (stage is not None and stage not in entry.stages):
             continue
-        if problem := _problem(name, entry, value):
+        problem = _problem(name, entry, value) or _unpinned(entry, preset, Path(value))
+        if problem:
             found.append(problem)
     return found
 
@@ -49,6 +51,23 @@ def _problem(name: str, entry: PretrainedWeights, value: str) -> str:
     return ""
 
 
+def _unpinned(entry: PretrainedWeights, preset: Preset, folder: Path) -> str:
+    """What differs from the section's `revision` and `sha256`; empty where nothing does."""
+    section = entry.section_in(preset)
+    if section is None or not folder.is_dir():
+        return ""
+    fetched = read_lock(folder.parent).get(folder.name, {}).get("revision")
+    if section.revision and fetched not in (None, "", "local", section.revision):
+        return f"{entry.key}: {folder} is of revision {fetched[:12]}, not {section.revision[:12]}"
+    if section.sha256:
+        for path in sorted(folder.rglob("*")):
+            is_weights = path.suffix in (".safetensors", ".bin", ".pt", ".pth")
+            if is_weights and _stamped_sha256(path) == section.sha256:
+                return ""
+        return f"{entry.key}: no weights in {folder} have sha256 {section.sha256[:12]}…"
+    return ""
+
+
 def _is_cached(value: str) -> bool:
     """Whether `value` is a hub id that the user's hub cache holds."""
     if value.count("/") != 1 or value.startswith((".", "/", "~")):
@@ -59,26 +78,24 @@ def _is_cached(value: str) -> bool:
 
 
 def _changed(folder: Path) -> str:
-    """The first file of a fetched folder whose bytes are not the recorded ones; empty if none.
-
-    A file is hashed once; after that its size and time are compared.
-    """
+    """The first file of a fetched folder whose bytes are not the recorded ones; empty if none."""
     files = read_lock(folder.parent).get(folder.name, {}).get("files", {})
-    if not files:
-        return ""
-    store = Store(str(folder.parent.absolute()))
-    stamps = store.read_json(_VERIFIED) if store.exists(_VERIFIED) else {}
-    before = dict(stamps)
     for file, recorded in files.items():
         path = folder / file if (folder / file).is_file() else folder / Path(file).name
-        if not path.is_file():
+        if not path.is_file() or _stamped_sha256(path) != recorded["sha256"]:
             return str(path)
-        stamp = [path.stat().st_size, path.stat().st_mtime_ns, recorded["sha256"]]
-        if stamps.get(str(path)) == stamp:
-            continue
-        if sha256_file(path) != recorded["sha256"]:
-            return str(path)
-        stamps[str(path)] = stamp
-    if stamps != before:
-        store.write_json(_VERIFIED, stamps)
     return ""
+
+
+def _stamped_sha256(path: Path) -> str:
+    """A file's sha256. It is hashed once; after that its size and time are compared."""
+    store = Store(str(path.parent.absolute()))
+    stamps = store.read_json(_VERIFIED) if store.exists(_VERIFIED) else {}
+    stamp = [path.stat().st_size, path.stat().st_mtime_ns]
+    known = stamps.get(path.name)
+    if known and known[:2] == stamp:
+        return str(known[2])
+    sha256 = sha256_file(path)
+    with suppress(PermissionError):  # weights in a folder that is read only are hashed each time
+        store.write_json(_VERIFIED, stamps | {path.name: [*stamp, sha256]})
+    return sha256

@@ -136,6 +136,9 @@ def write_preset(base: str, chosen: Mapping[str, PretrainedWeights], folder: Pat
         for part in path:
             inner = inner.setdefault(part, {})
         inner[last] = str(place_of(name, entry, folder).absolute())
+        if last == "pretrained":
+            inner["revision"] = lock[name]["revision"]
+            inner["sha256"] = lock[name]["files"][entry.weights_file]["sha256"]
     text = f"# Written by `paha weights fetch {base}`; lay your own values over it with `base:`.\n"
     text += yaml.safe_dump(values, sort_keys=False)
     Store(str(folder.absolute())).write_bytes(f"{base}.yaml", text.encode())

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from paha_core.config import Preset
 from paha_core.config.base import Section
+from paha_core.config.networks import PretrainedSection
 from paha_core.errors import UserError
 
 ReadAs = Literal["safetensors", "onnx", "torchscript", "tensors"]
@@ -77,6 +78,21 @@ class PretrainedWeights(Section):
             if value is None:
                 return None
         return str(value)
+
+    def section_in(self, preset: Preset) -> PretrainedSection | None:
+        """The section whose `pretrained` the key is, where it is one."""
+        *path, last = self.key.split(".")
+        if last != "pretrained":
+            return None
+        section: Any = preset
+        for part in path:
+            section = getattr(section, part)
+        return section
+
+    @property
+    def weights_file(self) -> str:
+        """The file that holds the tensors."""
+        return next(file for file in self.files if not file.endswith(".json"))
 
 
 class Manifest(Section):

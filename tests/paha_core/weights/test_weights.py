@@ -164,6 +164,14 @@ def test_from_a_folder_without_a_network(published, tmp_path, monkeypatch):
     assert preset.codec.pretrained == str(tmp_path / "sd-vae")
     assert not [problem for problem in problems(preset) if "codec" in problem]
 
+    assert preset.codec.revision == "local"
+    assert len(preset.codec.sha256) == 64
+    other = path.read_text().replace(preset.codec.sha256, "d" * 64)
+    (tmp_path / "other.yaml").write_text(other)
+    pinned = problems(load_preset(tmp_path / "other.yaml"), "latent_codec")
+    assert len(pinned) == 1
+    assert "have sha256 dddddddddddd" in pinned[0]
+
     # changed after it was fetched
     file = tmp_path / "sd-vae/config.json"
     file.write_text(file.read_text() + " ")
