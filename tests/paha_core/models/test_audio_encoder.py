@@ -19,7 +19,7 @@ from paha_core.models.audio_encoder import (
     open_audio_encoder,
     open_audio_encoders,
 )
-from paha_core.training.plan import planned_widths
+from paha_core.training.traces import planned_widths
 
 
 @pytest.fixture(scope="module")
