@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from paha_core.weight_formats import check_weights
+
 
 def load_frozen(
     model_class: Any, pretrained: str, key: str, *, safetensors_only: bool = False
@@ -25,6 +27,8 @@ def load_frozen(
     )
     if not local.exists() and looks_local:
         raise FileNotFoundError(f"{key}: no folder {pretrained}")
+    if local.exists():
+        check_weights(local)
     disable_progress_bar()  # it would draw over the stage's own
     try:
         how = {"use_safetensors": True} if safetensors_only else {"weights_only": True}

@@ -33,6 +33,7 @@ from paha_core.models.univdm import UniVDM
 from paha_core.pretrained import weights_sha256
 from paha_core.store import Store
 from paha_core.trained import PARTS, Part, classifier_name, gate_verdict
+from paha_core.weight_formats import check_weights
 
 ENCODERS = ("audio_encoder", "reference_encoder")
 
@@ -114,6 +115,7 @@ class PipelineComponents:
         without a pipeline, `InputError` where the preset's encoders have other weights than when it
         was saved. `base` is the folder inside the package."""
         folder = saved_folder(folder)
+        check_weights(folder)
         index = json.loads((folder / INDEX).read_text())
         saved, gates = index["networks"], index["gates"]
         preset = load_preset(folder / "preset.yaml")

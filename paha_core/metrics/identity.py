@@ -13,6 +13,7 @@ import numpy as np
 
 from paha_core.metrics.protocol import PROTOCOL
 from paha_core.pose.layout import FACE
+from paha_core.weight_formats import check_weights
 
 # Where ArcFace wants eyes, nose and mouth corners in its 112 x 112 picture (insightface).
 _TEMPLATE = np.array(
@@ -69,6 +70,7 @@ class ArcFace:
 
         if not Path(path).is_file():
             raise FileNotFoundError(f"no ArcFace weights at {path}")
+        check_weights(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         try:

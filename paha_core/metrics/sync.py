@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from paha_core.metrics.mfcc import mfcc
 from paha_core.metrics.protocol import PROTOCOL
+from paha_core.weight_formats import check_weights
 
 WINDOW = 5  # frames that the network takes, and 4 MFCC vectors a frame
 SIDE = 224
@@ -105,6 +106,7 @@ def load_syncnet(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no SyncNet weights at {path}")
+    check_weights(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

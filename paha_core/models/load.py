@@ -13,6 +13,7 @@ from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
 from paha_core.store import Store
 from paha_core.trained import CODEC, UNIVDM, Part, classifier_name
+from paha_core.weight_formats import check_weights
 
 
 def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
@@ -43,4 +44,5 @@ def _exported(store: Store, name: str, export: str = "final") -> Iterator[Path]:
     if not store.exists(f"{rel}/config.json"):
         raise FileNotFoundError(f"no {store.uri(rel)}: {run_first(name)}")
     with store.reading_folder(rel) as folder:
+        check_weights(folder)
         yield folder

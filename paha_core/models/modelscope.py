@@ -74,7 +74,10 @@ def convert(state: State, latent_channels: int = 4) -> Converted:
             value = value[..., 0]  # a convolution of width 1 over frames
         renamed[target] = value.contiguous()
     renamed["conv_in.weight"] = renamed["conv_in.weight"][:, :latent_channels].contiguous()
-    return Converted(renamed, _config(renamed), sorted(left_out))
+    try:
+        return Converted(renamed, _config(renamed), sorted(left_out))
+    except (KeyError, IndexError) as error:
+        raise UserError(f"this is not a whole UNetSD: {error} is missing") from error
 
 
 def convert_file(source: str | Path, folder: str | Path) -> Converted:
@@ -147,7 +150,7 @@ def _layer(
                 yield f"{source}.{old}", f"{target}.resnets.{layer}.{new}"
             yield f"{source}.temopral_conv", f"{target}.temp_convs.{layer}"
         elif f"{source}.proj_in.weight" in state:
-            yield source, f"{target}.{next(transformers)}.{layer}"
+            yield source, f"{target}.{next(transformers, 'attentions')}.{layer}"
 
 
 def _numbers(state: State, prefix: str) -> list[int]:

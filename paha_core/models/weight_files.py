@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from paha_core.errors import UserError
 from paha_core.models.univdm import UniVDM
+from paha_core.weight_formats import check_weights
 
 WEIGHTS = SAFETENSORS_WEIGHTS_NAME
 OLD_WEIGHTS = WEIGHTS_NAME
@@ -54,16 +55,22 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint file: safetensors, or PyTorch's format read without its pickles.
 
     A training checkpoint's `state_dict` entry and the prefix of a distributed wrapper are
-    unwrapped. Raises `FileNotFoundError`, or `ValueError` for a file that holds anything else.
+    unwrapped. Raises `FileNotFoundError`, or `UserError` for a file that holds anything else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+    check_weights(path)
     if path.suffix == ".safetensors":
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path} is not a safetensors file: {error}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise UserError(f"{path} is no checkpoint of tensors alone, so it is not read") from error
+    except Exception as error:  # on foreign bytes the unpickler fails in any way
+        raise UserError(
+            f"{path} is not a checkpoint of tensors alone, so it is not read"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

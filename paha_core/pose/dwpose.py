@@ -41,6 +41,7 @@ from paha_core.pose import layout
 from paha_core.pose.frames import size_and_frames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import sha256_of_files
+from paha_core.weight_formats import check_weights
 
 DETECT_EVERY = 25  # frames between two runs of the person detector: one second
 SAME_PERSON = 0.3  # intersection over union from which two boxes show the same person
@@ -253,6 +254,7 @@ def _weights(given: str) -> Path:
             raise FileNotFoundError(f"no end2end.onnx in {given}") from None
     if not path.is_file():
         raise FileNotFoundError(f"no DWPose weights at {path}")
+    check_weights(path)
     return path
 
 
@@ -270,7 +272,11 @@ def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSess
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    session = ort.InferenceSession(str(path), options, providers=providers)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no common base
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} can't be loaded by onnxruntime: {reason}") from error
     if session.get_providers()[0] != first:
         raise DeviceError(f"pose.device {device}: {first} could not be started")
     return session

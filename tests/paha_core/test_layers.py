@@ -26,6 +26,7 @@ LAYERS = (
     {"config", "pretrained"},
     {"store"},
     {"outages", "tables"},
+    {"weight_formats"},
     {"errors", "local_files"},
 )
 

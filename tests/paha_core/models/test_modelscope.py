@@ -242,7 +242,7 @@ def test_a_pickle_is_not_run(tmp_path):
     (tmp_path / "bad.pth").write_bytes(pickle.dumps({"run": print}))
     result = CliRunner().invoke(app, ["weights", "convert", str(tmp_path / "bad.pth"), "out"])
     assert result.exit_code == 1
-    assert "no checkpoint of tensors alone" in result.output
+    assert "not a checkpoint of tensors alone" in result.output
 
 
 def test_a_file_that_lacks_a_block_is_refused(state, tmp_path):
