@@ -27,9 +27,9 @@ def check_weights(path: str | Path) -> None:
     """Raises `BrokenWeights` for a weight file that can't be whole; of a folder each is checked."""
     path = Path(path)
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                check_weights(file)
+        for inner in sorted(path.rglob("*")):
+            if inner.suffix.lower() in SUFFIXES and inner.is_file():
+                check_weights(inner)
         return
     size = path.stat().st_size
     if not size:

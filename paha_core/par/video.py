@@ -27,7 +27,7 @@ from paha_core.media.timeline import at_rate, frame_times, is_steady
 from paha_core.par import par_weights
 from paha_core.pose import Keypoints, open_detector
 from paha_core.pose.draw import draw_pose
-from paha_core.pose.face import FaceBoxes, detect_face_boxes, face_boxes_from_keypoints
+from paha_core.pose.face import FaceBoxes, FaceSearch, face_boxes_from_keypoints
 from paha_core.pose.frames import VideoFrames
 
 CELLS = 64  # PAR cells along the shorter side, as of a 512-pixel clip in latents
@@ -151,7 +151,9 @@ def find_pose(video: Path, config: PoseConfig) -> VideoPose:
         raise FileNotFoundError(f"no video at {video}")
     detector = open_detector(config)
     info = probe(video)
-    frames, times = VideoFrames(video), frame_times(video)
+    times = frame_times(video)
+    search = FaceSearch(VideoFrames(video))  # for faces in the frames that the detector decodes
+    frames = VideoFrames(video) if config.faces_from_keypoints else search
     with Progress(len(times) - 1, "keypoints", unit="frame") as progress:
         keypoints = detector.detect(_WithProgress(frames, progress))
     if not keypoints.scores.any():
@@ -159,8 +161,7 @@ def find_pose(video: Path, config: PoseConfig) -> VideoPose:
     if config.faces_from_keypoints:
         faces = face_boxes_from_keypoints(keypoints, config)
     else:
-        with Progress(len(keypoints), "face boxes", unit="frame") as progress:
-            faces = detect_face_boxes(_WithProgress(frames, progress), config)
+        faces = search.boxes(config, keypoints)
     return VideoPose(video, info, times, keypoints, faces)
 
 

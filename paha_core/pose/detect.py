@@ -29,16 +29,17 @@ class Detector(Protocol):
         ...
 
 
-def open_detector(config: PoseConfig, threads: int = 0) -> Detector:
+def open_detector(config: PoseConfig, threads: int = 0, device_id: int = 0) -> Detector:
     """The detector that `config.detector` names, its networks loaded.
 
-    threads: CPU threads of each network; 0 uses every core. Raises `FileNotFoundError` naming the
+    threads: CPU threads of each network; 0 uses every core. device_id: number of the GPU, where
+    `config.device` is one. Raises `FileNotFoundError` naming the
     file when weights are missing. Only weights that the configuration names by URL are downloaded.
     """
     if config.detector == "dwpose":
         from paha_core.pose.dwpose import DWPose
 
-        return DWPose(config, threads)
+        return DWPose(config, threads, device_id)
     from paha_core.pose.mediapipe import MediaPipe
 
     return MediaPipe(config)

@@ -39,6 +39,7 @@ from paha_core.engine.prefetch import in_background
 from paha_core.errors import UserError
 from paha_core.pose import layout
 from paha_core.pose.frames import size_and_frames
+from paha_core.pose.geometry import overlap
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import sha256_of_files
 from paha_core.weight_formats import check_weights
@@ -80,12 +81,12 @@ class DWPose:
 
     name = "dwpose"
 
-    def __init__(self, config: PoseConfig, threads: int = 0) -> None:
+    def __init__(self, config: PoseConfig, threads: int = 0, device_id: int = 0) -> None:
         person, pose = weight_files(config)
         self.version = f"rtmlib {version('rtmlib')}, onnxruntime {ort.__version__}"
         self.weights_sha256 = sha256_of_files([person, pose])
-        self._person = PersonSearch(open_session(person, config.device, threads))
-        self._session = open_session(pose, config.device, threads)
+        self._person = PersonSearch(open_session(person, config.device, threads, device_id))
+        self._session = open_session(pose, config.device, threads, device_id)
         self._input = self._session.get_inputs()[0]
         fixed, _, height, width = self._input.shape
         if not (isinstance(height, int) and isinstance(width, int)):
@@ -223,15 +224,6 @@ class PersonSearch:
         return np.asarray(boxes, np.float64).reshape(-1, 4)[np.asarray(classes) == PERSON]
 
 
-def overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [N, 4] with one box [4]; 0 where a box is NaN."""
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, 2:], box[2:])
-    shared = (high - low).clip(0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return np.nan_to_num(shared / np.maximum(areas - shared, 1e-9))
-
-
 def weight_files(config: PoseConfig) -> tuple[Path, Path]:
     """Files of the person detector and of the pose network; a URL is downloaded once.
 
@@ -258,12 +250,15 @@ def _weights(given: str) -> Path:
     return path
 
 
-def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSession:
-    """An onnxruntime session on `device` (cpu, cuda or tensorrt); `threads` 0: one per core.
+def open_session(
+    path: Path, device: str, threads: int = 0, device_id: int = 0
+) -> ort.InferenceSession:
+    """An onnxruntime session on `device` (cpu, cuda or tensorrt), on the GPU of number `device_id`;
+    `threads` 0: one per core.
 
     Raises `DeviceError` when onnxruntime can't use that device (it would fall back to the CPU).
     """
-    providers = providers_of(path, device)
+    providers = providers_of(path, device, device_id)
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if first not in ort.get_available_providers():
         raise DeviceError(
@@ -282,22 +277,24 @@ def open_session(path: Path, device: str, threads: int = 0) -> ort.InferenceSess
     return session
 
 
-def providers_of(path: Path, device: str) -> list[Any]:
+def providers_of(path: Path, device: str, device_id: int = 0) -> list[Any]:
     """onnxruntime's execution providers for a device, in order of preference.
 
     TensorRT builds its engine once, in half precision, and caches it beside the weights.
     """
     if device == "cpu":
         return ["CPUExecutionProvider"]
+    cuda = ("CUDAExecutionProvider", {"device_id": device_id})
     if device == "cuda":
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return [cuda, "CPUExecutionProvider"]
     engine = {
+        "device_id": device_id,
         "trt_engine_cache_enable": True,
         "trt_engine_cache_path": str(path.parent),
         "trt_fp16_enable": True,
     }
     return [
         ("TensorrtExecutionProvider", engine),
-        "CUDAExecutionProvider",
+        cuda,
         "CPUExecutionProvider",
     ]

@@ -6,7 +6,7 @@ keypoint detector. Both scale the box about its centre and interpolate over gaps
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +20,15 @@ from paha_core.config import PoseConfig
 from paha_core.engine.prefetch import in_background
 from paha_core.pose import layout
 from paha_core.pose.frames import check_frames, size_and_frames
+from paha_core.pose.geometry import overlap
 from paha_core.pose.keypoints import RELIABLE, Keypoints
 from paha_core.store import sha256_of_files
 
 MEDIAPIPE, KEYPOINTS = "mediapipe_face_detection", "keypoints"
 
 _MIN_CONFIDENCE = 0.5
+_SAME_FACE = 0.3  # intersection over union of one face in two consecutive frames
+_BESIDE = 2.0  # of the half side of a face's box: how far from its centre the head's middle may lie
 _SURER = 0.05  # difference in confidence: upright faces lead by 0.04 and more in every case tried
 _SHORT_RANGE, _FULL_RANGE = 0, 1  # MediaPipe's `model_selection`
 _NETWORKS = (
@@ -100,20 +103,93 @@ class FaceBoxes:
         )
 
 
-def detect_face_boxes(frames: Iterable[np.ndarray], config: PoseConfig) -> FaceBoxes:
-    """The largest face of each frame, by MediaPipe's face detection (each frame on its own).
+def detect_face_boxes(
+    frames: Iterable[np.ndarray], config: PoseConfig, keypoints: Keypoints | None = None
+) -> FaceBoxes:
+    """The face of one person in each frame, by MediaPipe's face detection.
+
+    With the `keypoints` of the same frames it is the face of the person that they follow; without
+    them it is the largest face, followed from frame to frame.
+    frames: uint8 RGB [H, W, 3] of one size: an array, or anything that can be iterated twice.
+    Raises `ValueError` for other shapes or dtypes, and for no frame.
+    """
+    search = FaceSearch(frames)
+    for _ in search:
+        pass
+    return search.boxes(config, keypoints)
+
+
+class FaceSearch:
+    """Frames that are searched for faces while another detector iterates them.
 
     The full-range network runs first, since faces in half-body shots are small. It misses some
     faces that fill the frame, so a clip with misses is also run through the short-range network,
-    and the boxes of whichever network detects more frames are used for the whole clip. frames:
-    uint8 RGB [H, W, 3] of one size: an array, or anything that can be iterated twice. Raises
-    `ValueError` for other shapes or dtypes, and for no frame.
+    and the boxes of whichever network detects more frames are used for the whole clip.
     """
-    size, boxes = _largest_faces(frames, _FULL_RANGE)
-    if np.isnan(boxes).any():
-        _, short_range = _largest_faces(frames, _SHORT_RANGE)
-        boxes = min(boxes, short_range, key=lambda candidate: np.isnan(candidate).sum())
-    return _finish(boxes, size, config, MEDIAPIPE)
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self.frames = frames
+        self.size = (0, 0)
+        self.found: list[np.ndarray] = []  # [n, 4] of each frame, xyxy in pixels
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        self.found = []
+        self.size, checked = size_and_frames(self.frames)
+        for frame in checked:
+            self.found.append(_faces_in_pixels(frame, _FULL_RANGE))
+            yield frame
+
+    def boxes(self, config: PoseConfig, keypoints: Keypoints | None = None) -> FaceBoxes:
+        """The boxes of one person (see `detect_face_boxes`), once the frames were iterated."""
+        heads = None if keypoints is None else head_positions(keypoints)
+        boxes = follow_face(self.found, heads)
+        if np.isnan(boxes).any():
+            _, checked = size_and_frames(self.frames)
+            near = [_faces_in_pixels(frame, _SHORT_RANGE) for frame in in_background(checked)]
+            nearby = follow_face(near, heads)
+            boxes = min(boxes, nearby, key=lambda candidate: np.isnan(candidate).sum())
+        return _finish(boxes, self.size, config, MEDIAPIPE)
+
+
+def head_positions(keypoints: Keypoints, threshold: float = RELIABLE) -> np.ndarray:
+    """The middle of the reliable points of nose, eyes and ears: [T, 2] in pixels, NaN where none of
+    them is reliable."""
+    head = slice(0, 5)  # of the body's points
+    reliable = (keypoints.scores[:, head] > threshold)[..., None]
+    count = reliable.sum(axis=1)
+    total = np.where(reliable, keypoints.points[:, head], 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def follow_face(found: list[np.ndarray], heads: np.ndarray | None = None) -> np.ndarray:
+    """One person's face among those `found` in each frame: float32 [T, 4], NaN where it is not.
+
+    heads: [T, 2], where that person's head is, NaN where unknown: there, and without heads, it is
+    the face that overlaps the last one chosen, else the largest.
+    """
+    boxes = np.full((len(found), 4), np.nan, np.float32)
+    last = np.full(4, np.nan)
+    for number, faces in enumerate(found):
+        if not len(faces):
+            continue
+        head = np.full(2, np.nan) if heads is None else heads[number]
+        if np.isfinite(head).all():
+            chosen = _at_head(faces, head)
+        else:
+            shared = overlap(faces, last)
+            areas = (faces[:, 2:] - faces[:, :2]).prod(axis=1)
+            chosen = faces[(shared if shared.max() >= _SAME_FACE else areas).argmax()]
+        if chosen is not None:
+            boxes[number] = last = chosen
+    return boxes
+
+
+def _at_head(faces: np.ndarray, head: np.ndarray) -> np.ndarray | None:
+    """The face nearest to `head`, if that lies in it or no farther than half its side beside it."""
+    centres, halves = (faces[:, :2] + faces[:, 2:]) / 2, (faces[:, 2:] - faces[:, :2]) / 2
+    away = (np.abs(centres - head) / np.maximum(halves, 1e-6)).max(axis=1)
+    nearest = int(away.argmin())
+    return faces[nearest] if away[nearest] <= _BESIDE else None
 
 
 def detect_faces(picture: np.ndarray, config: PoseConfig) -> np.ndarray:
@@ -199,15 +275,10 @@ def _finish(boxes: np.ndarray, size: tuple[int, int], config: PoseConfig, source
     return FaceBoxes(corners.astype(np.float32), found, size, source)
 
 
-def _largest_faces(frames: Iterable[np.ndarray], model: int) -> tuple[tuple[int, int], np.ndarray]:
-    """Height and width, and float32 [T, 4] xyxy in pixels, NaN where no face was found."""
-    (height, width), checked = size_and_frames(frames)
-    boxes = []
-    for frame in in_background(checked):
-        faces = _faces(frame, model) or [(np.nan,) * 4]
-        boxes.append(max(faces, key=lambda face: (face[2] - face[0]) * (face[3] - face[1])))
-    shares = np.array(boxes, np.float32)
-    return (height, width), shares * np.array((width, height, width, height), np.float32)
+def _faces_in_pixels(frame: np.ndarray, model: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    shares = np.array(_faces(frame, model), np.float32).reshape(-1, 4)
+    return shares * np.array((width, height, width, height), np.float32)
 
 
 def _faces(frame: np.ndarray, model: int) -> list[tuple[float, float, float, float]]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from multiprocessing import current_process
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file, sha256_json
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
-CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 2}  # raise one when its stage's results change
+CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 3}  # raise one when its stage's results change
 
 KEYPOINT_SCHEMA = pa.schema(
     [
@@ -110,6 +111,7 @@ def keypoints_stage(
     """
     # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
     settings = {"detector": config.detector, "model_complexity": config.model_complexity}
+    workers = pose_workers(config, workers, gpu_count)
     weights, threads = detector_sha256(config), _threads(workers)
     jobs = []
     for row in kept_rows(store, "clips", [dataset]):
@@ -129,8 +131,8 @@ def face_boxes_stage(
 ) -> StageResult:
     """Face boxes of every kept clip, as `face_boxes/<clip key>.parquet`.
 
-    From the clips by MediaPipe's face detection, or from the kept rows of the stage `keypoints`
-    (`PoseConfig.face_source`).
+    From the clips by MediaPipe's face detection, of the person that the clip's keypoints follow;
+    or from the kept rows of the stage `keypoints` (`PoseConfig.face_source`).
     """
     from paha_core.pose.face import face_detector_sha256
 
@@ -140,11 +142,18 @@ def face_boxes_stage(
         settings["source"] = "keypoints"
     else:
         weights = face_detector_sha256()
+    people = {row["clip_id"]: row for row in kept_rows(store, KEYPOINTS, [dataset])}
+    from_keypoints = config.faces_from_keypoints
+    rows = list(people.values()) if from_keypoints else kept_rows(store, "clips", [dataset])
     jobs = []
-    for row in kept_rows(store, "keypoints" if config.faces_from_keypoints else "clips", [dataset]):
+    for row in rows:
         target = f"{FACE_BOXES}/{clip_key(row['clip_id'])}.parquet"
-        task = FaceTask(store, row["path"], target, config, weights)
+        person = people.get(row["clip_id"])  # None: no body was found, the largest face counts
+        task = FaceTask(
+            store, row["path"], target, config, weights, person["path"] if person else ""
+        )
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
+        parts += [person["sha256"] if person else ""]
         jobs.append(_job(row, parts, task))
     return update_manifest(
         *(store, FACE_BOXES, dataset, jobs, find_face_boxes),
@@ -166,13 +175,15 @@ class KeypointTask:
 
 @dataclass(frozen=True)
 class FaceTask:
-    """Input of `find_face_boxes`: `source` is a clip or its keypoints."""
+    """Input of `find_face_boxes`: `source` is a clip or its keypoints; `keypoints` those whose
+    person's face is wanted, or empty."""
 
     store: Store
     source: str
     target: str
     config: PoseConfig
     detector_sha256: str
+    keypoints: str = ""
 
 
 def find_keypoints(task: KeypointTask) -> KeypointColumns:
@@ -203,14 +214,17 @@ def find_face_boxes(task: FaceTask) -> FaceColumns:
     """Process one clip; returns its columns."""
     from paha_core.pose.face import detect_face_boxes, face_boxes_from_keypoints
 
-    if task.config.faces_from_keypoints:
-        with task.store.reading(task.source) as path:
+    keypoints = None
+    if task.keypoints:
+        with task.store.reading(task.keypoints) as path:
             keypoints = Keypoints.load(path)
+    if task.config.faces_from_keypoints:
+        assert keypoints is not None
         faces = face_boxes_from_keypoints(keypoints, task.config)
         made_by = keypoints.version, keypoints.weights_sha256
     else:
         with _video(task.store, task.source) as frames:
-            faces = detect_face_boxes(frames, task.config)
+            faces = detect_face_boxes(frames, task.config, keypoints)
         made_by = version("mediapipe"), task.detector_sha256
     if not faces.found.any():
         raise Rejection("no face in any frame")
@@ -244,6 +258,26 @@ def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
             raise Rejection(f"the clip can't be decoded: {error}") from error
 
 
+def pose_workers(config: PoseConfig, workers: Workers, gpus: Callable[[], int]) -> Workers:
+    """Local processes that detect keypoints: one per GPU where the detector runs on GPUs, since a
+    session per core would take the memory of one of them many times."""
+    on_gpu = config.detector == "dwpose" and config.device != "cpu"
+    return max(1, gpus()) if on_gpu and isinstance(workers, int) and workers > 0 else workers
+
+
+def gpu_count() -> int:
+    """CUDA devices that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def own_gpu(process: str, gpus: int) -> int:
+    """The GPU of a worker process by its name: processes of a pool are numbered consecutively."""
+    number = process.rpartition("-")[2]
+    return int(number) % gpus if gpus > 1 and number.isdigit() else 0
+
+
 def _threads(workers: Workers) -> int:
     """CPU threads per worker, so that all workers together use every core."""
     return 1 if workers == "ray" else max(1, cores() // max(1, workers))
@@ -258,5 +292,7 @@ def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> Publ
 
 @lru_cache(maxsize=1)
 def _detector(config: PoseConfig, threads: int) -> Detector:
-    """One detector per worker process."""
-    return open_detector(config, threads)
+    """One detector per worker process, on a GPU of its own where there is one for each."""
+    on_gpu = config.detector == "dwpose" and config.device != "cpu"
+    device = own_gpu(current_process().name, gpu_count()) if on_gpu else 0
+    return open_detector(config, threads, device)

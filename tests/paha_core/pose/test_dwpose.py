@@ -12,6 +12,7 @@ import pytest
 
 from paha_core.config import PoseConfig
 from paha_core.pose import layout, open_detector
+from paha_core.pose.stage import own_gpu, pose_workers
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -287,8 +288,22 @@ def test_weights_are_downloaded_on_request_and_once(networks, tmp_path, monkeypa
 def test_each_device_has_its_providers_with_the_cpu_last():
     path = Path("weights/pose.onnx")
     assert providers_of(path, "cpu") == ["CPUExecutionProvider"]
-    assert providers_of(path, "cuda") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    cuda, cpu = providers_of(path, "cuda", 3)
+    assert (cuda, cpu) == (("CUDAExecutionProvider", {"device_id": 3}), "CPUExecutionProvider")
     (first, options), *others = providers_of(path, "tensorrt")
     assert first == "TensorrtExecutionProvider"
     assert options["trt_engine_cache_path"] == "weights"
-    assert others == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert options["device_id"] == 0
+    assert others == [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
+
+
+def test_a_gpu_gets_one_worker_and_each_worker_its_gpu():
+    on_gpu = PoseConfig().model_copy(update={"detector": "dwpose", "device": "cuda"})
+    assert pose_workers(on_gpu, 16, lambda: 4) == 4
+    assert pose_workers(on_gpu, 16, lambda: 0) == 1  # the device's absence is told when it opens
+    assert pose_workers(on_gpu, 0, lambda: 4) == 0
+    assert pose_workers(on_gpu, "ray", lambda: 4) == "ray"
+    assert pose_workers(PoseConfig(), 16, lambda: 4) == 16
+    names = [f"SpawnProcess-{n}" for n in range(5, 9)]  # of a second pool
+    assert sorted(own_gpu(name, 4) for name in names) == [0, 1, 2, 3]
+    assert own_gpu("MainProcess", 4) == 0

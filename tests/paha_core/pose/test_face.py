@@ -1,11 +1,20 @@
 """Face boxes: bridging, scaling, clamping and the file."""
 
+import cv2
 import numpy as np
 import pytest
 
 from paha_core.config import PoseConfig
-from paha_core.pose import Keypoints, layout
-from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints, interpolate_gaps
+from paha_core.pose import Keypoints, layout, open_detector
+from paha_core.pose.face import (
+    FaceBoxes,
+    FaceSearch,
+    detect_face_boxes,
+    face_boxes_from_keypoints,
+    follow_face,
+    head_positions,
+    interpolate_gaps,
+)
 
 
 def test_short_dropouts_are_bridged_and_long_ones_are_not():
@@ -62,5 +71,58 @@ def test_file_gives_back_what_was_saved(tmp_path):
     np.testing.assert_array_equal(loaded.found, [True, False, False])
     assert (loaded.size, loaded.source) == (faces.size, faces.source)
     keypoints.save(tmp_path / "keypoints.parquet")
-    with pytest.raises(ValueError, match="no face boxes"):
+    with pytest.raises(ValueError, match="not a face box file"):
         FaceBoxes.load(tmp_path / "keypoints.parquet")
+
+
+def boxes_at(*centres: tuple[float, float], half: float = 10) -> np.ndarray:
+    c = np.array(centres, np.float32).reshape(-1, 2)
+    return np.concatenate([c - half, c + half], axis=1)
+
+
+def test_the_face_is_that_of_the_tracked_body():
+    """The other face is larger, and in one frame the only one that was found."""
+    ours, other = (50.0, 40.0), (200.0, 40.0)
+    both = np.concatenate([boxes_at(ours), boxes_at(other, half=14)])
+    found = [both, both[::-1], boxes_at(other, half=14), both, np.zeros((0, 4), np.float32)]
+    heads = np.array([ours, (54, 44), ours, (np.nan, np.nan), ours])
+    chosen = follow_face(found, heads)
+    np.testing.assert_array_equal(chosen[[0, 1, 3]], boxes_at(ours).repeat(3, axis=0))
+    assert np.isnan(chosen[[2, 4]]).all()  # rather none than the other's
+
+
+def test_without_keypoints_the_largest_face_is_followed():
+    small, large = boxes_at((50, 40)), boxes_at((200, 40), half=12)
+    grown = boxes_at((52, 40), half=13)  # the other one comes nearer
+    found = [np.concatenate([small, large]), np.concatenate([grown, large]), small, large]
+    chosen = follow_face(found)
+    np.testing.assert_array_equal(chosen, np.concatenate([large, large, small, large]))
+
+
+def test_heads_are_where_reliable_points_are():
+    points = np.zeros((2, layout.POINTS, 2), np.float32)
+    scores = np.zeros((2, layout.POINTS), np.float32)
+    points[0, :3] = (10, 20), (14, 16), (0, 900)
+    scores[0, :3] = 0.9, 0.9, 0.5
+    heads = head_positions(Keypoints(points, scores, (100, 100), "d", "1", "x"))
+    np.testing.assert_allclose(heads[0], (12, 18))
+    assert np.isnan(heads[1]).all()
+
+
+def test_two_people_side_by_side_keep_their_faces(presenter):
+    """The mirrored presenter beside herself, larger: keypoints and boxes are of one person."""
+    frames, *_ = presenter
+    tall = np.stack([cv2.resize(f, (280, 280), interpolation=cv2.INTER_CUBIC) for f in frames])
+    padded = np.pad(frames, ((0, 0), (24, 0), (0, 0), (0, 0)), mode="edge")
+    pair = np.concatenate([padded, tall[:, :, ::-1]], axis=2)
+    keypoints = open_detector(PoseConfig()).detect(pair)
+    faces = detect_face_boxes(pair, PoseConfig(), keypoints)
+    heads = head_positions(keypoints)
+    known = faces.found & np.isfinite(heads).all(axis=1)
+    assert known.mean() > 0.8
+    inside = (heads[known] >= faces.boxes[known, :2]) & (heads[known] <= faces.boxes[known, 2:])
+    assert inside.all()
+    assert faces.union[2] - faces.union[0] < 160  # it never jumps to the other
+    search = FaceSearch(pair)
+    again = open_detector(PoseConfig()).detect(search)  # in one pass over the frames
+    np.testing.assert_array_equal(search.boxes(PoseConfig(), again).boxes, faces.boxes)

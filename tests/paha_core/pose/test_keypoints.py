@@ -35,7 +35,7 @@ def test_file_gives_back_what_was_saved(tmp_path, frames):
 
 def test_another_parquet_file_is_refused(tmp_path):
     pq.write_table(pa.table({"points": [1.0]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="no keypoints"):
+    with pytest.raises(ValueError, match="not a keypoints file"):
         Keypoints.load(tmp_path / "other.parquet")
 
 
