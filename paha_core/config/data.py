@@ -61,6 +61,41 @@ class CorpusConfig(Section):
     kind: str
     language: str
     licence: str = Field("unknown: the footage belongs to its makers", description="for the card")
+    # Filters that every corpus may have; null turns one off, and its score isn't computed.
+    max_sync_offset: int | None = Field(
+        None, ge=0, le=15, description="frames by which the sound may be late or early"
+    )
+    correct_sync_offset: int | None = Field(
+        None, ge=1, le=15, description="offsets up to so many frames are put right by the cut"
+    )
+    min_sync_confidence: float | None = Field(
+        None, ge=0, description="how surely lips and sound belong together"
+    )
+    min_lip_motion: float | None = Field(
+        None, ge=0, description="face heights a frame that lips move while there is speech"
+    )
+    max_lip_rest: float | None = Field(
+        None, gt=0, description="lips' motion without speech over that with speech"
+    )
+    min_source_fps: float | None = Field(None, gt=0, description="frames a second of the source")
+    min_source_side: int | None = Field(
+        None, gt=0, description="pixels of the source along a side of the clip's square"
+    )
+    min_luma: float | None = Field(None, ge=0, le=255, description="of the darkest probed frame")
+    max_luma: float | None = Field(None, ge=0, le=255, description="of the brightest probed frame")
+    min_detail: float | None = Field(
+        None, ge=0, le=1, description="share of contrast that half the resolution would lose"
+    )
+    min_face_area: float | None = Field(None, ge=0, le=1, description="share of the picture")
+    min_face_sharpness: float | None = Field(
+        None, ge=0, description="variance of the Laplacian on a face of 128 x 128 pixels"
+    )
+    min_hand_sharpness: float | None = Field(
+        None, ge=0, description="the same of the hand that is less sharp"
+    )
+    min_facing: float | None = Field(
+        None, ge=0, le=100, description="TalkVid's orientation: 100 faces the camera"
+    )
 
     @property
     def has_footage(self) -> bool:

@@ -54,6 +54,7 @@ CLIP_SCHEMA = pa.schema(
         ("audio_seconds", pa.float64()),
         ("source_fps", pa.float64()),
         ("cut_start", pa.float64()),  # seconds in the source of frame 0 and sample 0
+        ("sound_shift", pa.float64()),  # seconds of the source that the sound was moved ahead
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
         ("scores", pa.string()),  # json: filter -> score
         ("licence", pa.string()),  # of the footage
@@ -88,6 +89,7 @@ class ClipRow(TypedDict):
     audio_seconds: float
     source_fps: float
     cut_start: float
+    sound_shift: float
     crop: str
     scores: str
     licence: str
@@ -130,19 +132,23 @@ class ClipTask:
     span: Span
     config: ClipConfig
     filters: tuple[Filter, ...]
+    correct: int = 0  # frames up to which an offset of the sound is put right
 
 
-def clip_job(store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter]) -> Job:
+def clip_job(
+    store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter], correct: int = 0
+) -> Job:
     """The job that cuts `span`; done again when source, span, settings or code change."""
-    settings = {
+    settings: dict[str, Any] = {
         "span": [span.start, span.frames, asdict(span.crop)],
         "clip": [config.size, config.crf],
         "filters": {f.name: asdict(f) for f in filters},  # type: ignore[call-overload]
     }
+    settings |= {"correct": correct} if correct else {}
     return Job(
         clip_id=span.clip_id,
         fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
-        payload=ClipTask(store, span, config, tuple(filters)),
+        payload=ClipTask(store, span, config, tuple(filters), correct),
         columns=_columns(span),
     )
 
@@ -164,7 +170,11 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         try:
             with span.source.opened(task.config.cache_bytes) as source:
                 start = _cut(source, span, task.config, video, audio)
-            clip = _decode(span, video, audio)
+                clip, shift = _decode(span, video, audio), 0.0
+                if task.correct and (late := _offset(clip, task.correct)):
+                    shift = late / FPS
+                    start = _cut(source, span, task.config, video, audio, shift)
+                    clip = _decode(span, video, audio)
         except Killed as error:
             raise TransientError(str(error)) from None
         except MediaError as error:
@@ -178,6 +188,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "sha256": sha256,
         "frames": span.frames,
         "cut_start": start,
+        "sound_shift": shift,
         "fps": float(FPS),
         "size": task.config.size,
         "audio_path": f"{stem}.wav",
@@ -203,9 +214,22 @@ def _columns(span: Span) -> dict[str, Any]:
     }
 
 
-def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -> float:
+def _offset(clip: ClipData, largest: int) -> int:
+    """Frames by which the clip's sound is late, where that is sure and no more than `largest`."""
+    sync = clip.sync
+    if sync is None or not sync.is_sure or abs(sync.offset) > largest:
+        return 0
+    return sync.offset
+
+
+def _cut(
+    path: Path, span: Span, config: ClipConfig, video: Path, audio: Path, shift: float = 0.0
+) -> float:
     """Decode the span once, write the picture to `video` and the sound to `audio`; returns where
-    both begin: at the own time of a frame, so that no frame is off its sound by a constant."""
+    both begin: at the own time of a frame, so that no frame is off its sound by a constant.
+
+    `shift`: seconds by which the source's sound is late, and is taken from behind instead.
+    """
     seek, first = seek_point(path, max(0.0, span.start - LEAD))
     if first > span.start + LATE:
         raise Rejection(f"its first picture that can be decoded is at {first:.2f} s of the source")
@@ -217,7 +241,7 @@ def _cut(path: Path, span: Span, config: ClipConfig, video: Path, audio: Path) -
     video_index, audio_index = stream_indices(path)
     shown = conversion_at(path, max(0.0, span.start - LEAD)).apply(source[str(video_index)])
     picture = _picture(shown, span, config.size, start - seek)
-    sound = _sound(source[str(audio_index)], span, start - seek)
+    sound = _sound(source[str(audio_index)], span, start - seek + shift)
     outputs = ffmpeg.merge_outputs(
         ffmpeg.output(
             picture,
@@ -258,6 +282,8 @@ def _sound(stream: Any, span: Span, lead: float) -> Any:
     first = round(lead * rate)
     # Gaps become silence first, so that cutting by samples is cutting by time.
     stream = stream.filter("aresample", rate, **IN_TIME)
+    if first < 0:  # sound that is put right may begin before its source does
+        stream, first = stream.filter("adelay", delays=f"{-first}S", all=1), 0
     return stream.filter(
         "atrim", start_sample=first, end_sample=first + round(span.seconds * rate)
     ).filter("asetpts", "PTS-STARTPTS")
@@ -281,6 +307,8 @@ def _decode(span: Span, video: Path, audio: Path) -> ClipData:
         to_mono(wave),
         span.source.info.audio_rate,
         lambda: iter_frames(video),
+        span.source.info.fps,
+        span.crop.side,
     )
 
 

@@ -37,6 +37,7 @@ from paha_core.corpora.filters import (
     Unclipped,
     WholeBody,
     WholeFace,
+    common_filters,
 )
 from paha_core.corpora.long_sources import (
     STRAY,
@@ -94,7 +95,8 @@ def ingest_cnas(
             jobs.append(_rejected(dataset, each, source))
         else:
             spans = clip_spans(dataset, each, source, config)
-            jobs += [clip_job(store, span, config.clip, filters) for span in spans]
+            correct = settings.correct_sync_offset or 0
+            jobs += [clip_job(store, span, config.clip, filters, correct) for span in spans]
     own = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:
@@ -151,7 +153,7 @@ def long_source_filters(settings: CnasConfig) -> tuple[Filter, ...]:
     filters = [make(threshold) for make, threshold in choices if threshold is not None]
     if settings.min_part_share is not None:
         filters.append(_body_parts(settings.min_part_share, settings.dinov2))
-    return tuple(filters)
+    return (*filters, *common_filters(settings))
 
 
 def _body_parts(min_share: float, weights: str | None) -> Filter:

@@ -23,7 +23,7 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
-from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace
+from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace, common_filters
 from paha_core.corpora.intervals import (
     Interval,
     interval_number,
@@ -100,7 +100,7 @@ def ingest_pats(
             _not_twice(interval, before)
             source = _source_of(interval, found, inspected, known)
             span = _span(dataset, interval, speaker, name, source, config)
-            job = clip_job(store, span, config.clip, filters)
+            job = clip_job(store, span, config.clip, filters, settings.correct_sync_offset or 0)
         except Rejection as reason:
             job = _rejected(dataset, interval, reason, speaker, name)
         jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))
@@ -144,7 +144,7 @@ def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:
         filters.append(NotFrozen(settings.max_still_seconds))
     if settings.min_face_share is not None:
         filters.append(WholeFace(settings.min_face_share))
-    return tuple(filters)
+    return (*filters, *common_filters(settings))
 
 
 def _checked(interval: Interval, settings: PatsConfig, dataset: str) -> Interval:

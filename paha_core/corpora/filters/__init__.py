@@ -12,6 +12,7 @@ from paha_core.corpora.filters.clip_data import (
     FilterFailed,
     apply_filters,
 )
+from paha_core.corpora.filters.common import common_filters
 from paha_core.corpora.filters.detectors import find_faces
 from paha_core.corpora.filters.parts import BodyParts
 from paha_core.corpora.filters.picture import NotFrozen, OnePerson, OneScene, WholeFace
@@ -36,5 +37,6 @@ __all__ = [
     "WholeBody",
     "WholeFace",
     "apply_filters",
+    "common_filters",
     "find_faces",
 ]

@@ -18,11 +18,12 @@ from paha_core.corpora.filters.detectors import (
     find_face_points,
     find_faces,
 )
+from paha_core.corpora.filters.lips import FaceMesh, track_face
+from paha_core.corpora.filters.sync_estimate import SPEECH_RATE, Sync, estimate_sync
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media.video import Frames
 
 PROBES = 10  # frames of a clip in which faces and bodies are detected
-SPEECH_RATE = 16000  # Hz, of the speech models
 
 
 class FilterFailed(Rejection):
@@ -42,6 +43,8 @@ class ClipData:
     wave: NDArray[np.float32]  # mono [N]
     rate: int = SPEECH_RATE  # Hz
     frames: Callable[[], Iterable[Frames]] = tuple  # decodes every frame again
+    source_fps: float = float("nan")
+    source_side: float = float("nan")  # pixels of the source along a side of the square
 
     @cached_property
     def faces(self) -> list[list[tuple[float, float, float, float]]]:
@@ -54,6 +57,16 @@ class ClipData:
         mouth, ears; NaN where there is none."""
         found = [find_face_points(frame) for frame in self.frames()]
         return np.array(found) if found else NO_FACE[None]
+
+    @cached_property
+    def face_mesh(self) -> FaceMesh:
+        """The lips' opening and the head's angles in every frame."""
+        return track_face(self.frames())
+
+    @cached_property
+    def sync(self) -> Sync | None:
+        """Where sound and lips fit best."""
+        return estimate_sync(self.face_mesh.opening, self.speech)
 
     @cached_property
     def bodies(self) -> list[NDArray[np.float32] | None]:

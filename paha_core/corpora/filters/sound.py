@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from paha_core.corpora.filters.clip_data import SPEECH_RATE, ClipData, FilterFailed
+from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
+from paha_core.corpora.filters.sync_estimate import SPEECH_RATE
 
 SILENCE_DB = -120.0
 FULL_SCALE = 0.99  # samples beyond it count as clipped: codecs smear the flat tops a little
