@@ -28,6 +28,7 @@ from paha_core.commands.shared import (
     print_table,
     run_one,
 )
+from paha_core.commands.study import study
 from paha_core.commands.train import train
 from paha_core.commands.weights import licences, weights
 from paha_core.errors import UserError
@@ -142,6 +143,7 @@ app.add_typer(ingest, name="ingest")
 app.add_typer(train, name="train")
 app.add_typer(weights, name="weights")
 app.add_typer(presets, name="preset")
+app.add_typer(study, name="study")
 
 
 def main() -> None:

@@ -32,6 +32,9 @@ def evaluate(
     references: Annotated[Path | None, typer.Option(help="Folder of their portraits.")] = None,
     name: Annotated[str, typer.Option(help="What that system is called.")] = "",
     remove: Annotated[str, typer.Option(help="Forget this system and delete its videos.")] = "",
+    by: Annotated[
+        str, typer.Option(help="Also a table by this column of the clips (speaker, language, …).")
+    ] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Later runs are compared with this one.")
     ] = False,
@@ -70,6 +73,8 @@ def evaluate(
         stored = load_results(workspace.store)
         if stored is not None:
             show_results(stored[1])
+        if by:
+            show_groups(workspace, by)
         if accept:
             typer.echo(f"accepted {history.accept(workspace.store)}")
         typer.echo(history.judge(workspace.store).message)
@@ -90,6 +95,19 @@ def show_results(rows: Sequence[MetricRow]) -> None:
     for reason, metric in reasons.items():
         if reason.startswith("needs"):
             typer.echo(f"{metric}: {reason}")
+
+
+def show_groups(workspace: Workspace, column: str) -> None:
+    """A table for each value of the column."""
+    from paha_core.benchmark.cells import datasets_of
+    from paha_core.benchmark.tables.groups import rows_by
+    from paha_core.stages import prepare_torch, workers_of
+
+    store, preset = workspace.store, workspace.preset
+    device, workers = prepare_torch(preset), workers_of(preset)
+    rows = rows_by(store, preset, column, workers=workers, device=device)
+    for group in datasets_of(rows):
+        _show_table(group, [row for row in rows if row.dataset == group])
 
 
 def _show_table(title: str, rows: Sequence[MetricRow]) -> None:

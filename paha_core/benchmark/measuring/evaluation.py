@@ -66,6 +66,7 @@ class Evaluation:
     references: dict[Reads, dict[str, np.ndarray]] = field(default_factory=dict)
     times: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     detector: tuple[str, str] = ("", "")
+    groups: dict[str, set[str]] = field(default_factory=dict)  # more scopes: clip ids by name
     _statistics: dict[tuple[str, str], Statistic | Missing] = field(default_factory=dict)
 
     # --- samples ----------------------------------------------------------------------------------
@@ -73,6 +74,9 @@ class Evaluation:
     def videos(self, system: str, dataset: str) -> list[Video]:
         """`all`: the held-out clips of all data sets; another system's own clips are no part of it,
         but of `external`."""
+        if dataset in self.groups:
+            ids = self.groups[dataset]
+            return [video for video in self.systems.get(system, []) if video.clip_id in ids]
         wanted = self.preset.corpora.datasets if dataset == "all" else (dataset,)
         return [video for video in self.systems.get(system, []) if video.dataset in wanted]
 
@@ -177,6 +181,8 @@ class Evaluation:
             return each_resample(partial(diversity, seed=self.preset.benchmark.seed))
         if dataset == EXTERNAL:
             return Missing("another corpus: the distance to our training clips says nothing of it")
+        if dataset in self.groups:
+            dataset = "all"  # a group has too few training clips of its own
         real = self._references(METRICS[metric])
         if len(real.get(dataset, ())) < 2:
             return Missing("the real clips of this dataset give fewer than 2 windows")

@@ -28,6 +28,7 @@ from paha_core.benchmark.measuring.videos import EXTERNAL
 from paha_core.benchmark.report import export, facts, showcase, svg, table_plots
 from paha_core.benchmark.report.trends import trends
 from paha_core.benchmark.run import load_results
+from paha_core.benchmark.study import analyse
 from paha_core.benchmark.tables.export import write_suite
 from paha_core.benchmark.tables.published import PAPER_SYSTEMS, PUBLISHED, PublishedTable
 from paha_core.benchmark.tables.run import load_suite
@@ -112,6 +113,8 @@ def build_report(store: Store, preset: Preset) -> str:
         "radar": table_plots.radar(rows, {mode: f"s-{mode}" for mode in preset.generation.modes}),
         "controls": control_lines(rows),
         "suites": table_plots.suite_tables(store),
+        "study": analyse.load(store),
+        "study_paper": analyse.PAPER,
         "shifts": table_plots.shift_curves(store),
         "verdict": history.judge(store),
         "trends": trends(store),

@@ -8,8 +8,10 @@ import pytest
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import MEASURES, NoValue, VideoInputs
-from paha_core.benchmark.measuring.videos import KeypointSource, Video
+from paha_core.benchmark.measuring.videos import KeypointSource, Video, collect_videos
+from paha_core.benchmark.tables.groups import rows_by
 from paha_core.config import Preset
+from paha_core.errors import UserError
 from paha_core.metrics import beats
 from paha_core.metrics.registry import METRICS
 from paha_core.pose.keypoints import Keypoints
@@ -34,7 +36,6 @@ def test_a_short_video_is_held_against_the_beats_of_its_own_length(
 
 
 def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Preset) -> None:
-    from paha_core.benchmark.measuring.videos import collect_videos
 
     [video, *_] = collect_videos(run_store, run_preset)["sequential"]
     found = evaluate(run_store, run_preset, {"sequential": [video]})
@@ -43,6 +44,20 @@ def test_one_clip_has_a_value_and_no_interval(run_store: Store, run_preset: Pres
     assert "at least 2 clips" in found.row("main", "sequential", "all", "diversity").reason
     curve = np.asarray(found.measured[video.key].mouth)
     assert len(curve) == video.frames
+
+
+def test_rows_by_speaker_are_of_that_speakers_clips(run_store: Store, run_preset: Preset) -> None:
+    rows = {(r.dataset, r.system, r.metric): r for r in rows_by(run_store, run_preset, "speaker")}
+    assert {group for group, _, _ in rows} == {"speaker=oliver", "speaker=anchor1"}
+    evaluation = evaluate(run_store, run_preset, collect_videos(run_store, run_preset))
+    for metric in ("bas", "face_share", "sharpness_face"):  # each speaker is a data set here
+        row = rows["speaker=oliver", "sequential", metric]
+        assert row.value == evaluation.cell(metric, "sequential", "pats").interval.value
+        assert row.clips == 2
+    assert rows["speaker=oliver", "sequential", "fgd"].value is not None
+    assert "| speaker=oliver |" in run_store.read_bytes("benchmark/by_speaker.md").decode()
+    with pytest.raises(UserError, match="no clip has a column 'voice'; there are clip_id"):
+        rows_by(run_store, run_preset, "voice")
 
 
 def test_hand_confidence_needs_a_detector_that_scores_points(
