@@ -32,12 +32,15 @@ def materialized(
     try:
         workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
         with under_dagster():
+            cache = ReportCache(name, workspace, datasets)
+            cached = cache.load()
+            if cached is not None:
+                return result(cached, workspace)
             if stage_of(name).on_device:
-                cache = ReportCache(name, workspace)
-                report = cache.load() or run_in_process(context, workspace, name)
-                cache.save(report)
+                report = run_in_process(context, workspace, name)
             else:
                 report = run_stage(name, workspace, datasets=datasets)
+            cache.save(report)
     except EXPECTED as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return result(report, workspace)

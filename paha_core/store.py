@@ -130,7 +130,14 @@ class Store:
         folder, _, start = self.full(prefix).rpartition("/")
         if self.is_local:
             return local_versions(self.root, folder, start)
-        options = {"prefix": start} if self.protocols & LISTS_BY_PREFIX else {}
+        options = {}
+        if self.protocols & LISTS_BY_PREFIX:
+            if (
+                not start and "/" in folder
+            ):  # s3fs looks twice for an empty folder, not for a prefix
+                folder, _, name = folder.rpartition("/")
+                start = f"{name}/"
+            options["prefix"] = start
         try:
             listed = self._call(self.fs.find, folder, detail=True, **options)
         except FileNotFoundError:

@@ -41,7 +41,7 @@ GATE_VERSION = "3"  # of the classifiers' examination (`training/tasks/gate.py`)
 def fingerprint(store: Store, name: str) -> str:
     """The fingerprint of a finished training; empty where there is none."""
     rel = f"checkpoints/{name}/final/training.json"
-    return str(store.read_json(rel)["fingerprint"]) if store.exists(rel) else ""
+    return str(store.read_json(rel, absent={}).get("fingerprint", ""))
 
 
 def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
@@ -58,7 +58,7 @@ def gate_verdict(store: Store, preset: Preset, classifier: str) -> dict[str, Any
     settings or an older version of the examination.
     """
     rel = f"checkpoints/{classifier}/gate.json"
-    gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
+    gate: dict[str, Any] = store.read_json(rel, absent={})
     is_current = gate.get("fingerprint") == gate_fingerprint(store, preset, classifier)
     return gate if is_current else None
 
@@ -106,10 +106,12 @@ def read_log(store: Store, name: str) -> list[dict[str, Any]]:
     """The lines of a network's training log, without one that a kill cut off; empty before
     training. A metric that was not finite is None."""
     rel = f"checkpoints/{name}/log.jsonl"
-    if not store.exists(rel):
+    try:
+        content = store.read_bytes(rel).decode()
+    except FileNotFoundError:
         return []
     lines = []
-    for text in store.read_bytes(rel).decode().splitlines():
+    for text in content.splitlines():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:

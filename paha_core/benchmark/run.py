@@ -74,9 +74,9 @@ def run_benchmark(
 
 def load_results(store: Store) -> tuple[str, list[MetricRow]] | None:
     """The stored results with their fingerprint, or None before the first run."""
-    if not store.exists(f"{RESULTS}.json"):
+    stored = store.read_json(f"{RESULTS}.json", absent=None)
+    if stored is None:
         return None
-    stored = store.read_json(f"{RESULTS}.json")
     return stored["fingerprint"], [MetricRow(**row) for row in stored["rows"]]
 
 

@@ -15,7 +15,7 @@ DRAWN = "apache-2.0 (drawn by this project)"
 def write_record(store: Store, config: CorporaConfig, dataset: str) -> None:
     """Keep the settings of the latest ingestion of `dataset`."""
     rel, settings = _place(dataset), config.settings()
-    if not store.exists(rel) or store.read_json(rel) != settings:
+    if store.read_json(rel, absent=None) != settings:
         store.write_json(rel, settings)
 
 

@@ -205,7 +205,7 @@ def content_hashes(
     fetched for it.
     """
     rel = HASHES.format(dataset=dataset)
-    known: dict[str, list[Any]] = store.read_json(rel) if store.exists(rel) else {}
+    known: dict[str, list[Any]] = store.read_json(rel, absent={})
     hashes: dict[SourceFile, str] = {}
     changed = False
     with Progress(len(paths), f"hashes of {dataset}", unit="file") as progress:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import socket
 import threading
@@ -135,13 +136,17 @@ def holder_of(store: Store, name: str) -> Holder | None:
 
 
 @contextmanager
-def claimed(store: Store, name: str, what: str) -> Iterator[Claim]:
+def claimed(store: Store, name: str, what: str, wait: float = 0.0) -> Iterator[Claim]:
     """Hold the claim of `name` during the block. Raises `ClaimedError`, one sentence that says who
-    is already doing `what` ("training univdm").
+    is already doing `what` ("training univdm"), after waiting for `wait` seconds.
     """
+    deadline = time.monotonic() + wait
     claim = try_claim(store, name)
     while claim is None:
-        if holder := holder_of(store, name):
+        holder = holder_of(store, name)
+        if holder and time.monotonic() < deadline:
+            time.sleep(random.uniform(0.1, 1.0))
+        elif holder:
             raise ClaimedError(
                 f"{what} in {store.url} is under way: {holder} holds it. Wait for it or stop it; a "
                 "killed process' claim passes on by itself",

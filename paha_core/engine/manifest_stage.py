@@ -20,12 +20,15 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from paha_core.engine.claims import Claim, claimed
 from paha_core.engine.progress import Progress
+from paha_core.engine.table_cache import read_tables
 from paha_core.engine.workers import (
     Outcome,
     Rejection,
@@ -36,6 +39,7 @@ from paha_core.engine.workers import (
 )
 from paha_core.store import Store
 
+CLAIM_WAIT = 600.0  # seconds that a run waits for another one that writes the same manifest
 KEPT, REJECTED = "kept", "rejected"
 NO_FINGERPRINT = ""  # of a TransientError: no job has it, so the next run tries again
 
@@ -105,14 +109,23 @@ def manifest_path(stage: str, dataset: str) -> str:
 
 def manifest_files(store: Store, stage: str, dataset: str = "*") -> list[str]:
     """The files of a stage's manifest, of one dataset or (`*`) of all; none if it never ran."""
-    whole = store.glob(manifest_path(stage, dataset))
-    return whole + store.glob(f"manifests/{stage}/{dataset}/*.parquet")
+    return list(_versions(store, stage, dataset))
+
+
+def _versions(store: Store, stage: str, dataset: str) -> dict[str, str]:
+    """Those files with their versions; an object store is asked once."""
+    folder = f"manifests/{stage}/"
+    name = "[^/]+" if dataset == "*" else re.escape(dataset)
+    matches = re.compile(rf"{re.escape(folder)}{name}(/[^/]+)?\.parquet").fullmatch
+    found = store.versions(folder if dataset == "*" else folder + dataset)
+    whole_first = sorted(found, key=lambda rel: (rel.count("/"), rel))
+    return {rel: found[rel] for rel in whole_first if matches(rel)}
 
 
 def manifest_place(store: Store, stage: str, dataset: str) -> str:
     """The file or folder that holds a manifest, for a user to look into."""
     whole = manifest_path(stage, dataset)
-    return whole if store.exists(whole) else whole.removesuffix(".parquet")
+    return whole if whole in _versions(store, stage, dataset) else whole.removesuffix(".parquet")
 
 
 def stage_schema(extra: pa.Schema) -> pa.Schema:
@@ -122,8 +135,8 @@ def stage_schema(extra: pa.Schema) -> pa.Schema:
 
 def read_manifest(store: Store, stage: str, dataset: str) -> list[dict[str, Any]]:
     """All rows of a stage's manifest; an absent manifest is an empty one."""
-    files = manifest_files(store, stage, dataset)
-    return [row for rel in files for row in store.read_table(rel).to_pylist()]
+    tables = read_tables(store, _versions(store, stage, dataset))
+    return [row for table in tables.values() for row in table.to_pylist()]
 
 
 def kept_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[dict[str, Any]]:
@@ -165,7 +178,7 @@ def update_manifest(
     own_ids = {job.clip_id for job in jobs}
     manifest = _Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
     before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
-    existing_files = _existing_files(store, before.values())
+    existing = existing_files(store, before.values())
     rows: dict[str, Row] = {}
     todo: list[Job] = []
     computed = 0
@@ -173,7 +186,7 @@ def update_manifest(
         old = before.get(job.clip_id)
         if old is not None:
             rows[job.clip_id] = old | job.columns  # until there is a new one
-        if old is not None and is_up_to_date(old, job, existing_files, retry_rejected):
+        if old is not None and is_up_to_date(old, job, existing, retry_rejected):
             continue
         computed += 1
         if isinstance(job.payload, Rejection):
@@ -206,8 +219,8 @@ class _Manifest:
     """The files of one manifest, one a speaker. A file is written only when its rows changed, and
     keeps the rows of other runs that `keep_row` names.
 
-    Two runs at the same time that share a speaker may lose each other's rows (not their clips: the
-    next run finds them missing); runs over different speakers don't meet.
+    Runs at the same time keep each other's rows: whoever writes holds the manifest's claim, and
+    reads again what is stored.
     """
 
     def __init__(
@@ -231,34 +244,58 @@ class _Manifest:
         parts: dict[str, list[Row]] = defaultdict(list)
         for row in rows.values():
             parts[self._file(row["speaker"])].append(row)
-        for rel, part in parts.items():
-            stored = self.store.read_table(rel).to_pylist() if self.store.exists(rel) else []
-            self._publish(rel, part + self._others(stored), stored)
         self.files.update(parts)
-        self.store.remove(manifest_path(self.stage, self.dataset))  # an earlier version's one file
+
+        def changed() -> dict[str, list[Row]]:
+            """What is to be written, by file, beside what is stored now."""
+            listed = _versions(self.store, self.stage, self.dataset)
+            stored = self._stored({rel: listed[rel] for rel in parts if rel in listed})
+            found = {rel: self._filled(part, stored.get(rel, [])) for rel, part in parts.items()}
+            self.rows |= {row["clip_id"]: row for part in found.values() for row in part}
+            return {rel: part for rel, part in found.items() if part != stored.get(rel, [])}
+
+        if changed():
+            with self._claimed():
+                for rel, part in changed().items():
+                    self._publish(rel, part)
+                # an earlier version kept one file
+                self.store.remove_files([manifest_path(self.stage, self.dataset)])
 
     def drop_others(self) -> None:
         """The files of other speakers: what doesn't stay leaves them."""
-        listed = manifest_files(self.store, self.stage, self.dataset)
-        for rel in set(listed) - self.files:
-            stored = self.store.read_table(rel).to_pylist()
-            others = self._others(stored)
-            if others:
-                self._publish(rel, others, stored)
-            else:
-                self.store.remove(rel)
+
+        def listed() -> dict[str, list[Row]]:
+            versions = _versions(self.store, self.stage, self.dataset)
+            return self._stored({rel: v for rel, v in versions.items() if rel not in self.files})
+
+        if listed():
+            with self._claimed():
+                for rel, stored in listed().items():
+                    others = self._filled([], stored)
+                    self.rows |= {row["clip_id"]: row for row in others}
+                    if not others:
+                        self.store.remove_files([rel])
+                    elif others != stored:
+                        self._publish(rel, others)
         if not self.rows:  # a stage that ran over nothing has a manifest too
-            self.store.write_table(self._file("none"), self.schema.empty_table())
+            self._publish(self._file("none"), [])
 
-    def _others(self, stored: Iterable[Row]) -> list[Row]:
-        return [row for row in stored if row["clip_id"] not in self.own_ids and self.keep_row(row)]
+    def _stored(self, versions: Mapping[str, str]) -> dict[str, list[Row]]:
+        return {rel: table.to_pylist() for rel, table in read_tables(self.store, versions).items()}
 
-    def _publish(self, rel: str, rows: Iterable[Row], stored: list[Row]) -> None:
+    def _filled(self, own: list[Row], stored: list[Row]) -> list[Row]:
+        """A file's rows: this run's, and those of others that are kept."""
+        others = [row for row in stored if row["clip_id"] not in self.own_ids]
+        rows = own + [row for row in others if self.keep_row(row)]
         filled = ({name: row.get(name) for name in self.schema.names} for row in rows)
-        part = self.finish(sorted(filled, key=lambda row: str(row["clip_id"])))
-        self.rows |= {row["clip_id"]: row for row in part}
-        if part != stored:
-            self.store.write_table(rel, pa.Table.from_pylist(part, schema=self.schema))
+        return self.finish(sorted(filled, key=lambda row: str(row["clip_id"])))
+
+    def _publish(self, rel: str, rows: list[Row]) -> None:
+        self.store.write_table(rel, pa.Table.from_pylist(rows, schema=self.schema))
+
+    def _claimed(self) -> AbstractContextManager[Claim]:
+        name = f"manifests/{self.stage}/{self.dataset}"
+        return claimed(self.store, name, f"writing {name}", wait=CLAIM_WAIT)
 
     def _file(self, speaker: str | None) -> str:
         name = re.sub(r"[^\w-]", "_", speaker or "") or "unnamed"
@@ -279,7 +316,7 @@ def _files(row: Row) -> set[str]:
     return {row[name] for name in row if re.fullmatch("(.+_)?path", name) and row[name]}
 
 
-def _existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
+def existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
     """Which of the rows' files exist; an object store is listed once."""
     named = {rel for row in rows for rel in _files(row)}
     if store.is_local or not named:
@@ -296,12 +333,13 @@ def _remove_leftovers(
 ) -> None:
     """Remove the files of rows that were dropped, or rejected for good."""
     named = {rel for row in after.values() for rel in _files(row)}
+    leftovers: set[str] = set()
     for clip_id, row in before.items():
         now = after.get(clip_id)
         if keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT:
             continue
-        for rel in _files(row) - named:
-            store.remove(rel)
+        leftovers |= _files(row) - named
+    store.remove_files(sorted(leftovers))
 
 
 def _row(job: Job, outcome: Outcome, dataset: str) -> Row:

@@ -61,6 +61,7 @@ class Stage:
     arguments: tuple[str | int, ...] = ()
     per_dataset: bool = False
     on_device: bool = False  # computes on the GPU, where there is one: one such stage at a time
+    looks_outside: bool = False  # at what may change without a stage of the pipeline having run
     code_version: str = "1"
     replaced: Callable[[Preset], str | None] = lambda preset: (
         None
@@ -90,6 +91,7 @@ STAGES: dict[str, Stage] = {
         kinds=("ffmpeg", "python"),
         code="paha_core/corpora/studio",
         output="sources/corpus.json",
+        looks_outside=True,
         replaced=lambda preset: "" if preset.corpora.studio else "the preset's own footage",
     ),
     "clips": Stage(
@@ -105,6 +107,7 @@ STAGES: dict[str, Stage] = {
         output="manifest",
         paper="5.1, C",
         needs=("programmes",),
+        looks_outside=True,
         per_dataset=True,
         code_version="2",
     ),

@@ -7,48 +7,118 @@ out, a heavy stage imports torch for some seconds. Here a few hashes decide it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import KEPT, manifest_files
-from paha_core.stages import Workspace, stages_up_to
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    NO_FINGERPRINT,
+    REJECTED,
+    existing_files,
+    read_manifest,
+)
+from paha_core.stages import TABLES, Workspace, stage_of, stages_up_to
 from paha_core.stages.stage_report import StageReport
-from paha_core.store import Store, sha256_json
+from paha_core.store import sha256_json
 
 # Manifests that a stage reads and no stage writes: what `paha evaluate` was given.
 READ_TOO = {"benchmark": ("systems",)}
 
 
 class ReportCache:
-    """The last report of one stage, valid while nothing that the stage depends on has changed."""
+    """The last report of one stage, valid while nothing that the stage depends on has changed.
 
-    def __init__(self, stage: str, workspace: Workspace) -> None:
+    Not for stages that look outside the store (`Stage.looks_outside`), nor for the tables, whose
+    results are no manifest. `datasets`: those that the stage ran over, if not all.
+    """
+
+    def __init__(
+        self, stage: str, workspace: Workspace, datasets: Sequence[str] | None = None
+    ) -> None:
         self.stage, self.workspace, self.store = stage, workspace, workspace.store
-        self.path = f"manifests/stages/{stage}.json"
+        self.datasets = [*datasets] if datasets is not None else workspace.preset.corpora.datasets
+        part = "" if self.datasets == workspace.preset.corpora.datasets else "." + self._part()
+        self.path = f"manifests/stages/{stage}{part}.json"
+        self._listings: dict[str, dict[str, str]] = {}
 
     def save(self, report: StageReport) -> None:
         """Store the report of a stage that has just succeeded."""
+        self._listings.clear()
         values = report.as_dict() | {"computed": 0, "reused": report.computed + report.reused}
         self.store.write_json(self.path, {"key": self._key(), "report": values})
 
     def load(self) -> StageReport | None:
         """The stored report if the stage would find everything done, else None."""
-        if not self.store.exists(self.path):
+        if stage_of(self.stage).looks_outside or self.stage in TABLES:
             return None
-        cached = self.store.read_json(self.path)
-        if cached["key"] != self._key() or not _files_exist(self.store, self.stage):
+        self._listings.clear()
+        cached = self.store.read_json(self.path, absent=None)
+        if cached is None or cached["key"] != self._key() or not self._is_complete():
             return None
         return StageReport(**cached["report"])
+
+    def _part(self) -> str:
+        return "+".join(self.datasets)
 
     def _key(self) -> str:
         """Hash of the preset and the weights it names, the code, the stage's inputs and outputs."""
         preset = self.workspace.preset
         read = (*stages_up_to(self.stage), *READ_TOO.get(self.stage, ()))
-        contents = {name: _content(self.store, name) for name in read}
-        return sha256_json(
-            [preset.model_dump(mode="json"), _named_files(preset), _code(), contents]
+        contents = {name: self._contents(name) for name in read}
+        settings = preset.model_dump(mode="json")
+        return sha256_json([settings, _named_files(preset), _code(), contents, self._files()])
+
+    def _contents(self, name: str) -> dict[str, str]:
+        """Versions of a stage's manifests, and of the description of a network."""
+        manifests = [
+            rel
+            for rel in self._listing("manifests/")
+            if rel.startswith(f"manifests/{name}/") and rel.endswith(".parquet")
+        ]
+        described = re.compile(rf"checkpoints/{re.escape(name)}/([^/]+/training|gate)\.json")
+        networks = [rel for rel in self._listing("checkpoints/") if described.fullmatch(rel)]
+        return self._versions("manifests/", manifests) | self._versions("checkpoints/", networks)
+
+    def _files(self) -> dict[str, str]:
+        """Versions of the files that the stage, and those it reads or shows, leave."""
+        stage = stage_of(self.stage)
+        outputs = [stage_of(name).output for name in (self.stage, *stage.needs, *stage.shows)]
+        found: dict[str, str] = {}
+        for rel in outputs:
+            folder, slash, _ = rel.partition("/")
+            if slash and rel in self._listing(f"{folder}/"):
+                found |= self._versions(f"{folder}/", [rel])
+        return found
+
+    def _listing(self, prefix: str) -> dict[str, str]:
+        """One request of an object store for each prefix and call of `load` or `save`."""
+        if prefix not in self._listings:
+            self._listings[prefix] = self.store.versions(prefix)
+        return self._listings[prefix]
+
+    def _versions(self, prefix: str, rels: Sequence[str]) -> dict[str, str]:
+        """On a disk the content's hash, which a copy of the store keeps."""
+        if self.store.is_local:
+            return {rel: hashlib.sha256(self.store.read_bytes(rel)).hexdigest() for rel in rels}
+        listing = self._listing(prefix)
+        return {rel: listing[rel] for rel in rels}
+
+    def _is_complete(self) -> bool:
+        """Whether the files of the manifests exist, and nothing is to be tried again."""
+        stage = stage_of(self.stage)
+        parts = ["*"] if stage.output == "modes" else self.datasets
+        rows = [row for part in parts for row in read_manifest(self.store, self.stage, part)]
+        if any(row["fingerprint"] == NO_FINGERPRINT for row in rows):
+            return False
+        if self.workspace.preset.retry_rejected and any(row["status"] == REJECTED for row in rows):
+            return False
+        kept = [row for row in rows if row["status"] == KEPT]
+        named = {row["path"] for row in kept if row["path"]}
+        return named <= existing_files(self.store, kept) and bool(
+            rows or self._contents(self.stage) or self._files()
         )
 
 
@@ -74,24 +144,6 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(each)
     elif isinstance(value, str) and value:
         yield value
-
-
-def _content(store: Store, name: str) -> dict[str, str]:
-    """The sha256 of a stage's manifests, and of the description of a network."""
-    found = manifest_files(store, name)
-    found += store.glob(f"checkpoints/{name}/*/training.json")
-    found += store.glob(f"checkpoints/{name}/gate.json") + store.glob(f"{name}/results.json")
-    return {rel: hashlib.sha256(store.read_bytes(rel)).hexdigest() for rel in found}
-
-
-def _files_exist(store: Store, stage: str) -> bool:
-    """Whether the files that the stage's manifests name still exist."""
-    for rel in manifest_files(store, stage):
-        rows = store.read_table(rel).select(["status", "path"]).to_pylist()
-        paths = {row["path"] for row in rows if row["status"] == KEPT}
-        if not all(store.exists(path) for path in paths):
-            return False
-    return bool(_content(store, stage))
 
 
 def _code() -> str:

@@ -79,9 +79,7 @@ class Run:
     def is_done(self) -> bool:
         """Whether the final export exists and was made from the same settings and data."""
         rel = f"{self.final}/training.json"
-        return (
-            self.store.exists(rel) and self.store.read_json(rel)["fingerprint"] == self.fingerprint
-        )
+        return bool(self.store.read_json(rel, absent={}).get("fingerprint") == self.fingerprint)
 
 
 @dataclass

@@ -4,12 +4,18 @@ import os
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 from s3_server import BUCKET, environment, s3_server
 
 from paha_core import outages
+from paha_core.engine import table_cache
 from paha_core.engine.claims import claimed, holder_of, try_claim
+from paha_core.engine.manifest_stage import BASE_SCHEMA, Job, kept_rows, update_manifest
 from paha_core.outages import StoreUnavailable
+from paha_core.stages import Workspace
+from paha_core.stages.report_cache import ReportCache
+from paha_core.stages.stage_report import StageReport
 from paha_core.store import Store
 
 
@@ -184,3 +190,47 @@ def test_a_host_without_credentials_is_told_so(store, monkeypatch, tmp_path):
         [sys.executable, "-c", code, store.url], capture_output=True, text=True, timeout=100
     )
     assert told.stdout.startswith(f"no credentials for {store.url} on {os.uname().nodename}")
+
+
+def noop(payload):
+    raise AssertionError(f"{payload} is done")
+
+
+def test_a_stage_with_nothing_to_do_asks_for_listings_alone(store, server):
+    clips = [f"set/{speaker}/{n}" for speaker in ("a", "b") for n in range(20)]
+    for clip in clips:
+        store.write_bytes(f"made/{clip}", b"")
+    jobs = [Job(clip, clip, clip, {"speaker": clip.split("/")[1]}) for clip in clips]
+
+    def update(work):
+        server.reset()
+        result = update_manifest(
+            store, "stage", "set", jobs, work, extra_schema=pa.schema([]), workers=0
+        )
+        return result.computed, dict(server.counts)
+
+    assert update(lambda clip: {"path": f"made/{clip}", "sha256": ""})[0] == 40
+    table_cache._tables.clear()  # as a new process begins
+    computed, counts = update(noop)
+    assert computed == 0
+    assert counts == {"LIST": 4, "GET": 2}  # a file for each speaker, read once
+    server.reset()
+    for _ in range(3):
+        assert len(kept_rows(store, "stage", ["set"])) == 40
+    assert dict(server.counts) == {"LIST": 3}
+
+
+def test_a_stored_report_costs_a_handful_of_requests(store, server):
+    workspace = Workspace("smoke", store.url)
+    row = dict.fromkeys(BASE_SCHEMA.names, "x") | {"status": "kept", "path": "generated/a.mp4"}
+    for mode in ("unguided", "sequential"):
+        table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
+        store.write_table(f"manifests/generated_clips/{mode}.parquet", table)
+    store.write_bytes("generated/a.mp4", b"video")
+    ReportCache("generated_clips", workspace).save(StageReport("generated_clips", kept=1))
+    table_cache._tables.clear()
+    server.reset()
+    assert ReportCache("generated_clips", workspace).load() is not None
+    assert sum(server.counts.values()) <= 7, server.log
+    store.write_bytes("manifests/generated_clips/unguided.parquet", b"another")
+    assert ReportCache("generated_clips", workspace).load() is None

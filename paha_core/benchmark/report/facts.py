@@ -61,7 +61,7 @@ def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
 
 def long_video(store: Store) -> list[dict[str, float | str]]:
     """What `benchmarks/long_video.py` measured last on this run, a row for each way and length."""
-    return store.read_json(LONG_VIDEO) if store.exists(LONG_VIDEO) else []
+    return list(store.read_json(LONG_VIDEO, absent=[]))
 
 
 @dataclass(frozen=True)

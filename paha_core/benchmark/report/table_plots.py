@@ -131,7 +131,7 @@ def shift_curves(store: Store) -> list[Plot]:
     plots = []
     for name, title in CLASSIFIERS.items():
         rel = f"checkpoints/{name}/gate.json"
-        gate: dict[str, Any] = store.read_json(rel) if store.exists(rel) else {}
+        gate: dict[str, Any] = store.read_json(rel, absent={})
         table = gate.get("shift") or {}
         pairs = list(zip(table.get("shifts", []), table.get("logits", [])))
         if not pairs:

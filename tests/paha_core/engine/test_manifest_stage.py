@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,16 @@ def test_nothing_to_do_leaves_an_empty_manifest(store):
     assert run(store, []).table.num_rows == 0
     assert manifest_files(store, "stage", "set")
     assert read_manifest(store, "stage", "set") == []
+
+
+def test_runs_at_the_same_time_keep_each_others_rows(store):
+    names = {letter: [f"a/{letter}{n}" for n in range(6)] for letter in "xyz"}
+
+    def one(letter: str) -> int:
+        listed = jobs(store, *names[letter])
+        return run(store, listed, workers=0, flush_every=0.0, keep_row=lambda row: True).kept
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(one, "xyz")) == [6, 6, 6]
+    found = {row["clip_id"] for row in read_manifest(store, "stage", "set")}
+    assert found == {f"set/{name}" for each in names.values() for name in each}

@@ -74,3 +74,27 @@ def test_another_preset_invalidates_the_report(tmp_path):
     made = workspace(tmp_path)
     ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1, computed=1))
     assert ReportCache("generated_clips", Workspace("demo", str(tmp_path))).load() is None
+
+
+def test_a_row_that_is_to_be_tried_again_invalidates_the_report(tmp_path):
+    made = workspace(tmp_path)
+    row = dict.fromkeys(BASE_SCHEMA.names, "x") | {"status": "rejected", "fingerprint": ""}
+    table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
+    made.store.write_table("manifests/generated_clips/sequential.parquet", table)
+    ReportCache("generated_clips", made).save(StageReport("generated_clips", kept=1))
+    assert ReportCache("generated_clips", made).load() is None
+
+
+def test_each_corpus_has_its_report_and_what_looks_outside_has_none(tmp_path):
+    made = workspace(tmp_path)
+    row = dict.fromkeys(BASE_SCHEMA.names, "x") | {"status": "rejected"}
+    table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)
+    for stage in ("clips", "keypoints"):
+        made.store.write_table(f"manifests/{stage}/pats/ada.parquet", table)
+        ReportCache(stage, made, ["pats"]).save(StageReport(stage, rejected=1))
+    found = ReportCache("keypoints", made, ["pats"]).load()
+    assert found is not None
+    assert found.rejected == 1
+    assert ReportCache("keypoints", made, ["cnas"]).load() is None
+    assert ReportCache("keypoints", made).load() is None
+    assert ReportCache("clips", made, ["pats"]).load() is None  # its sources lie outside
