@@ -213,6 +213,8 @@ def test_licences_add_up():
     paper = summary(parts_of(load_preset("paper")))
     assert "not for commercial use, because of ModelScope text-to-video 1.7b" in paper
     assert "no licence is stated for pats" in paper
+    permissive = summary(parts_of(load_preset("paper_permissive")))
+    assert "commercial" not in permissive
 
 
 def test_list_and_dry_run_fetch_nothing(tmp_path):
