@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,22 @@ import torch
 
 from paha_core.config import ParConfig, load_preset
 from paha_core.corpora.studio import programme
+from paha_core.engine.prefetch import ahead, in_background
+from paha_core.engine.workers import cores
 from paha_core.media.audio import write_wav
 from paha_core.media.encode import write_video
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, new_univdm
+from paha_core.models.codec import Codec, new_autoencoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.par import par_weights, region_masks
+from paha_core.pose.face import FaceBoxes
+from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
 from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample, to_tar
 from paha_core.shards.windows import WindowBatches
-from paha_core.shards.writer import write_index, write_shards
+from paha_core.shards.writer import Packed, pack, write_index, write_packed, write_shards
 from paha_core.store import Store
 from paha_core.training.tasks.univdm import (
     ExampleBatches,
@@ -192,6 +197,69 @@ def waiting(store: Store, steps: int) -> None:
     table(f"Waiting for data: {what}", heads, rows)
 
 
+# --- encoding -------------------------------------------------------------------------------------
+
+
+def encoding(store: Store, frames: np.ndarray, sound: np.ndarray, clips: int, workers: int) -> None:
+    """Clips into packed samples with the demo's codec: decoded ahead by one thread, as once, and
+    by several, with encoding and writing apart, as `training_shards` does. The ways take turns."""
+    preset = load_preset("demo")
+    grid, count = preset.codec.latent_size, len(frames)
+    codec = Codec(new_autoencoder(preset.codec), "untrained", "")
+    encoders = Encoders(
+        codec,
+        open_audio_encoder(preset.audio),
+        open_reference_encoder(preset.reference),
+        preset.codec.size,
+        preset.shards.reference_frames,
+    )
+    with store.writing("clip.mp4") as path:
+        write_video(path, frames, crf=12)
+    with store.writing("clip.wav") as path:
+        write_wav(path, sound.astype(np.float32) / 32768, 22050)
+    with store.writing("par.npz") as path, path.open("wb") as file:
+        ones = np.ones((count, grid, grid), np.float16)
+        np.savez(file, weights=ones, regions=ones.astype(np.uint8))
+    boxes = np.tile(np.array([[16, 8, 48, 40]], np.float32), (count, 1))
+    with store.writing("faces.parquet") as path:
+        FaceBoxes(boxes, np.ones(count, bool), (512, 512), "drawn").save(path)
+    row = {"path": "clip.mp4", "audio_path": "clip.wav", "frames": count, "fps": 25.0}
+    row |= {"dataset": "pats", "speaker": "lin", "split": "train"}
+    jobs = [
+        ClipJob(
+            row | {"clip_id": f"pats/lin/{n}"}, {"path": "par.npz"}, {"path": "faces.parquet"}, ""
+        )
+        for n in range(clips)
+    ]
+
+    def load(job: ClipJob) -> LoadedClip:
+        return load_clip(store, job, preset.codec.size)
+
+    def packed(depth: int, threads: int) -> Iterator[Packed]:
+        return (pack(encode_clip(clip, encoders)) for clip in ahead(load, jobs, depth, threads))
+
+    ways = {
+        "one thread decodes": lambda: packed(1, 1),
+        f"{workers} decode, one encodes, one writes": lambda: in_background(
+            packed(workers + 1, workers)
+        ),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            write_lists = write_packed(store, f"shards/{turn}", way(), clips)
+            assert sum(map(len, write_lists)) == clips
+            if turn:
+                times[name].append(time.perf_counter() - started)
+    first = statistics.median(times["one thread decodes"])
+    rows = [
+        (name, f"{clips * count / statistics.median(t):.0f}", f"{first / statistics.median(t):.2f}")
+        for name, t in times.items()
+    ]
+    table(f"Encoding {clips} clips of {count} frames", ("how", "frames/s", "times as fast"), rows)
+
+
 # --- bytes ----------------------------------------------------------------------------------------
 
 
@@ -276,12 +344,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--encoded", type=int, default=6, help="clips to encode")
+    parser.add_argument("--workers", type=int, default=cores(), help="threads that decode them")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reading(Store(str(folder / "read")), given.clips)
         waiting(Store(str(folder / "train")), given.steps)
         frames, weights, _, sound = studio_scene()
+        encoding(Store(str(folder / "encode")), frames, sound, given.encoded, given.workers)
         bytes_per_second(folder, frames, sound)
         par_types(weights)
 

@@ -12,12 +12,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from paha_core.config import ShardConfig
 from paha_core.engine.manifest_stage import KEPT, REJECTED, Rejection, StageResult, read_manifest
 from paha_core.engine.prefetch import ahead, in_background
 from paha_core.engine.progress import Progress
+from paha_core.media import FPS
+from paha_core.models.audio_encoder import SAMPLE_RATE
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
 from paha_core.shards.writer import (
@@ -95,6 +98,10 @@ class _Run:
         tasks = self._plan(jobs, before)
         order = [row["clip_id"] for row in clips]
         todo = [job for task in tasks for job, old in task.clips if old is None]
+        if todo:
+            # What an encoder imports when it is first used is imported before there are threads:
+            # librosa parses its own stubs, and Python 3.11 can't parse in two threads at once.
+            self.encoders.audio.encode(np.zeros(SAMPLE_RATE, np.float32), FPS)
         with (
             closing(ahead(self._load, todo, self.workers + 1, self.workers)) as loaded,
             Progress(len(todo), f"{STAGE} {self.dataset}") as progress,

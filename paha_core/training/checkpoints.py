@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -170,9 +171,17 @@ def _load_moments(
     index = {name: i for i, (name, _) in enumerate(model.named_parameters())}
     entries: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in moments.items():
-        parameter, key = name.rsplit("/", 1)
-        entries.setdefault(index[parameter], {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": entries})
+        owner, key = name.rsplit("/", 1)
+        entries.setdefault(index[owner], {})[key] = value
+    groups = [
+        {name: value for name, value in group.items() if name != "params"}
+        | {"params": list(range(len(group["params"])))}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    inner: Any = getattr(optimizer, "optim", optimizer)
+    for parameter, entry in inner.state.items():  # ZeRO's loading leaves counts on the host
+        entry["step"] = entry["step"].to(parameter.device)
 
 
 def export(run: Run, task: Task, ema: EMA, step: int, name: str) -> None:

@@ -12,6 +12,7 @@ from paha_core.engine.manifest_stage import manifest_path, read_manifest, stage_
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.encode import write_video
+from paha_core.media.ffmpeg import MediaError
 from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import LogMel, open_audio_encoders
 from paha_core.models.reference_encoder import PooledPixels, open_reference_encoder
@@ -83,7 +84,7 @@ class Corpus:
             table = pa.Table.from_pylist([rows[k] for k in sorted(rows)], schema=schema)
             self.store.write_table(manifest_path(stage, "pats"), table)
 
-    def run(self, codec=None, **limits):
+    def run(self, codec=None, workers=1, **limits):
         self.publish()
         return training_shards_stage(
             self.store,
@@ -92,6 +93,7 @@ class Corpus:
             codec or AreaMean(),
             open_audio_encoders(AudioConfig(encoder="log_mel"), ["pats"]),
             open_reference_encoder(ReferenceConfig(encoder="pooled_pixels")),
+            workers,
         )["pats"]
 
     def shards(self):
@@ -104,6 +106,21 @@ def corpus(store):
     for name in "abcd":
         corpus.add(name)
     return corpus.add("z", split="test")
+
+
+def test_how_many_threads_decode_changes_no_byte(corpus):
+    corpus.run(workers=4)
+    expected = corpus.shards()
+    for shard in expected:
+        corpus.store.remove(shard)
+    corpus.run(workers=1)
+    assert corpus.shards() == expected
+
+
+def test_a_clip_that_can_not_be_read_ends_the_stage_whoever_decodes_it(corpus):
+    corpus.store.remove("clips/c.wav")
+    with pytest.raises(MediaError, match=r"no file c\.wav"):
+        corpus.run(workers=3)
 
 
 def test_a_clip_is_encoded_exactly(corpus):
@@ -250,7 +267,7 @@ def test_what_does_not_fit_is_rejected_in_words(corpus):
     assert (result.kept, result.rejected) == (5, 5)
     reasons = {r["clip_id"][-1]: r["reason"] for r in result.table.to_pylist() if r["reason"]}
     assert reasons["m"] == "10 frames in the video, but 9 in its PAR mask"
-    assert reasons["n"].startswith("audio of 0.600 s does not belong to 10 frames")
+    assert reasons["n"].startswith("audio of 0.600 s does not match 10 frames")
     assert reasons["o"] == "par_masks: no person in 80 % of frames"
     assert reasons["q"] == "keypoints: no person in 80 % of frames"
     assert reasons["p"] == "no face_boxes for it yet"

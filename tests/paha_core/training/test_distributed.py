@@ -18,13 +18,13 @@ SCRIPT = small_univdm.__file__
 
 
 def alone(*arguments):
-    subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], check=True, timeout=120)
+    subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], check=True, timeout=300)
 
 
 def pair(*arguments):
     """The exit code of two processes under the launcher."""
     command = [sys.executable, "-m", "paha_core.training.launch", "2", "60", sys.executable, SCRIPT]
-    return subprocess.run([*command, *map(str, arguments)], timeout=120).returncode
+    return subprocess.run([*command, *map(str, arguments)], timeout=300).returncode
 
 
 def weights(folder):
