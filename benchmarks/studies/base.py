@@ -11,7 +11,8 @@ alone the pipeline makes a video of each clip, and its numbers stand beside thos
 - identity: the share of clips whose faces are nearer to their own portrait than to those of fifty
   other people, drawn in the same room and clothes' light (HOG and colour of aligned faces);
 - fingers: those that can be told apart in a hand, five in a drawn one (`count_fingers`);
-- sharpness of face and hands, flicker of the background.
+- sharpness of face and hands, flicker of the background;
+- of `--photos`, what the command says of portraits that are not of its world.
 
 `paha export --base --figures figures.json` puts them beside the weights.
 """
@@ -39,6 +40,7 @@ from paha_core.corpora.studio.script import split_of
 from paha_core.corpora.studio.speech import Phoneme
 from paha_core.corpora.studio.visemes import mouth_track
 from paha_core.inference.pipeline import PahaPipeline, Settings
+from paha_core.inference.portraits import unfamiliar
 from paha_core.media.audio import write_wav
 from paha_core.media.frames import FPS
 from paha_core.metrics import lips, video_quality
@@ -151,12 +153,11 @@ def make_clip(
     pipeline: PahaPipeline, programme: Programme, mode: Mode, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The generated video [FRAMES, side, side, 3] of a programme's voice, and the drawn one."""
-    side = pipeline.preset.codec.size
-    picture, _ = portrait(programme.identity, side)
+    picture, _ = portrait(programme.identity, 512)
     with tempfile.TemporaryDirectory() as folder:
         voice = Path(folder) / "voice.wav"
         rate = programme.form.sample_rate
-        write_wav(voice, sound(programme)[: 5 * rate, 0] / 32768, rate)
+        write_wav(voice, sound(programme)[: FRAMES * rate // FPS, 0] / 32768, rate)
         made, _ = pipeline(picture, voice, Settings(mode=mode, seed=seed))
     return made.frames[0, :FRAMES], drawn_clip(programme)
 
@@ -230,17 +231,20 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--others", type=int, default=50)
     parser.add_argument("--mode", default="unguided", choices=MODES)
+    parser.add_argument("--photos", nargs="*", default=[], help="portraits that are not drawn")
     parser.add_argument("--out", type=Path, default=None, help="a json to write")
     asked = parser.parse_args()
 
     pipeline = PahaPipeline.from_pretrained(asked.folder)
     english = [n for n in presenters(60 * asked.people, UNSEEN) if presenter(n).form == "pats"]
     unseen = [n for n in english if split_of(presenter(n), 0) == "test"][: asked.people]
-    figures = {}
+    figures: dict[str, Any] = {}
     for title, names in (("unseen people", unseen), ("the four", list(IDENTITIES))):
         rows = study(pipeline, names, asked.clips, asked.others, asked.mode)
         figures[title] = summary(rows) | {"mode": asked.mode}
         print(title, json.dumps(figures[title], indent=1))
+    figures["photos"] = {Path(photo).name: unfamiliar(pipeline, photo) for photo in asked.photos}
+    print("photos", json.dumps(figures["photos"], indent=1))
     if asked.out:
         asked.out.write_text(json.dumps(figures, indent=1) + "\n")
 

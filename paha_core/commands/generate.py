@@ -185,6 +185,8 @@ def _spoken(text: str, language: Language, out: Path) -> Path:
     from paha_core.corpora.studio.say import write_speech
 
     wav = out.with_suffix(".wav")
+    if wav.exists() and not out.with_suffix(".json").exists():
+        raise StageError(f"{wav} exists and was not made by paha: choose another name for --out")
     seconds = write_speech(wav, text, language)
     typer.echo(f"{wav}: {seconds:.1f} s")
     return wav

@@ -182,6 +182,14 @@ def test_text_without_words_is_refused(exported, inputs, tmp_path):
     assert list(tmp_path.glob("a.*")) == []
 
 
+def test_a_recording_of_the_users_is_not_replaced(exported, inputs, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"mine")
+    done = paha("generate", "--image", inputs[0], "--text", "Hello.", "--out", tmp_path / "a.mp4")
+    assert done.exit_code == 1
+    assert "choose another name" in done.output
+    assert (tmp_path / "a.wav").read_bytes() == b"mine"
+
+
 def test_an_export_names_its_folder_or_the_base(trained_store):
     assert "give --out" in paha("export").output
     wrong = paha("export", "--base", "--out", "x")
