@@ -1,7 +1,11 @@
 """Every benchmark can be started: its imports resolve and it has a `main`."""
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -30,3 +34,31 @@ def test_it_imports(script, monkeypatch):
             raise
         pytest.skip(f"{error.name} is not installed")
     assert callable(getattr(module, "main", None)) or script.parts[0] == "support"
+
+
+def test_gpu_runs_at_tiny_sizes_and_writes_its_rows(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu
+
+    rows = gpu.main(["--size", "tiny", "--json", str(tmp_path / "gpu.json")])
+    assert json.loads((tmp_path / "gpu.json").read_text()) == [asdict(row) for row in rows]
+    assert all(row.seconds > 0 for row in rows)
+    work = " ".join(row.work for row in rows)
+    for part in ("training step", "classifier", "guidance gradient", "encode", "decode"):
+        assert part in work
+    for mode in ("unguided", "sequential", "differential"):
+        assert {"bf16", "tf32"} <= {
+            row.work.split(", ")[2] for row in rows if f", {mode}," in row.work
+        }
+    assert any("UNet3DConditionModel" in row.reference for row in rows)
+    assert any("paper 112 s, 1.32 x" in row.reference for row in rows)
+
+
+def test_gpu_needs_neither_dagster_nor_mediapipe():
+    """A bare GPU machine has neither."""
+    code = "import sys; sys.modules.update(dict.fromkeys(['dagster', 'mediapipe'])); import gpu"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER, env=_environment())
+
+
+def _environment():
+    return os.environ | {"PYTHONPATH": str(FOLDER.parent)}

@@ -253,7 +253,7 @@ def test_every_stage_is_planned_and_work_adds_up():
     assert programs["memory"] == 8 * GIB
     assert programs["stages"]["univdm"]["total"] > programs["stages"]["univdm"]["allocated"]
     fewer = tiny()
-    half = {"count": fewer.negatives.count // 2}
+    half = {"ddim_steps": fewer.negatives.ddim_steps // 2}
     fewer = fewer.model_copy(update={"negatives": fewer.negatives.model_copy(update=half)})
     negatives = Planner(fewer, MACHINE).negatives()
     assert negatives.flops == pytest.approx(plans["negative_samples"].flops / 2)
