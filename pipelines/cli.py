@@ -6,6 +6,7 @@ never imports dagster; importing it here happens inside the commands.
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,14 @@ def resume(
 @contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     """The instance of DAGSTER_HOME, or of the working directory's dagster.yaml."""
-    from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+    import dagster as dg
 
-    with get_possibly_temporary_instance_for_cli("paha") as instance:
+    if not os.environ.get("DAGSTER_HOME"):
+        if not Path("dagster.yaml").is_file():
+            typer.echo(
+                "paha: no dagster.yaml here: go to the project, or set DAGSTER_HOME", err=True
+            )
+            raise typer.Exit(1)
+        os.environ["DAGSTER_HOME"] = str(Path.cwd())
+    with dg.DagsterInstance.get() as instance:
         yield instance

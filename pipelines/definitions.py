@@ -14,5 +14,5 @@ defs = dg.Definitions(
     jobs=jobs.ALL,
     schedules=schedules.ALL,
     sensors=sensors.ALL,
-    resources={"workspace": PahaResource(preset="", store="")},
+    resources={"workspace": PahaResource()},
 )

@@ -1,13 +1,24 @@
 """What every asset is handed: a preset and a store."""
 
 import os
+from enum import Enum
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import yaml
 from pydantic import Field
 
+from paha_core.config import load_preset, preset_names
 from paha_core.stages import Workspace
+from paha_core.store import sha256_json
 
 PRESET_TAG = "paha/preset"
+ENVIRONMENT = "as_the_environment_says"
+
+# A drop-down in the launchpad: the presets of the package, and what PAHA_PRESET names.
+PresetName = Enum("PresetName", {name: name for name in (ENVIRONMENT, *preset_names())})  # type: ignore[misc]
+CHANGED = Path(".dagster/presets")  # presets with changes, written for the processes of a run
 
 
 class PahaResource(dg.ConfigurableResource[Workspace]):
@@ -21,12 +32,41 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
     failure and not the stack of a resource that could not be made.
     """
 
-    preset: str = Field("", description="name of a preset, or path of a .yaml file")
-    store: str = Field("", description="fsspec URL of the artifacts; empty: runs/<preset>")
+    preset: PresetName = Field(
+        default=PresetName[ENVIRONMENT], description="a preset of the package"
+    )
+    preset_file: str = Field(
+        default="", description="path of a preset of your own (.yaml), instead"
+    )
+    changes: dict[str, Any] = Field(
+        default={},
+        description="laid over the preset, as nested keys: {univdm: {train: {steps: 100}}}. The "
+        "store is then runs/<preset>-<digest of the changes>, unless you name one",
+    )
+    store: str = Field(default="", description="fsspec URL of the artifacts; empty: runs/<preset>")
 
     def create_resource(self, context: dg.InitResourceContext) -> Workspace:
         tags = context.run.tags if context.run is not None else {}
-        if named := self.preset or tags.get(PRESET_TAG, ""):
-            return Workspace(named, self.store)
-        preset = os.environ.get("PAHA_PRESET") or "demo"
-        return Workspace(preset, self.store or os.environ.get("PAHA_STORE") or "")
+        chosen = "" if self.preset == PresetName[ENVIRONMENT] else self.preset.value
+        named = self.preset_file or chosen or tags.get(PRESET_TAG, "")
+        preset = named or os.environ.get("PAHA_PRESET") or "demo"
+        store = self.store if named else self.store or os.environ.get("PAHA_STORE") or ""
+        if not self.changes:
+            return Workspace(preset, store)
+        return Workspace(str(changed_preset(preset, self.changes)), self.store)
+
+
+def changed_preset(preset: str, changes: dict[str, Any]) -> Path:
+    """A file of that preset with `changes`, under a name of its own.
+
+    Changes that the preset refuses are left to its reader, which names each of them.
+    """
+    base: dict[str, Any] = {"base": preset}
+    if preset.endswith((".yaml", ".yml")):
+        base["base"] = str(Path(preset).absolute())
+    digest = sha256_json([preset, changes])[:8]
+    name = f"{load_preset(preset).name}-{digest}"
+    path = CHANGED.absolute() / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(base | changes | {"name": name}, sort_keys=False))
+    return path

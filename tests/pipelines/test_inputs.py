@@ -11,7 +11,7 @@ from assets.inputs import input_key
 from paha_core.config import load_preset
 from paha_core.stages.inputs import footage_versions, weight_versions
 from pipelines.definitions import defs
-from pipelines.resources import PahaResource
+from pipelines.resources import PahaResource, PresetName
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def preset(tmp_path, footage):
 def observe(preset, keys):
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_job_def("observe_inputs")
-        config = {"resources": {"workspace": {"config": {"preset": preset}}}}
+        config = {"resources": {"workspace": {"config": {"preset_file": preset}}}}
         done = job.execute_in_process(config, instance=instance)
         events = done.asset_observations_for_node("inputs")
         return {event.asset_key: event for event in events if event.asset_key in keys}
@@ -70,13 +70,19 @@ def test_an_observation_changes_its_version_with_the_footage(preset, footage):
     assert observe(preset, [key])[key].data_version != first.data_version
 
 
+def resource_of(preset):
+    if preset.endswith(".yaml"):
+        return PahaResource(preset_file=preset)
+    return PahaResource(preset=PresetName[preset])
+
+
 def tick(preset, cursor):
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_sensor_context(
             instance,
             cursor=cursor,
             repository_def=defs.get_repository_def(),
-            resources={"workspace": PahaResource(preset=preset, store="")},
+            resources={"workspace": resource_of(preset)},
         )
         return defs.resolve_sensor_def("new_footage").evaluate_tick(context)
 

@@ -25,7 +25,9 @@ def preset(tmp_path):
 def test_one_corpus_is_ingested_and_then_found_done(preset, tmp_path):
     job = defs.resolve_job_def("full_rebuild")
     config = {
-        "resources": {"workspace": {"config": {"preset": preset, "store": str(tmp_path / "store")}}}
+        "resources": {
+            "workspace": {"config": {"preset_file": preset, "store": str(tmp_path / "store")}}
+        }
     }
     with dg.DagsterInstance.ephemeral() as instance:
         counts = []

@@ -9,7 +9,7 @@ from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from paha_core.trained import NETWORKS
 from pipelines.definitions import defs
-from pipelines.resources import PahaResource
+from pipelines.resources import PahaResource, PresetName
 
 
 def networks(store: Store, name: str) -> None:
@@ -24,7 +24,7 @@ def tick(store: Store, cursor: str | None):
             instance,
             cursor=cursor,
             repository_def=defs.get_repository_def(),
-            resources={"workspace": PahaResource(preset="smoke", store=store.url)},
+            resources={"workspace": PahaResource(preset=PresetName["smoke"], store=store.url)},
         )
         return defs.resolve_sensor_def("new_checkpoint").evaluate_tick(context)
 

@@ -1,9 +1,12 @@
 """Which preset and which store a run gets."""
 
 import dagster as dg
+import pytest
 
+from paha_core.config import PresetError, load_preset, preset_names
 from paha_core.stages import Workspace
-from pipelines.resources import PahaResource
+from pipelines.definitions import defs
+from pipelines.resources import PahaResource, PresetName
 
 
 def workspace_of(resource, **tags):
@@ -24,24 +27,55 @@ def workspace_of(resource, **tags):
 def test_demo_is_the_default(monkeypatch):
     monkeypatch.delenv("PAHA_PRESET", raising=False)
     monkeypatch.delenv("PAHA_STORE", raising=False)
-    assert workspace_of(PahaResource(preset="", store="")) == ("demo", "")
+    assert workspace_of(PahaResource()) == ("demo", "")
 
 
 def test_the_environment_names_preset_and_store(monkeypatch):
     monkeypatch.setenv("PAHA_PRESET", "smoke")
     monkeypatch.setenv("PAHA_STORE", "memory://x")
-    assert workspace_of(PahaResource(preset="", store="")) == ("smoke", "memory://x")
+    assert workspace_of(PahaResource()) == ("smoke", "memory://x")
 
 
 def test_a_jobs_own_preset_keeps_its_own_store(monkeypatch):
     monkeypatch.setenv("PAHA_PRESET", "demo")
     monkeypatch.setenv("PAHA_STORE", "memory://x")
-    tagged = workspace_of(PahaResource(preset="", store=""), **{"paha/preset": "smoke"})
+    tagged = workspace_of(PahaResource(), **{"paha/preset": "smoke"})
     assert tagged == ("smoke", "")
     assert Workspace(*tagged).store.url == "runs/smoke"
 
 
 def test_config_comes_first(monkeypatch):
     monkeypatch.setenv("PAHA_PRESET", "demo")
-    given = workspace_of(PahaResource(preset="a.yaml", store="b"), **{"paha/preset": "smoke"})
+    given = workspace_of(PahaResource(preset_file="a.yaml", store="b"), **{"paha/preset": "smoke"})
     assert given == ("a.yaml", "b")
+
+
+def test_the_launchpad_offers_the_presets_and_refuses_others_before_a_run():
+    job = defs.resolve_job_def("full_rebuild")
+    for name in preset_names():
+        config = {"resources": {"workspace": {"config": {"preset": name}}}}
+        assert dg.validate_run_config(job, config)
+    for wrong in ({"preset": "dmo"}, {"presett": "demo"}, {"changes": "steps"}, {"store": 3}):
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.validate_run_config(job, {"resources": {"workspace": {"config": wrong}}})
+
+
+def test_changes_are_laid_over_a_preset_and_have_a_store_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {"univdm": {"train": {"steps": 7}}}
+    resource = PahaResource(preset=PresetName["smoke"], changes=changes)
+    made = Workspace(*workspace_of(resource))
+    assert made.preset.univdm.train.steps == 7
+    assert made.preset.name.startswith("smoke-")
+    assert made.store.url == f"runs/{made.preset.name}"
+    again = Workspace(*workspace_of(resource))
+    assert again.preset == made.preset
+    base = load_preset("smoke")
+    assert made.preset.model_copy(update={"name": "smoke", "univdm": base.univdm}) == base
+
+
+def test_a_wrong_change_is_named_by_its_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resource = PahaResource(preset=PresetName["smoke"], changes={"univdm": {"trian": {}}})
+    with pytest.raises(PresetError, match=r"univdm\.trian"):
+        _ = Workspace(*workspace_of(resource)).preset

@@ -30,7 +30,7 @@ def test_a_failed_run_goes_on_once_its_cause_is_gone(instance, tmp_path):
     app = typer.Typer()
     app.command()(resume)
     preset = tmp_path / "late.yaml"
-    workspace = {"preset": str(preset), "store": str(tmp_path / "store")}
+    workspace = {"preset_file": str(preset), "store": str(tmp_path / "store")}
     first = defs.resolve_job_def("full_rebuild").execute_in_process(
         {"resources": {"workspace": {"config": workspace}}},
         instance=instance,
