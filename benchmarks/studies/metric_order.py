@@ -105,11 +105,11 @@ class Clip:
         return len(self.frames) - max(SHIFTS)
 
 
-def draw(name: str, seconds: float, height: int) -> Clip:
-    """A presenter of the studio, at 25 frames a second and 16 kHz."""
+def draw(name: str, index: int, seconds: float, height: int) -> Clip:
+    """A programme of a presenter of the studio, at 25 frames a second and 16 kHz."""
     import librosa
 
-    programme = studio.prepare(name, 0, seconds=seconds, height=height, seed=0)
+    programme = studio.prepare(name, index, seconds=seconds, height=height, seed=0)
     x, y, side = programme.crop
     drawn = np.stack([f[y : y + side, x : x + side] for f in studio.draw_frames(programme)])
     fps = programme.form.fps
@@ -119,7 +119,13 @@ def draw(name: str, seconds: float, height: int) -> Clip:
     truth = studio.ground_truth(programme)
     curve = np.asarray(truth["mouth_openness"], float)
     mouth = np.interp(at, (np.arange(len(curve)) + 0.5) / fps, curve)
-    return Clip(name, drawn[(at * fps).astype(int)], wave, mouth, np.asarray(truth["beats"], float))
+    return Clip(
+        f"{name}{index}",
+        drawn[(at * fps).astype(int)],
+        wave,
+        mouth,
+        np.asarray(truth["beats"], float),
+    )
 
 
 class Bench:
@@ -259,8 +265,8 @@ def main() -> None:
     names = list(IDENTITIES)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Store(folder), given.height)
-        chosen = [names[k % len(names)] for k in range(given.clips)]
-        clips = [draw(name, given.seconds, given.height) for name in dict.fromkeys(chosen)]
+        chosen = [(names[k % len(names)], k // len(names)) for k in range(given.clips)]
+        clips = [draw(*one, given.seconds, given.height) for one in chosen]
         print(f"{len(clips)} drawn clips of {clips[0].count} frames, {given.height} pixels")
         verdicts = sync_table(bench, clips)
         if not given.sync_only:

@@ -1,6 +1,7 @@
 """Cells made of measured videos: what is compared with what."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import MEASURES, NoValue, VideoInputs
 from paha_core.benchmark.measuring.videos import KeypointSource, Video, collect_videos
 from paha_core.benchmark.tables.groups import rows_by
+from paha_core.benchmark.tables.variants import OverlayStore
 from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.metrics import beats
@@ -72,3 +74,20 @@ def test_hand_confidence_needs_a_detector_that_scores_points(
     inputs.keypoints = Keypoints(points, scores, (64, 64), "mediapipe", "1", "")
     with pytest.raises(NoValue, match=r"needs pose\.detector dwpose"):
         MEASURES["hkc[dwpose]"](inputs)
+
+
+def test_a_worker_beside_a_gpu_measures_all_that_needs_no_network(
+    run_store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    """Its parent holds SyncNet and the video networks; the worker must not open them."""
+    from paha_core.benchmark.measuring import evaluate as module
+
+    store = OverlayStore(str(tmp_path), run_store.url)
+    [video, *_] = collect_videos(store, run_preset)["unguided"]
+    source = KeypointSource(store, run_preset)
+    extractors = Extractors(source)
+    module._worker.update(source=source, extractors=extractors, networks=False)
+    module._measure_one(replace(video, frames=video.frames - 1))  # of no other test's cache
+    assert list(tmp_path.rglob("metrics/videos/*.json"))
+    assert not list(tmp_path.rglob("metrics/features/**/*.npy"))
+    assert extractors._opened.keys() == {"arcface", "hog"}
