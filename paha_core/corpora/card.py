@@ -23,6 +23,8 @@ from paha_core.engine.manifest_stage import KEPT
 from paha_core.store import Store
 
 BINS, BAR = 10, 30
+SHOWN = 50  # rows of a table
+MIN_CLIPS, CONSTANT = 3, 0.6  # of a source, and the share of them that an offset is constant in
 
 
 def card_path(dataset: str) -> str:
@@ -48,6 +50,8 @@ def card(rows: Sequence[ClipRow], settings: CorpusConfig, dataset: str) -> str:
         _facts(kept, rows, settings),
         _speakers(kept),
         _rejections(rows),
+        _duplicates(kept),
+        _sync(kept),
         _scores(rows, CORPORA[settings.kind].filters(settings)),
     ]
     return "\n".join(part for part in parts if part)
@@ -83,11 +87,22 @@ def _facts(kept: Sequence[ClipRow], rows: Sequence[ClipRow], settings: CorpusCon
         f"{len(kept)} clips of {len(rows)} candidates, {seconds:.0f} s ({seconds / 3600:.2f} h)",
         f"split: {sides['train']} train, {sides['test']} test; {both} source videos in both",
         f"{', '.join(forms) or 'no clips'}; H.264; 16-bit wav at its own rate",
+        f"sources: {_rates(kept)}",
         f"language: {settings.language} (as the settings say; it is not detected)",
         f"licence: {_licences(kept)}",
     ]
     lines += CORPORA[settings.kind].card_lines(settings)
     return "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+def _rates(kept: Sequence[ClipRow]) -> str:
+    """Frame rates of the sources, and the pixels of the squares that clips were cut from."""
+    if not kept:
+        return "none"
+    rates = Counter(f"{row['source_fps']:.4g}" for row in kept)
+    sides = [json.loads(row["crop"])[2] for row in kept]
+    listed = ", ".join(f"{count} clips at {rate} fps" for rate, count in rates.most_common(5))
+    return f"{listed}; squares of {min(sides)} to {max(sides)} pixels"
 
 
 def _speakers(kept: Sequence[ClipRow]) -> str:
@@ -113,6 +128,44 @@ def _rejections(rows: Sequence[ClipRow]) -> str:
     lines = ["## Left out\n", "| clips | reason |", "|---|---|"]
     lines += [f"| {count} | {reason.replace('|', '/')} |" for reason, count in kinds.most_common()]
     return "\n".join(lines) + "\n"
+
+
+def _duplicates(kept: Sequence[ClipRow]) -> str:
+    splits = {row["clip_id"]: row["split"] for row in kept}
+    pairs = [(row, row["duplicate_of"]) for row in kept if row.get("duplicate_of")]
+    if not pairs:
+        return ""
+    across = sum(splits.get(original) != row["split"] for row, original in pairs)
+    lines = [
+        "## Near duplicates\n",
+        f"{len(pairs)} clips repeat another one, {across} of them one of the other split.\n",
+        "| clip | repeats |",
+        "|---|---|",
+    ]
+    lines += [f"| {row['clip_id']} | {original} |" for row, original in pairs[:SHOWN]]
+    return "\n".join(lines) + "\n"
+
+
+def _sync(kept: Sequence[ClipRow]) -> str:
+    """Sources whose sound is off by the same number of frames in most of their clips."""
+    offsets: dict[str, list[float]] = defaultdict(list)
+    for row in kept:
+        offset = json.loads(row["scores"] or "{}").get("sync_offset")
+        if offset is not None:
+            offsets[f"{row['speaker']}/{row['source_id']}"].append(offset)
+    lines = []
+    for source, found in sorted(offsets.items()):
+        middle = float(np.median(found))
+        share = float(np.mean(np.abs(np.array(found) - middle) <= 1))
+        if len(found) >= MIN_CLIPS and abs(middle) >= 1 and share >= CONSTANT:
+            lines.append(f"| {source} | {len(found)} | {middle:+.0f} | {share:.0%} |")
+    if not lines:
+        return ""
+    head = [
+        "## Constant offsets of the sound\n",
+        "| source | clips | frames late | clips within 1 |",
+    ]
+    return "\n".join([*head, "|---|---|---|---|", *lines]) + "\n"
 
 
 def kind(reason: str) -> str:

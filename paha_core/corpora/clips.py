@@ -20,6 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
+from paha_core.corpora.duplicates import content_hash
 from paha_core.corpora.filters import PROBES, ClipData, Filter, apply_filters
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
@@ -56,6 +57,8 @@ CLIP_SCHEMA = pa.schema(
         ("cut_start", pa.float64()),  # seconds in the source of frame 0 and sample 0
         ("sound_shift", pa.float64()),  # seconds of the source that the sound was moved ahead
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
+        ("content_hash", pa.string()),  # of pictures and sound, for near duplicates
+        ("duplicate_of", pa.string()),  # clip id
         ("scores", pa.string()),  # json: filter -> score
         ("licence", pa.string()),  # of the footage
     ]
@@ -91,6 +94,8 @@ class ClipRow(TypedDict):
     cut_start: float
     sound_shift: float
     crop: str
+    content_hash: str
+    duplicate_of: str
     scores: str
     licence: str
 
@@ -195,6 +200,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "audio_sha256": audio_sha256,
         "audio_rate": span.source.info.audio_rate,
         "audio_seconds": len(clip.wave) / clip.rate,
+        "content_hash": content_hash(clip),
         "scores": json.dumps(scores, sort_keys=True),
     }
 

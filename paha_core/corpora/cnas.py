@@ -11,7 +11,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from paha_core.config import CnasConfig, CorporaConfig
@@ -23,6 +22,7 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
+from paha_core.corpora.duplicates import mark_duplicates
 from paha_core.corpora.filters import (
     Audible,
     BodyParts,
@@ -115,7 +115,7 @@ def ingest_cnas(
         retry_rejected=retry_rejected,
         limit_seconds=limit,
         keep_row=lambda row: not prune and keep_row(row),
-        finish=partial(hold_out, share=settings.test_share),
+        finish=lambda rows: mark_duplicates(hold_out(rows, settings.test_share)),
     )
     write_record(store, config, dataset)
     usable = [s for s in sources.values() if isinstance(s, Source)]

@@ -23,6 +23,7 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
+from paha_core.corpora.duplicates import mark_duplicates
 from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace, common_filters
 from paha_core.corpora.intervals import (
     Interval,
@@ -117,6 +118,7 @@ def ingest_pats(
         retry_rejected=retry_rejected,
         limit_seconds=limit,
         keep_row=lambda row: not prune,
+        finish=mark_duplicates,
     )
     write_record(store, config, dataset)
     made = {row["clip_id"]: row for row in result.table.to_pylist()}

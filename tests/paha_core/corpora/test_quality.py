@@ -67,19 +67,17 @@ def test_an_enlarged_picture_has_less_detail(drawn):
         Detailed(0).check(clip_of(frames))
         for frames in (drawn, enlarged(drawn, 2), enlarged(drawn, 4))
     ]
-    assert scores == sorted(scores, reverse=True)
-    assert scores[1] < 0.8 * scores[0]
+    assert max(scores[1:]) < 0.75 * scores[0]
     with pytest.raises(FilterFailed, match="enlarged or compressed"):
-        Detailed((scores[0] + scores[2]) / 2).check(clip_of(enlarged(drawn, 4)))
+        Detailed(0.9 * scores[0]).check(clip_of(enlarged(drawn, 4)))
 
 
 def test_blur_of_face_and_of_each_hand(drawn):
     plain = clip_of(drawn)
     face = SharpFace(0).check(plain)
     blurred = np.stack([cv2.GaussianBlur(f, (0, 0), 3) for f in drawn])
-    faces = {"faces": plain.faces}
     soft = clip_of(blurred)
-    soft.__dict__ |= faces
+    soft.__dict__["faces"] = plain.faces
     with pytest.raises(FilterFailed, match="a blurred face"):
         SharpFace(face / 2).check(soft)
 

@@ -1,0 +1,52 @@
+"""Near duplicates: another encoding of a moment is told, another moment of a person is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from paha_core.corpora.card import card
+from paha_core.corpora.cnas import ingest_cnas
+from paha_core.corpora.duplicates import mark_duplicates
+from paha_core.media.ffmpeg import file_url, run
+
+
+@pytest.fixture
+def footage(studio, tmp_path):
+    """A drawn source, and the same encoded again, smaller and quieter, under another name."""
+    source = studio / "cnas/lin/lin_000.mp4"
+    folder = tmp_path / "sources/lin"
+    folder.mkdir(parents=True)
+    (folder / "first.mp4").write_bytes(source.read_bytes())
+    again = ["-vf", "scale=204:114", "-crf", "28", "-af", "volume=0.6", "-b:a", "48k"]
+    run(["-i", file_url(source), *again, file_url(folder / "second.mp4")])
+    return tmp_path / "sources"
+
+
+def test_a_source_encoded_again_is_a_duplicate(store, config, footage):
+    rows = ingest_cnas(store, config, "cnas", footage, workers=0).table.to_pylist()
+    kept = [row for row in rows if row["status"] == "kept"]
+    first = [row for row in kept if row["source_id"] == "first"]
+    second = [row for row in kept if row["source_id"] == "second"]
+    assert len(first) == len(second) >= 2
+    assert [row["duplicate_of"] for row in first] == [""] * len(first)
+    assert [row["duplicate_of"] for row in second] == [row["clip_id"] for row in first]
+    text = card(rows, config.cnas, "cnas")
+    assert f"{len(second)} clips repeat another one" in text
+    assert f"| {second[0]['clip_id']} | {first[0]['clip_id']} |" in text
+
+
+def row(clip_id: str, content: str) -> dict[str, str]:
+    return {"clip_id": clip_id, "status": "kept", "content_hash": content}
+
+
+def test_pictures_and_sound_must_both_be_the_same():
+    picture, sound = "0123456789abcdef" * 3, "5a" * 22
+    other_sound = "a5" * 22
+    near = "1" + picture[1:] + ":" + sound[:-1] + "b"
+    rows = [
+        row("a", f"{picture}:{sound}"),
+        row("b", f"{picture}:{other_sound}"),  # the same studio, another sentence
+        row("c", f"{'f' * 48}:{sound}"),  # a voice over other pictures
+        row("d", near),
+    ]
+    assert [r["duplicate_of"] for r in mark_duplicates(rows)] == ["", "", "", "a"]
