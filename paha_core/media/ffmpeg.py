@@ -115,8 +115,10 @@ def open_media(media: Media) -> Iterator[Any]:
         raise MediaError("the file is empty")
     try:
         opened = file_url(media) if isinstance(media, str | Path) else media
-        with av.open(opened, options=INPUT_OPTIONS) as container:
+        with av.open(opened, options=INPUT_OPTIONS, metadata_errors="replace") as container:
             yield container
+    except IndexError as error:  # PyAV's own, where damage makes up a stream in mid-file
+        raise MediaError("not a readable media file, or cut off") from error
     except av.error.FFmpegError as error:
         plain = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
         why = "" if plain else f" ({error.strerror})"

@@ -21,7 +21,7 @@ GROUND = (255, 255, 255)  # behind transparent parts, as behind transparent vide
 FORMATS = "png, jpg, webp, avif, gif, bmp, tif, jp2"
 
 # What Pillow and its plugins raise for files that are not what they say.
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError)
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, RuntimeError)
 
 
 def picture_size(source: str | Path | bytes) -> tuple[int, int]:

@@ -48,4 +48,7 @@ def start_time(container: Any) -> float:
 
 def _default(streams: list[Any]) -> Any:
     marked = [stream for stream in streams if int(stream.disposition) & int(_DEFAULT)]
-    return (marked or streams)[0]
+    chosen = (marked or streams)[0]
+    if chosen.codec_context is None:
+        raise MediaError(f"its {chosen.type} is in a codec that is not known")
+    return chosen
