@@ -15,7 +15,7 @@ from paha_core.engine.claims import try_claim
 from paha_core.engine.processes import die_with_creator
 from paha_core.store import Store
 
-POLL = 2.0  # seconds between two looks at units that others have claimed
+POLL = 2.0  # seconds between two checks of units that others have claimed
 
 
 def claimed_in_turn(

@@ -224,9 +224,9 @@ class VideoSet:
     ending: str
 
     def __post_init__(self) -> None:
-        self.made_by = generation_fingerprint(self.networks, self.preset, self.settings)
+        made_by = generation_fingerprint(self.networks, self.preset, self.settings)
         self.fingerprints = {
-            clip.clip_id: sha256_json([self.made_by, clip.row["fingerprint"], clip.frames])
+            clip.clip_id: sha256_json([made_by, clip.row["fingerprint"], clip.frames])
             for clip in self.clips
         }
         self.rows: dict[str, dict[str, Any]] = {}
@@ -271,7 +271,7 @@ class VideoSet:
         try:
             for name in claimed_in_turn(
                 self.store,
-                f"videos/{self.made_by[:20]}",
+                f"videos/{self.manifest.removesuffix('.parquet')}",
                 list(batches),
                 lambda name: not missing(name),
                 lambda units: self.refresh([clip for unit in units for clip in missing(unit)]),
@@ -318,8 +318,10 @@ def make_videos(
     one = missing[0]
     publish_inputs(one.store, one.clips)
     folder = one.clips[0].stem.rpartition("/")[0]
-    asked = [(videos.settings, videos.manifest, videos.folder, videos.ending) for videos in missing]
-    with GpuWorkers(_make_videos, (one.store, one.networks, one.preset, folder, asked), device):
+    places = [
+        (videos.settings, videos.manifest, videos.folder, videos.ending) for videos in missing
+    ]
+    with GpuWorkers(_make_videos, (one.store, one.networks, one.preset, folder, places), device):
         for videos in missing:
             for made in videos.make(pipeline()):
                 on_batch(made)
@@ -330,14 +332,15 @@ def _make_videos(
     networks: Store,
     preset: Preset,
     folder: str,
-    asked: list[tuple[Settings, str, str, str]],
+    places: list[tuple[Settings, str, str, str]],
     device: str,
 ) -> None:
     """`make_videos` in a process of its own."""
     clips = select_clips(store, preset, folder)
     pipeline = PahaPipeline.from_store(networks, preset, device)
-    for settings, *places in asked:
-        for _ in VideoSet(store, networks, preset, clips, settings, *places).make(pipeline):
+    for settings, manifest, videos, ending in places:
+        one = VideoSet(store, networks, preset, clips, settings, manifest, videos, ending)
+        for _ in one.make(pipeline):
             pass
 
 

@@ -55,14 +55,14 @@ def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:
         try:
             wave = read_audio(voice, SAMPLE_RATE, longest)
         except MediaError as error:
-            raise InputError(f"{name} is no voice: {error}") from error
+            raise InputError(f"{name} is not a voice: {error}") from error
     if len(wave) > MAX_SECONDS * SAMPLE_RATE:
         raise InputError(f"{name}: longer than an hour: cut it, or limit the seconds")
     frames = round(len(wave) / SAMPLES_PER_FRAME)
     if frames < 2:
         raise InputError(f"{name}: shorter than two frames (0.08 s)")
     if not np.isfinite(wave).all():
-        raise InputError(f"{name}: some of its samples are no numbers")
+        raise InputError(f"{name}: some of its samples are not numbers")
     if np.abs(wave - wave.mean()).max() < SILENT:  # a constant is as silent as zero
         raise InputError(f"{name}: silent")
     return fit_wave(wave, frames)

@@ -2,7 +2,7 @@
 
 UniVDM as it was at 60 % of its training speaks with a real voice from a real first frame, with a
 randomly sampled reference of the same speaker. Real and generated samples are latents of one codec,
-so nothing but the generation tells them apart.
+so they differ in the generation alone.
 
 Each negative is planned from its own number and has its own fingerprint. They are generated in
 batches of one length, `negatives.batch` at a time, and every batch is a shard with a record of its
@@ -190,7 +190,7 @@ class NegativePlan:
 
 def count_of(preset: Preset, split: str) -> int:
     """Negatives of each dataset: those to train on are shared evenly, and of the held-out ones
-    there are as many as validation looks at, equally many of each length."""
+    there are as many as validation uses, equally many of each length."""
     datasets = len(preset.classifier_datasets)
     if split == "train":
         return max(1, round(preset.negatives.count / datasets))

@@ -141,7 +141,7 @@ class Sampler:
             # 1. conditions of the segment's frames
             part = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
 
-            # 2. noise; a frame that goes on from the segment before keeps the noise that it was
+            # 2. noise; the frame that continues the segment before keeps the noise that it was
             # made from: with other noise its details would be others a frame later, a jump at
             # the seam
             shape = (batch, channels, segment_frames, height, width)

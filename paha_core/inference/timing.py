@@ -14,6 +14,7 @@ from paha_core.inference.held_out import (
     select_clips,
 )
 from paha_core.inference.pipeline import PahaPipeline, Settings
+from paha_core.inference.precision import repeatable
 from paha_core.inference.video_file import machine
 from paha_core.store import Store, sha256_json
 
@@ -77,7 +78,8 @@ def time_segments(
     with Progress((repeats + 1) * len(settings), "time cost", unit="segment") as progress:
         for repeat in range(repeats + 1):
             for name, one in settings.items():
-                made = pipeline.generate(conditions, box, one)
+                with repeatable(pipeline.device, pipeline.precision(one)):  # as videos are made
+                    made = pipeline.generate(conditions, box, one)
                 if repeat:
                     parts = {f"tc_{part}": getattr(made.trace, part) for part in PARTS}
                     times[name].append({"tc": made.seconds} | parts)

@@ -48,18 +48,28 @@ def pipeline():
 
 
 @pytest.fixture(scope="session")
-def trained_store(pipeline, tmp_path_factory):
-    """The networks as a run leaves them; one gate passed, one failed."""
+def save_networks(pipeline):
+    """Writes the networks into a store as a run leaves them; one gate passed, one failed."""
+
+    def save(store):
+        networks = {"univdm": pipeline.univdm, "latent_codec": pipeline.codec.autoencoder}
+        networks |= {classifier_name(part): one for part, one in pipeline.classifiers.items()}
+        for name, network in networks.items():
+            with store.writing_folder(f"checkpoints/{name}/final") as folder:
+                network.save_pretrained(folder)
+            store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": name})
+        for name, passed in (("face_classifier", True), ("non_face_classifier", False)):
+            fingerprint = gate_fingerprint(store, pipeline.preset, name)
+            verdict = {"passed": passed, "fingerprint": fingerprint}
+            store.write_json(f"checkpoints/{name}/gate.json", verdict)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def trained_store(save_networks, tmp_path_factory):
     store = Store(str(tmp_path_factory.mktemp("store")))
-    networks = {"univdm": pipeline.univdm, "latent_codec": pipeline.codec.autoencoder}
-    networks |= {classifier_name(part): network for part, network in pipeline.classifiers.items()}
-    for name, network in networks.items():
-        with store.writing_folder(f"checkpoints/{name}/final") as folder:
-            network.save_pretrained(folder)
-        store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": name})
-    for name, passed in (("face_classifier", True), ("non_face_classifier", False)):
-        verdict = {"passed": passed, "fingerprint": gate_fingerprint(store, pipeline.preset, name)}
-        store.write_json(f"checkpoints/{name}/gate.json", verdict)
+    save_networks(store)
     return store
 
 
@@ -115,3 +125,12 @@ def negatives_store(pipeline, clip_sample, tmp_path):
         described = {"fingerprint": "half-trained", "step": pipeline.preset.negatives_step}
         (folder / "training.json").write_text(json.dumps(described))
     return store
+
+
+@pytest.fixture
+def one_thread():
+    """As the processes of `tests/support` compute: halves of a batch round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,6 +1,10 @@
 """Which held-out clips are generated, from what, and at which size."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +16,18 @@ from paha_core.engine.manifest_stage import manifest_path
 from paha_core.inference.held_out import (
     HeldOutClip,
     conditions_of,
+    generate_held_out,
     generation_fingerprint,
     select_clips,
 )
-from paha_core.inference.pipeline import Settings
+from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.media.encode import write_video
 from paha_core.metrics.protocol import protocol_of
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
+
+SUPPORT = Path(__file__).parents[2] / "support"
 
 
 @pytest.mark.parametrize(
@@ -117,3 +124,69 @@ def test_offloaded_networks_make_the_same_video(pipeline, inputs):
         made(*inputs, short) for made in (pipeline, replace(pipeline, preset=preset))
     )
     assert np.array_equal(one.frames, other.frames)
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def preset(pipeline):
+    generation = {"clips": 0, "batch": 2, "ddim_steps": 2, "max_frames": 8, "segment_frames": 6}
+    generation |= {"modes": ["unguided", "sequential"], "force_guidance": True}
+    return derived(pipeline.preset, {"generation": generation, "corpora": {"pats": None}})
+
+
+def start(preset, store, folder, pause):
+    """A process that generates the held-out videos, as a second host would."""
+    (folder / "preset.json").write_text(preset.model_dump_json())
+    command = [sys.executable, str(SUPPORT / "held_out_process.py"), str(folder / "preset.json")]
+    command += [store.root, str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def videos_of(store):
+    return {path: store.read_bytes(path) for path in store.glob("generated/*.mp4")}
+
+
+def rows_of(store):
+    """The manifests but for what differs in time."""
+    tables = [
+        store.read_table(manifest_path("generated_clips", mode)).drop_columns("seconds")
+        for mode in ("unguided", "sequential")
+    ]
+    return [table.to_pylist() for table in tables]
+
+
+def forget(store):
+    for path in [*store.glob("generated/*"), "manifests/generated_clips"]:
+        store.remove(path)
+
+
+def test_processes_share_held_out_videos_and_take_over_a_dead_ones(
+    preset, held_out, save_networks, tmp_path_factory, one_thread
+):
+    save_networks(held_out)
+    folder = tmp_path_factory.mktemp("preset")
+
+    def generate_here():
+        opened = cache(lambda: PahaPipeline.from_store(held_out, preset))
+        results = generate_held_out(held_out, preset, opened)
+        return sum(result.computed for result in results.values())
+
+    assert generate_here() == 14
+    videos, rows = videos_of(held_out), rows_of(held_out)
+    assert len(videos) == 14
+    assert [len(part) for part in rows] == [7, 7]
+    forget(held_out)
+    both = [start(preset, held_out, folder, pause=0.2) for _ in range(2)]
+    assert sum(int(process.communicate()[0]) for process in both) == 14
+    assert videos_of(held_out) == videos
+    assert rows_of(held_out) == rows
+    forget(held_out)
+    killed = start(preset, held_out, folder, pause=1000.0)
+    assert killed.stdout.readline() == "holds a batch\n"
+    killed.kill()
+    killed.wait()
+    assert generate_here() == 14
+    assert videos_of(held_out) == videos
+    assert rows_of(held_out) == rows

@@ -105,7 +105,7 @@ def test_a_voice_is_cut_to_whole_frames(tmp_path):
 
 
 def test_a_file_without_sound_is_no_voice(inputs):
-    with pytest.raises(InputError, match=r"me\.png is no voice"):
+    with pytest.raises(InputError, match=r"me\.png is not a voice"):
         read_voice(inputs[0])
 
 

@@ -195,9 +195,8 @@ def forget(store):
         store.remove(rel)
 
 
-def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path):
-    alone = start(store, preset, tmp_path)
-    assert int(alone.communicate()[0]) == 8
+def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path, one_thread):
+    assert make_negatives(store, preset)[DATASET].computed == 8
     expected = files(store)
     forget(store)
     both = [start(store, preset, tmp_path, pause=0.2) for _ in range(2)]
@@ -206,8 +205,8 @@ def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path):
     assert files(store) == expected
 
 
-def test_the_batch_of_a_killed_process_is_taken_over(store, preset, tmp_path):
-    assert int(start(store, preset, tmp_path).communicate()[0]) == 8
+def test_the_batch_of_a_killed_process_is_taken_over(store, preset, tmp_path, one_thread):
+    assert make_negatives(store, preset)[DATASET].computed == 8
     expected = files(store)
     forget(store)
     killed = start(store, preset, tmp_path, pause=1000.0)
