@@ -40,14 +40,14 @@ def run_in_process(
     """Run `worker STAGE PARENT_PID`, with preset and store in its environment; returns its report.
 
     Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
-    killed. A stage that was interrupted and saved itself is started again (`RESUMES` times).
+    killed. A stage that was interrupted and saved a checkpoint is started again (`RESUMES` times).
     """
-    given = {"PAHA_PRESET": workspace.preset_name, "PAHA_STORE": workspace.store.url}
+    settings = {"PAHA_PRESET": workspace.preset_name, "PAHA_STORE": workspace.store.url}
     grace = workspace.preset.trainer.grace_seconds
     with dg.open_pipes_session(
         context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
     ) as session:
-        environment = os.environ | session.get_bootstrap_env_vars() | given
+        environment = os.environ | session.get_bootstrap_env_vars() | settings
         child = subprocess.Popen(
             _command(workspace, stage, worker), env=environment, start_new_session=True
         )
@@ -61,7 +61,7 @@ def run_in_process(
         return StageReport(**reports[-1])
     errors = [message["error"] for message in messages if "error" in message]
     if code == INTERRUPTED and context.op_execution_context.retry_number < RESUMES:
-        context.log.warning("%s was interrupted and saved itself; it goes on", stage)
+        context.log.warning("%s was interrupted and saved a checkpoint; it starts again", stage)
         raise dg.RetryRequested(max_retries=RESUMES, seconds_to_wait=RESUME_AFTER)
     raise _failure(stage, code, errors)
 
@@ -121,5 +121,5 @@ def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
             allow_retries=False,
         )
     if code in (INTERRUPTED, -signal.SIGTERM):
-        return dg.Failure(f"{stage} was interrupted; start again, it goes on from its checkpoint")
+        return dg.Failure(f"{stage} was interrupted; start it again to resume from its checkpoint")
     return dg.Failure(f"{stage} ended with code {code}; its own message is in this stage's stderr")

@@ -126,7 +126,7 @@ def test_a_child_that_is_interrupted_time_and_again_can_go_on_later(run_child, m
     monkeypatch.setattr(process, "RESUMES", 1)
     monkeypatch.setattr(process, "RESUME_AFTER", 0.1)
     _, failure, _ = run_child("os._exit(75)")
-    assert "goes on from its checkpoint" in failure
+    assert "resume from its checkpoint" in failure
 
 
 def test_nothing_of_its_group_is_left(run_child, tmp_path):
