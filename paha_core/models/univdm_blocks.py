@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, TemporalConvLayer, Upsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
@@ -34,6 +35,38 @@ class LayerConditions:
     slots: int  # f + 1
 
 
+class ResnetBlock(ResnetBlock2D):
+    """diffusers' layer with the same weights, without its options: no kernel that divides by 1."""
+
+    def forward(self, hidden_states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        residual = self.conv1(F.silu(self.norm1(hidden_states)))
+        residual = residual + self.time_emb_proj(F.silu(time))[:, :, None, None]
+        residual = self.conv2(F.silu(self.norm2(residual)))
+        if self.conv_shortcut is not None:
+            hidden_states = self.conv_shortcut(hidden_states)
+        return hidden_states + residual
+
+
+class PlainAttention:
+    """diffusers' attention processor, likewise without its options."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            rearrange(x, "b l (d c) -> b d l c", d=attn.heads)
+            for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)
+        output: torch.Tensor = attn.to_out[0](rearrange(attended, "b d l c -> b l (d c)"))
+        return output
+
+
 class TemporalConvolution(TemporalConvLayer):
     """diffusers' layer with the same weights; its 3x1x1 convolutions run as 3x1 ones over [frame,
     cell].
@@ -50,7 +83,7 @@ class TemporalConvolution(TemporalConvLayer):
             residual = norm(residual)
             for layer in between:
                 residual = layer(residual)
-            residual = F.conv2d(residual, conv.weight[..., 0], conv.bias, padding=(1, 0))
+            residual = F.conv2d(residual, conv.weight.squeeze(-1), conv.bias, padding=(1, 0))
         return rearrange(video + residual, "b c f (h w) -> (b f) c h w", h=height, w=width)
 
 
@@ -225,7 +258,7 @@ class LayerFactory:
     groups: int
 
     def resnet(self, in_channels: int, out_channels: int) -> nn.Module:
-        return ResnetBlock2D(
+        return ResnetBlock(
             in_channels=in_channels,
             out_channels=out_channels,
             temb_channels=self.time_dim,
@@ -237,7 +270,7 @@ class LayerFactory:
         return TemporalConvolution(channels, channels, norm_num_groups=self.groups)
 
     def spatial_attention(self, channels: int) -> nn.Module:
-        return Transformer2DModel(
+        transformer = Transformer2DModel(
             channels // self.head_dim,
             self.head_dim,
             in_channels=channels,
@@ -246,15 +279,24 @@ class LayerFactory:
             norm_num_groups=self.groups,
             use_linear_projection=True,
         )
+        return _with_plain_attention(transformer)
 
     def audio_attention(self, channels: int) -> nn.Module:
         return AudioAttention(channels, self.head_dim, self.audio_dim)
 
     def temporal_attention(self, channels: int, heads: int | None = None) -> nn.Module:
-        return TransformerTemporalModel(
+        transformer = TransformerTemporalModel(
             heads or channels // self.head_dim,
             self.head_dim,
             in_channels=channels,
             num_layers=1,
             norm_num_groups=self.groups,
         )
+        return _with_plain_attention(transformer)
+
+
+def _with_plain_attention(transformer: nn.Module) -> nn.Module:
+    for module in transformer.modules():
+        if isinstance(module, Attention):
+            module.set_processor(PlainAttention())
+    return transformer

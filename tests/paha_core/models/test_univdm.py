@@ -3,10 +3,12 @@ from collections import Counter
 import pytest
 import torch
 from diffusers import UNet3DConditionModel
-from diffusers.models.resnet import TemporalConvLayer
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from paha_core.models.univdm import UniVDM, network_input
-from paha_core.models.univdm_blocks import TemporalConvolution
+from paha_core.models.univdm_blocks import PlainAttention, ResnetBlock, TemporalConvolution
 from tiny_univdm import TINY
 
 NEW = ("reference_stem", "reference_projection", "audio_projection", "audio_attentions")
@@ -182,3 +184,39 @@ def test_temporal_convolution_is_the_base_layer():
     ours.load_state_dict(base.state_dict())
     video = torch.randn(2 * 5, 8, 6, 7)
     torch.testing.assert_close(ours(video, num_frames=5), base(video, num_frames=5))
+
+
+def test_resnet_and_attention_are_the_base_layers_to_the_bit():
+    torch.manual_seed(0)
+    sizes = {"in_channels": 8, "out_channels": 16, "temb_channels": 12, "eps": 1e-5, "groups": 4}
+    base, ours = ResnetBlock2D(**sizes), ResnetBlock(**sizes)
+    ours.load_state_dict(base.state_dict())
+    video, time = torch.randn(3, 8, 6, 7), torch.randn(3, 12)
+    assert torch.equal(ours(video, time), base(video, time))
+    attention = Attention(16, cross_attention_dim=10, heads=2, dim_head=8)
+    tokens, context = torch.randn(3, 5, 16), torch.randn(3, 4, 10)
+    expected = attention(tokens, context)
+    attention.set_processor(PlainAttention())
+    assert torch.equal(attention(tokens, context), expected)
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is run."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[func._overloadpacket.__name__] += 1
+        return func(*args, **kwargs or {})
+
+
+def test_no_operation_is_spent_on_options_that_are_off(trained):
+    """A small network's step is bound by the number of its kernels."""
+    with Operations() as operations:
+        trained(**get_dummy_inputs()).sum().backward()
+    assert operations.counts["div"] == 1  # of the timestep's frequencies
+    assert not operations.counts.keys() & {"native_dropout", "select_backward"}
+    heavy = ("convolution", "mm", "addmm", "native_group_norm", "native_layer_norm")
+    assert sum(operations.counts[name] for name in heavy) > 100
