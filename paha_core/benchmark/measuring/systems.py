@@ -108,7 +108,7 @@ def ingest_system(
             raise StageError(f"no folder {folder}")
     files = sorted(path for path in videos.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
-        raise StageError(f"no videos in {videos}: {', '.join(VIDEO_SUFFIXES)} are looked for")
+        raise StageError(f"no videos in {videos}: {', '.join(VIDEO_SUFFIXES)} are taken")
     clips = {
         clip_key(row["clip_id"]): row for row in kept_rows(store, "clips", preset.corpora.datasets)
     }

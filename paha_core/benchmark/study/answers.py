@@ -1,6 +1,6 @@
 """Answers: one JSON object a line, only ever appended to.
 
-A line is on the disk before the rater is told so, and one write of one line is whole or, cut off by
+A line is on the disk before it is confirmed, and one write of one line is whole or, cut off by
 a kill, ignored when read. No name, address or browser is kept: `rater` is a random number.
 """
 

@@ -154,7 +154,7 @@ def _systems(
     """The table's videos by row, `real` first; those that are not there are generated."""
     for row in suite.rows:
         for seed in seeds:
-            samples[row.name].ask(row, seed)
+            samples[row.name].video_set(row, seed)
     distinct = list({id(one): one for one in samples.values()}.values())
     with Progress(sum(one.missing for one in distinct), suite.name) as progress:
         for one in distinct:

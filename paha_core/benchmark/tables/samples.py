@@ -43,7 +43,7 @@ class Samples:
         """Free the networks."""
         self.__dict__.pop("pipeline", None)
 
-    def ask(self, row: SuiteRow, seed: int) -> VideoSet:
+    def video_set(self, row: SuiteRow, seed: int) -> VideoSet:
         """The row's videos of one seed, which may still be missing; one set for rows that are made
         in the same way."""
         settings = self._settings(row, seed)
@@ -72,8 +72,8 @@ class Samples:
         make_videos(sets, lambda: self.pipeline, self.device, progress.update)
 
     def videos(self, row: SuiteRow, seed: int) -> list[Video]:
-        """What has been made of `ask`, under the row's name."""
-        rows = self.ask(row, seed).table().to_pylist()
+        """What has been made of `video_set`, under the row's name."""
+        rows = self.video_set(row, seed).table().to_pylist()
         return [generated_video(row.name, one, seed) for one in rows]
 
     def times(self, rows: Sequence[SuiteRow], rel: str) -> Times:

@@ -121,7 +121,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
     assert store.read_bytes(own) == made
     assert not store.exists("variants/univdm.par-False/checkpoints/latent_codec/final")
     ours, theirs = Samples(store, store, tiny()), Samples(store, over, preset)
-    assert ours.ask(row, 5).manifest != theirs.ask(row, 5).manifest
+    assert ours.video_set(row, 5).manifest != theirs.video_set(row, 5).manifest
     with Progress(2, "ablation") as progress:
         theirs.generate(progress)
     assert [video.seed for video in theirs.videos(row, 5)] == [5, 5]
@@ -131,7 +131,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
 def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
     row, clip_by_clip = SUITES[2].rows[0], derived(tiny(), {"generation": {"batch": 1}})
     first = Samples(store, store, clip_by_clip)
-    videos = first.ask(row, 8)
+    videos = first.video_set(row, 8)
     assert next(videos.make(first.pipeline)) == 1  # the other clip is still to come
     first.close()
     made = store.read_table(videos.manifest).to_pylist()
@@ -139,7 +139,9 @@ def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
     before = Path(store.full(made[0]["path"])).stat().st_mtime_ns
 
     again = Samples(store, store, tiny())
-    assert again.ask(row, 8).todo == [c for c in again.clips if c.clip_id != made[0]["clip_id"]]
+    assert again.video_set(row, 8).todo == [
+        c for c in again.clips if c.clip_id != made[0]["clip_id"]
+    ]
     assert again.missing == 1
     with Progress(1, "rest") as progress:
         again.generate(progress)
@@ -149,7 +151,7 @@ def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
 
 def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
     samples = Samples(store, store, tiny())
-    settings, clips = samples.ask(SUITES[2].rows[2], 0).settings, samples.clips
+    settings, clips = samples.video_set(SUITES[2].rows[2], 0).settings, samples.clips
     together = generate_batch(
         store, samples.pipeline, clips, settings, lambda c: f"x/{c.index}.mp4"
     )
