@@ -254,10 +254,10 @@ def _export_base(pipeline: PahaPipeline, workspace: Workspace, figures: Path | N
 
     from paha_core.inference.base import HELD_OUT_FRAMES, export_base
     from paha_core.inference.saved import base_folder
-    from paha_core.training.tasks.codec import load_frames
+    from paha_core.training.tasks.codec import read_split
 
     preset, store = workspace.preset, workspace.store
-    held_out = load_frames(store, preset, "test", HELD_OUT_FRAMES).pixels
+    held_out = read_split(store, preset, "test", HELD_OUT_FRAMES).pixels
     command = ["paha", "export", "--base", "--preset", workspace.preset_name]
     measured = json.loads(figures.read_text()) if figures else {}
     sidecar = export_base(pipeline, store, base_folder(), held_out, command, measured)

@@ -104,7 +104,7 @@ def inspect_long_source(task: SourceTask) -> dict[str, Any]:
     crop = centre_crop(row["width"], row["height"], task.settings["region"])
     spans = []
     max_change, breaks = task.settings["max_frame_change"], source.breaks or ()
-    for first in first_frames(thumbnails, count, length, max_change, breaks):
+    for first in clip_starts(thumbnails, count, length, max_change, breaks):
         start, end = first / FPS, (first + length) / FPS
         inside = [box for time, box in faces if start <= time < end]
         at = around(inside, crop, row["width"], row["height"])
@@ -132,7 +132,7 @@ def scan(path: Path, every: float, end: float) -> tuple[NDArray[np.uint8], list[
     return np.asarray(thumbnails, dtype=np.uint8), found
 
 
-def first_frames(
+def clip_starts(
     thumbnails: NDArray[np.uint8],
     count: int,
     length: int,

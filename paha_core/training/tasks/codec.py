@@ -120,8 +120,8 @@ def train_codec(store: Store, preset: Preset, run: Run | None = None) -> bool:
     if run.is_done():
         return False
     config = preset.codec
-    train = load_frames(store, preset, "train", config.max_frames)
-    held_out = load_frames(store, preset, "test", 64)
+    train = read_split(store, preset, "train", config.max_frames)
+    held_out = read_split(store, preset, "test", 64)
     return fit(CodecTask(config, train, held_out), config.train, run)
 
 
@@ -134,7 +134,7 @@ def codec_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
     return replace(run, device=device)
 
 
-def load_frames(store: Store, preset: Preset, split: str, limit: int) -> Frames:
+def read_split(store: Store, preset: Preset, split: str, limit: int) -> Frames:
     """About `limit` frames spread evenly over the clips of a split."""
     datasets = preset.corpora.datasets
     masks = {row["clip_id"]: row["path"] for row in kept_rows(store, "par_masks", datasets)}

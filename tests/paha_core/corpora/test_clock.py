@@ -11,7 +11,7 @@ import soundfile
 from paha_core.config import ClipConfig
 from paha_core.corpora.clips import ClipTask, Span, cut_clip
 from paha_core.corpora.clock import clock_breaks, container_of, rebuild
-from paha_core.corpora.long_sources import first_frames
+from paha_core.corpora.long_sources import clip_starts
 from paha_core.corpora.pats import ingest_pats
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import SourceTask, inspect_source, source_of
@@ -128,9 +128,9 @@ def test_a_stream_with_one_clock_is_read_as_it_is(tmp_path, counter):
 
 def test_no_clip_lies_across_a_break():
     still = np.zeros((250, 32, 32), np.uint8)
-    assert first_frames(still, 250, 50, 25.0) == [0, 50, 100, 150, 200]
-    assert first_frames(still, 250, 50, 25.0, [5.6]) == [0, 50, 145, 195]
-    assert first_frames(still, 250, 50, None, [1.98]) == [54, 104, 154]  # at a clip's very end
+    assert clip_starts(still, 250, 50, 25.0) == [0, 50, 100, 150, 200]
+    assert clip_starts(still, 250, 50, 25.0, [5.6]) == [0, 50, 145, 195]
+    assert clip_starts(still, 250, 50, None, [1.98]) == [54, 104, 154]  # at a clip's very end
 
 
 def test_intervals_behind_a_break_are_rejected_with_a_reason(tmp_path, store, config, counter):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paha_core.corpora.cnas import choose_test, hold_out, ingest_cnas
-from paha_core.corpora.long_sources import first_frames, list_long_sources
+from paha_core.corpora.long_sources import clip_starts, list_long_sources
 from paha_core.corpora.regions import Crop, around, centre_crop
 from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
@@ -160,9 +160,9 @@ def test_clips_begin_behind_a_switch_of_scene():
     thumbnails = np.concatenate(
         [np.repeat(s[None], n, axis=0) for s, n in zip(scenes, (130, 60, 260))]
     )
-    assert first_frames(thumbnails, 450, 125, 25.0) == [0, 190, 315]
-    assert first_frames(thumbnails, 450, 125, None) == [0, 125, 250]
-    assert first_frames(thumbnails, 100, 125, 25.0) == []
+    assert clip_starts(thumbnails, 450, 125, 25.0) == [0, 190, 315]
+    assert clip_starts(thumbnails, 450, 125, None) == [0, 125, 250]
+    assert clip_starts(thumbnails, 100, 125, 25.0) == []
 
 
 def test_sources_from_a_url_give_the_clips_of_a_folder(tmp_path, config, programmes):
