@@ -10,11 +10,15 @@ import torch
 from typer.testing import CliRunner
 
 from paha_core.cli import app
+from paha_core.config import GuidanceConfig, load_preset
+from paha_core.corpora.studio import IDENTITIES, presenters
+from paha_core.corpora.studio.people import person_seed
 from paha_core.errors import UserError
 from paha_core.inference import base, saved
 from paha_core.inference.base import SIDECAR, export_base
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.portraits import MARGIN_DB, familiar_psnr, reconstruction_psnr
+from paha_core.inference.untrained import untrained_pipeline
 from paha_core.store import sha256_file
 
 UNGUIDED = Settings(mode="unguided", seed=1)
@@ -123,6 +127,35 @@ class Halver:
 
     def decode(self, latents):
         return latents.numpy()
+
+
+@pytest.fixture(scope="module")
+def of_the_preset():
+    """Networks of the base's sizes with random weights."""
+    made = untrained_pipeline(load_preset("base"))
+    return replace(made, gates={"face": True, "non_face": True})
+
+
+def test_the_presets_networks_fit_into_the_package(of_the_preset):
+    counts = [p.numel() for net in of_the_preset.trained().values() for p in net.parameters()]
+    assert 2 * sum(counts) < base.LIMIT_BYTES
+
+
+def test_the_preset_makes_256_pixels_in_either_mode(of_the_preset, inputs):
+    image, audio = inputs
+    for mode in ("unguided", "sequential"):
+        guidance = GuidanceConfig(rate=1.0)
+        how = Settings(mode=mode, steps=1, max_seconds=0.4, guidance=guidance, seed=0)
+        made, _ = of_the_preset(image, audio, how)
+        assert made.frames.shape == (1, 10, 256, 256, 3)
+
+
+def test_the_preset_knows_none_of_those_it_is_measured_on():
+    studio = load_preset("base").corpora.studio
+    known = presenters(studio.people, studio.people_seed)
+    assert len(known) >= 300
+    assert not set(known) & set(IDENTITIES)
+    assert max(map(person_seed, known)) < 100_000
 
 
 def test_familiar_pictures_are_those_that_the_codec_gives_back():
