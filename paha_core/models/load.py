@@ -1,4 +1,4 @@
-"""The networks that a run has trained, out of its store."""
+"""Loads the networks that a run has trained from its store."""
 
 from __future__ import annotations
 

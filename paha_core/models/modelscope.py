@@ -56,7 +56,7 @@ class Converted:
 def convert(state: State, latent_channels: int = 4) -> Converted:
     """A `UNetSD` state dict under the names of `UNet3DConditionModel`.
 
-    Raises `UserError` when it is no UNetSD.
+    Raises `UserError` when it is not a UNetSD.
     """
     if "input_blocks.0.0.weight" not in state or "middle_block.0.in_layers.0.weight" not in state:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The noise that training adds and sampling takes away (equation 1; docs/design.md 7)."""
+"""The noise that training adds and sampling removes (equation 1; docs/design.md 7)."""
 
 from __future__ import annotations
 
