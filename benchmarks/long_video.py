@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 
 from paha_core.benchmark.report.facts import LONG_VIDEO
 from paha_core.config import Mode, load_preset
-from paha_core.inference.held_out import conditions_of, select_clips
+from paha_core.inference.held_out_clips import conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings, window_view
 from paha_core.inference.sampling import Conditions
 from paha_core.inference.sliding_window import window_starts

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from paha_core.benchmark.measuring.video_metrics import Truth, drawn_truth
 from paha_core.config import GuidanceConfig, Mode
 from paha_core.engine.manifest_stage import kept_rows
-from paha_core.inference.held_out import HeldOutClip, conditions_of, noise_seed, select_clips
+from paha_core.inference.held_out_clips import HeldOutClip, conditions_of, noise_seed, select_clips
 from paha_core.inference.inputs import resize
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.metrics.beats import (

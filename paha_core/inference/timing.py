@@ -6,13 +6,8 @@ from collections.abc import Callable, Mapping
 
 from paha_core.config import Preset
 from paha_core.engine.progress import Progress
-from paha_core.inference.held_out import (
-    HeldOutClip,
-    conditions_of,
-    generation_fingerprint,
-    held_out_settings,
-    select_clips,
-)
+from paha_core.inference.held_out import generation_fingerprint, held_out_settings
+from paha_core.inference.held_out_clips import HeldOutClip, conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.precision import repeatable
 from paha_core.inference.video_file import machine

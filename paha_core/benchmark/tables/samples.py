@@ -13,12 +13,8 @@ from paha_core.benchmark.measuring.videos import Video, generated_video
 from paha_core.benchmark.tables.specs import SuiteRow
 from paha_core.config import Preset
 from paha_core.engine.progress import Progress
-from paha_core.inference.held_out import (
-    VideoSet,
-    generation_fingerprint,
-    make_videos,
-    select_clips,
-)
+from paha_core.inference.held_out import VideoSet, generation_fingerprint, make_videos
+from paha_core.inference.held_out_clips import select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.inference.timing import Times, segment_times
 from paha_core.store import Store

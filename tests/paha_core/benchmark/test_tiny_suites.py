@@ -14,7 +14,7 @@ from paha_core.cli import app
 from paha_core.config import Preset, load_preset
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
-from paha_core.inference.held_out import generate_batch
+from paha_core.inference.held_out import VideoSet, generate_batch
 from paha_core.media.video import read_frames
 from paha_core.models.load import load_univdm
 from paha_core.models.sync_classifier import SyncClassifier
@@ -152,12 +152,12 @@ def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
 def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
     samples = Samples(store, store, tiny())
     settings, clips = samples.video_set(SUITES[2].rows[2], 0).settings, samples.clips
-    together = generate_batch(
-        store, samples.pipeline, clips, settings, lambda c: f"x/{c.index}.mp4"
-    )
-    alone = generate_batch(
-        store, samples.pipeline, clips[1:], settings, lambda c: f"y/{c.index}.mp4"
-    )
+    sets = [
+        VideoSet(store, store, tiny(), clips, settings, f"{name}.parquet", name, ".mp4")
+        for name in "xy"
+    ]
+    together = generate_batch(sets[0], samples.pipeline, clips)
+    alone = generate_batch(sets[1], samples.pipeline, clips[1:])
     with store.reading(together[1]["path"]) as one, store.reading(alone[0]["path"]) as other:
         difference = read_frames(one).astype(int) - read_frames(other)
     assert abs(difference).mean() < 0.5

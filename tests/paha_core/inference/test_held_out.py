@@ -13,13 +13,8 @@ import torch
 
 from paha_core.config import derived
 from paha_core.engine.manifest_stage import manifest_path
-from paha_core.inference.held_out import (
-    HeldOutClip,
-    conditions_of,
-    generate_held_out,
-    generation_fingerprint,
-    select_clips,
-)
+from paha_core.inference.held_out import generate_held_out, generation_fingerprint
+from paha_core.inference.held_out_clips import HeldOutClip, conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.media.encode import write_video
 from paha_core.metrics.protocol import protocol_of
