@@ -13,6 +13,7 @@ from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_fra
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
+from paha_core.errors import UserError
 from paha_core.metrics import pose_features as pf
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.registry import METRICS, NETWORKS, Reads, fvd_stand_in, metrics_of
@@ -72,7 +73,7 @@ class Extractors:
         if reads not in self._opened:
             try:
                 self._opened[reads] = _OPEN[reads](self)
-            except (FileNotFoundError, ValueError) as error:
+            except (FileNotFoundError, ValueError, UserError) as error:
                 self._opened[reads] = Missing(str(error))
         return self._opened[reads]
 

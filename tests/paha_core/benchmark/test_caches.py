@@ -117,3 +117,15 @@ def test_a_video_without_keypoints_has_that_reason_everywhere(
     assert found["face_share"] == found["bas"] == Missing("the clip has no keypoints")
     assert found["identity"] == Missing("needs ArcFace weights: benchmark.arcface names none")
     assert found["lip_correlation"].reason.startswith("1 by definition")
+
+
+def test_a_damaged_weight_file_is_a_missing_cell_with_that_reason(
+    store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    weights = tmp_path / "arcface.onnx"
+    weights.write_bytes(b"hello")
+    preset = changed(run_preset, arcface=str(weights), i3d=str(tmp_path / "none.pt"))
+    extractors = Extractors(KeypointSource(store, preset))
+    assert "cut off or damaged" in extractors.missing("identity").reason
+    assert "no I3D weights" in extractors.missing("fvd").reason
+    assert extractors.missing("identity_hog") is None

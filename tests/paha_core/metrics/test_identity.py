@@ -14,6 +14,7 @@ from paha_core.metrics.identity import (
     descriptors,
     identity_similarity,
 )
+from paha_core.weight_formats import BrokenWeights
 
 
 def face_points(x: float = 40, y: float = 40, size: float = 60) -> np.ndarray:
@@ -104,7 +105,7 @@ def test_arcface_says_what_is_wrong(tmp_path: Path) -> None:
         ArcFace(tmp_path / "none.onnx")
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"hello")
-    with pytest.raises(ValueError, match="no ONNX network"):
+    with pytest.raises(BrokenWeights, match="cut off or damaged"):
         ArcFace(bad)
     with pytest.raises(ValueError, match="it is no ArcFace"):
         ArcFace(save_network(bad, 128))
