@@ -88,14 +88,13 @@ def test_a_report_survives_being_sent():
 
 def test_errors_a_user_can_act_on_share_a_base():
     from paha_core.corpora.download import DownloadError
-    from paha_core.corpora.intervals import CsvError
     from paha_core.inference.segment_guidance import GateError
     from paha_core.media.ffmpeg import MediaError
     from paha_core.pose.dwpose import DeviceError
     from paha_core.shards.reader import ShardError
     from paha_core.training.run import TrainingError
 
-    named = (PresetError, StageError, CsvError, DownloadError, DeviceError, GateError, MediaError)
+    named = (PresetError, StageError, DownloadError, DeviceError, GateError, MediaError)
     for kind in (*named, ShardError, TrainingError):
         assert issubclass(kind, EXPECTED), kind
     for kind in (Interrupted, KeyError, ValueError, RuntimeError):
