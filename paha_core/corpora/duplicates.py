@@ -28,7 +28,10 @@ PICTURE_BITS, SOUND_BITS = 20, 30
 
 
 def content_hash(clip: ClipData) -> str:
-    """Hex digits: the perceptual hashes of `PICTURES` frames, a colon, the sound's."""
+    """Hex digits: the perceptual hashes of `PICTURES` frames, a colon, the sound's; nothing for a
+    clip of fewer than `CELLS` frames."""
+    if len(clip.thumbnails) < CELLS:
+        return ""
     picks = np.linspace(0, len(clip.probes) - 1, PICTURES + 2).round().astype(int)[1:-1]
     pictures = [str(imagehash.phash(Image.fromarray(clip.probes[n]))) for n in picks]
     energy = band_energy(clip.speech, len(clip.thumbnails))
