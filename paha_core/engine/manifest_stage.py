@@ -317,12 +317,15 @@ def _files(row: Row) -> set[str]:
 
 
 def existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
-    """Which of the rows' files exist; an object store is listed once."""
+    """Which of the rows' files exist; an object store is listed once a stage."""
     named = {rel for row in rows for rel in _files(row)}
     if store.is_local or not named:
         return {rel for rel in named if store.exists(rel)}
-    folder = os.path.commonpath([os.path.dirname(rel) for rel in named])
-    return named.intersection(store.glob(f"{folder}/**"))
+    folders: dict[str, set[str]] = defaultdict(set)  # rows may name files of several stages
+    for rel in named:
+        folders[rel.partition("/")[0]].add(os.path.dirname(rel))
+    listed = (store.versions(f"{os.path.commonpath(each)}/") for each in folders.values())
+    return named.intersection(rel for found in listed for rel in found)
 
 
 def _remove_leftovers(

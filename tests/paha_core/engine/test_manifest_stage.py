@@ -17,6 +17,7 @@ from paha_core.engine.manifest_stage import (
     Job,
     Rejection,
     TransientError,
+    existing_files,
     kept_rows,
     manifest_files,
     manifest_path,
@@ -230,3 +231,13 @@ def test_runs_at_the_same_time_keep_each_others_rows(store):
         assert list(pool.map(one, "xyz")) == [6, 6, 6]
     found = {row["clip_id"] for row in read_manifest(store, "stage", "set")}
     assert found == {f"set/{name}" for each in names.values() for name in each}
+
+
+def test_files_of_several_stages_are_found_in_an_object_store():
+    store = Store("memory://several-stages")
+    rows = [{"path": "generated/a.mp4", "audio_path": "clips/pats/ada/a.wav", "reference_path": ""}]
+    rows += [{"path": "generated/gone.mp4", "audio_path": "clips/cnas/lin/b.wav"}]
+    for rel in ("generated/a.mp4", "clips/pats/ada/a.wav", "clips/cnas/lin/b.wav"):
+        store.write_bytes(rel, b"x")
+    found = {"generated/a.mp4", "clips/pats/ada/a.wav", "clips/cnas/lin/b.wav"}
+    assert existing_files(store, rows) == found
