@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from paha_core.benchmark.measuring.video_metrics import Truth, drawn_truth
+from paha_core.benchmark.measuring.video_inputs import Truth, drawn_truth
 from paha_core.config import GuidanceConfig, Mode
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.inference.held_out_clips import HeldOutClip, conditions_of, noise_seed, select_clips

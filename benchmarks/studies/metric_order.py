@@ -22,12 +22,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import (
-    MEASURES,
-    NoValue,
-    Truth,
-    VideoInputs,
-)
+from paha_core.benchmark.measuring.video_inputs import NoValue, Truth, VideoInputs
+from paha_core.benchmark.measuring.video_metrics import MEASURES
 from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.config import load_preset
 from paha_core.corpora.studio import programme as studio

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import NO_FACE, Measured, common_reason
+from paha_core.benchmark.measuring.video_inputs import NO_FACE
+from paha_core.benchmark.measuring.video_metrics import Measured, common_reason
 from paha_core.benchmark.measuring.videos import EXTERNAL, NO_VIDEOS, Systems, Video
 from paha_core.config import Preset
 from paha_core.metrics import lips

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import (
-    MEASURES,
-    ON_CPU,
-    measure,
-    measured_path,
-)
+from paha_core.benchmark.measuring.video_metrics import MEASURES, ON_CPU, measure, measured_path
 from paha_core.benchmark.measuring.videos import KeypointSource, Video
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.config import Preset

@@ -8,7 +8,8 @@ import pytest
 
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.extractors import Extractors
-from paha_core.benchmark.measuring.video_metrics import MEASURES, NoValue, VideoInputs
+from paha_core.benchmark.measuring.video_inputs import NoValue, VideoInputs
+from paha_core.benchmark.measuring.video_metrics import MEASURES
 from paha_core.benchmark.measuring.videos import KeypointSource, Video, collect_videos
 from paha_core.benchmark.tables.groups import rows_by
 from paha_core.benchmark.tables.variants import OverlayStore
