@@ -4,7 +4,7 @@ classifiers' pooled tokens against dense ones.
     python benchmarks/guidance.py [--rounds 3] [--sizes demo mid] [--clips 4]
 
 A run is one whole segment, codec included, as generation makes it. Random weights: only the sizes
-count. Runs of all settings take turns, and the fastest of each is told, so that a busy machine
+count. Runs of all settings take turns, and the fastest of each is printed, so that a busy machine
 disturbs all alike.
 """
 

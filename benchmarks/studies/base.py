@@ -10,7 +10,7 @@ alone the pipeline makes a video of each clip, and its numbers stand beside thos
   clip, which a video that only looks like talking would reach as well;
 - identity: the share of clips whose faces are nearer to their own portrait than to those of fifty
   other people, drawn in the same room and clothes' light (HOG and colour of aligned faces);
-- fingers: those that can be told apart in a hand, five in a drawn one (`count_fingers`);
+- fingers: those that can be counted in a hand, five in a drawn one (`count_fingers`);
 - sharpness of face and hands, flicker of the background;
 - of `--photos`, what the command says of portraits that are not of its world.
 
@@ -57,7 +57,7 @@ NEIGHBOURS = ((0, 1), (1, 2), (2, 3), (3, 4))
 
 
 def count_fingers(frame: np.ndarray, hand: np.ndarray) -> int:
-    """How many fingers of `hand` [21, 2] can be told apart in uint8 RGB `frame` [H, W, 3].
+    """How many fingers of `hand` [21, 2] can be counted in uint8 RGB `frame` [H, W, 3].
 
     A finger counts where the middle of its last segment has the palm's colour and the points
     halfway to the neighbouring fingers' ends have not: fingers that a blur has merged, and those

@@ -172,7 +172,7 @@ class Bench:
             real = replace(video, path="real.mp4", sha256=sha256_file(path))
         seen = self.source.of(real)
         if seen is not None:
-            inputs.real = seen  # the mouth that said these words
+            inputs.real = seen  # the mouth of these words
         found = {}
         for metric in self.metrics:
             if metric.group not in groups:

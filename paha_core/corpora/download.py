@@ -231,14 +231,14 @@ def _fetcher(settings: DownloadSettings) -> Callable[[str, str, Path], tuple[Pat
             options["cookiefile"] = str(settings.cookies)
         try:
             with yt_dlp.YoutubeDL(options) as downloader:
-                said = downloader.extract_info(link, download=True)
+                found = downloader.extract_info(link, download=True)
         except yt_dlp.utils.YoutubeDLError as error:
             raise DownloadError(_plain(str(error))) from None
-        files = [d.get("filepath") for d in (said or {}).get("requested_downloads") or []]
+        files = [d.get("filepath") for d in (found or {}).get("requested_downloads") or []]
         if not files or not files[0] or not Path(files[0]).is_file():
             limit = settings.max_bytes
             raise DownloadError(f"nothing came, or it is larger than {limit} bytes")
-        return Path(files[0]), str(said.get("format_id") or "")
+        return Path(files[0]), str(found.get("format_id") or "")
 
     return fetch
 

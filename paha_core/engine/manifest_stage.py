@@ -219,7 +219,7 @@ class _Manifest:
     """The files of one manifest, one a speaker. A file is written only when its rows changed, and
     keeps the rows of other runs that `keep_row` names.
 
-    Runs at the same time keep each other's rows: whoever writes holds the manifest's claim, and
+    Runs at the same time keep each other's rows: the writer holds the manifest's claim, and
     reads again what is stored.
     """
 

@@ -173,7 +173,7 @@ def fvd_stand_in(preset: Preset) -> Metric:
 
 
 def shortfall(direction: str, value: float, real: float | None) -> float | None:
-    """How bad a value is: lower is better, whatever the direction. None where that can't be said:
+    """How bad a value is: lower is better, whatever the direction. None where that is not defined:
     a direction of `real` without the real videos' value.
     """
     if direction == "real":

@@ -136,7 +136,7 @@ def sound_only(store: Store, preset: Preset, classifier: str) -> Outcome:
         return Outcome(True, "no held-out clip has mismatched sound")
     low, high = SOUND_ONLY_AUC
     message = (
-        f"mismatched sound is told by sound alone with AUC {probe['auc']:.3f} (95 % interval "
+        f"mismatched sound is recognised by sound alone with AUC {probe['auc']:.3f} (95 % interval "
         f"{probe['low']:.3f} to {probe['high']:.3f}) on {probe['windows']} held-out windows"
     )
     return Outcome(probe["low"] <= high and probe["high"] >= low, message, dict(probe))

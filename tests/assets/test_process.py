@@ -79,8 +79,8 @@ def test_each_of_several_processes_has_preset_and_store(run_child, tmp_path):
     report, failure, _ = run_child(
         """
         workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
-        told = (workspace.preset.trainer.processes, os.environ["WORLD_SIZE"], sys.argv[1:])
-        workspace.store.write_json(f"rank{os.environ['RANK']}.json", told)
+        started_with = (workspace.preset.trainer.processes, os.environ["WORLD_SIZE"], sys.argv[1:])
+        workspace.store.write_json(f"rank{os.environ['RANK']}.json", started_with)
         if first:
             pipes.report_custom_message({"report": {"stage": "univdm"}})
         """,

@@ -186,10 +186,10 @@ def test_a_host_without_credentials_is_told_so(store, monkeypatch, tmp_path):
         "try: Store(sys.argv[1]).read_bytes('a')\n"
         "except UserError as error: print(error)"
     )
-    told = subprocess.run(
+    answer = subprocess.run(
         [sys.executable, "-c", code, store.url], capture_output=True, text=True, timeout=100
     )
-    assert told.stdout.startswith(f"no credentials for {store.url} on {os.uname().nodename}")
+    assert answer.stdout.startswith(f"no credentials for {store.url} on {os.uname().nodename}")
 
 
 def noop(payload):

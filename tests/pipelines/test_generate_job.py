@@ -74,5 +74,5 @@ def test_what_is_missing_is_said_in_one_sentence(store, inputs, tmp_path):
         failed = execute(store, **config, out=out)
         assert not failed.success
         [event] = [e for e in failed.all_events if e.is_step_failure]
-        said = event.step_failure_data.user_failure_data
-        assert words in said.description
+        user_data = event.step_failure_data.user_failure_data
+        assert words in user_data.description

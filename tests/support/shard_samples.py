@@ -1,4 +1,4 @@
-"""Small clips with known content: frame f of clip n can be told from its numbers."""
+"""Small clips with known content: frame f of clip n is known by its numbers."""
 
 import numpy as np
 

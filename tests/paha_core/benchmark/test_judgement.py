@@ -170,9 +170,9 @@ def test_the_shell_shows_cells_verdicts_and_what_they_rest_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command.show(made_up_table(1))
-    said = capsys.readouterr().out
-    assert "Table 1, CNAS, beside the paper's CNAS" in said
-    assert "(0.1241)" in said
-    assert "FVD: needs I3D" in said
-    assert re.search(r"ALL\s+│ BAS\s+│ \d+\s+│", said)
-    assert "8 clips, 3 seeds each; against PAHA-DG" in said
+    console = capsys.readouterr().out
+    assert "Table 1, CNAS, beside the paper's CNAS" in console
+    assert "(0.1241)" in console
+    assert "FVD: needs I3D" in console
+    assert re.search(r"ALL\s+│ BAS\s+│ \d+\s+│", console)
+    assert "8 clips, 3 seeds each; against PAHA-DG" in console

@@ -161,9 +161,9 @@ def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
     with store.reading(together[1]["path"]) as one, store.reading(alone[0]["path"]) as other:
         difference = read_frames(one).astype(int) - read_frames(other)
     assert abs(difference).mean() < 0.5
-    said = store.read_json(alone[0]["path"].replace(".mp4", ".json"))
-    assert said["batch"] == [clips[1].clip_id]
-    assert said["guidance"]["rate"] == 0.5
+    content = store.read_json(alone[0]["path"].replace(".mp4", ".json"))
+    assert content["batch"] == [clips[1].clip_id]
+    assert content["guidance"]["rate"] == 0.5
 
 
 def test_times_are_repeats_of_one_segment_kept_until_a_way_changes(store: Store) -> None:

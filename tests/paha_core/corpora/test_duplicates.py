@@ -1,4 +1,4 @@
-"""Near duplicates: another encoding of a moment is told, another moment of a person is not."""
+"""Near duplicates: another encoding of a moment is found, another moment of a person is not."""
 
 from __future__ import annotations
 

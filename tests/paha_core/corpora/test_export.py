@@ -101,9 +101,9 @@ def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
     for split in ("train", "test"):
         tar = str(out / f"{split}-000000.tar")
         for sample in webdataset.WebDataset(tar, shardshuffle=False):
-            told = json.loads(sample["json"])
-            row = rows[told["clip_id"]]
-            assert (told["split"], told["frames"]) == (split, 50)
+            facts = json.loads(sample["json"])
+            row = rows[facts["clip_id"]]
+            assert (facts["split"], facts["frames"]) == (split, 50)
             assert sample["mp4"] == filled.read_bytes(row["path"])
             assert sample["wav"] == filled.read_bytes(row["audio_path"])
             read += 1
@@ -161,6 +161,6 @@ def test_the_commands_take_a_store_and_say_what_to_do_without_clips(filled, tmp_
         (("--preset", "smoke", "--store", tmp_path / "store"), "no clips of cnas"),
         ((), "name the store of the clips"),
     ):
-        told = corpus(*export, *given)
-        assert told.exit_code == 1
-        assert words in told.stderr
+        answer = corpus(*export, *given)
+        assert answer.exit_code == 1
+        assert words in answer.stderr

@@ -69,9 +69,9 @@ def seen(probes, thumbnails=None):
 
 
 def refused(each, look):
-    with pytest.raises(FilterFailed) as told:
+    with pytest.raises(FilterFailed) as failure:
         each.check(look)
-    return told.value
+    return failure.value
 
 
 # --- sound ---------------------------------------------------------------------------------------
@@ -95,9 +95,9 @@ def test_speech_is_told_from_a_tone_and_from_noise(speech):
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
     assert SpeechShare().check(heard(speech)) > 0.6
     for other in (sine(), noise):
-        told = refused(SpeechShare(), heard(other))
-        assert told.score < 0.1
-        assert "speech in" in str(told)
+        failure = refused(SpeechShare(), heard(other))
+        assert failure.score < 0.1
+        assert "speech in" in str(failure)
 
 
 def test_speech_is_heard_at_any_rate(speech):
@@ -125,9 +125,9 @@ def test_a_switch_of_scene_is_found_where_it_is():
     still = np.stack([first] * 50 + [first] * 50).astype(np.uint8)
     cut = np.stack([first] * 50 + [second] * 50).astype(np.uint8)
     assert OneScene().check(seen([], still)) == 0
-    told = refused(OneScene(), seen([], cut))
-    assert told.score > 60
-    assert "at 2.00 s" in str(told)
+    failure = refused(OneScene(), seen([], cut))
+    assert failure.score > 60
+    assert "at 2.00 s" in str(failure)
 
 
 def test_a_picture_that_stands_still():
@@ -135,9 +135,9 @@ def test_a_picture_that_stands_still():
     assert NotFrozen().check(seen([], moving)) == 0
     stuck = moving.copy()
     stuck[40:80] = stuck[40]
-    told = refused(NotFrozen(), seen([], stuck))
-    assert told.score == pytest.approx(39 / 25)
-    assert str(told) == "the picture stands still for 1.6 s"
+    failure = refused(NotFrozen(), seen([], stuck))
+    assert failure.score == pytest.approx(39 / 25)
+    assert str(failure) == "the picture stands still for 1.6 s"
     stuck[60] += 1  # two pauses of 0.8 s
     assert NotFrozen().check(seen([], stuck)) < 1
 
@@ -168,9 +168,9 @@ def test_shoulders_and_hands_must_be_seen(frames):
     assert refused(WholeBody(), seen(heads)).score < 0.9
     clip = np.zeros((125, 32, 32), np.uint8)
     assert HandsVisible().check(seen(probes, clip)) < 2.5
-    told = refused(HandsVisible(), seen(heads, clip))
-    assert told.score == 5
-    assert str(told) == "no hand in the clip's region for 5.0 s"
+    failure = refused(HandsVisible(), seen(heads, clip))
+    assert failure.score == 5
+    assert str(failure) == "no hand in the clip's region for 5.0 s"
     assert HandsVisible().check(seen([*probes, *heads[:3]], clip)) < 2.5  # away at its end only
 
 
@@ -203,9 +203,9 @@ def test_frames_that_shake_are_unstable(frames):
     calm = StableDetections(0.03).check(seen(frames))
     rng = np.random.default_rng(0)
     shaken = [np.roll(frame, rng.integers(-6, 7, 2), axis=(0, 1)) for frame in frames]
-    told = refused(StableDetections(0.03), seen(shaken))
-    assert told.score > 2 * calm
-    assert "unstable" in str(told)
+    failure = refused(StableDetections(0.03), seen(shaken))
+    assert failure.score > 2 * calm
+    assert "unstable" in str(failure)
     nobody = [np.full_like(frame, 128) for frame in frames]
     assert refused(StableDetections(), seen(nobody)).score == 1.0
 

@@ -118,12 +118,12 @@ def test_every_file_gives_a_clip_or_a_reason(studio, config, store, tmp_path):
     rows = result.table.to_pylist()
     assert len(rows) == len(FILES)
     for row, (name, (_, words)) in zip(rows, FILES.items(), strict=True):
-        said = (name, row["reason"])
-        assert row["status"] == ("rejected" if words else "kept"), said
-        assert any(w in row["reason"] for w in words.split("|")), said
+        context = (name, row["reason"])
+        assert row["status"] == ("rejected" if words else "kept"), context
+        assert any(w in row["reason"] for w in words.split("|")), context
         if not words:
             made = probe(store.full(row["path"]))
-            assert (made.frames, made.width, made.height) == (50, 128, 128), said
-            assert row["audio_seconds"] == pytest.approx(2.0), said
+            assert (made.frames, made.width, made.height) == (50, 128, 128), context
+            assert row["audio_seconds"] == pytest.approx(2.0), context
     assert store.glob("clips/**/*.mp4") == sorted(r["path"] for r in rows if r["path"])
     assert not [p for p in folder.iterdir() if p.name not in FILES]

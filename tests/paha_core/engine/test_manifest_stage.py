@@ -36,7 +36,7 @@ def store(tmp_path) -> Store:
 
 
 def work(payload: dict[str, Any]) -> dict[str, Any]:
-    """Writes a file; or rejects, dies, hangs or fails, as it is told."""
+    """Writes a file; or rejects, dies, hangs or fails, as its payload says."""
     store, name = payload["store"], payload["name"]
     store.write_bytes(f"calls/{name}-{os.getpid()}-{time.monotonic_ns()}", b"")
     if name == "bad":

@@ -193,12 +193,12 @@ def test_a_portrait_unlike_the_corpus_is_announced(exported, inputs, tmp_path):
     folder, _ = exported
     index = json.loads((folder / "index.json").read_text())
     how = ("--mode", "unguided", "--steps", 1, "--size", 64, "--max-seconds", 0.2)
-    for limit, told in ((0.0, False), (99.0, True)):
+    for limit, warned in ((0.0, False), (99.0, True)):
         (folder / "index.json").write_text(json.dumps(index | {"familiar_from": limit}))
         done = paha("generate", "--image", inputs[0], "--audio", inputs[1], "--out",
                     tmp_path / "a.mp4", *how)  # fmt: skip
         assert done.exit_code == 0, done.output
-        assert ("portrait is unlike" in done.output) == told
+        assert ("portrait is unlike" in done.output) == warned
 
 
 def test_text_and_a_recording_contradict_each_other(exported, inputs, tmp_path):

@@ -1,4 +1,4 @@
-"""Self-distilled negatives on the smallest networks: what is planned, made, told, and kept."""
+"""Self-distilled negatives on the smallest networks: their plan, report and files."""
 
 import subprocess
 import sys

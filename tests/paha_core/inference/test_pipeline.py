@@ -56,8 +56,8 @@ def test_the_voice_may_be_a_video_and_is_heard_as_long_as_it_is_seen(pipeline, i
         [sound] = container.streams.audio
         assert sound.codec_context.name == "aac"
         assert float(sound.duration * sound.time_base) == pytest.approx(15 / 25, abs=1e-3)
-    heard, said = (read_audio(tmp_path / f"{name}.mp4") for name in "ba")
-    assert np.corrcoef(heard[:9600], said[:9600])[0, 1] > 0.99
+    first_wave, second_wave = (read_audio(tmp_path / f"{name}.mp4") for name in "ba")
+    assert np.corrcoef(first_wave[:9600], second_wave[:9600])[0, 1] > 0.99
 
 
 def test_a_sidecar_knows_its_inputs_and_networks(pipeline, inputs, tmp_path):
@@ -167,11 +167,11 @@ def test_a_batch_goes_on_where_it_stopped(pipeline, inputs, tmp_path):
     )
     how = Settings(mode="unguided", steps=1, max_seconds=0.2)
     requests = read_batch(tmp_path / "list.csv", how, 64)
-    told = []
-    first = make_batch(pipeline, requests, lambda asked, outcome: told.append(outcome))
+    outcomes = []
+    first = make_batch(pipeline, requests, lambda asked, outcome: outcomes.append(outcome))
     assert first.made == [tmp_path / "one.mp4"]
     assert "not a picture" in first.failed[tmp_path / "two.mp4"]
-    assert len(told) == 2
+    assert len(outcomes) == 2
     again = make_batch(pipeline, requests)
     assert again.reused == [tmp_path / "one.mp4"]
     changed = read_batch(tmp_path / "list.csv", replace(how, seed=1), 64)

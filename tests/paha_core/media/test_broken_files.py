@@ -113,14 +113,14 @@ def test_damaged_video_and_sound(whole: dict[str, Path], tmp_path: Path, name: s
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_damaged_pictures(whole: dict[str, Path], name: str) -> None:
-    draw, told = np.random.default_rng(PICTURES.index(name)), 0
+    draw, complaints = np.random.default_rng(PICTURES.index(name)), 0
     for _ in range(5 * DAMAGES):
         broken = damaged(whole[name].read_bytes(), draw)
         if complaint(picture_size, broken):
-            told += 1
+            complaints += 1
         elif np.prod(picture_size(broken)) < 10**7:  # readers refuse what announces absurd sizes
-            told += bool(complaint(read_picture, broken))
-    assert told > 0
+            complaints += bool(complaint(read_picture, broken))
+    assert complaints > 0
 
 
 def test_bytes_that_are_nothing() -> None:

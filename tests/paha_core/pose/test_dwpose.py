@@ -300,7 +300,7 @@ def test_each_device_has_its_providers_with_the_cpu_last():
 def test_a_gpu_gets_one_worker_and_each_worker_its_gpu():
     on_gpu = PoseConfig().model_copy(update={"detector": "dwpose", "device": "cuda"})
     assert pose_workers(on_gpu, 16, lambda: 4) == 4
-    assert pose_workers(on_gpu, 16, lambda: 0) == 1  # the device's absence is told when it opens
+    assert pose_workers(on_gpu, 16, lambda: 0) == 1  # its absence is reported on opening
     assert pose_workers(on_gpu, 0, lambda: 4) == 0
     assert pose_workers(on_gpu, "ray", lambda: 4) == "ray"
     assert pose_workers(PoseConfig(), 16, lambda: 4) == 16

@@ -92,9 +92,9 @@ def test_the_gate_is_read(store, preset):
     name = "face_classifier"
     assert not checks.audio_swap(store, preset, name).passed
     store.write_json(f"checkpoints/{name}/final/training.json", {"fingerprint": "a"})
-    told = {"share": 0.7, "low": 0.6, "high": 0.8}
-    band = {"from": 0, "to": 250, "accuracy": 0.9, "auc": 0.95, "swap": told, "moment": told}
-    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40, "moment": told}
+    rate = {"share": 0.7, "low": 0.6, "high": 0.8}
+    band = {"from": 0, "to": 250, "accuracy": 0.9, "auc": 0.95, "swap": rate, "moment": rate}
+    gate = {"passed": True, "share": 0.8, "low": 0.7, "high": 0.9, "n": 40, "moment": rate}
     gate |= {"acts_down_to": 501, "bands": [band], "shift": {"peak": 1}}
     gate["fingerprint"] = gate_fingerprint(store, preset, name)
     store.write_json(f"checkpoints/{name}/gate.json", gate)

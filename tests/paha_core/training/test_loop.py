@@ -109,10 +109,10 @@ def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path
 
 
 def stopped_at(step, folder, *signals, train=None, content="a"):
-    """A run that is sent the signals once it has told of `step`."""
+    """A run that is sent the signals once it has reported `step`."""
 
-    def send(told, figures):
-        if told == step:
+    def send(reported, figures):
+        if reported == step:
             for signum in signals:
                 os.kill(os.getpid(), signum)
 
@@ -278,9 +278,9 @@ def test_bad_steps_are_skipped_then_stop_the_run(tmp_path):
 
 def test_a_skipped_step_is_null_in_the_log_and_counted(tmp_path):
     fit(TinyTask(bad_steps=(10, 12)), config(), run(tmp_path))
-    told = [line for line in lines(tmp_path) if "loss" in line]
-    assert [line["step"] for line in told if line["loss"] is None] == [11, 13]
-    assert [line["skipped_steps"] for line in told][9:14] == [0, 1, 1, 2, 2]
+    logged = [line for line in lines(tmp_path) if "loss" in line]
+    assert [line["step"] for line in logged if line["loss"] is None] == [11, 13]
+    assert [line["skipped_steps"] for line in logged][9:14] == [0, 1, 1, 2, 2]
     assert checks.finite_loss(run(tmp_path).store, "tiny").passed is False  # two of 40
 
 
@@ -300,10 +300,10 @@ def test_a_failed_run_in_an_object_store_leaves_its_log():
     failed = Run.of(store, "tiny", config(), TrainerConfig(log_every=1), "a")
     with pytest.raises(TrainingError, match="not finite"):
         fit(TinyTask(bad_steps=range(7, 99)), config(max_bad_steps=1, checkpoint_every=99), failed)
-    told = [
+    logged = [
         json.loads(line) for line in store.read_bytes(f"{failed.folder}/log.jsonl").splitlines()
     ]
-    assert [line["step"] for line in told] == list(range(1, 10))
+    assert [line["step"] for line in logged] == list(range(1, 10))
 
 
 def test_the_loss_falls(tmp_path):

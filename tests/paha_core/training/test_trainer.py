@@ -142,8 +142,8 @@ def test_the_log_and_tensorboard_tell_every_figure(tmp_path):
     assert steps[-1]["loss"] == pytest.approx(steps[-1]["loss_par"], rel=1e-4)
     assert all(0 < line["memory_gib"] < 24 and line["samples_per_second"] > 0 for line in steps)
     board = EventAccumulator(str(tmp_path / "checkpoints/small/tensorboard")).Reload()
-    told = [event.value for event in board.Scalars("loss")]
-    assert told == pytest.approx([line["loss"] for line in steps], rel=1e-5)
+    logged = [event.value for event in board.Scalars("loss")]
+    assert logged == pytest.approx([line["loss"] for line in steps], rel=1e-5)
 
 
 class Waiting(TinyTask):
@@ -172,10 +172,10 @@ class Greedy(TinyTask):
 def test_out_of_memory_names_what_to_turn_down(tmp_path):
     greedy = run(tmp_path)
     greedy.name = "univdm"
-    with pytest.raises(TrainingError, match="out of memory at step 0") as told:
+    with pytest.raises(TrainingError, match="out of memory at step 0") as error:
         fit(Greedy(), config(), greedy)
     knobs = ("trainer.precision bf16", "gradient_checkpointing", "train.micro_batch", "paha plan")
-    assert all(knob in str(told.value) for knob in knobs)
+    assert all(knob in str(error.value) for knob in knobs)
 
 
 @pytest.mark.parametrize(
