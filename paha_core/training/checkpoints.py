@@ -106,7 +106,8 @@ def prepare_folder(run: Run) -> None:
                 *(run.name, store.uri(f"{aside}{other}")),
             )
     own = f"{aside}{run.lineage[:8]}"
-    if not store.exists(run.folder) and store.move(own, run.folder):
+    # Some object stores keep an emptied prefix, which would count as existing.
+    if not store.glob(f"{run.folder}/*") and store.move(own, run.folder):
         log.info("%s: earlier settings and data again, moved back what they trained", run.name)
     if not checkpoints(run) and not run.is_done():
         _refuse_to_start_over(run)

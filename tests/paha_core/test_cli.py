@@ -79,7 +79,7 @@ def test_generate_says_which_weights_are_missing(paha, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--image, --audio and --out"),
+        ((), "--image, --audio (or --text) and --out"),
         (("--from", "no.json", "--out", "a.mp4"), "no file no.json"),
         (("--batch", "no.csv"), "no file no.csv"),
         (("--folder", "nowhere"), "paha export"),

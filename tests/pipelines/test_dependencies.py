@@ -24,7 +24,7 @@ def imported(folder):
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["download"] + extras["ray"]
+    wanted = project["dependencies"] + extras["download"] + extras["ray"] + extras["serve"]
     return {re.split(r"[<>=\[ ;]", line)[0].lower().replace("_", "-") for line in wanted}
 
 

@@ -64,11 +64,17 @@ class Handler(SimpleHTTPRequestHandler):
         """Nothing: a log would hold the raters' addresses."""
 
 
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    """Takes many browsers at once; by default the sixth that waits is refused."""
+
+    request_queue_size = 128
+
+
+def server(folder: Path, port: int = 0) -> Server:
     """A server of the study in `folder` on 127.0.0.1, not yet running; port 0 takes any free one.
 
     Raises `UserError` where there is no study.
     """
     study, _ = load_study(folder)
     handler = partial(Handler, folder=folder, study=study.name)
-    return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    return Server(("127.0.0.1", port), handler)
