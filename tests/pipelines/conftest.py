@@ -20,7 +20,7 @@ def dagster_shell(tmp_path):
         "PYTHONPATH": str(ROOT),
     }
 
-    def run(*arguments: str, timeout: float = 600, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: int = 1800, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "dagster", *arguments],
             cwd=tmp_path,
