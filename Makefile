@@ -9,7 +9,6 @@ INSTALLED := $(VENV)/.installed
 export DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME := pipelines.definitions
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
-export PAHA_PRESET
 
 .PHONY: help install demo test lint ui bench clean
 .DEFAULT_GOAL := help

@@ -1,8 +1,13 @@
 """What every test may take for granted, however pytest was started."""
 
+import os
 import signal
 
 import pytest
+
+# What the shell, or make, names as one's own preset and store is no setting of the tests.
+for _name in [name for name in os.environ if name.startswith("PAHA_")]:
+    del os.environ[_name]
 
 
 @pytest.fixture(scope="session", autouse=True)
