@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict, cast
 
 import pyarrow as pa
 
@@ -34,18 +34,43 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 
+class HistoryRow(TypedDict):
+    """A row of the history: `HISTORY_SCHEMA`; the fields of `MetricRow` mean the same there."""
+
+    checkpoint: str
+    measured_at: datetime
+    accepted: bool
+    suite: str
+    system: str
+    dataset: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    clips: int
+    frames: int
+    unit: str
+    direction: str
+    extractor: str
+    extractor_sha256: str
+    protocol: str
+    reason: str
+
+
 def checkpoint_of(store: Store, preset: Preset) -> str:
     """A hash of the networks that the preset's videos are made by, and of how; 16 characters."""
     found = [fingerprint(store, name) for name in NETWORKS]
     return sha256_json([found, preset.generation.settings()])[:16]
 
 
-def read(store: Store) -> list[dict[str, Any]]:
+def read(store: Store) -> list[HistoryRow]:
     """Every evaluation's rows, oldest first; none before the first."""
-    return store.read_table(PATH).to_pylist() if store.exists(PATH) else []
+    rows = store.read_table(PATH).to_pylist() if store.exists(PATH) else []
+    return cast(list[HistoryRow], rows)
 
 
-def newest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest(rows: Sequence[HistoryRow]) -> list[HistoryRow]:
     """The rows of the evaluation that was made last."""
     last = max((row["measured_at"] for row in rows), default=None)
     return [row for row in rows if row["measured_at"] == last]
@@ -97,15 +122,19 @@ class Regression:
         return f"{self.system}: {METRICS[self.metric].title} from {values}"
 
 
-def cell_of(row: dict[str, Any]) -> tuple[str, ...]:
+def cell_of(row: HistoryRow) -> tuple[str, ...]:
     """What two numbers must share to be compared, or joined by a line."""
-    same = ("system", "dataset", "metric", "protocol", "extractor", "extractor_sha256")
-    return tuple(row[name] for name in same)
+    extractor = (row["extractor"], row["extractor_sha256"])
+    return row["system"], row["dataset"], row["metric"], row["protocol"], *extractor
 
 
-def regressions(
-    new: Sequence[dict[str, Any]], accepted: Sequence[dict[str, Any]]
-) -> list[Regression]:
+def interval_of(row: HistoryRow) -> tuple[float, float] | None:
+    """The 95 % interval; None where the cell is missing or rests on one clip."""
+    low, high = row["low"], row["high"]
+    return None if low is None or high is None else (low, high)
+
+
+def regressions(new: Sequence[HistoryRow], accepted: Sequence[HistoryRow]) -> list[Regression]:
     """What got worse beyond the interval: each value lies outside the other's interval.
 
     Only what systems make counts, over all datasets; times are the machine's affair. Numbers of
@@ -117,23 +146,27 @@ def regressions(
     found = []
     for row in new:
         old, which = before.get(cell_of(row)), (row["dataset"], row["metric"])
-        if old is None or row["low"] is None or old["low"] is None:
+        value, interval = row["value"], interval_of(row)
+        if old is None or value is None or interval is None:
+            continue
+        old_value, old_interval = old["value"], interval_of(old)
+        if old_value is None or old_interval is None:
             continue
         if row["dataset"] != (scope or row["dataset"]) or row["system"] in ("real", *CONTROLS):
             continue
         about = METRICS.get(row["metric"])
         if about is None or about.control or about.kind == "repeats":
             continue
-        now = shortfall(row["direction"], row["value"], real.get(which))
-        then = shortfall(row["direction"], old["value"], real_before.get(which))
+        now = shortfall(row["direction"], value, real.get(which))
+        then = shortfall(row["direction"], old_value, real_before.get(which))
         worse = now is not None and then is not None and now > then
-        beyond = not old["low"] <= row["value"] <= old["high"]
-        if worse and beyond and not row["low"] <= old["value"] <= row["high"]:
-            found.append(Regression(row["system"], row["metric"], old["value"], row["value"]))
+        beyond = not old_interval[0] <= value <= old_interval[1]
+        if worse and beyond and not interval[0] <= old_value <= interval[1]:
+            found.append(Regression(row["system"], row["metric"], old_value, value))
     return found
 
 
-def _real_values(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], float | None]:
+def _real_values(rows: Sequence[HistoryRow]) -> dict[tuple[str, str], float | None]:
     return {(r["dataset"], r["metric"]): r["value"] for r in rows if r["system"] == "real"}
 
 
@@ -181,5 +214,5 @@ def judge(store: Store) -> Verdict:
     return Verdict(new[0]["checkpoint"], against, found, count, new[0]["accepted"])
 
 
-def _last_accepted(rows: Sequence[dict[str, Any]], protocol: str) -> list[dict[str, Any]]:
+def _last_accepted(rows: Sequence[HistoryRow], protocol: str) -> list[HistoryRow]:
     return newest([row for row in rows if row["accepted"] and row["protocol"] == protocol])

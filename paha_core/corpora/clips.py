@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import cv2
 import ffmpeg
@@ -24,7 +24,13 @@ from paha_core.corpora.duplicates import content_hash
 from paha_core.corpora.filters import PROBES, ClipData, Filter, apply_filters
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
-from paha_core.engine.manifest_stage import Job, Rejection, TransientError, read_manifest
+from paha_core.engine.manifest_stage import (
+    Job,
+    ManifestRow,
+    Rejection,
+    TransientError,
+    read_manifest,
+)
 from paha_core.media import FPS
 from paha_core.media.audio import IN_TIME, to_mono, write_wav
 from paha_core.media.encode import x264_options
@@ -65,18 +71,9 @@ CLIP_SCHEMA = pa.schema(
 )
 
 
-class ClipRow(TypedDict):
+class ClipRow(ManifestRow):
     """A row of the clips' manifest: the columns of every manifest, then `CLIP_SCHEMA`."""
 
-    clip_id: str
-    dataset: str
-    speaker: str
-    split: str
-    status: str
-    reason: str
-    fingerprint: str
-    path: str
-    sha256: str
     source: str
     source_id: str
     interval: str

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -51,6 +51,23 @@ LEDGER_SCHEMA = pa.schema(
         ("format", pa.string()),  # as yt-dlp names it
     ]
 )
+
+
+class LedgerRow(TypedDict):
+    """A row of the ledger: one attempt."""
+
+    video: str
+    speaker: str
+    link: str
+    attempt: int
+    started: datetime
+    seconds: float
+    outcome: Outcome
+    reason: str
+    file: str
+    bytes: int
+    format: str
+
 
 # What sites say of a video that no later attempt will bring.
 _GONE = re.compile(
@@ -93,7 +110,7 @@ class DownloadResult:
 
     here: int
     left: int
-    attempts: tuple[dict[str, Any], ...]  # rows of the ledger
+    attempts: tuple[LedgerRow, ...]
 
     def count(self, outcome: Outcome) -> int:
         return sum(row["outcome"] == outcome for row in self.attempts)
@@ -129,7 +146,7 @@ def download_videos(
     found = find_sources(((w.video, w.link) for w in wanted), list_sources(folder))
     missing = [w for w in wanted if (w.video, w.link) not in found]
     todo = [w for w in missing if settings.retry_gone or not ledger.is_gone(w)]
-    made: list[dict[str, Any]] = []
+    made: list[LedgerRow] = []
     with Progress(len(todo), "download", unit="video") as progress:
         for n, video in enumerate(todo):
             if n and made[-1]["outcome"] != "refused":
@@ -145,14 +162,15 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.store = Store(str(folder))
         there = self.store.exists(LEDGER)
-        self.rows: list[dict[str, Any]] = self.store.read_table(LEDGER).to_pylist() if there else []
+        rows = self.store.read_table(LEDGER).to_pylist() if there else []
+        self.rows = cast(list[LedgerRow], rows)
 
     def is_gone(self, video: Wanted) -> bool:
         """Whether the last attempt showed that another is useless."""
         attempts = [r["outcome"] for r in self.rows if (r["video"], r["link"]) == _key(video)]
         return bool(attempts) and attempts[-1] in ("gone", "refused")
 
-    def add(self, video: Wanted, attempt: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def add(self, video: Wanted, attempt: Callable[[], dict[str, Any]]) -> LedgerRow:
         """Make the attempt and publish its row."""
         started, clock = datetime.now(UTC), time.monotonic()
         number = 1 + sum((r["video"], r["link"]) == _key(video) for r in self.rows)
@@ -163,9 +181,10 @@ class Ledger:
             | attempt()
             | {"seconds": round(time.monotonic() - clock, 3)}
         )
-        self.rows.append(row)
+        made = cast(LedgerRow, row)
+        self.rows.append(made)
         self.store.write_table(LEDGER, pa.Table.from_pylist(self.rows, schema=LEDGER_SCHEMA))
-        return row
+        return made
 
 
 def _key(video: Wanted) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from paha_core.corpora.filters.picture import APART, changes
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.regions import Box, around, centre_crop
 from paha_core.corpora.source_files import SourceFile, list_sources, relative_parts
-from paha_core.corpora.source_manifest import SourceTask, inspect_source, source_of
+from paha_core.corpora.source_manifest import SourceRow, SourceTask, inspect_source, source_of
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
 from paha_core.media import FPS
@@ -89,7 +89,7 @@ def inspect_long_source(task: SourceTask) -> dict[str, Any]:
     Raises `Rejection` when the source is too short for a clip, or holds no face.
     """
     row, length = inspect_source(task), task.settings["clip_frames"]
-    source = source_of(task.file, row)
+    source = source_of(task.file, cast(SourceRow, row))
     needed = length / FPS
     if row["duration"] + 0.5 / FPS < needed:
         raise Rejection(f"too short: {row['duration']:.2f} s, one clip takes {needed:.2f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -22,6 +22,16 @@ SPLIT_ID_SCHEMA = pa.schema(
         ("clip_id", pa.string()),
     ]
 )
+
+
+class SplitIdRow(TypedDict):
+    """A row of `SPLIT_ID_SCHEMA`: what became of one id of the split file."""
+
+    interval_id: str
+    split: str
+    status: str
+    reason: str
+    clip_id: str
 
 
 def split_ids_path(dataset: str) -> str:
@@ -80,16 +90,21 @@ def write_split_ids(
         number = interval_number(interval.id)
         if best.get(number, {}).get("status") != KEPT:
             best[number] = row
-    listed = [
-        {"interval_id": number, "split": split}
-        | {name: best[number][name] for name in ("status", "reason", "clip_id")}
-        if number in best
-        else {"interval_id": number, "split": split, "status": "not listed"}
-        | {"reason": "the csv has no such interval", "clip_id": ""}
-        for number, split in ids.items()
-    ]
+    absent = {"status": "not listed", "reason": "the csv has no such interval", "clip_id": ""}
+    listed: list[SplitIdRow] = []
+    for number, split in ids.items():
+        row = best.get(number, absent)
+        listed.append(
+            {
+                "interval_id": number,
+                "split": split,
+                "status": row["status"],
+                "reason": row["reason"],
+                "clip_id": row["clip_id"],
+            }
+        )
     store.write_table(split_ids_path(dataset), pa.Table.from_pylist(listed, schema=SPLIT_ID_SCHEMA))
-    counts = Counter(str(row["status"]) for row in listed)
+    counts = Counter(row["status"] for row in listed)
     return {
         "wanted ids": len(listed),
         "wanted ids kept": counts[KEPT],

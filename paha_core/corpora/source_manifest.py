@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fsspec
 import pyarrow as pa
@@ -26,6 +26,7 @@ from paha_core.engine.manifest_stage import (
     KEPT,
     NO_FINGERPRINT,
     Job,
+    ManifestRow,
     Rejection,
     TransientError,
     read_manifest,
@@ -62,6 +63,24 @@ SOURCE_SCHEMA = pa.schema(
         ("spans", pa.string()),  # json: what is cut from it, where the inspection decides that
     ]
 )
+
+
+class SourceRow(ManifestRow):
+    """A row of the sources' manifest: the columns of every manifest, then `SOURCE_SCHEMA`."""
+
+    name: str
+    width: int
+    height: int
+    fps: float
+    duration: float
+    frames: int
+    has_audio: bool
+    audio_rate: int
+    audio_channels: int
+    video_codec: str
+    square_pixels: bool
+    breaks: str | None
+    spans: str
 
 
 @dataclass(frozen=True)
@@ -181,7 +200,7 @@ def inspect_sources(
         limit_seconds=limit_seconds or limits.timeout_seconds,
         keep_row=lambda row: True,
     )
-    rows = result.table.to_pylist()
+    rows = cast(list[SourceRow], result.table.to_pylist())
     return {path: _source(path, row) for path, row in zip(paths, rows, strict=True)}
 
 
@@ -189,7 +208,7 @@ def known_sources(store: Store, dataset: str) -> dict[str, dict[SourceFile, Sour
     """The sources of earlier runs, by speaker and bare file name: a clip stays although its source
     is gone."""
     known: dict[str, dict[SourceFile, Source]] = defaultdict(dict)
-    for row in read_manifest(store, STAGE, dataset):
+    for row in cast(list[SourceRow], read_manifest(store, STAGE, dataset)):
         if row["status"] == KEPT:
             path = Path(row["name"])
             known[row["speaker"]][path] = source_of(path, row)
@@ -225,7 +244,7 @@ def content_hashes(
     return hashes
 
 
-def source_of(path: SourceFile, row: dict[str, Any]) -> Source:
+def source_of(path: SourceFile, row: SourceRow) -> Source:
     """The source that a kept row describes."""
     spans = json.loads(row.get("spans") or "null")
     breaks = row.get("breaks")
@@ -233,12 +252,13 @@ def source_of(path: SourceFile, row: dict[str, Any]) -> Source:
     return Source(path, row["sha256"], _info(row), spans, where)
 
 
-def _source(path: SourceFile, row: dict[str, Any]) -> Source | Rejection:
+def _source(path: SourceFile, row: SourceRow) -> Source | Rejection:
     if row["status"] != KEPT:
         again = row["fingerprint"] == NO_FINGERPRINT
         return TransientError(row["reason"]) if again else Rejection(row["reason"])
     return source_of(path, row)
 
 
-def _info(row: dict[str, Any]) -> MediaInfo:
-    return MediaInfo(**{field.name: row[field.name] for field in fields(MediaInfo)})
+def _info(row: SourceRow) -> MediaInfo:
+    named = cast(dict[str, Any], row)
+    return MediaInfo(**{field.name: named[field.name] for field in fields(MediaInfo)})

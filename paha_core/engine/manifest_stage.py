@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -56,6 +56,20 @@ BASE_SCHEMA = pa.schema(
         ("sha256", pa.string()),  # of that file
     ]
 )
+
+
+class ManifestRow(TypedDict):
+    """The columns of every manifest, `BASE_SCHEMA`; a stage's own row type adds its own."""
+
+    clip_id: str
+    dataset: str
+    speaker: str
+    split: str
+    status: str
+    reason: str
+    fingerprint: str
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True)

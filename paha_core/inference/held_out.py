@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ import pyarrow as pa
 from paha_core.config import Mode, Preset
 from paha_core.engine.manifest_stage import (
     KEPT,
+    ManifestRow,
     StageResult,
     clip_key,
     manifest_path,
@@ -57,6 +57,20 @@ GENERATED_SCHEMA = stage_schema(
         ]
     )
 )
+
+
+class GeneratedRow(ManifestRow):
+    """A row of a mode's videos: the columns of every manifest, then those of `GENERATED_SCHEMA`."""
+
+    mode: str
+    gates_failed: str
+    frames: int
+    audio_path: str
+    real_path: str
+    reference: str
+    reference_frame: int
+    seconds: float
+    seed: int
 
 
 def generate_held_out(
@@ -141,7 +155,7 @@ class VideoSet:
             clip.clip_id: sha256_json([made_by, clip.row["fingerprint"], clip.frames])
             for clip in self.clips
         }
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, GeneratedRow] = {}
         exists = self.store.exists(self.manifest)
         before = self.store.read_table(self.manifest).to_pylist() if exists else []
         self._add(before)
@@ -202,7 +216,7 @@ class VideoSet:
             [{name: row.get(name) for name in names} for row in rows], schema=GENERATED_SCHEMA
         )
 
-    def _add(self, rows: Sequence[dict[str, Any]]) -> None:
+    def _add(self, rows: Sequence[GeneratedRow]) -> None:
         """Keep the rows of this set whose video exists."""
         videos = set(self.store.glob(f"{self.folder}/*{self.ending}")) if rows else set()
         for row in rows:
@@ -258,7 +272,7 @@ def _make_videos(
 
 def generate_batch(
     videos: VideoSet, pipeline: PahaPipeline, clips: Sequence[HeldOutClip]
-) -> list[dict[str, Any]]:
+) -> list[GeneratedRow]:
     """Generate some clips of a set side by side and write their videos, each with a sidecar.
     Returns the manifest's rows."""
     settings = videos.settings
@@ -268,21 +282,34 @@ def generate_batch(
     with repeatable(pipeline.device, pipeline.precision(settings)):
         made = pipeline.generate(conditions, boxes, settings, seeds=seeds)
     failed = pipeline.gates_failed(settings)
-    shared = {"mode": settings.mode, "seed": settings.seed}
-    sidecar = describe(pipeline, made.trace, made.seconds) | shared
+    sidecar = describe(pipeline, made.trace, made.seconds)
+    sidecar |= {"mode": settings.mode, "seed": settings.seed}
     sidecar |= {"gates_failed": failed, "batch": [clip.clip_id for clip in clips]}
     if settings.guidance is not None:
         sidecar["guidance"] = settings.guidance.settings()
-    rows = []
+    rows: list[GeneratedRow] = []
     for clip, video in zip(clips, made.frames, strict=True):
-        path = videos.path_of(clip)
-        row = {name: clip.row[name] for name in ("clip_id", "dataset", "speaker", "split")} | shared
-        row |= {"path": path, "frames": clip.frames, "seconds": made.seconds / len(clips)}
-        row |= {"sha256": _publish(videos.store, pipeline.preset, clip, video[: clip.frames], path)}
-        row |= {"audio_path": clip.voice, "real_path": clip.real_path}
-        row |= {"reference": clip.reference, "reference_frame": clip.reference_frame}
-        row |= {"gates_failed": ", ".join(failed), "status": KEPT, "reason": ""}
-        row |= {"fingerprint": videos.fingerprints[clip.clip_id]}
+        path, of = videos.path_of(clip), clip.row
+        row: GeneratedRow = {
+            "clip_id": of["clip_id"],
+            "dataset": of["dataset"],
+            "speaker": of["speaker"],
+            "split": of["split"],
+            "status": KEPT,
+            "reason": "",
+            "fingerprint": videos.fingerprints[clip.clip_id],
+            "path": path,
+            "sha256": _publish(videos.store, pipeline.preset, clip, video[: clip.frames], path),
+            "mode": settings.mode,
+            "gates_failed": ", ".join(failed),
+            "frames": clip.frames,
+            "audio_path": clip.voice,
+            "real_path": clip.real_path,
+            "reference": clip.reference,
+            "reference_frame": clip.reference_frame,
+            "seconds": made.seconds / len(clips),
+            "seed": settings.seed,
+        }
         about = sidecar | {"clip": clip.clip_id, "row": row}
         videos.store.write_json(f"{path.removesuffix('.mp4')}.json", about)
         rows.append(row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from paha_core.media.video import read_frames
 from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, audio_windows
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
+from paha_core.shards.writer import IndexRow
 from paha_core.store import Store, sha256_json
 
 
@@ -36,7 +36,7 @@ class HeldOutClip:
     stem: str
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> IndexRow:
         """Its row of the shards' manifest."""
         return self.reader.rows[self.index]
 

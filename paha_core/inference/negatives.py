@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from paha_core.models.load import load_univdm
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
-from paha_core.shards.writer import write_index, write_shards
+from paha_core.shards.writer import IndexRow, write_index, write_shards
 from paha_core.store import Store, sha256_json
 from paha_core.trained import FOR_NEGATIVES, negatives_checkpoint
 
@@ -119,9 +119,9 @@ class NegativePlan:
             n.clip_id: fingerprint(n, self.readers[n.split], checkpoint, preset)
             for n in self.negatives
         }
-        self.rows: dict[str, dict[str, Any]] = {}  # by clip id
+        self.rows: dict[str, IndexRow] = {}  # by clip id
         self._records: set[str] = set()  # that have been read, and whose shard exists
-        self._add(read_manifest(store, STAGE, dataset), self._shards())
+        self._add(cast(list[IndexRow], read_manifest(store, STAGE, dataset)), self._shards())
         self.refresh()
 
     @property
@@ -180,7 +180,7 @@ class NegativePlan:
     def _shards(self) -> set[str]:
         return set(self.store.glob(f"{FOLDER}/{self.dataset}-*.tar"))
 
-    def _add(self, rows: list[dict[str, Any]], shards: set[str]) -> None:
+    def _add(self, rows: list[IndexRow], shards: set[str]) -> None:
         """Keep the rows of this plan's negatives whose shard exists."""
         for row in rows:
             wanted = self.fingerprints.get(row["clip_id"])

@@ -8,10 +8,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
 
-from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.errors import UserError
 from paha_core.shards.sample import ClipSample, SampleError, from_tar
-from paha_core.shards.writer import AUDIO_ENCODERS, VISUAL_ENCODERS, read_packed, read_verified
+from paha_core.shards.writer import (
+    AUDIO_ENCODERS,
+    VISUAL_ENCODERS,
+    index_rows,
+    read_packed,
+    read_verified,
+)
 from paha_core.store import Store
 
 log = logging.getLogger("paha")
@@ -48,8 +53,8 @@ class ShardReader:
         on_bad_shard: Literal["stop", "skip"] = "stop",
     ) -> None:
         self.store, self.on_bad_shard = store, on_bad_shard
-        rows = kept_rows(store, stage, datasets)
-        self.rows: list[Row] = [row for row in rows if split is None or row["split"] == split]
+        rows = index_rows(store, stage, datasets)
+        self.rows = [row for row in rows if split is None or row["split"] == split]
         if not self.rows:
             raise UserError(f"no clips of split {split} in {stage} of {', '.join(datasets)}")
         visual, audio = (

@@ -10,13 +10,20 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from paha_core.config import ShardConfig
-from paha_core.engine.manifest_stage import KEPT, REJECTED, Rejection, StageResult, read_manifest
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    REJECTED,
+    Rejection,
+    Row,
+    StageResult,
+    read_manifest,
+)
 from paha_core.engine.prefetch import ahead, in_background
 from paha_core.engine.progress import Progress
 from paha_core.media import FPS
@@ -25,8 +32,8 @@ from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncod
 from paha_core.shards.encode import ClipJob, Encoders, LoadedClip, encode_clip, load_clip
 from paha_core.shards.writer import (
     INDEX_SCHEMA,
+    IndexRow,
     Packed,
-    Row,
     is_intact,
     pack,
     read_packed,
@@ -73,7 +80,7 @@ class ShardTask:
 
     split: str
     number: int
-    clips: list[tuple[ClipJob, Row | None]]
+    clips: list[tuple[ClipJob, IndexRow | None]]
     whole: bool
 
 
@@ -87,12 +94,13 @@ class _Run:
     clips_per_shard: int
     shard_bytes: int
     workers: int = 1
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, IndexRow] = field(default_factory=dict)
     computed: int = 0
 
     def run(self) -> StageResult:
         clips = [r for r in read_manifest(self.store, "clips", self.dataset) if r["status"] == KEPT]
-        before = {row["clip_id"]: row for row in read_manifest(self.store, STAGE, self.dataset)}
+        index = cast(list[IndexRow], read_manifest(self.store, STAGE, self.dataset))
+        before = {row["clip_id"]: row for row in index}
         jobs, rejected = self._jobs(clips)
         self.rows = dict(rejected)
         tasks = self._plan(jobs, before)
@@ -124,14 +132,14 @@ class _Run:
         table = self._table(order)
         return StageResult(table, computed=self.computed, reused=len(order) - self.computed)
 
-    def _jobs(self, clips: list[Row]) -> tuple[dict[str, ClipJob], dict[str, Row]]:
+    def _jobs(self, clips: list[Row]) -> tuple[dict[str, ClipJob], dict[str, IndexRow]]:
         """Clips that can be encoded, and rejected rows of those that an earlier stage rejected."""
         inputs = {
             stage: {row["clip_id"]: row for row in read_manifest(self.store, stage, self.dataset)}
             for stage in INPUTS
         }
         jobs: dict[str, ClipJob] = {}
-        rejected: dict[str, Row] = {}
+        rejected: dict[str, IndexRow] = {}
         for clip in clips:
             points, par, faces = (inputs[stage].get(clip["clip_id"]) for stage in INPUTS)
             # Without keypoints there is no row in par_masks: keypoints has the reason.
@@ -152,9 +160,9 @@ class _Run:
             jobs[clip["clip_id"]] = ClipJob(clip, par, faces, fingerprint)
         return jobs, rejected
 
-    def _plan(self, jobs: dict[str, ClipJob], before: dict[str, Row]) -> list[ShardTask]:
+    def _plan(self, jobs: dict[str, ClipJob], before: dict[str, IndexRow]) -> list[ShardTask]:
         """The shards to write. Takes over the rows of unchanged clips."""
-        old_shards: dict[str, list[Row]] = {}
+        old_shards: dict[str, list[IndexRow]] = {}
         for row in before.values():
             job = jobs.get(row["clip_id"])
             if row["status"] == KEPT:
@@ -183,7 +191,7 @@ class _Run:
         for split in sorted({job.clip["split"] for job in new}):
             taken = [_number(s) for s in old_shards if s.split("/")[-1].startswith(f"{split}-")]
             number = max(taken, default=-1) + 1
-            clips: list[tuple[ClipJob, Row | None]]
+            clips: list[tuple[ClipJob, IndexRow | None]]
             clips = [(job, None) for job in new if job.clip["split"] == split]
             tasks.append(ShardTask(split, number, clips, whole=False))
         return tasks
@@ -206,13 +214,13 @@ class _Run:
                 yield pack(encode_clip(clip, self.encoders))
             progress.update()
 
-    def _copy(self, row: Row) -> Packed | None:
+    def _copy(self, row: IndexRow) -> Packed | None:
         """A clip's bytes from its older shard; None when that is damaged."""
         try:
             data = read_packed(self.store, row)
         except OSError:
             return None
-        return Packed(data, row) if is_intact(data, row) else None
+        return Packed(data, dict(row)) if is_intact(data, row) else None
 
     def _load(self, job: ClipJob) -> LoadedClip | Rejection:
         try:
@@ -236,12 +244,12 @@ class _Run:
                 self.store.remove(shard)
 
 
-def _unchanged(row: Row, jobs: dict[str, ClipJob]) -> bool:
+def _unchanged(row: IndexRow, jobs: dict[str, ClipJob]) -> bool:
     job = jobs.get(row["clip_id"])
     return job is not None and job.fingerprint == row["fingerprint"]
 
 
-def keep_row(row: Row, jobs: dict[str, ClipJob]) -> bool:
+def keep_row(row: IndexRow, jobs: dict[str, ClipJob]) -> bool:
     """Whether the clip stays in its shard: its content may have changed, but not its split."""
     job = jobs.get(row["clip_id"])
     return job is not None and job.clip["split"] == row["split"]
@@ -253,10 +261,11 @@ def _rejection_reason(row: Row | None, stage: str) -> str:
     return f"{stage}: {row['reason']}" if row["status"] == REJECTED else ""
 
 
-def _rejected(clip: Row, reason: str, fingerprint: str) -> Row:
+def _rejected(clip: Row, reason: str, fingerprint: str) -> IndexRow:
     base = {name: clip[name] for name in ("clip_id", "dataset", "speaker", "split")}
     nothing = dict.fromkeys(INDEX_SCHEMA.names) | {"path": "", "sha256": "", "shard": ""}
-    return nothing | base | {"status": REJECTED, "reason": reason, "fingerprint": fingerprint}
+    why = {"status": REJECTED, "reason": reason, "fingerprint": fingerprint}
+    return cast(IndexRow, nothing | base | why)
 
 
 def _number(shard: str) -> int:

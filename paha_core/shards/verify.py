@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from paha_core.engine.manifest_stage import Row, kept_rows
 from paha_core.shards.sample import SampleError, from_tar
-from paha_core.shards.writer import read_verified
+from paha_core.shards.writer import IndexRow, index_rows, read_verified
 from paha_core.store import Store
 
 _PIECE = 1 << 22
@@ -32,8 +31,8 @@ def verify_shards(
     A shard is intact when its sha256 is the index's; else it is read clip by clip, so that the
     damaged ones are named. An index with two hashes for one shard is a problem too.
     """
-    rows = kept_rows(store, stage, datasets)
-    shards: dict[str, list[Row]] = {}
+    rows = index_rows(store, stage, datasets)
+    shards: dict[str, list[IndexRow]] = {}
     for row in rows:
         shards.setdefault(row["shard"], []).append(row)
     problems, size = {}, 0
@@ -58,7 +57,7 @@ def _hash(store: Store, shard: str) -> tuple[str, int]:
     return digest.hexdigest(), length
 
 
-def _damage(store: Store, members: list[Row]) -> str:
+def _damage(store: Store, members: list[IndexRow]) -> str:
     harmed = [row["clip_id"] for row in members if not _readable(store, row)]
     if not harmed:
         return "not the bytes that were written, though every clip in it is intact"
@@ -69,7 +68,7 @@ def _damage(store: Store, members: list[Row]) -> str:
     )
 
 
-def _readable(store: Store, row: Row) -> bool:
+def _readable(store: Store, row: IndexRow) -> bool:
     try:
         return from_tar(read_verified(store, row)).key == row["key"]
     except (OSError, SampleError):

@@ -12,16 +12,23 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 
-from paha_core.engine.manifest_stage import KEPT, Row, manifest_path, stage_schema
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    ManifestRow,
+    Row,
+    kept_rows,
+    manifest_path,
+    stage_schema,
+)
 from paha_core.shards.sample import ClipSample, SampleError, to_tar
 from paha_core.store import Store
 
@@ -41,6 +48,25 @@ INDEX_SCHEMA = stage_schema(
         ]
     )
 )
+
+
+class IndexRow(ManifestRow):
+    """A row of a shard index: the columns of every manifest, then those of `INDEX_SCHEMA`."""
+
+    key: str
+    shard: str
+    offset: int
+    bytes: int
+    checksum: str
+    frames: int
+    codec: str
+    codec_sha256: str
+    reference_encoder: str
+    reference_encoder_sha256: str
+    audio_encoder: str
+    audio_encoder_sha256: str
+
+
 BLOCK_WORDS = 8192
 _PIECE = 8 * BLOCK_WORDS * 8
 
@@ -67,7 +93,7 @@ def write_shards(
     *,
     clips_per_shard: int,
     shard_bytes: int | None = None,
-) -> list[Row]:
+) -> list[IndexRow]:
     """Write `samples`, in their order, as `<prefix>-<nnnn>-<hash8>.tar`; one index row a clip.
 
     `meta` should hold clip_id, dataset, speaker, split, codec, audio_encoder and reference_encoder
@@ -87,7 +113,7 @@ def write_packed(
     clips_per_shard: int,
     shard_bytes: int | None = None,
     start: int = 0,
-) -> Iterator[list[Row]]:
+) -> Iterator[list[IndexRow]]:
     """Shards numbered from `start`; yields each shard's rows once it is published."""
     clips, number = iter(packed), start
     while first := next(clips, None):
@@ -109,7 +135,7 @@ def _until_full(
         yield clip
 
 
-def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.Table:
+def write_index(store: Store, stage: str, dataset: str, rows: list[IndexRow]) -> pa.Table:
     """Publish `rows` as the manifest of `stage` for `dataset`."""
     filled = [{name: row.get(name) for name in INDEX_SCHEMA.names} for row in rows]
     table = pa.Table.from_pylist(filled, schema=INDEX_SCHEMA)
@@ -117,16 +143,21 @@ def write_index(store: Store, stage: str, dataset: str, rows: list[Row]) -> pa.T
     return table
 
 
-def encoders_of(rows: Iterable[Row]) -> dict[str, str]:
+def index_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[IndexRow]:
+    """The rows of the clips that the shards of `stage` hold."""
+    return cast(list[IndexRow], kept_rows(store, stage, datasets))
+
+
+def encoders_of(rows: Iterable[IndexRow]) -> dict[str, str]:
     """Names and hashes of the encoders of an index's rows."""
     found: dict[str, set[str]] = {name: set() for name in (*VISUAL_ENCODERS, *AUDIO_ENCODERS)}
     for row in rows:
         for name, values in found.items():
-            values.add(row.get(name) or "")
+            values.add(str(row.get(name) or ""))
     return {name: ", ".join(sorted(values)) for name, values in found.items()}
 
 
-def read_packed(store: Store, row: Row) -> bytes:
+def read_packed(store: Store, row: IndexRow) -> bytes:
     """The tar entries of one clip, where its index row places them. `OSError` if absent."""
     start, stop = row["offset"], row["offset"] + row["bytes"]
     if store.is_local:  # a tenth of the time that fsspec needs around it
@@ -140,7 +171,7 @@ def read_packed(store: Store, row: Row) -> bytes:
     return data
 
 
-def read_verified(store: Store, row: Row) -> bytes | memoryview:
+def read_verified(store: Store, row: IndexRow) -> bytes | memoryview:
     """`read_packed`, with every byte checked. Raises `SampleError` when they have changed.
 
     Local files are read in pieces that are summed while they are in the processor's cache: one pass
@@ -163,7 +194,7 @@ def read_verified(store: Store, row: Row) -> bytes | memoryview:
     return data
 
 
-def _read_into(file: RawIOBase, piece: memoryview, row: Row) -> None:
+def _read_into(file: RawIOBase, piece: memoryview, row: IndexRow) -> None:
     """Fill the piece: one call may read fewer bytes than requested."""
     while len(piece):
         count = file.readinto(piece)
@@ -172,7 +203,7 @@ def _read_into(file: RawIOBase, piece: memoryview, row: Row) -> None:
         piece = piece[count:]
 
 
-def is_intact(data: bytes, row: Row) -> bool:
+def is_intact(data: bytes, row: IndexRow) -> bool:
     """Whether a clip's tar entries match their checksum."""
     return checksum(data) == row["checksum"]
 
@@ -212,7 +243,7 @@ def checksum(data: bytes | memoryview) -> str:
     return total.hexdigest()
 
 
-def _write_shard(store: Store, stem: str, first: Packed, rest: Iterable[Packed]) -> list[Row]:
+def _write_shard(store: Store, stem: str, first: Packed, rest: Iterable[Packed]) -> list[IndexRow]:
     """Written under a temporary name first: the final name needs the content's hash."""
     aside = Path(store.full(stem)).parent if store.is_local else None
     if aside is not None:
@@ -224,7 +255,8 @@ def _write_shard(store: Store, stem: str, first: Packed, rest: Iterable[Packed])
         shard = f"{stem}-{sha256[:8]}.tar"
         with store.writing(shard) as path:
             shutil.move(local, path)
-    return [row | {"shard": shard, "path": shard, "sha256": sha256} for row in rows]
+    made = [row | {"shard": shard, "path": shard, "sha256": sha256} for row in rows]
+    return cast(list[IndexRow], made)
 
 
 def _fill(file: BinaryIO, first: list[Packed], rest: Iterable[Packed]) -> tuple[list[Row], str]:

@@ -34,11 +34,16 @@ def trends(store: Store) -> list[Plot]:
         lines = []
         for system in ("unguided", "sequential", "differential"):
             wanted = cells.get((system, metric.name, scope))
-            made = [r for r in rows if history.cell_of(r) == wanted and r["low"] is not None]
-            made.sort(key=lambda row: row["measured_at"])
+            made = sorted(
+                (times.index(row["measured_at"]), row["value"], interval)
+                for row in rows
+                if history.cell_of(row) == wanted
+                and row["value"] is not None
+                and (interval := history.interval_of(row)) is not None
+            )
             if made:
-                points = [(times.index(r["measured_at"]), r["value"]) for r in made]
-                whiskers = [(r["low"], r["high"]) for r in made]
+                points = [(time, value) for time, value, _ in made]
+                whiskers = [interval for *_, interval in made]
                 lines.append(Series(system, f"s-{system}", points, whiskers))
         if lines:
             legend = tuple((one.css, one.name) for one in lines)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from paha_core.config import Preset, UniVDMConfig
-from paha_core.engine.manifest_stage import kept_rows
 from paha_core.models.build import Widths, new_univdm
 from paha_core.models.load import load_codec
 from paha_core.models.noise import training_scheduler
@@ -23,7 +22,7 @@ from paha_core.shards.prefetch import Prefetched
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample
 from paha_core.shards.windows import Batch, Batches, WindowBatches
-from paha_core.shards.writer import encoders_of
+from paha_core.shards.writer import encoders_of, index_rows
 from paha_core.store import Store, sha256_file
 from paha_core.trained import UNIVDM
 from paha_core.training.distributed import SINGLE_PROCESS, Distributed, init_distributed
@@ -205,7 +204,7 @@ def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Metrics:
 
 def univdm_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
     """The run of these settings on these shards; the weights of `negatives.at` are exported too."""
-    config, shards = preset.univdm, kept_rows(store, "training_shards", preset.corpora.datasets)
+    config, shards = preset.univdm, index_rows(store, "training_shards", preset.corpora.datasets)
     base = config.network.pretrained
     weights = {"base_sha256": sha256_file(find_weights(base))} if base else {}
     clips = [(row["clip_id"], row["fingerprint"], row["split"]) for row in shards]

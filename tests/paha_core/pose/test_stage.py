@@ -12,15 +12,13 @@ from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path, stage_schema
 from paha_core.media.encode import write_video
 from paha_core.par import par_weights
-from paha_core.par.stage import PAR_SCHEMA, MaskColumns, par_masks_stage
+from paha_core.par.stage import PAR_SCHEMA, par_masks_stage
 from paha_core.pose import Keypoints
 from paha_core.pose.detect import detector_sha256
 from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
 from paha_core.pose.stage import (
     FACE_SCHEMA,
     KEYPOINT_SCHEMA,
-    FaceColumns,
-    KeypointColumns,
     face_boxes_stage,
     keypoints_stage,
 )
@@ -131,12 +129,3 @@ def test_face_boxes_of_the_keypoints(store):
     dwpose = {"detector": "dwpose", "dwpose_pose": "a.onnx", "dwpose_person": "b.onnx"}
     assert PoseConfig(**dwpose).faces_from_keypoints
     assert not PoseConfig(**dwpose, face_source="mediapipe").faces_from_keypoints
-
-
-def test_row_types_are_the_columns_of_their_schemas():
-    for schema, columns in (
-        (KEYPOINT_SCHEMA, KeypointColumns),
-        (FACE_SCHEMA, FaceColumns),
-        (PAR_SCHEMA, MaskColumns),
-    ):
-        assert set(columns.__annotations__) == {"path", "sha256", *schema.names}
