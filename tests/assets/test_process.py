@@ -60,7 +60,7 @@ def run_child(tmp_path):
     return run
 
 
-def test_the_report_comes_back(run_child):
+def test_the_report_is_returned(run_child):
     report, failure, _ = run_child(
         """
         assert os.environ["PAHA_PRESET"] == "smoke"
@@ -122,7 +122,7 @@ def test_a_child_that_saved_itself_is_started_again(run_child, tmp_path, monkeyp
     assert report.computed == 1
 
 
-def test_a_child_that_is_interrupted_time_and_again_can_go_on_later(run_child, monkeypatch):
+def test_a_repeatedly_interrupted_child_can_resume_later(run_child, monkeypatch):
     monkeypatch.setattr(process, "RESUMES", 1)
     monkeypatch.setattr(process, "RESUME_AFTER", 0.1)
     _, failure, _ = run_child("os._exit(75)")

@@ -61,7 +61,7 @@ def test_expected_failures_are_one_sentence(paha, tmp_path, arguments, words):
     assert "Traceback" not in done.output
 
 
-def test_generate_says_which_weights_are_missing(paha, tmp_path):
+def test_generate_names_missing_weights(paha, tmp_path):
     (tmp_path / "me.png").write_bytes(b"")
     (tmp_path / "voice.wav").write_bytes(b"")
     given = ("--image", str(tmp_path / "me.png"), "--audio", str(tmp_path / "voice.wav"))
@@ -85,7 +85,7 @@ def test_generate_says_which_weights_are_missing(paha, tmp_path):
         (("--folder", "nowhere"), "paha export"),
     ],
 )
-def test_generate_says_what_it_needs(paha, tmp_path, monkeypatch, arguments, words):
+def test_generate_names_what_it_needs(paha, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     image = ("--image", "a.png", "--audio", "a.wav", "--out", "a.mp4")
     networks = ("--preset", "smoke", "--store", str(tmp_path / "store"))

@@ -177,7 +177,7 @@ def test_what_is_no_outage_surfaces_at_once(store, server, monkeypatch):
     assert "PermissionError" in refused.stderr
 
 
-def test_a_host_without_credentials_is_told_so(store, monkeypatch, tmp_path):
+def test_missing_credentials_are_an_error(store, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

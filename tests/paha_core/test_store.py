@@ -106,7 +106,7 @@ def test_a_published_file_replaces_the_old_one_at_the_end(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_url_nothing_can_open_is_said():
+def test_an_unsupported_url_is_an_error():
     with pytest.raises(UserError, match="nosuch://x can't be a store"):
         Store("nosuch://x")
 

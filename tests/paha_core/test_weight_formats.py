@@ -47,7 +47,7 @@ def test_whole_files_pass(whole: dict[str, Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("name", ["safetensors", "pth", "bin", "onnx"])
-def test_cut_files_are_told(
+def test_cut_files_are_reported(
     whole: dict[str, Path], tmp_path: Path, name: str, share: float
 ) -> None:
     content = whole[name].read_bytes()
@@ -64,7 +64,9 @@ def test_cut_files_are_told(
     ("content", "words"),
     [(POINTER, "git-lfs pointer"), (PAGE, "web page"), ("", "is empty")],
 )
-def test_pointers_and_pages_are_told(tmp_path: Path, name: str, content: str, words: str) -> None:
+def test_pointers_and_pages_are_recognised(
+    tmp_path: Path, name: str, content: str, words: str
+) -> None:
     path = tmp_path / f"model.{name}"
     path.write_text(content)
     with pytest.raises(BrokenWeights, match=words):
@@ -72,7 +74,7 @@ def test_pointers_and_pages_are_told(tmp_path: Path, name: str, content: str, wo
 
 
 @pytest.mark.parametrize("content", [POINTER, PAGE, "", "hello" * 50, "\0" * 64])
-def test_every_reader_says_one_sentence(tmp_path: Path, content: str) -> None:
+def test_every_reader_raises_one_sentence(tmp_path: Path, content: str) -> None:
     from transformers import CLIPVisionModel
 
     for suffix in (".safetensors", ".pth"):
@@ -97,7 +99,7 @@ def test_every_reader_says_one_sentence(tmp_path: Path, content: str) -> None:
         load_frozen(CLIPVisionModel, str(folder), "reference.pretrained")
 
 
-def test_a_network_that_lacks_a_part_is_told(tmp_path: Path) -> None:
+def test_a_network_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
     state = {
         "input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3),
         "middle_block.0.in_layers.0.weight": torch.zeros(8),

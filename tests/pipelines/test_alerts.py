@@ -112,7 +112,7 @@ def success_tick(instance):
     return alerts.alert_on_failed_checks(context)
 
 
-def test_a_failed_run_is_told_in_its_own_sentence(webhook, mailbox):
+def test_a_failed_run_is_reported_with_its_own_message(webhook, mailbox):
     with dg.DagsterInstance.ephemeral() as instance:
         result, run_id = failure_tick(instance)
     assert result is None
@@ -125,7 +125,7 @@ def test_a_failed_run_is_told_in_its_own_sentence(webhook, mailbox):
     assert "materialise `clips` first" in mail
 
 
-def test_a_check_that_did_not_pass_is_told(webhook):
+def test_a_failed_check_is_reported(webhook):
     with dg.DagsterInstance.ephemeral() as instance:
         assert success_tick(instance) is None
     [posted] = webhook

@@ -37,6 +37,6 @@ def test_the_programs_that_are_started_are_installed():
     assert {started, *commands} <= {entry.name for entry in entry_points(group="console_scripts")}
 
 
-def test_every_file_that_is_copied_is_there():
+def test_every_copied_file_exists():
     for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M):
         assert all((ROOT / name).exists() for name in line.split())

@@ -65,7 +65,7 @@ def test_the_job_makes_the_video_and_its_sidecar(store, inputs, tmp_path):
     assert out.is_file()
 
 
-def test_what_is_missing_is_said_in_one_sentence(store, inputs, tmp_path):
+def test_what_is_missing_is_one_sentence(store, inputs, tmp_path):
     out = str(tmp_path / "out.mp4")
     for config, words in (
         (inputs | {"mode": "sequential"}, "guidance needs face_classifier and non_face"),

@@ -48,7 +48,7 @@ def test_another_machines_run_is_left_alone():
         assert reap(instance) == []
 
 
-def test_the_sensor_ends_killed_runs_and_says_which():
+def test_the_sensor_ends_killed_runs_and_logs_them():
     sensor = defs.resolve_sensor_def("killed_runs")
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     with dg.DagsterInstance.ephemeral() as instance:

@@ -26,7 +26,7 @@ def instance(tmp_path, monkeypatch):
         yield instance
 
 
-def test_a_failed_run_goes_on_once_its_cause_is_gone(instance, tmp_path):
+def test_a_failed_run_resumes_once_its_cause_is_gone(instance, tmp_path):
     app = typer.Typer()
     app.command()(resume)
     preset = tmp_path / "late.yaml"

@@ -107,6 +107,6 @@ def test_what_should_be_like_real_gets_worse_on_either_side() -> None:
     assert [judged(value) for value in (1.0, 9.0, 11.0, 14.0)] == [1, 0, 0, 1]
 
 
-def test_accepting_nothing_is_a_sentence(tmp_path: Path) -> None:
+def test_accepting_without_an_evaluation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing has been evaluated"):
         history.accept(Store(str(tmp_path)))

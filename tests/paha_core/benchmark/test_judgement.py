@@ -33,7 +33,7 @@ def test_claims_follow_the_sign_and_time_is_decided_by_repeats() -> None:
     assert few["SG 50 %", "all", "tc"].verdict == "undecided"
 
 
-def test_each_data_set_stands_beside_its_own_published_column() -> None:
+def test_each_data_set_is_beside_its_own_published_column() -> None:
     blocks = {grid.dataset: grid for grid in grids(made_up_table(1))}
     assert list(blocks) == ["all", "pats", "cnas"]
     assert blocks["cnas"].title == "CNAS, beside the paper's CNAS"
@@ -49,7 +49,7 @@ def test_each_data_set_stands_beside_its_own_published_column() -> None:
     assert two["cnas"].paper_dataset == "pats"  # the paper has table 2 on PATS alone
 
 
-def test_what_stands_behind_a_table_is_said() -> None:
+def test_a_table_names_what_it_rests_on() -> None:
     words = about(made_up_table(6))
     assert "8 clips, 3 seeds each; against 0.10" in words
     assert "lambda_face 5, lambda_non_face 5, lambda_diff 0.25" in words

@@ -68,7 +68,7 @@ def test_it_is_whole_html(page: str) -> None:
         assert f'id="{anchor}"' in page
 
 
-def test_it_says_what_ran_and_marks_stand_ins(page: str) -> None:
+def test_the_page_names_what_ran_and_marks_stand_ins(page: str) -> None:
     for text in ("synthetic", "log_mel features", "in place of", "wav2vec2", "drawn presenters"):
         assert text in page
     assert "Printed in the paper, PATS" in page
@@ -91,7 +91,7 @@ def test_provenance_holds_the_hashes(page: str, run_store: Store, run_preset: Pr
         assert f'<th scope="row">{name}</th><td>{value}</td>' in page
 
 
-def test_it_says_what_claims_sync_and_that_few_clips_say_little(page: str) -> None:
+def test_the_page_marks_sync_metrics_and_warns_of_few_clips(page: str) -> None:
     marked = re.findall(r'<th scope="row">([^<&]+)&nbsp;<span[^/]+/span><small>sync<', page)
     assert set(marked) >= {"Beat error, drawn truth", "Lip correlation", "Sync-C"}
     assert not any(title.startswith(("BAS", "FGD")) for title in marked)
@@ -169,7 +169,7 @@ def test_large_videos_lie_beside_the_page(run_store: Store, run_preset: Preset) 
     run_store.remove("report/media")
 
 
-def test_an_empty_store_says_what_to_do(tmp_path: Path, run_preset: Preset) -> None:
+def test_an_empty_store_names_the_command_to_run(tmp_path: Path, run_preset: Preset) -> None:
     store = Store(str(tmp_path))
     page = store.read_bytes(build_report(store, run_preset)).decode()
     for stage in ("generated_clips", "benchmark", "clips", "keypoints", "univdm"):

@@ -21,7 +21,7 @@ def rows(run_store: Store, run_preset: Preset) -> dict[tuple[str, str, str], Met
     return {(row.system, row.dataset, row.metric): row for row in found}
 
 
-def test_every_cell_is_there_with_a_value_or_a_reason(rows: dict, run_preset: Preset) -> None:
+def test_every_cell_has_a_value_or_a_reason(rows: dict, run_preset: Preset) -> None:
     systems = ("real", "unguided", "sequential", "differential", *CONTROLS)
     datasets = ("all", "pats", "cnas")
     metrics = METRICS.keys() - {"fvd[corpus-r3d]"}  # this corpus is the drawn one
@@ -44,7 +44,7 @@ def test_missing_weights_are_a_missing_cell(rows: dict) -> None:
         assert f"needs {weights}" in row.reason
 
 
-def test_the_numbers_are_what_the_drawing_says(rows: dict) -> None:
+def test_the_numbers_match_the_drawing(rows: dict) -> None:
     def value(system: str, metric: str) -> float:
         return rows[system, "all", metric].value
 

@@ -97,7 +97,7 @@ def post(url: str, data: object) -> int:
         return error.code
 
 
-def test_the_server_gives_out_the_page_alone_and_keeps_nothing_personal(
+def test_the_server_serves_the_page_alone_and_stores_nothing_personal(
     folder: Path,
 ) -> None:
     study, key = load_study(folder)
@@ -203,7 +203,7 @@ def test_the_analysis_finds_the_raters_taste(folder: Path, tmp_path: Path) -> No
     assert all(abs(kappa) < 0.05 for kappa in result.agreement.values())
 
 
-def test_raters_without_taste_prefer_nobody(folder: Path, tmp_path: Path) -> None:
+def test_random_raters_prefer_no_system(folder: Path, tmp_path: Path) -> None:
     study, key = load_study(folder)
     path = tmp_path / "answers.jsonl"
     answers.append(path, simulated(study, key, 60, dict.fromkeys(SYSTEMS, 0.0)))
@@ -213,9 +213,7 @@ def test_raters_without_taste_prefer_nobody(folder: Path, tmp_path: Path) -> Non
     assert all(abs(kappa) < 0.05 for kappa in result.agreement.values())
 
 
-def test_who_fails_a_check_is_left_out_and_who_votes_twice_counts_once(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_raters_who_fail_a_check_are_excluded_and_count_once(folder: Path, tmp_path: Path) -> None:
     study, key = load_study(folder)
     path = tmp_path / "answers.jsonl"
     good = simulated(study, key, 5, TASTE)
@@ -271,7 +269,7 @@ def test_kappa_is_fleiss_own_example_where_all_items_have_equal_raters() -> None
     assert fleiss_kappa(alike) is None  # no chance to disagree
 
 
-def test_table_4_stands_beside_the_papers_in_the_report(
+def test_table_4_is_beside_the_papers_in_the_report(
     folder: Path, run_store: Store, run_preset: Preset, tmp_path: Path
 ) -> None:
     study, key = load_study(folder)

@@ -26,7 +26,7 @@ def test_rows_are_the_papers_and_table_4_has_its_place() -> None:
         assert suite.baseline in names
 
 
-def test_a_row_changes_what_its_name_says() -> None:
+def test_a_row_changes_the_setting_in_its_name() -> None:
     two = {row.name: row for row in SUITES[2].rows}
     assert two["SG 0 %"].mode == two["DG 0 %"].mode == "unguided"
     assert two["SG 75 %"].rate == 0.75
@@ -37,7 +37,7 @@ def test_a_row_changes_what_its_name_says() -> None:
     assert three["Ours"].training == {}
 
 
-def test_rows_are_guided_as_the_paper_says_whatever_the_preset_generates_by(
+def test_rows_are_guided_as_in_the_paper_for_any_preset(
     run_preset: Preset,
 ) -> None:
     other = derived(

@@ -130,7 +130,7 @@ def test_another_system_from_the_shell(
     assert (nameless.exit_code, "needs --audio and --name" in nameless.output) == (1, True)
 
 
-def test_others_own_clips_stand_apart_and_nobody_wins_there(
+def test_other_systems_own_clips_are_a_block_without_a_best(
     outputs: tuple[Path, Path], store: Store, run_preset: Preset
 ) -> None:
     ingest_system(store, run_preset, "S2G", *outputs)
@@ -276,7 +276,7 @@ def test_no_more_frames_are_held_than_are_compared(
     assert peak < 50 * 320 * 240 * 3 / 2
 
 
-def test_endings_count_in_any_case_and_unknown_ones_are_told(
+def test_suffixes_match_in_any_case_and_unknown_ones_are_reported(
     take_over: Callable[..., dict[str, dict]], tmp_path: Path, run_preset: Preset
 ) -> None:
     frames, wave = flashes(25)

@@ -2,7 +2,7 @@ from paha_core.benchmark.tables.published import PUBLISHED, published_beside
 from paha_core.metrics.registry import METRICS
 
 
-def test_every_table_is_there() -> None:
+def test_every_table_exists() -> None:
     assert sorted(PUBLISHED) == [1, 2, 3, 5, 6, 7]  # 4 is the user study
     sizes = {number: len(table.cells) for number, table in PUBLISHED.items()}
     assert sizes == {1: 55, 2: 60, 3: 30, 5: 25, 6: 25, 7: 25}
@@ -32,7 +32,7 @@ def test_the_papers_contradictions_are_marked_where_they_stand() -> None:
     }
 
 
-def test_which_number_stands_beside_ours() -> None:
+def test_the_published_number_beside_ours() -> None:
     assert published_beside("unguided", "pats", "fgd").value == 17.675
     assert published_beside("sequential", "cnas", "bas").value == 0.1241
     assert published_beside("differential", "pats", "tc").value == 112

@@ -128,7 +128,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
     assert ours.missing == 2
 
 
-def test_a_killed_table_goes_on_after_its_last_batch(store: Store) -> None:
+def test_a_killed_table_resumes_after_its_last_batch(store: Store) -> None:
     row, clip_by_clip = SUITES[2].rows[0], derived(tiny(), {"generation": {"batch": 1}})
     first = Samples(store, store, clip_by_clip)
     videos = first.video_set(row, 8)

@@ -69,7 +69,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(paha, tmp_path):
     assert "'[/red]'" in done.output
 
 
-def test_a_download_that_misses_a_video_says_so(paha, tmp_path):
+def test_a_download_that_misses_a_video_reports_it(paha, tmp_path):
     pytest.importorskip("yt_dlp")
     head = "speaker,video_fn,interval_id,start_time,end_time,video_link\n"
     (tmp_path / "i.csv").write_text(head + "ada,a.mp4,1,0,5,ftp://example.invalid/a.mp4\n")

@@ -168,7 +168,7 @@ def test_sound_is_of_the_same_span(tmp_path, store, counter):
     assert probe(store.full(row["path"])).duration == pytest.approx(40 / FPS)
 
 
-def test_the_row_says_what_was_made_and_repeats(tmp_path, store, counter):
+def test_the_row_records_the_video_and_repeats(tmp_path, store, counter):
     path = counter(tmp_path / "s.mp4")
     row = cut(store, path, start=0.5, frames=30, filters=[Audible(), OneScene(255)])
     assert row["path"] == "clips/pats/ada/i1.mp4"
@@ -228,7 +228,7 @@ def test_a_span_beyond_the_end(tmp_path, store, counter):
         cut_clip(ClipTask(store, span, ClipConfig(), ()))
 
 
-def test_filters_on_made_up_looks():
+def test_filters_on_synthetic_pictures():
     rng = np.random.default_rng(0)
     grey = np.full((20, 32, 32), 90, np.uint8)
     switched = grey.copy()

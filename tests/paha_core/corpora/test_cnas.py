@@ -135,7 +135,7 @@ def test_every_file_has_a_row_wherever_it_lies(store, config, programmes, tmp_pa
         ingest_cnas(store, config, "cnas", tmp_path / "nothing", workers=0)
 
 
-def test_what_is_gone_stays_and_what_changed_is_replaced(store, config, programmes):
+def test_rows_of_gone_sources_remain_and_changed_ones_are_replaced(store, config, programmes):
     ingest_cnas(store, config, "cnas", programmes, workers=0)
     wei = {r["clip_id"] for r in read_manifest(store, "clips", "cnas") if r["speaker"] == "wei"}
     shutil.rmtree(programmes / "wei")

@@ -153,7 +153,7 @@ def test_every_video_has_its_outcome(tmp_path, site, film):
     assert len(ledger(folder)) == 7 + 2 + len(third.attempts)
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, site, film):
+def test_a_broken_download_resumes(tmp_path, site, film):
     site.files, site.broken = {"/a.mp4": film}, {"/a.mp4"}
     wanted = [Wanted("a.mp4", "ada", site.link("/a.mp4"))]
     assert download_videos(wanted, tmp_path, SETTINGS).count("failed") == 1

@@ -110,7 +110,7 @@ def test_shards_are_read_back_by_webdataset(filled, config, tmp_path):
     assert read == clips == len(rows)
 
 
-def test_the_same_clips_give_the_same_bytes_and_nothing_is_written_twice(filled, config, tmp_path):
+def test_the_same_clips_give_the_same_bytes_written_once(filled, config, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for out in (one, two):
         export_corpus(filled, "cnas", Store(str(out)), "webdataset")

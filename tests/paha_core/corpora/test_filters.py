@@ -91,7 +91,7 @@ def test_clipping_is_the_share_at_full_scale():
     assert refused(Unclipped(), heard(flat)).score == pytest.approx(0.5, abs=0.02)
 
 
-def test_speech_is_told_from_a_tone_and_from_noise(speech):
+def test_speech_is_distinguished_from_tone_and_noise(speech):
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
     assert SpeechShare().check(heard(speech)) > 0.6
     for other in (sine(), noise):
@@ -100,7 +100,7 @@ def test_speech_is_told_from_a_tone_and_from_noise(speech):
         assert "speech in" in str(failure)
 
 
-def test_speech_is_heard_at_any_rate(speech):
+def test_speech_is_detected_at_any_rate(speech):
     twice = np.repeat(speech, 2)
     nothing = np.zeros((0, 32, 32), np.uint8)
     assert SpeechShare().check(ClipData([], nothing, twice, 2 * RATE)) > 0.6
@@ -246,7 +246,7 @@ def a_scene(frames=4):
     return features, places
 
 
-def test_parts_that_look_like_themselves_are_confirmed():
+def test_parts_with_their_own_features_are_confirmed():
     features, places = a_scene()
     assert part_share(features, places) == 1
 
@@ -268,7 +268,7 @@ def test_parts_seen_in_one_frame_alone_have_no_witness():
     assert np.isnan(part_places(None)).all()
 
 
-def test_dinov2_looks_at_real_frames(frames, dinov2_folder):
+def test_dinov2_runs_on_real_frames(frames, dinov2_folder):
     square = [np.ascontiguousarray(frame[:, 56:184]) for frame in frames[::10]]
     features = patch_features(square, dinov2_folder)
     assert features.shape == (5, 32, 32, 32)
@@ -279,7 +279,7 @@ def test_dinov2_looks_at_real_frames(frames, dinov2_folder):
         assert "DINOv2 confirms" in str(refused(BodyParts(1.0, dinov2_folder), seen(square)))
 
 
-def test_without_weights_the_row_says_so(frames, dinov2_folder, tmp_path):
+def test_without_weights_the_row_has_a_reason(frames, dinov2_folder, tmp_path):
     assert apply_filters([BodyParts()], seen(frames)) == ({"part_share": None}, "")
     used = long_source_filters(CnasConfig(dinov2=dinov2_folder))[-1]
     assert isinstance(used, BodyParts)

@@ -218,7 +218,7 @@ def test_too_long_is_cut_or_rejected(store, config, videos, tmp_path):
     assert no.reasons == {"longer than 2 s": 1}
 
 
-def test_a_rejected_source_is_looked_at_again_when_asked(store, config, videos, tmp_path):
+def test_a_rejected_source_is_inspected_again_on_request(store, config, videos, tmp_path):
     config = config.model_copy(update={"clip": config.clip.model_copy(update={"crf": 20})})
     file = write_csv(tmp_path / "i.csv", [row("1"), row("2", video_fn="no.mp4")])
     (videos / "no.mp4").write_bytes(b"no")

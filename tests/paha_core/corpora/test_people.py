@@ -103,7 +103,7 @@ def test_a_seed_gives_one_person(portraits: dict[str, np.ndarray]) -> None:
     assert len(portraits) == 304
 
 
-def test_no_two_people_look_alike_and_nobody_like_the_four(
+def test_no_two_people_look_alike_or_like_the_four(
     portraits: dict[str, np.ndarray],
 ) -> None:
     names, pictures = list(portraits), np.stack(list(portraits.values())).reshape(304, -1)

@@ -116,7 +116,7 @@ def test_what_a_killed_fetch_left_makes_room(bucket, cache):
     assert not list(cache.glob("*.part"))
 
 
-def test_several_files_that_fit_are_told(tmp_path):
+def test_several_matching_files_are_an_error(tmp_path):
     for name in ("ada/talk.mp4", "ben/talk.mp4", "x-abcdefghijk.mp4", "y [abcdefghijk].mkv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -126,7 +126,7 @@ def test_several_files_that_fit_are_told(tmp_path):
     assert isinstance(found["z.mp4", link], Rejection)
 
 
-def test_without_keys_an_object_store_says_so_in_a_sentence(monkeypatch):
+def test_without_keys_an_object_store_is_one_sentence(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -43,7 +43,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> StudioCorpus:
     return render_corpus(tmp_path_factory.mktemp("studio"), programmes=1, seconds=5, height=96)
 
 
-def test_speech_does_not_depend_on_what_was_said_before() -> None:
+def test_speech_does_not_depend_on_earlier_speech() -> None:
     voice = Voice("en-us+f3")
     first = speak("Six sheep share fresh fish.", voice)
     speak("今天晴。", Voice("cmn"))
@@ -52,7 +52,7 @@ def test_speech_does_not_depend_on_what_was_said_before() -> None:
     assert first.phonemes == again.phonemes
 
 
-def test_stress_is_heard_in_both_languages() -> None:
+def test_stress_is_audible_in_both_languages() -> None:
     english = speak("A better banana.", Voice("en-us"))
     assert [p.label for p in english.phonemes if p.stressed] == ["E", "a"]
     # tones 3 (first of the phrase), 3, then 4 4

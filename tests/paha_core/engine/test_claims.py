@@ -40,7 +40,7 @@ def elsewhere(store, beat, **changes):
     return rel, holder
 
 
-def test_the_second_is_told_who_holds_it(store):
+def test_the_second_gets_the_name_of_the_holder(store):
     with claimed(store, NAME, "training univdm"):
         assert try_claim(store, NAME) is None
         with pytest.raises(ClaimedError) as refused, claimed(store, NAME, "training univdm"):
@@ -104,7 +104,7 @@ def test_a_host_whose_clock_is_an_hour_late_keeps_its_claim(store, monkeypatch):
     assert holder_of(store, NAME).host == holder.host
 
 
-def test_who_was_taken_over_is_told_and_does_not_release(store, fast):
+def test_a_claimant_whose_claim_was_taken_over_does_not_release_it(store, fast):
     with claimed(store, NAME, "training") as claim:
         elsewhere(store, beat=time.time())
         deadline = time.monotonic() + 30

@@ -132,7 +132,7 @@ def test_a_job_that_kills_its_worker_costs_only_its_own_row(store):
     assert fingerprint != listed[1].fingerprint  # it may have been memory: the next run tries again
 
 
-def test_what_may_go_better_is_tried_again_and_nothing_of_it_is_removed(store):
+def test_a_transient_failure_is_retried_and_removes_nothing(store):
     listed = jobs(store, "a/one", "a/late")
     store.write_bytes("made/late", b"of an earlier run")
     first = run(store, listed)

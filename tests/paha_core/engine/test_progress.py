@@ -15,7 +15,7 @@ def test_durations_are_for_people(seconds, words):
     assert duration(seconds) == words
 
 
-def test_a_log_is_told_how_much_time_is_left(caplog):
+def test_a_log_gets_the_time_left(caplog):
     with caplog.at_level(logging.INFO, "paha"):
         Progress(1000, "univdm", unit="step", every=0.0).update(10, note="loss 0.1")
     assert "univdm: 10 of 1000" in caplog.text

@@ -75,7 +75,7 @@ def test_the_base_makes_the_video_of_its_rounded_networks(exported, inputs):
     np.testing.assert_array_equal(made.frames, again.frames)
 
 
-def test_the_sidecar_says_what_the_base_is(exported, ready):
+def test_the_sidecar_describes_the_base(exported, ready):
     folder, sidecar = exported
     assert json.loads((folder / SIDECAR).read_text()) == sidecar
     assert sidecar["preset"] == ready.preset.name
@@ -103,7 +103,7 @@ def test_a_base_that_is_too_large_is_not_shipped(ready, trained_store, package, 
     assert not package.exists()
 
 
-def test_without_a_base_the_name_says_how_to_get_one(package):
+def test_without_a_base_the_error_says_how_to_get_one(package):
     with pytest.raises(FileNotFoundError, match="paha export --base"):
         PahaPipeline.from_pretrained("base")
     with pytest.raises(FileNotFoundError, match="holds no pipeline"):
@@ -150,7 +150,7 @@ def test_the_preset_makes_256_pixels_in_either_mode(of_the_preset, inputs):
         assert made.frames.shape == (1, 10, 256, 256, 3)
 
 
-def test_the_preset_knows_none_of_those_it_is_measured_on():
+def test_the_preset_trains_on_nobody_it_is_measured_on():
     studio = load_preset("base").corpora.studio
     known = presenters(studio.people, studio.people_seed)
     assert len(known) >= 300

@@ -83,7 +83,7 @@ def test_a_picture_that_is_no_portrait_ends_with_one_sentence(
 @pytest.mark.parametrize(
     ("samples", "words"), [(np.zeros(16000), "silent"), (np.zeros(0), "is not a voice")]
 )
-def test_a_voice_that_says_nothing_ends_with_one_sentence(
+def test_a_silent_voice_ends_with_one_sentence(
     paha, inputs, trained_store, tmp_path, samples, words
 ):
     write_wav(tmp_path / "a.wav", samples, 16000)

@@ -48,7 +48,7 @@ TONE = np.sin(np.arange(16000) / 20).astype(np.float32)
         (np.where(np.arange(16000) == 9, np.nan, TONE), "not numbers"),
     ],
 )
-def test_a_voice_that_says_nothing_is_refused(tmp_path, wave, words):
+def test_a_silent_voice_is_refused(tmp_path, wave, words):
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
     for given in (tmp_path / "a.wav", wave):
         with pytest.raises(InputError, match=words):
@@ -78,13 +78,13 @@ def test_what_lies_under_alpha_is_no_part_of_a_portrait(picture, tmp_path):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_turned_face_is_told(picture, turns):
+def test_a_turned_face_is_reported(picture, turns):
     turned = np.ascontiguousarray(np.rot90(picture, -turns))
     with pytest.raises(InputError, match=f"turned by {90 * turns} degrees"):
         frame_portrait(turned, 64, PoseConfig())
 
 
-def test_a_face_too_small_for_a_likeness_is_told(picture):
+def test_a_face_too_small_for_identity_is_reported(picture):
     room = np.pad(picture, ((700, 700), (700, 700), (0, 0)), mode="edge")
     with pytest.raises(InputError, match="crop the picture closer"):
         frame_portrait(room, 64, PoseConfig())

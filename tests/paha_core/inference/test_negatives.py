@@ -87,7 +87,7 @@ def test_the_fingerprint_holds_what_a_negative_depends_on(store, preset, change,
     assert (first[clip] == other[clip]) == is_same
 
 
-def test_there_are_as_many_held_out_negatives_as_validation_looks_at(preset):
+def test_there_are_as_many_held_out_negatives_as_validation_uses(preset):
     """Sixteen pairs, two at a time, lengths in turn: eight of each of two lengths."""
     trainer = preset.trainer.model_copy(update={"validation_windows": 16})
     preset = preset.model_copy(update={"trainer": trainer})
@@ -106,7 +106,7 @@ def test_without_augmentation_length_and_reference_are_fixed(store, preset):
     assert fixed.lengths_within(7) == (6,)
 
 
-def test_a_negative_tells_what_made_it_and_is_not_made_again(store, preset, pipeline):
+def test_a_negative_has_provenance_and_is_not_made_again(store, preset, pipeline):
     done = make_negatives(store, preset)[DATASET]
     assert (done.computed, done.reused) == (8, 0)  # four to train on, and four held out
     rows = {row["clip_id"]: row for row in read_manifest(store, STAGE, DATASET)}
@@ -140,7 +140,7 @@ def test_a_negative_tells_what_made_it_and_is_not_made_again(store, preset, pipe
     )
 
 
-def test_a_killed_run_goes_on_and_forgets_nothing(store, preset, monkeypatch):
+def test_a_killed_run_resumes_without_loss(store, preset, monkeypatch):
     make_negatives(store, preset)
     whole = read_manifest(store, STAGE, DATASET)
     for row in whole[0], whole[1]:  # both batches to train on; the held-out ones exist

@@ -46,7 +46,7 @@ def test_a_video_comes_again_from_its_sidecar_bit_for_bit(pipeline, inputs, tmp_
     assert other["video_sha256"] != about["video_sha256"]
 
 
-def test_the_voice_may_be_a_video_and_is_heard_as_long_as_it_is_seen(pipeline, inputs, tmp_path):
+def test_the_voice_may_be_a_video_and_is_cut_to_its_picture(pipeline, inputs, tmp_path):
     quick = {"mode": "unguided", "steps": 1}
     make_video(pipeline, request(inputs, tmp_path / "a.mp4", **quick))
     spoken = (inputs[0], tmp_path / "a.mp4")
@@ -60,7 +60,7 @@ def test_the_voice_may_be_a_video_and_is_heard_as_long_as_it_is_seen(pipeline, i
     assert np.corrcoef(first_wave[:9600], second_wave[:9600])[0, 1] > 0.99
 
 
-def test_a_sidecar_knows_its_inputs_and_networks(pipeline, inputs, tmp_path):
+def test_a_sidecar_records_inputs_and_networks(pipeline, inputs, tmp_path):
     make_video(pipeline, request(inputs, tmp_path / "a.mp4", mode="unguided", steps=1))
     sidecar, out = tmp_path / "a.json", tmp_path / "b.mp4"
     with pytest.raises(InputError, match="is not the image"):
@@ -91,7 +91,7 @@ def test_a_classifier_that_failed_its_gate_guides_only_by_force(trained_store, p
     opened(*inputs, Settings(mode="sequential", **short, guidance=alone))
 
 
-def test_a_verdict_about_other_weights_lets_nobody_pass(trained_store, pipeline):
+def test_a_verdict_about_other_weights_does_not_count(trained_store, pipeline):
     rel = "checkpoints/face_classifier/final/training.json"
     trained_store.write_json(rel, {"fingerprint": "trained again"})
     try:
@@ -135,7 +135,7 @@ def test_guidance_without_a_face_is_refused(pipeline):
     pipeline.generate(given, boxes, Settings(mode="unguided", steps=1))
 
 
-def test_guidance_without_its_classifiers_says_which(pipeline, inputs):
+def test_guidance_without_its_classifiers_names_them(pipeline, inputs):
     alone = replace(pipeline, classifiers={"face": pipeline.classifiers["face"]})
     with pytest.raises(FileNotFoundError, match="needs non_face_classifier"):
         alone(*inputs, Settings(mode="sequential", steps=1))
@@ -160,7 +160,7 @@ def test_a_saved_pipeline_makes_the_same_video(pipeline, inputs, tmp_path):
         PahaPipeline.from_pretrained(tmp_path / "other")
 
 
-def test_a_batch_goes_on_where_it_stopped(pipeline, inputs, tmp_path):
+def test_a_batch_resumes_where_it_stopped(pipeline, inputs, tmp_path):
     image, voice = inputs
     (tmp_path / "list.csv").write_text(
         f"image,audio,out\n{image},{voice},one.mp4\n{voice},{voice},two.mp4\n"
@@ -256,7 +256,7 @@ def test_files_of_the_user_are_never_replaced(inputs, tmp_path):
     assert own_video.read_bytes() == b"mine"
 
 
-def test_a_video_whose_sidecar_is_there_is_ours(pipeline, inputs, tmp_path):
+def test_a_video_with_a_sidecar_is_recognised(pipeline, inputs, tmp_path):
     quick = {"mode": "unguided", "steps": 1}
     wanted = request(inputs, tmp_path / "a.mp4", **quick)
     make_video(pipeline, wanted)

@@ -71,7 +71,7 @@ def test_a_seed_is_a_video(sampler):
     assert not torch.equal(one, other)
 
 
-def test_a_segment_goes_on_from_the_last_latents_of_the_one_before(sampler):
+def test_a_segment_continues_from_the_last_latents_of_the_previous(sampler):
     given = conditions(11)
     whole = sampler.video(given, 6, seeded())
     draw = seeded()
@@ -199,7 +199,7 @@ def test_halves_of_a_batch_make_what_the_whole_makes(sampler, two_threads):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
-def test_the_number_of_threads_comes_back_after_an_error(two_threads):
+def test_the_number_of_threads_is_restored_after_an_error(two_threads):
     def fails(rows):
         raise RuntimeError("no")
 

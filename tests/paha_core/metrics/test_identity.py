@@ -59,7 +59,7 @@ def test_no_face_is_no_number() -> None:
     assert identity_similarity(none, descriptors(HogColour(), video, points, scores)) is None
 
 
-def test_alignment_puts_eyes_where_arcface_wants_them() -> None:
+def test_alignment_puts_eyes_at_arcfaces_template() -> None:
     video, points, _ = draw(0)
     picture = video[0].copy()
     picture[56:62, 50:62] = (255, 0, 0)  # the left eye, around (58, 58)
@@ -100,7 +100,7 @@ def test_arcface_from_a_local_file(network: Path) -> None:
     np.testing.assert_allclose(vector[:3], wanted / np.linalg.norm(wanted), atol=1e-4)
 
 
-def test_arcface_says_what_is_wrong(tmp_path: Path) -> None:
+def test_arcface_errors_name_the_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no ArcFace weights"):
         ArcFace(tmp_path / "none.onnx")
     bad = tmp_path / "bad.onnx"

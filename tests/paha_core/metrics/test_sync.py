@@ -41,7 +41,7 @@ def test_confidence_is_median_minus_minimum() -> None:
 
 
 @pytest.mark.parametrize("lag", [-7, 0, 4])
-def test_the_offset_tells_how_much_earlier_a_frame_was_heard(lag: int) -> None:
+def test_the_offset_is_by_how_many_frames_the_sound_leads(lag: int) -> None:
     audio = np.random.default_rng(0).normal(size=(60, 16))
     video = np.roll(audio, lag, axis=0)  # frame i shows what was heard at i - lag
     score = sync.score_of(sync.shift_distances(video, audio))
@@ -139,7 +139,7 @@ def test_a_narrow_networks_score_is_no_sync_c(weights: Path) -> None:
         sync.load_syncnet(weights)
 
 
-def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
+def test_other_files_are_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no SyncNet weights"):
         sync.load_syncnet(tmp_path / "none.model")
     other = tmp_path / "other.model"

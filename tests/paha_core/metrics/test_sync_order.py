@@ -35,7 +35,7 @@ OF_THE_VOICE = {
 }
 
 
-def test_a_metric_says_itself_whether_it_claims_sync() -> None:
+def test_the_registry_marks_metrics_that_claim_sync() -> None:
     assert {name for name, metric in METRICS.items() if metric.claims_sync} == OF_THE_VOICE
 
 

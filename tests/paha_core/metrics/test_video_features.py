@@ -79,7 +79,7 @@ def test_i3d_from_a_torchscript_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(features[:, [0, 134, 399]], [[1, -1, -1]] * 2, atol=1e-6)
 
 
-def test_i3d_says_what_is_wrong(tmp_path: Path) -> None:
+def test_i3d_errors_name_the_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no I3D weights"):
         I3D(tmp_path / "none.pt")
     bad = tmp_path / "bad.pt"

@@ -6,7 +6,7 @@ from paha_core.pose import layout
 from paha_core.pose.draw import draw_pose
 
 
-def test_only_reliable_points_are_drawn_and_the_frame_stays():
+def test_only_reliable_points_are_drawn_over_the_frame():
     frame = np.full((128, 128, 3), 100, np.uint8)
     points = np.random.default_rng(0).uniform(-50, 180, (133, 2)).astype(np.float32)
     scores = np.zeros(133, np.float32)

@@ -190,7 +190,7 @@ def test_score_is_the_smaller_peak_clamped(networks, tmp_path):
     np.testing.assert_array_equal(scores[:, 0], np.float32([1.0, 0.0]))
 
 
-def test_nobody_means_scores_of_zero(networks, tmp_path):
+def test_no_person_means_scores_of_zero(networks, tmp_path):
     """Not the whole image as one person. Somebody who comes and goes is found frame by frame."""
     shy = person_network(tmp_path / "shy.onnx", [PERSON], only_bright=True)
     frames = spots([(110, 100)] * (DETECT_EVERY + 5))

@@ -35,7 +35,7 @@ def test_every_part_lies_where_it_was_drawn(found, presenter):
         assert error[seen].mean() < limit * 256
 
 
-def test_says_what_it_is_and_what_it_lacks(detector, found):
+def test_a_kind_names_itself_and_what_it_lacks(detector, found):
     assert (found.detector, found.size) == ("mediapipe", (256, 256))
     assert found.weights_sha256 == detector.weights_sha256 == detector_sha256(PoseConfig())
     unmapped = sorted(set(range(23)) - set(POSE_MAP))
@@ -54,7 +54,7 @@ def test_result_does_not_depend_on_earlier_clips(detector, presenter, found):
     np.testing.assert_array_equal(again.scores, found.scores)
 
 
-def test_nobody_means_scores_of_zero(detector):
+def test_no_person_means_scores_of_zero(detector):
     nobody = detector.detect(np.full((3, 128, 128, 3), 90, np.uint8))
     assert (nobody.scores == 0).all()
     assert (nobody.points == 0).all()

@@ -117,7 +117,7 @@ def test_how_many_threads_decode_changes_no_byte(corpus):
     assert corpus.shards() == expected
 
 
-def test_a_clip_that_can_not_be_read_ends_the_stage_whoever_decodes_it(corpus):
+def test_an_unreadable_clip_fails_the_stage_in_any_process(corpus):
     corpus.store.remove("clips/c.wav")
     with pytest.raises(MediaError, match=r"no file c\.wav"):
         corpus.run(workers=3)
@@ -256,7 +256,7 @@ def test_a_lost_shard_is_made_again_as_it_was(corpus, harm):
     assert [reader.read(i).key[-1] for i in range(4)] == list("abcd")
 
 
-def test_what_does_not_fit_is_rejected_in_words(corpus):
+def test_what_does_not_fit_is_rejected_with_a_reason(corpus):
     corpus.add("m", par_frames=9).add("n", seconds=0.6).add("o").add("p")
     refused = {"status": "rejected", "reason": "no person in 80 % of frames"}
     corpus.rows["par_masks"]["pats/oliver/o"] |= refused

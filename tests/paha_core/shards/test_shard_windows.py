@@ -185,7 +185,7 @@ def test_face_mask_of_a_batch_is_the_windows_union(reader):
         assert mask.amax(1).nonzero().ravel().tolist() == [2, 3]
 
 
-def test_batches_stop_at_a_bad_shard_or_go_on_without_it(store, reader):
+def test_batches_stop_at_a_bad_shard_or_skip_it(store, reader):
     bad = reader.rows[0]["shard"]
     lost = {row["key"] for row in reader.rows if row["shard"] == bad}
     store.remove(bad)

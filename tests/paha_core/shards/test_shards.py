@@ -99,7 +99,7 @@ def test_verification_names_shards_and_clips(tmp_path, kind):
     }
 
 
-def test_nothing_is_published_when_writing_breaks_off(tmp_path):
+def test_a_failed_write_publishes_nothing(tmp_path):
     """Neither local nor on an object store is there ever half a shard."""
 
     def broken():
@@ -196,7 +196,7 @@ def test_no_clips_and_mixed_encoders_are_refused(store):
         ShardReader(store, ["pats"], split="test")
 
 
-def test_each_dataset_may_be_heard_by_its_own_encoder(store):
+def test_each_dataset_may_have_its_own_audio_encoder(store):
     for dataset, sha256 in (("pats", "english"), ("cnas", "mandarin")):
         sample = make_sample(0, dataset=dataset, audio_encoder_sha256=sha256)
         publish(store, [sample], dataset=dataset)

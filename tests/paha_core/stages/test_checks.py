@@ -82,7 +82,7 @@ def test_a_changed_shard_is_found(store, preset):
         ([], False),
     ],
 )
-def test_losses_are_finite_and_held_out_loss_is_there(store, lines, passed):
+def test_losses_are_finite_and_held_out_loss_is_logged(store, lines, passed):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     store.write_bytes("checkpoints/univdm/log.jsonl", text.encode())
     assert checks.finite_loss(store, "univdm").passed is passed

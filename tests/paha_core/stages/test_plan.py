@@ -259,7 +259,7 @@ def test_every_stage_is_planned_and_work_adds_up():
     assert negatives.flops == pytest.approx(plans["negative_samples"].flops / 2)
 
 
-def test_the_command_says_whether_it_fits():
+def test_the_command_prints_whether_it_fits():
     result = CliRunner().invoke(app, ["plan", "--preset", "demo", "--memory", "0.1"])
     assert result.exit_code == 0
     assert "univdm does not fit" in result.output

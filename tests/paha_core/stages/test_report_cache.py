@@ -85,7 +85,7 @@ def test_a_row_that_is_to_be_tried_again_invalidates_the_report(tmp_path):
     assert ReportCache("generated_clips", made).load() is None
 
 
-def test_each_corpus_has_its_report_and_what_looks_outside_has_none(tmp_path):
+def test_each_corpus_has_its_report_and_stages_that_read_outside_have_none(tmp_path):
     made = workspace(tmp_path)
     row = dict.fromkeys(BASE_SCHEMA.names, "x") | {"status": "rejected"}
     table = pa.Table.from_pylist([row], schema=BASE_SCHEMA)

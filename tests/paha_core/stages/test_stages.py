@@ -31,12 +31,12 @@ def test_an_unknown_stage_names_those_there_are(tmp_path):
     ("stage", "missing"),
     [("clips", "programmes"), ("keypoints", "clips"), ("par_masks", "keypoints")],
 )
-def test_a_stage_without_its_input_says_what_to_run(tmp_path, stage, missing):
+def test_a_missing_input_names_the_stage_to_run(tmp_path, stage, missing):
     with pytest.raises(StageError, match=f"run `paha run {missing}` first"):
         run_stage(stage, Workspace("smoke", str(tmp_path)))
 
 
-def test_under_dagster_the_same_is_said_of_assets(tmp_path):
+def test_under_dagster_the_message_names_assets(tmp_path):
     workspace = Workspace("smoke", str(tmp_path))
     with under_dagster(), pytest.raises(StageError, match="materialise `clips` first"):
         run_stage("keypoints", workspace)
@@ -52,11 +52,11 @@ def test_a_corpus_that_the_preset_lacks_is_no_error(tmp_path):
     assert "no such corpus" in str(report.figures)
 
 
-def test_a_workspace_without_a_url_lives_in_runs():
+def test_a_workspace_without_a_url_is_below_runs():
     assert Workspace("smoke").store.url == "runs/smoke"
 
 
-def test_every_stage_says_what_it_is():
+def test_every_stage_has_a_title_and_a_description():
     assert all(stage.title and stage.description for stage in (STAGES | TABLES).values())
     assert next(iter(STAGES)) == "programmes"
     assert list(STAGES)[-1] == "report"
@@ -113,7 +113,7 @@ def test_the_table_in_the_readme_is_the_registry():
     assert shown == lines
 
 
-def test_the_code_of_every_stage_is_where_the_registry_says():
+def test_the_registrys_code_paths_exist():
     for name, stage in (STAGES | TABLES).items():
         assert (ROOT / stage.code).exists(), name
 
@@ -127,7 +127,7 @@ def test_status_has_a_row_for_every_stage(tmp_path):
     assert {state for *_, state in shown} == {"not yet"}
 
 
-def test_status_says_what_a_preset_gives_in_place_of_a_stage(tmp_path):
+def test_status_names_the_replacement_of_a_stage(tmp_path):
     preset = load_preset("demo")
     codec = preset.codec.model_copy(update={"pretrained": "weights/vae"})
     corpora = preset.corpora.model_copy(update={"studio": None})

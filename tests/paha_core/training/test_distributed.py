@@ -69,7 +69,7 @@ def test_sharing_the_optimizers_moments_changes_nothing(tmp_path, by_two):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_stopped_pair_says_so_and_goes_on_as_if_never_stopped(tmp_path, by_two):
+def test_a_stopped_pair_resumes_as_if_never_stopped(tmp_path, by_two):
     assert pair(tmp_path, 2, 3) == INTERRUPTED
     assert not (tmp_path / "checkpoints/small/final").exists()
     assert pair(tmp_path, 2) == 0

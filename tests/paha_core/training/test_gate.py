@@ -70,7 +70,7 @@ def given(tmp_path_factory):
     return store, [(b, dataclasses.replace(b, audio=b.mismatched_audio)) for b in real]
 
 
-def test_a_classifier_that_hears_passes_and_peaks_where_the_sound_belongs(given):
+def test_a_classifier_that_uses_audio_passes_and_peaks_at_zero_shift(given):
     store, held_out = given
     found = examine(Listener(), "face", store, PRESET, held_out)
     assert found["passed"]

@@ -74,7 +74,7 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
     assert journal(tmp_path / "whole") == journal(killed)
 
 
-def test_a_second_trainer_is_told_who_trains(tmp_path):
+def test_a_second_trainer_gets_the_name_of_the_first(tmp_path):
     first = start(tmp_path, 0.05)
     try:
         wait_for_checkpoint(tmp_path)
@@ -129,7 +129,7 @@ def resumed_at(folder, train=None, content="a"):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_says_so(tmp_path, signum):
+def test_a_signal_saves_and_is_logged(tmp_path, signum):
     before = signal.getsignal(signum)
     with pytest.raises(Interrupted, match="step 8 of 40"):
         stopped_at(7, tmp_path, signum)
@@ -144,7 +144,7 @@ def test_a_second_interrupt_aborts(tmp_path):
     assert resumed_at(tmp_path) == 5
 
 
-def test_who_is_asked_to_stop_saves_before_it_looks(tmp_path):
+def test_a_stop_request_saves_before_validation(tmp_path):
     with pytest.raises(Interrupted, match="step 20 of 40"):
         stopped_at(19, tmp_path, signal.SIGTERM)
     assert "validation_loss" not in lines(tmp_path)[-1]
@@ -177,7 +177,7 @@ def test_a_finished_run_asked_for_more_steps_continues_to_the_weights_of_as_many
     assert_same(weights(tmp_path / "at once"), weights(tmp_path / "later"))
 
 
-def test_a_finished_run_without_its_checkpoint_says_so_instead_of_starting_over(tmp_path):
+def test_a_finished_run_without_its_checkpoint_is_an_error(tmp_path):
     assert fit(TinyTask(), config(), run(tmp_path))
     before = weights(tmp_path)
     shutil.rmtree(tmp_path / "checkpoints/tiny/steps")
@@ -212,7 +212,7 @@ def test_too_many_skipped_steps_are_more_than_a_share_or_a_row(skipped, in_a_row
     assert too_many_skipped(state, config(max_bad_steps=20)) is stops
 
 
-def test_what_other_settings_had_trained_is_set_aside_and_comes_back_with_them(tmp_path):
+def test_checkpoints_of_other_settings_are_set_aside_and_restored(tmp_path):
     with pytest.raises(Interrupted):
         stopped_at(7, tmp_path, signal.SIGTERM)
     assert resumed_at(tmp_path, content="b") == 0
@@ -237,7 +237,7 @@ def test_so_it_is_in_an_object_store():
     ]
 
 
-def test_another_schedule_goes_on_from_the_checkpoint(tmp_path, caplog):
+def test_another_schedule_resumes_from_the_checkpoint(tmp_path, caplog):
     with pytest.raises(Interrupted):
         stopped_at(7, tmp_path, signal.SIGTERM)
     assert resumed_at(tmp_path, config(learning_rate=5e-3, steps=12)) == 8

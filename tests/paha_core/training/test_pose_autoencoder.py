@@ -81,7 +81,7 @@ def test_the_window_is_what_every_held_out_clip_fills(store: Store, tmp_path: Pa
         train_pose_autoencoder(make_store(tmp_path, clips=4, frames=10), preset())
 
 
-def test_without_poses_it_says_so(tmp_path: Path) -> None:
+def test_without_poses_the_cell_is_missing(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="give 0 pose windows"):
         train_pose_autoencoder(Store(str(tmp_path)), preset())
 

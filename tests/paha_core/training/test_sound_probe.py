@@ -67,7 +67,7 @@ def test_it_can_not_tell_mismatched_sound_from_a_windows_own(splits):
     assert probe(splits, WindowBatches) == found  # deterministic
 
 
-def test_it_hears_a_seam(splits):
+def test_a_seam_can_be_heard(splits):
     assert probe(splits, Wrapping)["low"] > 0.6
 
 

@@ -78,7 +78,7 @@ def test_a_compiled_gradient_that_is_not_the_eager_one_is_refused():
         check_gradient(eager + 0.02 * torch.randn(1000), eager, "float32")
 
 
-def test_blocks_that_repeat_are_compiled_one_by_one_and_the_trainer_says_so(caplog):
+def test_repeated_blocks_are_compiled_one_by_one_and_logged(caplog):
     """In the classifier too, whose encoder is UniVDM's."""
     caplog.set_level("INFO", "paha")
     for model in (tiny_univdm(), small_classifier.small_classifier()):

@@ -105,7 +105,7 @@ def test_fetched_from_a_hub_they_load_and_are_recorded(published, tmp_path):
     AutoencoderKL.from_pretrained(tmp_path / "w/sd-vae", use_safetensors=True)
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_stopped(published, tmp_path):
+def test_it_resumes_after_a_kill(published, tmp_path):
     large = published / "someone/large"  # more than the client keeps in memory before it writes
     large.mkdir()
     (large / "COMMIT").write_text("c" * 40)
@@ -129,7 +129,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped(published, tmp_path):
     assert load_file(tmp_path / "w/large/model.safetensors")["x"].numel() == 8 << 20
 
 
-def test_wrong_hashes_moved_revisions_and_no_network_are_told(published, tmp_path):
+def test_wrong_hashes_moved_revisions_and_no_network_are_reported(published, tmp_path):
     wrong = entry(files={"config.json": {"sha256": "0" * 64}})
     with Hub(published) as hub:
         _, errors = run_fetch(hub.url, {"x": wrong}, tmp_path / "a").communicate(timeout=120)
