@@ -31,6 +31,7 @@ class GenerateConfig(dg.Config):
     size: int | None = Field(None, description="side of the video in pixels")
     precision: Literal["preset", Precision] = "preset"
     device: Literal["preset", "auto", "cpu", "cuda"] = "preset"
+    mark: bool = Field(True, description="sign the mp4 as generated (C2PA)")
     force: bool = Field(
         False, description="guide also by classifiers that failed their audio-swap gate"
     )
@@ -73,7 +74,7 @@ def generate_video(
         force=config.force,
     )
     request = Request(
-        Path(config.image), Path(config.audio), Path(config.out), settings, config.size
+        Path(config.image), Path(config.audio), Path(config.out), settings, config.size, config.mark
     )
     try:
         request.check()

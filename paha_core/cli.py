@@ -14,9 +14,11 @@ import typer
 from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
+from paha_core.commands.export import export
 from paha_core.commands.gc import gc
-from paha_core.commands.generate import export, generate
+from paha_core.commands.generate import generate
 from paha_core.commands.ingest import ingest
+from paha_core.commands.inspect import inspect
 from paha_core.commands.plan import plan
 from paha_core.commands.pose import pose
 from paha_core.commands.preset import presets
@@ -128,6 +130,7 @@ for command in (
     pose,
     generate,
     export,
+    inspect,
     evaluate,
     benchmark,
     report,

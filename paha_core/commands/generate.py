@@ -1,39 +1,37 @@
-"""`paha generate` and `paha export`: a portrait and a voice to a video."""
+"""`paha generate`: a portrait and a voice to a video."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.commands.opening import (
+    DatasetOption,
+    Device,
+    FolderOption,
+    chosen_folder,
+    chosen_preset,
+    open_pipeline,
+)
+from paha_core.commands.shared import (
+    PresetOption,
+    StoreOption,
+    given_options,
+    one_sentence,
+    refuse_options,
+)
 from paha_core.config import Form, Language, Mode, Precision
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
 from paha_core.media import FPS
-from paha_core.stages import Workspace, prepare_torch
+from paha_core.stages import Workspace
 
 if TYPE_CHECKING:
-    from paha_core.config import Preset
     from paha_core.inference.pipeline import PahaPipeline, Settings
     from paha_core.inference.video_file import Request
-    from paha_core.store import Store
-
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--folder",
-        help="A folder made by `paha export`, or `base`, the one inside the package: what is used "
-        "when neither preset nor store is named.",
-    ),
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(help="Use this corpus' audio encoder (default: audio.pretrained)."),
-]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def generate(
@@ -95,6 +93,13 @@ def generate(
             "--force", help="Guide also by classifiers that failed their audio-swap gate."
         ),
     ] = False,
+    no_mark: Annotated[
+        bool,
+        typer.Option(
+            "--no-mark",
+            help="Write no content credentials and no metadata; the sidecar says so.",
+        ),
+    ] = False,
     batch: Annotated[
         Path | None, typer.Option(help="A csv with columns image, audio, out, for many videos.")
     ] = None,
@@ -116,29 +121,40 @@ def generate(
         paha generate --batch list.csv --mode unguided          a second run continues
     """
     from paha_core.inference.pipeline import Settings
+    from paha_core.inference.video_file import Request
 
     with one_sentence():
-        given = _given(context)
+        given = given_options(context)
         if folder is not None:
             own = {"preset", "store", "dataset"}
-            _refuse(given, own, "--folder holds its own preset and networks")
-        folder = _folder(context, folder)
+            refuse_options(given, own, "--folder holds its own preset and networks")
+        folder = chosen_folder(context, folder)
         if sidecar is not None:
-            others = given.keys() - {"sidecar", "out", "image", "audio", "store", "folder"}
-            _refuse(given, others, "--from repeats a video with its own settings")
+            others = given.keys() - {
+                "sidecar",
+                "out",
+                "image",
+                "audio",
+                "store",
+                "folder",
+                "no_mark",
+            }
+            refuse_options(given, others, "--from repeats a video with its own settings")
             if out is None:
                 raise StageError("give --out, the path to write the video of --from to")
-            _again(sidecar, out, image, audio, store, folder)
+            _again(sidecar, out, image, audio, store, folder, no_mark)
             return
         if batch is not None:
-            _refuse(given, {"image", "audio", "text", "out"}, "--batch takes them from its csv")
+            refuse_options(
+                given, {"image", "audio", "text", "out"}, "--batch takes them from its csv"
+            )
         elif image is None or out is None or not (audio or text):
             raise StageError("give --image, --audio (or --text) and --out, or --batch, or --from")
         elif text:
-            _refuse(given, {"audio"}, "--text is spoken by a synthetic voice")
+            refuse_options(given, {"audio"}, "--text is spoken by a synthetic voice")
             audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
-        used = _preset(workspace, folder, device, dataset)
+        used = chosen_preset(workspace, folder, device, dataset)
         guidance = used.generation.guidance.changed(
             rate=rate,
             lambda_face=lambda_face,
@@ -158,26 +174,15 @@ def generate(
         )
 
         def opened() -> PahaPipeline:
-            return _open(used, folder, lambda: workspace.store)
+            return open_pipeline(used, folder, lambda: workspace.store)
 
         if batch is not None:
-            _batch(batch, settings, size, opened)
+            _batch(batch, settings, size, not no_mark, opened)
         else:
-            _one(image, audio, out, settings, size, opened)
-
-
-def _folder(context: typer.Context, folder: Path | None) -> Path | None:
-    """The saved pipeline to open: the one named; or the base, where nothing else is named and this
-    copy of the package carries it. None: a run's own networks."""
-    from paha_core.inference.saved import base_folder, is_saved, saved_folder
-
-    if folder is not None:
-        return saved_folder(folder)
-    named = ("preset", "store", "dataset", "sidecar")
-    sources = [context.get_parameter_source(name) for name in named]
-    if any(source is not None and source.name != "DEFAULT" for source in sources):
-        return None
-    return base_folder() if is_saved(base_folder()) else None
+            assert image is not None
+            assert audio is not None
+            assert out is not None
+            _one(Request(image, audio, out, settings, size, not no_mark), opened)
 
 
 def _spoken(text: str, language: Language, out: Path) -> Path:
@@ -192,119 +197,7 @@ def _spoken(text: str, language: Language, out: Path) -> Path:
     return wav
 
 
-def _given(context: typer.Context) -> dict[str, str]:
-    """The options given on the command line, by name, as they are written there."""
-    written = {str(option.name): option.opts[0] for option in context.command.params}
-    sources = {name: context.get_parameter_source(name) for name in written}
-    return {
-        name: written[name]
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
-    }
-
-
-def _refuse(given: dict[str, str], names: Collection[str], why: str) -> None:
-    """Raise `StageError` where options contradict each other."""
-    wrong = sorted(given[name] for name in names if name in given)
-    if wrong:
-        raise StageError(f"{why}: leave out {', '.join(wrong)}")
-
-
-def export(
-    context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
-    preset: PresetOption = "demo",
-    store: StoreOption = "",
-    dataset: DatasetOption = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="float16 weights: half the bytes, nearly the same video.")
-    ] = False,
-    base: Annotated[
-        bool,
-        typer.Option("--base", help="Into the package, as the base, with a sidecar; implies half."),
-    ] = False,
-    figures: Annotated[
-        Path | None, typer.Option(help="With --base: a json of what was measured of it.")
-    ] = None,
-) -> None:
-    """Save all that `paha generate` needs of a run as one folder to copy or publish.
-
-    Example:
-
-        paha export --out my-paha && paha generate --folder my-paha --image … --audio … --out …
-
-    In Python: `PahaPipeline.from_pretrained("my-paha")("me.jpg", "hello.wav")`.
-    """
-    with one_sentence():
-        given, workspace = _given(context), Workspace(preset, store)
-        if base:
-            _refuse(given, {"out", "half"}, "--base knows where and how")
-        elif out is None:
-            raise StageError("give --out, the folder to write, or --base")
-        pipeline = _open(_preset(workspace, None, "cpu", dataset), None, lambda: workspace.store)
-        if out is not None:
-            pipeline.save_pretrained(out, half=half)
-            typer.echo(f"{out}: {', '.join(pipeline.networks)}")
-        else:
-            _export_base(pipeline, workspace, figures)
-
-
-def _export_base(pipeline: PahaPipeline, workspace: Workspace, figures: Path | None) -> None:
-    import json
-
-    from paha_core.inference.base import HELD_OUT_FRAMES, export_base
-    from paha_core.inference.saved import base_folder
-    from paha_core.training.tasks.codec import read_split
-
-    preset, store = workspace.preset, workspace.store
-    held_out = read_split(store, preset, "test", HELD_OUT_FRAMES).pixels
-    command = ["paha", "export", "--base", "--preset", workspace.preset_name]
-    measured = json.loads(figures.read_text()) if figures else {}
-    sidecar = export_base(pipeline, store, base_folder(), held_out, command, measured)
-    typer.echo(f"{base_folder()}: {sidecar['bytes'] / 1e6:.1f} MB, {', '.join(pipeline.networks)}")
-
-
-def _preset(
-    workspace: Workspace, folder: Path | None, device: Device | None, dataset: str | None
-) -> Preset:
-    """The run's preset or the exported folder's, with that device and that dataset's audio
-    encoder."""
-    from paha_core.config import load_preset
-
-    preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
-    if dataset is not None:
-        preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
-    return preset.model_copy(update={"device": device}) if device else preset
-
-
-def _open(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> PahaPipeline:
-    """Open the networks of the exported folder, or else of the run's store."""
-    import torch
-
-    from paha_core.inference.pipeline import PahaPipeline
-
-    device = prepare_torch(preset)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise StageError("there is no CUDA device here: use --device cpu")
-    if folder is not None:
-        return PahaPipeline.from_pretrained(folder, device)
-    return PahaPipeline.from_store(store(), preset, device)
-
-
-def _one(
-    image: Path | None,
-    audio: Path | None,
-    out: Path | None,
-    settings: Settings,
-    size: int | None,
-    opened: Callable[[], PahaPipeline],
-) -> None:
-    from paha_core.inference.video_file import Request
-
-    assert image is not None
-    assert audio is not None
-    assert out is not None
-    request = Request(image, audio, out, settings, size)
+def _one(request: Request, opened: Callable[[], PahaPipeline]) -> None:
     request.check()
     _make(opened(), request)
 
@@ -331,6 +224,7 @@ def _again(
     audio: Path | None,
     store: str,
     folder: Path | None,
+    no_mark: bool,
 ) -> None:
     from dataclasses import replace
 
@@ -344,20 +238,25 @@ def _again(
     # On the same device, with as many threads.
     same_machine = {"device": replay.device, "threads": replay.threads}
     preset = replay.preset.model_copy(update=same_machine)
-    pipeline = _open(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
+    pipeline = open_pipeline(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
     pipeline = replace(pipeline, preset=replay.preset)
     replay.check_networks(pipeline)
-    repeated = _make(pipeline, replay.request)
+    mark = replay.request.mark and not no_mark
+    repeated = _make(pipeline, replace(replay.request, mark=mark))
     same = repeated["video_sha256"] == replay.sidecar["video_sha256"]
     typer.echo("identical to the first" if same else "not identical: another machine or version")
 
 
 def _batch(
-    path: Path, settings: Settings, size: int | None, opened: Callable[[], PahaPipeline]
+    path: Path,
+    settings: Settings,
+    size: int | None,
+    mark: bool,
+    opened: Callable[[], PahaPipeline],
 ) -> None:
     from paha_core.inference.batch import make_batch, read_batch
 
-    requests = read_batch(path, settings, size)
+    requests = read_batch(path, settings, size, mark)
     with Progress(len(requests), "generate", "video", every=5.0) as progress:
 
         def on_video(request: Request, outcome: str) -> None:

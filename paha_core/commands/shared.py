@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from paha_core.engine.processes import INTERRUPTED, is_main_process
-from paha_core.errors import EXPECTED, Interrupted
+from paha_core.errors import EXPECTED, Interrupted, StageError
 from paha_core.stages import Workspace, run_stage
 from paha_core.stages.stage_report import StageReport
 
@@ -41,6 +41,24 @@ def one_sentence() -> Iterator[None]:
             raise
         typer.echo(f"paha: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def given_options(context: typer.Context) -> dict[str, str]:
+    """The options given on the command line, by name, as they are written there."""
+    written = {str(option.name): option.opts[0] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in written}
+    return {
+        name: written[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    }
+
+
+def refuse_options(given: dict[str, str], names: Collection[str], why: str) -> None:
+    """Raise `StageError` where options contradict each other."""
+    wrong = sorted(given[name] for name in names if name in given)
+    if wrong:
+        raise StageError(f"{why}: leave out {', '.join(wrong)}")
 
 
 def run_one(stage: str, preset: str, store: str) -> None:

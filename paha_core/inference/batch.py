@@ -12,6 +12,7 @@ from typing import Any
 
 from paha_core.errors import UserError
 from paha_core.inference.inputs import InputError
+from paha_core.inference.marks import is_unchanged
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings
 from paha_core.inference.video_file import Request, make_video, read_json, request_json
 from paha_core.store import sha256_file
@@ -29,7 +30,9 @@ class BatchResult:
     failed: dict[Path, str] = field(default_factory=dict)  # video -> why
 
 
-def read_batch(path: Path, settings: Settings, size: int | None = None) -> list[Request]:
+def read_batch(
+    path: Path, settings: Settings, size: int | None = None, mark: bool = True
+) -> list[Request]:
     """Read the requests of a csv; relative paths are relative to the csv.
 
     Raises `InputError` for a csv that lacks a column or rows, or repeats an `out`.
@@ -42,7 +45,7 @@ def read_batch(path: Path, settings: Settings, size: int | None = None) -> list[
         if row.problem or not all(cells):
             raise InputError(f"{path}, line {row.line}: {row.problem or 'a cell is empty'}")
         image, audio, out = (path.parent / cell for cell in cells)
-        requests.append(Request(image, audio, out, settings, size))
+        requests.append(Request(image, audio, out, settings, size, mark))
     outs = Counter(os.path.realpath(str(request.out).replace("\0", "?")) for request in requests)
     twice = [out for out, times in outs.items() if times > 1]
     if twice:
@@ -88,8 +91,15 @@ def is_made(pipeline: PahaPipeline, request: Request) -> bool:
         == _without_paths(request_json(replace(request, size=size)))
         and sidecar.get("networks") == pipeline.networks
         and sidecar.get("preset") == pipeline.preset.model_dump(mode="json")
-        and sidecar.get("video_sha256") == sha256_file(request.out)
+        and sidecar.get("marked", False) == request.mark
+        and _is_whole(request, sidecar)
     )
+
+
+def _is_whole(request: Request, sidecar: dict[str, Any]) -> bool:
+    if request.mark:
+        return is_unchanged(request.out, request.sidecar)
+    return bool(sidecar.get("video_sha256") == sha256_file(request.out))
 
 
 def _without_paths(request: Any) -> Any:

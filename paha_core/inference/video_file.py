@@ -18,7 +18,9 @@ from typing import Any
 import torch
 
 from paha_core.config import GuidanceConfig, Preset
+from paha_core.inference.credentials import credentials
 from paha_core.inference.inputs import InputError
+from paha_core.inference.marks import mark_of, mark_video
 from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
 from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
@@ -35,13 +37,15 @@ LONGEST_NAME = 255  # bytes, on every common file system
 
 @dataclass(frozen=True)
 class Request:
-    """A video to generate. `size`: side of the mp4 in pixels; None: that of the preset's clips."""
+    """A video to generate. `size`: side of the mp4 in pixels; None: that of the preset's clips.
+    `mark`: the mp4 says that it is generated (`inference.marks`)."""
 
     image: Path
     audio: Path
     out: Path
     settings: Settings = field(default_factory=Settings)
     size: int | None = None
+    mark: bool = True
 
     @property
     def sidecar(self) -> Path:
@@ -103,6 +107,8 @@ def make_video(
     `PahaPipeline.__call__` raise.
     """
     request.check()
+    if request.mark:
+        credentials().signer().close()  # those that can't sign are refused before the work
     settings, trace, started = request.settings, Trace(), time.perf_counter()
     conditions, box, wave = pipeline.conditions(request.image, request.audio, settings)
     stream = pipeline.stream(conditions, box[None], settings, trace, on_segment)
@@ -119,12 +125,16 @@ def make_video(
             "gates_failed": pipeline.gates_failed(settings),
             "face_box": box.tolist(),
             "frames": frames,
-            "video_sha256": sha256,
+            "video_sha256": sha256,  # of pictures and sound as encoded, before the marks
+            "marked": request.mark,
             "machine": machine(pipeline.device),
         }
+        content = json.dumps(sidecar, indent=2).encode()
+        if request.mark:
+            mark_video(path, path, mark_of(pipeline.preset, pipeline.networks, content))
         # Before the video: one without a sidecar would be taken for the user's own.
         with published(request.sidecar) as sidecar_path:
-            sidecar_path.write_text(json.dumps(sidecar, indent=2))
+            sidecar_path.write_bytes(content)
     return sidecar
 
 
@@ -225,5 +235,6 @@ def read_sidecar(
         out,
         Settings(**settings),
         request["size"],
+        sidecar.get("marked", True),
     )
     return Replay(repeated, Preset(**sidecar["preset"]), sidecar)

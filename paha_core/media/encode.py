@@ -106,6 +106,13 @@ def write_video(
         run(ffmpeg.output(*streams, file_url(path), **options), timeout=timeout, stdin=pieces())
 
 
+def with_comment(path: str | Path, out: str | Path, comment: str) -> None:
+    """Copy the mp4 `path` to `out`, not encoded again, with that comment in its metadata."""
+    options = {"c": "copy", "map_metadata": 0, "fflags": "+bitexact", "flags": "+bitexact"}
+    options |= {"movflags": "+faststart", "f": "mp4", "metadata": f"comment={comment}"}
+    run(ffmpeg.output(safe_input(path), file_url(out), **options), timeout=None)
+
+
 def x264_options(crf: int) -> dict[str, Any]:
     """Encoder options for the same bytes everywhere: x264's output depends on its thread count."""
     return {

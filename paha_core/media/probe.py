@@ -70,6 +70,13 @@ def probe(path: Media) -> MediaInfo:
         )
 
 
+def read_comment(path: Media) -> str:
+    """The comment in a file's metadata; empty where it has none. Raises `MediaError` for a file
+    that can't be read."""
+    with open_media(path) as container:
+        return str(container.metadata.get("comment", ""))
+
+
 def _check_complete(stream: Any, size: int) -> None:
     """A truncated mp4 whose index is in front still opens: compare the index with the size."""
     entries = stream.index_entries

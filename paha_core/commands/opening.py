@@ -1,0 +1,72 @@
+"""Which networks a command opens: a run's, or those of an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from paha_core.errors import StageError
+from paha_core.stages import Workspace, prepare_torch
+
+if TYPE_CHECKING:
+    from paha_core.config import Preset
+    from paha_core.inference.pipeline import PahaPipeline
+    from paha_core.store import Store
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        help="A folder made by `paha export`, or `base`, the one inside the package: what is used "
+        "when neither preset nor store is named.",
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(help="Use this corpus' audio encoder (default: audio.pretrained)."),
+]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def chosen_folder(context: typer.Context, folder: Path | None) -> Path | None:
+    """The saved pipeline to open: the one named; or the base, where nothing else is named and this
+    copy of the package carries it. None: a run's own networks."""
+    from paha_core.inference.saved import base_folder, is_saved, saved_folder
+
+    if folder is not None:
+        return saved_folder(folder)
+    named = ("preset", "store", "dataset", "sidecar")
+    sources = [context.get_parameter_source(name) for name in named]
+    if any(source is not None and source.name != "DEFAULT" for source in sources):
+        return None
+    return base_folder() if is_saved(base_folder()) else None
+
+
+def chosen_preset(
+    workspace: Workspace, folder: Path | None, device: Device | None, dataset: str | None
+) -> Preset:
+    """The run's preset or the exported folder's, with that device and that dataset's audio
+    encoder."""
+    from paha_core.config import load_preset
+
+    preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
+    if dataset is not None:
+        preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
+    return preset.model_copy(update={"device": device}) if device else preset
+
+
+def open_pipeline(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> PahaPipeline:
+    """Open the networks of the exported folder, or else of the run's store."""
+    import torch
+
+    from paha_core.inference.pipeline import PahaPipeline
+
+    device = prepare_torch(preset)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise StageError("there is no CUDA device here: use --device cpu")
+    if folder is not None:
+        return PahaPipeline.from_pretrained(folder, device)
+    return PahaPipeline.from_store(store(), preset, device)
