@@ -63,5 +63,5 @@ def beside(target: str | Path, kind: str) -> Path:
 
 
 def ending(path: str | Path) -> str:
-    """Of a name with two suffixes both: `.wav.json`."""
+    """The suffix of a path; both where there are two: `.wav.json`."""
     return "".join(Path(path).suffixes[-2:])

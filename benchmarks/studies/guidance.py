@@ -65,7 +65,7 @@ def scores(detector: Detector, frames: np.ndarray, clip: HeldOutClip, truth: Tru
 
 
 def mean_of(values: np.ndarray) -> str:
-    """Of those that exist."""
+    """The mean of the values that exist."""
     return f"{np.nanmean(values):.3f}" if np.isfinite(values).any() else "none"
 
 

@@ -73,7 +73,7 @@ def damages() -> dict[str, list[Damage]]:
 
 @torch.no_grad()
 def features(space: SmallR3D, clips: list[np.ndarray], damage: Damage | None) -> list[np.ndarray]:
-    """Of the windows of each clip: float32 `[n, 48]`."""
+    """Features of the windows of each clip: float32 `[n, 48]`."""
     found = []
     for video in clips:
         shown = damage(video[:FRAMES]) if damage else video[:FRAMES]

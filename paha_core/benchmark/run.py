@@ -81,7 +81,7 @@ def load_results(store: Store) -> tuple[str, list[MetricRow]] | None:
 
 
 def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: object) -> str:
-    """Of the content of everything that results of these systems depend on."""
+    """A hash of the content of everything that the results of these systems depend on."""
     datasets = preset.corpora.datasets
     clips, keypoints = (kept_rows(store, stage, datasets) for stage in ("clips", "keypoints"))
     videos = [video for group in systems.values() for video in group]

@@ -245,7 +245,7 @@ def batched(negatives: list[Negative], config: NegativeConfig) -> Iterator[Negat
 
 
 def fingerprint(negative: Negative, reader: ShardReader, checkpoint: str, preset: Preset) -> str:
-    """Of everything that a negative depends on."""
+    """A hash of everything that a negative depends on."""
     voice, face = (reader.rows[clip]["fingerprint"] for clip in (negative.voice, negative.face))
     window = [negative.start, negative.reference, negative.frames]
     own = [negative.clip_id, voice, face, *window]

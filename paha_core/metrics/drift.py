@@ -26,21 +26,21 @@ def _worst(count: int, measure: Callable[[slice], np.ndarray | None]) -> np.ndar
 
 
 def colour_drift(frames: np.ndarray) -> float | None:
-    """Of the mean colour: the worst second's mean absolute difference to the first, in levels of
-    255. `frames` uint8 `[T, H, W, 3]`. None below two seconds, as in all of these."""
+    """Drift of the mean colour: the worst second's mean absolute difference to the first, in levels
+    of 255. `frames` uint8 `[T, H, W, 3]`. None below two seconds, as in all of these."""
     colours = _worst(len(frames), lambda part: frames[part].mean((0, 1, 2), dtype=np.float64))
     return None if colours is None else float(np.abs(colours - colours[0]).mean(1).max())
 
 
 def background_drift(luma: np.ndarray, mask: np.ndarray) -> float | None:
-    """Of the picture behind the person: the worst second's mean absolute difference to the first,
+    """Drift of the background: the worst second's mean absolute difference to the first,
     in grey levels. `luma` `[T, H, W]`, `mask` `[H, W]`."""
     pictures = _worst(len(luma), lambda part: luma[part][:, mask].mean(0, dtype=np.float64))
     return None if pictures is None else float(np.abs(pictures - pictures[0]).mean(1).max())
 
 
 def sharpness_drift(sharpness: Callable[[slice], float | None], frames: int) -> float | None:
-    """Of sharpness: the largest |ln(second / first)|. `sharpness` gives that of some frames."""
+    """Drift of sharpness: the largest |ln(second / first)|. `sharpness` measures a slice."""
 
     def measure(part: slice) -> np.ndarray | None:
         value = sharpness(part)
@@ -51,9 +51,9 @@ def sharpness_drift(sharpness: Callable[[slice], float | None], frames: int) -> 
 
 
 def identity_drift(descriptors: Callable[[slice], np.ndarray], frames: int) -> float | None:
-    """Of the face: 1 minus the smallest cosine of a second's mean descriptor to the first's, 0 to
-    2. `descriptors` gives unit vectors `[n, D]` of some frames; a second without a face is left
-    out."""
+    """Drift of the face: 1 minus the smallest cosine of a second's mean descriptor to the first's,
+    0 to 2. `descriptors` gives unit vectors `[n, D]` of some frames; a second without a face is
+    left out."""
 
     def measure(part: slice) -> np.ndarray | None:
         vectors = descriptors(part)

@@ -104,8 +104,8 @@ class Planner:
         return traces.parameters_of(lambda: traces.new_classifier_of(self.preset, self.widths))
 
     def bytes_per_second(self) -> int:
-        """Of video, in the shards: latents, PAR weights and audio features in float16, regions in a
-        byte a cell, and the wave at 16 kHz."""
+        """Bytes of a second of video in the shards: latents, PAR weights and audio features in
+        float16, regions in a byte a cell, and the wave at 16 kHz."""
         cells = self.preset.codec.latent_size**2
         a_frame = 2 * self.widths.latent_channels * cells + 2 * cells + cells
         a_frame += 2 * self.widths.audio_layers * self.widths.audio_width

@@ -36,8 +36,8 @@ def save(
 ) -> None:
     """Write the checkpoint of `state.step`; keep the last `keep` and the permanent ones.
 
-    Every process calls it, so that shares of the optimizer come together; the one with `ema`
-    writes.
+    Every process calls it, because a sharded optimizer's state is gathered; the main process, which
+    has `ema`, writes.
     """
     if isinstance(optimizer, ZeroRedundancyOptimizer):
         optimizer.consolidate_state_dict(to=0)
@@ -75,7 +75,7 @@ def _lineage(run: Run, rel: str) -> str:
 
 def remove_finished(run: Run) -> None:
     """Remove the checkpoints of a finished run but the permanent ones and the last, from which it
-    continues when more steps are asked for."""
+    resumes when `train.steps` is raised."""
     for folder in checkpoints(run)[:-1]:
         if not _is_permanent(run, folder):
             run.store.remove(folder)
@@ -87,11 +87,11 @@ def _is_permanent(run: Run, folder: str) -> bool:
 
 
 def prepare_folder(run: Run) -> None:
-    """Leave nothing in the run's folder but files of the run's own lineage.
+    """Make sure that the run's folder holds only files of the run's own lineage.
 
-    What other settings or data had trained there is moved aside as a whole, and what this lineage
-    had trained before is moved back. Half-written checkpoints are removed. Raises `TrainingError`
-    for a finished run that should continue with another schedule and has no checkpoint left.
+    A training with other settings or data found there is moved aside as a whole, and an earlier one
+    of this lineage is moved back. Half-written checkpoints are removed. Raises `TrainingError` for
+    a finished run that should continue with another schedule and has no checkpoint left.
     """
     store, aside = run.store, f"{run.folder}.before-"
     store.tidy(run.folder)  # half-written checkpoints: tens of gigabytes each at full size
@@ -123,8 +123,8 @@ def resume(
     state: State,
     config: TrainConfig,
 ) -> None:
-    """Load the newest checkpoint, if there is one: also that of a finished run, when more steps are
-    asked for. Raises `TrainingError` for a checkpoint beyond `config.steps`."""
+    """Load the newest checkpoint, if there is one; a finished run resumes when `train.steps` was
+    raised. Raises `TrainingError` for a checkpoint beyond `config.steps`."""
     folders = checkpoints(run)
     if not folders:
         return
@@ -155,7 +155,7 @@ def resume(
 
 def _refuse_to_start_over(run: Run) -> None:
     """A finished run of this lineage whose last checkpoint is gone can't continue; training it from
-    the start would replace its result without a word."""
+    the start would silently replace its result."""
     rel = f"{run.final}/{EXPORTED}"
     if run.store.exists(rel) and _lineage(run, rel) == run.lineage:
         step = run.store.read_json(rel)["step"]
@@ -186,7 +186,7 @@ def _load_moments(
 
 
 def export(run: Run, task: Task, ema: EMA, step: int, name: str) -> None:
-    """The averaged weights as users load them, with a description of what they were made from."""
+    """Export the averaged weights as users load them, with a record of what they were made from."""
     with run.store.writing_folder(f"{run.folder}/{name}", EXPORTED) as folder:
         with ema.applied_to(task.model) as model:
             task.export(model, folder)

@@ -1,4 +1,4 @@
-"""torch.compile of a network that is trained, and the proof that it has the right gradient."""
+"""torch.compile for training, and a check that the compiled network has the right gradient."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from paha_core.training.run import TrainingError
 
 log = logging.getLogger("paha")
 
-RECOMPILATIONS = 256  # of one layer's code: blocks differ in width, classifiers' batches in length
-LARGEST_DIFFERENCE = {"float32": 0.01, "bf16": 0.1}  # of the gradients' norm; bf16 alone has 0.02
+RECOMPILATIONS = 256  # per layer: blocks differ in width, classifiers' batches in length
+LARGEST_DIFFERENCE = {"float32": 0.01, "bf16": 0.1}  # relative; bf16 alone causes 0.02
 
 
 def compile_model(model: nn.Module, trainer: TrainerConfig, device: torch.device) -> None:

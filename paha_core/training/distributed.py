@@ -1,4 +1,4 @@
-"""The processes of one training run: who they are, and their collectives.
+"""The processes of one training run: rank, world size and collectives.
 
 A process that hangs must not cost the others hours, but they do wait for one that validates or
 writes a checkpoint. So there are two time limits: a short one for what every step does, a long one
@@ -14,7 +14,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-STEP_TIMEOUT = timedelta(minutes=10)  # of gradients, means and the question whether to stop
+STEP_TIMEOUT = timedelta(minutes=10)  # of gradients, means and the shutdown flag
 BARRIER_TIMEOUT = timedelta(hours=2)  # while the main process validates or writes a checkpoint
 
 
@@ -33,12 +33,13 @@ class Distributed:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Wait for all, up to `BARRIER_TIMEOUT`."""
+        """Wait for all processes, up to `BARRIER_TIMEOUT`."""
         if self.world_size > 1:
             distributed.all_reduce(torch.zeros(1), group=self.patient)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so: the same answer on every rank, without waiting for GPUs."""
+        """Logical OR of `flag` over all processes: the same result on every rank, without waiting
+        for GPUs."""
         if self.world_size == 1:
             return flag
         total = torch.tensor(float(flag))

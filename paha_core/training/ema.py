@@ -10,9 +10,9 @@ from torch import nn
 
 
 class EMA:
-    """Exponential moving average of the weights, with the usual short memory at the start.
+    """Exponential moving average of the weights, with the usual lower decay at the start.
 
-    Only the main process keeps one: no other validates or exports.
+    Only the main process keeps one, since only it validates and exports.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -21,8 +21,8 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int, finite: torch.Tensor) -> None:
-        """Move towards the weights after `step`, unless that was skipped; `finite` is a scalar on
-        the device, whose value is not waited for."""
+        """Update with the weights after `step`, unless that was skipped; `finite` is a scalar on
+        the device and is used without a synchronisation."""
         decay = min(self.decay, (1 + step) / (10 + step))
         share = torch.where(finite, 1 - decay, 0.0)
         weights = [p.detach() for p in model.parameters()]

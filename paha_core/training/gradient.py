@@ -94,7 +94,7 @@ class GradientAccumulation:
         return flat
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where `trainer.precision` says so."""
+        """Autocast to bfloat16 with `trainer.precision: bf16`."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _backward(
@@ -123,7 +123,7 @@ class GradientAccumulation:
 
 
 def _replica(model: nn.Module) -> nn.Module:
-    """A copy with the same weights in memory and gradients of its own."""
+    """A copy that shares the weights in memory and has its own gradients."""
     replica = copy.deepcopy(model)
     for parameter, original in zip(replica.parameters(), model.parameters(), strict=True):
         parameter.data = original.data
@@ -137,7 +137,7 @@ def _distributed(loss_module: nn.Module, device: torch.device) -> DistributedDat
 
 
 def nanmeans(metrics: list[Metrics]) -> Metrics:
-    """The mean of each metric over those that are numbers, without reading a device."""
+    """The mean of each metric over its values that are not NaN, without a device sync."""
     if len(metrics) == 1:
         return metrics[0]
     names = dict.fromkeys(name for each in metrics for name in each)

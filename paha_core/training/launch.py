@@ -2,9 +2,9 @@
 
     python -m paha_core.training.launch PROCESSES GRACE_SECONDS COMMAND…
 
-torchrun itself answers every failure with exit code 1; here a run that was asked to stop and saved
-a checkpoint ends with 75, so that an orchestrator can start it again. For several hosts use
-torchrun on each.
+torchrun itself answers every failure with exit code 1; here a run that saved a checkpoint on
+SIGTERM ends with 75, so that an orchestrator can start it again. For several hosts use torchrun on
+each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POLL = 0.1
 
 
 def processes_of(wanted: int) -> int:
-    """The number of processes that `trainer.processes` asks for; 0 is one a GPU (or one)."""
+    """The number of processes for `trainer.processes`; 0 means one per GPU (or one)."""
     if wanted:
         return wanted
     import torch

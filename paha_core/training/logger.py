@@ -19,10 +19,12 @@ from paha_core.training.run import Metrics, Run, Scalars, State
 
 
 class TrainingLogger:
-    """Every `trainer.log_every` steps a line of metrics: means over these steps and all processes.
+    """Logs a line of metrics every `trainer.log_every` steps: means over these steps and all
+    processes.
 
-    Each process has one, only the main process writes. Skipped steps are counted and belong to no
-    mean; a metric of skipped steps alone is null. Metrics stay on their device until the line.
+    Each process has one, only the main process writes. Skipped steps are counted and enter no mean;
+    the metrics of a line of skipped steps only are null. Metrics stay on their device until the
+    line.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class TrainingLogger:
         self.run, self.config, self.dist, self.device = run, config, dist, device
         self.files = _LogFiles(run, state.step) if dist.is_main_process else None
         self.pending: list[Metrics] = []  # of the steps since the last line
-        self.finite: list[torch.Tensor] = []  # whether each of them was taken
+        self.finite: list[torch.Tensor] = []  # whether each of them was applied
         self.progress = Progress(
             config.steps - state.step if dist.is_main_process else 0, run.name, unit="step"
         )
@@ -48,7 +50,7 @@ class TrainingLogger:
     def log_step(
         self, state: State, metrics: Metrics, learning_rate: float, finite: torch.Tensor
     ) -> None:
-        """Metrics of one step, and whether it was `finite`; `state` is that after it."""
+        """Add the metrics of one step, and whether it was `finite`; `state` is the state after it."""
         self.steps_timed += 1
         self.pending.append(metrics)
         self.finite.append(finite)
@@ -67,7 +69,7 @@ class TrainingLogger:
             self.reset_timer()
 
     def _means(self) -> Scalars:
-        """Over the steps since the last line; every process takes part."""
+        """Mean metrics over the steps since the last line; a collective that every process calls."""
         steps = zip(self.pending, torch.stack(self.finite).tolist(), strict=True)
         taken = [metrics for metrics, finite in steps if finite]
         means = nanmeans(taken or [dict.fromkeys(self.pending[0], math.nan)])
@@ -141,7 +143,8 @@ def _step_of(line: str) -> float:
 
 
 def as_numbers(metrics: Metrics) -> Scalars:
-    """Metrics as floats, read from their device here; those that are not finite are left out."""
+    """Metrics as floats, which reads them from their device; those that are not finite are left
+    out."""
     numbers = {name: float(value) for name, value in metrics.items()}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 

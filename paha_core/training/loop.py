@@ -2,9 +2,8 @@
 
 A run is a pure function of its task and settings: every step draws its noise and its data from the
 step's number, never from a running state. So a checkpoint is weights, optimizer and the step, and a
-run that was killed resumes with the same losses, to the last bit, as one that was not. The same
-code runs in one process and, started by a launcher (`torchrun`, `accelerate launch`, `paha train
-univdm` with `trainer.processes`), in many.
+killed run resumes with bit-identical losses. The same code runs in one process and, started by a
+launcher (`torchrun`, `accelerate launch`, `paha train univdm` with `trainer.processes`), in many.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ log = logging.getLogger("paha")
 def fit(task: Task, config: TrainConfig, run: Run, dist: Distributed = SINGLE_PROCESS) -> bool:
     """Train `task` to `config.steps` steps, from the last checkpoint if there is one.
 
-    `dist`: the processes among which the task shares its batches; other tasks are trained by one
-    process. Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT
-    after saving, `ClaimedError` while another process trains the same network in the same store,
-    and `TrainingError` when too many steps had a loss or gradient that was not finite
+    `dist`: the processes that share the task's batches; most tasks train in a single process.
+    Returns whether anything had to be done. Raises `Interrupted` on SIGTERM or SIGINT after saving,
+    `ClaimedError` while another process trains the same network in the same store, and
+    `TrainingError` when too many steps had a loss or gradient that was not finite
     (`too_many_skipped`), or when memory runs out.
     """
     if is_launched() and dist.world_size == 1:

@@ -1,9 +1,9 @@
-"""The memory and arithmetic of a piece of work on a GPU, known without one.
+"""Estimates the memory and FLOPs of work on a GPU without running it there.
 
-The work is run on meta tensors, which have shapes and no data, operation by operation: what is
-alive at the worst moment is its peak, and every matrix product, convolution and attention is
-counted. Where CUDA differs from a CPU its rules hold: under autocast norms run in float32, and
-attention takes the fused kernels, which keep no attention matrix.
+The work runs on meta tensors, which have shapes and no data. The most bytes allocated at any time
+are its peak, and every matrix product, convolution and attention is counted. Where CUDA differs
+from a CPU, CUDA's rules are applied: under autocast norms run in float32, and attention takes the
+fused kernels, which keep no attention matrix.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ IN_FLOAT32: list[tuple[Any, str]] = [
 class StepCost:
     """Costs of one call of the traced work."""
 
-    peak_bytes: int  # activations, gradients and temporaries alive at the worst moment
+    peak_bytes: int  # activations, gradients and temporaries allocated at the peak
     flops: int
 
 
 def cost_of_step(make_step: Callable[[], Callable[[], object]]) -> StepCost:
-    """Trace the step that `make_step` builds; model and inputs are made in there, without data.
+    """Trace the step that `make_step` builds; it also makes model and inputs, without data.
 
-    The step runs under `torch.autocast("cpu")` where it would under CUDA's. Memory is that of the
+    The step uses `torch.autocast("cpu")` in place of CUDA's autocast. Memory is that of the
     step alone: what `make_step` itself allocates is not counted, nor are workspaces of cuDNN and
     cuBLAS.
     """
@@ -88,7 +88,7 @@ def _cuda_rules() -> Iterator[None]:
                 function = _attention if is_attention else getattr(owner, name)
                 rule = autocast(function, change)
                 patches.enter_context(mock.patch.object(owner, name, rule))
-        # The end of an autocast region frees the copies.
+        # Leaving an autocast region frees the half-precision copies.
         patches.enter_context(mock.patch.object(torch, "clear_autocast_cache", copies.clear))
         yield
 
@@ -123,7 +123,7 @@ def _attention(
 
 
 class _Meter(TorchDispatchMode):
-    """Adds up the storages that are made within it and not yet freed, and the operations."""
+    """Context that tracks the bytes of live storages and counts FLOPs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""AdamW, its moments in one process or shared among all; bad steps are skipped on the device."""
+"""AdamW with whole or sharded moments; non-finite steps are skipped on the device."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ log = logging.getLogger("paha")
 def new_optimizer(
     model: nn.Module, config: TrainConfig, trainer: TrainerConfig, dist: Distributed
 ) -> torch.optim.Optimizer:
-    """AdamW; with `trainer.shard_optimizer` each process keeps the moments of its share of the
-    parameters alone (ZeRO-1)."""
+    """AdamW; with `trainer.shard_optimizer` each process keeps only the moments of its share of the
+    parameters (ZeRO-1)."""
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     settings["fused"] = True
     if trainer.shard_optimizer and dist.world_size > 1:
@@ -32,7 +32,7 @@ def new_optimizer(
 def step_if_finite(optimizer: torch.optim.Optimizer, finite: torch.Tensor) -> None:
     """Take the step where `finite` (a scalar on the device) is true. Its value is not waited for:
     the kernel itself leaves weights and moments alone, as under a gradient scaler."""
-    inner: Any = getattr(optimizer, "optim", optimizer)  # the one inside ZeRO's
+    inner: Any = getattr(optimizer, "optim", optimizer)  # the AdamW inside ZeRO's wrapper
     inner.found_inf = (~finite).float()
     optimizer.step()
 
@@ -52,7 +52,7 @@ class SkippedSteps:
         self.last = torch.where(finite, self.last, step)
 
     def read(self, state: State, name: str) -> None:
-        """Bring `state` up to date; warns of what was skipped since the last time."""
+        """Bring `state` up to date; warns of steps skipped since the last call."""
         values = torch.stack([self.total, self.in_a_row, self.last]).tolist()
         count = values[0] - state.skipped_steps
         state.skipped_steps, state.skipped_in_a_row, self.last_step = values
@@ -64,7 +64,7 @@ class SkippedSteps:
 
 
 def too_many_skipped(state: State, config: TrainConfig) -> bool:
-    """More than `max_bad_steps` in a row, or more in all than these and a hundredth of the steps,
-    the share that the check `finite_loss` allows."""
+    """Whether more than `max_bad_steps` were skipped in a row, or in all more than `max_bad_steps`
+    and 1 % of the steps, the share that the check `finite_loss` allows."""
     allowed = max(config.max_bad_steps, MAX_SKIPPED_SHARE * state.step)
     return state.skipped_in_a_row > config.max_bad_steps or state.skipped_steps > allowed

@@ -1,4 +1,4 @@
-"""Trains a network in as many processes as the preset's trainer asks for.
+"""Trains a network in `trainer.processes` processes.
 
     python -m paha_core.training.parallel FILE
 
@@ -36,9 +36,9 @@ class Work:
 def train(store: Store, preset: Preset, run: Run) -> bool:
     """Train UniVDM or a classifier, `run.name`; returns whether anything had to be done.
 
-    In this process where `trainer.processes` is one, or where a launcher made this one of several;
-    else in new ones, whose metrics are in the log alone. Raises `Interrupted` when they were
-    stopped and saved a checkpoint, `TrainingError` when one failed.
+    Training runs in this process if `trainer.processes` is 1 or a launcher started it as one of
+    several; otherwise in new processes, whose metrics go to the log only. Raises `Interrupted` when
+    they were stopped and saved a checkpoint, `TrainingError` when one failed.
     """
     processes = 1 if is_launched() else processes_of(preset.trainer.processes)
     if processes == 1:

@@ -19,7 +19,7 @@ Scalars = dict[str, float]
 
 
 class TrainingError(UserError):
-    """A run that can't continue; the message says where and what to do."""
+    """A run that can't continue; the message names the place and the remedy."""
 
 
 class Task(Protocol):

@@ -26,7 +26,8 @@ from paha_core.training.tasks.univdm import par_loss
 
 
 def planned_widths(preset: Preset) -> Widths:
-    """The sizes of encoders that are at hand; of others those of the published weights."""
+    """The feature sizes of encoders that are on this machine; for others those of the published
+    weights."""
     codec, audio, reference = preset.codec, preset.audio, preset.reference
     channels = 4 if codec.pretrained else codec.latent_channels  # Stable Diffusion's has 4
     audio_shape = AUDIO_ENCODERS[audio.encoder].published_shape
@@ -164,7 +165,7 @@ def codec_passes(config: CodecConfig, frames: int, size: int) -> tuple[StepCost,
 
 
 def autocast(precision: str) -> torch.autocast:
-    """Traced work stands under a CPU's autocast where the GPU's would be."""
+    """Traced work runs under CPU autocast where the real work runs under the GPU's."""
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -171,7 +171,7 @@ class Evaluation:
     # --- statistics -------------------------------------------------------------------------------
 
     def statistic(self, metric: str, dataset: str) -> Statistic | Missing:
-        """Of all windows of a distribution metric, or why there is none."""
+        """The statistic of a distribution metric over all its windows, or why there is none."""
         key = (metric, dataset)
         if key not in self._statistics:
             self._statistics[key] = self._new_statistic(metric, dataset)

@@ -46,7 +46,7 @@ class Video:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Of this video among all that are evaluated together."""
+        """Identifies this video among all that are evaluated together."""
         return self.system, self.clip_id, self.seed
 
 
@@ -83,7 +83,7 @@ def collect_videos(store: Store, preset: Preset) -> Systems:
 
 
 def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video:
-    """Of a row of the manifest `generated_clips`."""
+    """The video of a row of the manifest `generated_clips`."""
     return Video(
         system,
         row["clip_id"],
@@ -97,7 +97,7 @@ def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video
 
 
 def real_video(row: Mapping[str, Any], most: int) -> Video:
-    """The first frames of a clip, at most `most`: of a row of the manifest `clips`."""
+    """The first frames, at most `most`, of the clip in a row of the manifest `clips`."""
     frames = min(int(row.get("frames") or most), most)
     audio = row.get("audio_path") or row["path"]
     clip_id = row["clip_id"]
@@ -121,19 +121,19 @@ class KeypointSource:
         return {row["clip_id"]: row for row in rows}
 
     def real(self, clip_id: str, frames: int | None = None) -> Keypoints | None:
-        """Of a real clip, cut to its first `frames`; None when its row was rejected."""
+        """Keypoints of a real clip, cut to its first `frames`; None when its row was rejected."""
         path = self.stage.get(clip_id)
         return first_frames(self._load(path), frames) if path else None
 
     def of(self, video: Video) -> Keypoints | None:
-        """Of a video, in pixels of the clip size."""
+        """Keypoints of a video, in pixels of the clip size."""
         if video.shows:
             return self.real(video.shows, video.frames)
         content = [video.sha256, video.frames]
         return self._cached(content, lambda: load_frames(self.store, video))
 
     def of_picture(self, rel: str) -> Keypoints:
-        """Of a picture in the store, one frame, in pixels of the clip size."""
+        """Keypoints of a picture in the store, as one frame, in pixels of the clip size."""
         return self._cached([self.content(rel)], lambda: load_picture(self.store, rel)[None])
 
     def face_boxes(self, video: Video) -> np.ndarray:
@@ -209,8 +209,8 @@ def load_frames(store: Store, video: Video) -> np.ndarray:
 
 
 def at_clip_size(frames: np.ndarray, size: int) -> np.ndarray:
-    """Frames `[T, H, W, 3]` with a shorter side of `size` pixels: every system is judged so, or a
-    small soft picture would count as sharp and a large one as soft."""
+    """Frames `[T, H, W, 3]` with a shorter side of `size` pixels: every system is measured at one
+    size, or a small soft picture would count as sharp and a large one as soft."""
     from paha_core.media.frames import resize
 
     height, width = frames.shape[1:3]
@@ -225,7 +225,7 @@ def even_sides(frames: np.ndarray) -> np.ndarray:
 
 
 def content_sha256(store: Store, rel: str) -> str:
-    """Of a file's bytes; empty when it is not there."""
+    """The sha256 of a file's bytes; empty where there is no such file."""
     if not rel or not store.exists(rel):
         return ""
     with store.reading(rel) as path:

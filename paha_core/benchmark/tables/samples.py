@@ -59,7 +59,7 @@ class Samples:
 
     @property
     def missing(self) -> int:
-        """How many of the videos asked for are not there."""
+        """How many of the requested videos have not been generated."""
         return sum(len(videos.todo) for videos in self._sets.values())
 
     def generate(self, progress: Progress) -> None:
@@ -73,7 +73,7 @@ class Samples:
         return [generated_video(row.name, one, seed) for one in rows]
 
     def times(self, rows: Sequence[SuiteRow], rel: str) -> Times:
-        """Of each row, kept as `rel`; rows that are made in the same way are timed once."""
+        """The times of each row, stored at `rel`; rows with the same settings are timed once."""
         seed = self.preset.generation.seed
         settings = {row.name: self._settings(row, seed) for row in rows}
         fingerprints = {

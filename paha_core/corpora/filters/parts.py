@@ -66,7 +66,8 @@ def part_places(body: NDArray[np.float32] | None) -> NDArray[np.float64]:
 
 
 def part_share(features: NDArray[np.float32], places: NDArray[np.float64]) -> float:
-    """Of unit features [T, h, w, C] and places [T, 6, 2]: parts nearest to their own kind's mean.
+    """The share of parts whose feature is nearest to the mean of their own kind, from unit features
+    [T, h, w, C] and places [T, 6, 2].
 
     The mean is over the other frames, by cosine; 0 when no part is seen in two frames.
     """

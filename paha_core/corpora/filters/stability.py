@@ -41,7 +41,7 @@ class StableDetections:
 
 
 def jitter(track: NDArray[np.float64], seen: NDArray[np.bool_]) -> float:
-    """Of points [T, P, 2] whose first two are a box's corners; frames not `seen` don't count."""
+    """Jitter of points [T, P, 2], the first two a box's corners; frames not `seen` don't count."""
     flat = np.where(seen[:, None], track.reshape(len(track), -1), 0.0)
     distance = (flat - smooth_fit(flat, seen.astype(float)))[seen].reshape(seen.sum(), -1, 2)
     width = float(np.median(track[seen, 1, 0] - track[seen, 0, 0]))

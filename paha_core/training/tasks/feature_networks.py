@@ -14,8 +14,8 @@ FILE = "model.safetensors"
 
 
 def feature_network_config(steps: int, seed: int, **sizes: Any) -> TrainConfig:
-    """A half cosine, no weight decay and no moving average: these networks are small. `sizes`: the
-    other fields of `TrainConfig`."""
+    """A half-cosine schedule without weight decay and EMA, because these networks are small.
+    `sizes`: the other fields of `TrainConfig`."""
     return TrainConfig(
         steps=steps,
         decay="cosine",

@@ -1,8 +1,8 @@
 """The examination of a trained classifier on held-out clips: does its score depend on the sound?
 
-A classifier that has only learned traces of the generator, or whose voice belongs to whose face,
-gives guidance nothing to follow. So the voice is exchanged for that of another clip, of the same
-speaker where there is one, and for another moment of the same clip; both must lower the score. The
+Guidance is useless with a classifier that has only learned artefacts of the generator, or which
+voice belongs to which face. So the voice is swapped for that of another clip, of the same speaker
+where there is one, and for another moment of the same clip; both must lower the score. The
 examination uses the classifier as guidance does: segments as long as guidance's, unmasked, at the
 noise levels where the preset's guidance acts.
 """
@@ -87,7 +87,7 @@ def lowest_guided(preset: Preset) -> int:
 
 
 class _Swaps:
-    """Changes of scores when the voice is exchanged, [2, windows, levels]: for another clip's, for
+    """Changes of scores when the voice is swapped, [2, windows, levels]: for another clip's, for
     another moment's (where `has_moment` [windows]). `clips` [windows] are the windows' clips."""
 
     def __init__(
@@ -102,7 +102,7 @@ class _Swaps:
 
     def drop_rates(self, low: int, high: int = 1000) -> dict[str, Share]:
         """Shares of windows whose score drops, summed over the levels from `low` up to `high`; at
-        the noisiest level where none lies between."""
+        the noisiest level where there is none in between."""
         chosen = [i for i, level in enumerate(self.levels) if low <= level < high] or [-1]
         drops = self.changes[..., chosen].sum(axis=2) < 0
         moment = _share(drops[1][self.has_moment], self.clips[self.has_moment])

@@ -155,8 +155,8 @@ class PairBatches:
 
 
 def audible(timestep: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
-    """Timesteps of mismatched pairs: in more noise than this no lips are visible that the sound
-    could contradict, and the label is only noise in the gradient."""
+    """Timesteps of mismatched pairs: above this noise level no lips are visible that the sound
+    could contradict, so that the label would only add noise to the gradient."""
     return timestep * config.mismatched_below // 1000
 
 
@@ -170,9 +170,9 @@ def paired(real: Batch, generated: Batch, mismatched: torch.Tensor) -> Batch:
     """Real samples (label 1), then their negatives (label 0), n each.
 
     Where `mismatched` [n] the negative is the real sample with mismatched sound, else it is the
-    generated sample. Generated samples can be recognised by traces of the network alone, and a
-    voice of another clip by the speaker's identity; only the sound of another moment forces the
-    classifier to use the audio.
+    generated sample. Artefacts of the generator give generated samples away, and the speaker's
+    identity gives another clip's voice away; only the sound of another moment forces the classifier
+    to use the audio.
     """
     values = {}
     for name, value in real.__dict__.items():

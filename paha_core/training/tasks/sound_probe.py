@@ -1,9 +1,7 @@
-"""A probe of the mismatched windows that gets the audio and no picture.
-
-If a network without any picture can tell a window's own sound from a mismatched one, the
-mismatched windows carry a trace (a seam, a place in the clip), and a classifier can learn that
-trace instead of synchrony. So a small network is trained for exactly that, on the training clips,
-and must fail on held-out clips.
+"""An audio-only probe of the mismatched windows. If a network without any picture can separate
+matched from mismatched sound, the mismatched windows carry an artefact (a seam, a position in the
+clip) that a classifier could learn instead of synchrony. So a small audio-only network is trained
+to do exactly that on the training clips, and must fail on held-out clips.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ def probe_sound(store: Store, preset: Preset, device: str = "cpu") -> SoundProbe
 def measure(
     batches: WindowBatches, held_out: WindowBatches, device: str = "cpu"
 ) -> SoundProbe | None:
-    """The probe of any windows: trained on `batches`, measured on `held_out`."""
+    """Train a probe on the windows of `batches` and measure it on those of `held_out`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         first = batches.batch_at(0).audio
@@ -96,7 +94,7 @@ def measure(
 def _pairs(
     batches: WindowBatches, step: int, device: str
 ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """A step's own and mismatched sounds, and the clips of those that have one."""
+    """A step's matched and mismatched sounds, and the clips of the windows that have both."""
     batch = batches.batch_at(step)
     rows = batch.has_mismatch
     clips = [w.clip for w, has in zip(batches.windows_at(step), rows.tolist(), strict=True) if has]

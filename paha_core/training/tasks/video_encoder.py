@@ -1,10 +1,10 @@
 """The video encoder of FVD's stand-in, trained on the corpus' real training clips.
 
-Its pretext task needs no labels: to classify how a window of 16 frames was changed. Not at all,
+Its pretext task needs no labels: it classifies how a window of 16 frames was changed. Not at all,
 played twice as fast, every frame shown twice, frames shuffled (recognising temporal
 transformations, Jenni, Meishvili and Favaro 2020), or blurred (spotting artifacts, Jenni and Favaro
-2018). So real windows lie close together for all speakers, and windows that look or move wrong lie
-apart: measured in docs/results/video_encoder.md.
+2018). As a result, real windows of all speakers are close together in feature space, and windows
+that look or move wrong are far from them (docs/results/video_encoder.md).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WEIGHTS = f"checkpoints/{NAME}/final/{FILE}"
 WINDOW = PROTOCOL.video_window
 KINDS = ("as filmed", "fast", "held", "shuffled", "soft")
 SPAN = {"fast": 2 * WINDOW, "held": WINDOW // 2}  # frames of the clip that a window shows
-FRAMES = 64  # of each clip: memory for as many clips as the reference has
+FRAMES = 64  # frames kept of each clip, a limit on memory
 HELD_OUT = 64  # clips
 
 
