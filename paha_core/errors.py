@@ -1,4 +1,4 @@
-"""Errors in a user's words, which a traceback would only hide.
+"""Errors that a user can act on, where a traceback would only hide the message.
 
 The command line and Dagster show these as one sentence; anything else surfaces as it is.
 """
@@ -13,22 +13,22 @@ _FRONTEND = "PAHA_FRONTEND"  # inherited by the processes that a stage starts
 
 
 class UserError(Exception):
-    """What a user can put right; the message says what is wrong and what to do."""
+    """A problem that a user can solve; the message states it and what to do."""
 
 
 class StageError(UserError):
-    """A stage that can't run as things are."""
+    """A stage that can't run in the store's present state."""
 
 
 class Interrupted(Exception):
-    """A trainer was asked to stop (SIGTERM) and has saved a checkpoint to resume from."""
+    """A trainer received SIGTERM or SIGINT and saved a checkpoint to resume from."""
 
 
 EXPECTED = (UserError, FileNotFoundError, PermissionError)  # what is shown as one sentence
 
 
 def run_first(*stages: str) -> str:
-    """What to do about stages that have not run, in the words of the way in that is used: ``run
+    """The instruction to run missing stages, worded for the interface in use: ``run
     `paha run clips` first`` in a shell, ``materialise `clips` first`` in Dagster.
     """
     if os.environ.get(_FRONTEND) == "dagster":
@@ -38,7 +38,7 @@ def run_first(*stages: str) -> str:
 
 @contextmanager
 def under_dagster() -> Iterator[None]:
-    """During the block, and in the processes that it starts, `run_first` speaks of assets."""
+    """Within the block, and in processes that it starts, `run_first` names Dagster assets."""
     before = os.environ.get(_FRONTEND)
     os.environ[_FRONTEND] = "dagster"
     try:

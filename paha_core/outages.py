@@ -1,4 +1,4 @@
-"""Object stores that do not answer for a while: try again with jitter, then say so in one sentence.
+"""Retries for object stores that do not answer: with jitter, up to a limit, then one clear error.
 
 An outage is a lost connection, a time-out, or a server's status 429 or 5xx. Refused credentials,
 missing objects and wrong requests are not, and surface at once.
@@ -20,7 +20,7 @@ log = logging.getLogger("paha")
 
 T = TypeVar("T")
 
-PATIENCE = "PAHA_STORE_PATIENCE"  # seconds; the environment's word for how long to try
+PATIENCE = "PAHA_STORE_PATIENCE"  # environment variable: seconds to keep trying
 DEFAULT_PATIENCE = 180.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 20.0  # seconds between two attempts, before jitter
 QUIET = 60.0  # seconds after giving up in which further calls try only once
@@ -62,7 +62,7 @@ _gave_up: dict[str, float] = {}  # by store: when
 
 
 class StoreUnavailable(UserError):
-    """The store did not answer for as long as this process was willing to try."""
+    """The store did not answer within the time limit for retries."""
 
 
 def is_outage(error: BaseException | None) -> bool:

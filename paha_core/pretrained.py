@@ -1,4 +1,4 @@
-"""Networks others trained: loaded from a local folder or a hub id, frozen, known by their hash."""
+"""Pretrained networks from a local folder or a hub id: frozen, and identified by their hash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_frozen(
         raise FileNotFoundError(f"{key}: no folder {pretrained}")
     if local.exists():
         check_weights(local)
-    disable_progress_bar()  # it would draw over the stage's own
+    disable_progress_bar()  # its progress bar would overwrite the stage's
     try:
         how = {"use_safetensors": True} if safetensors_only else {"weights_only": True}
         place = str(local) if local.exists() else pretrained

@@ -2,7 +2,7 @@
 
 Every file appears whole or not at all: it is written under a temporary name and renamed (local), or
 uploaded in one piece (object stores). A stage's manifest is written after the files it names, so a
-manifest never speaks of something that is not there.
+manifest never names a file that does not exist.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Store:
 
     @property
     def writable(self) -> Store:
-        """The store that writes go to: another one where stores are laid over each other."""
+        """The store that writes go to: the upper one of an overlay."""
         return self
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
@@ -166,8 +166,8 @@ class Store:
                 self._call(self.fs.rm, [self.full(rel) for rel in rels])
 
     def tidy(self, rel: str, seconds: float = 0.0) -> None:
-        """Remove what a kill left half-written in a folder: what nobody has touched for so long,
-        where others may be writing as well."""
+        """Remove half-written files that killed processes left in a folder. Files younger than
+        `seconds` are kept, because other processes may be writing them."""
         for found in self._all(f"{rel}/**") if self.is_local else ():
             if UNFINISHED.search(found):
                 with suppress(FileNotFoundError):  # its writer has finished
@@ -194,7 +194,8 @@ class Store:
         """Publish `data` as `rel` unless that exists; returns whether this call made it.
 
         Atomic: of several callers with different data, on any hosts, exactly one gets True. An
-        object store must know conditional writes: `If-None-Match: *` of S3, GCS, MinIO, SeaweedFS.
+        object store must support conditional writes: `If-None-Match: *` of S3, GCS, MinIO,
+        SeaweedFS.
         """
         target = self.full(rel)
         if self.is_local:
@@ -209,7 +210,7 @@ class Store:
             self._call(self.fs.pipe_file, target, data, mode="create")
         except OSError as error:
             if isinstance(error, FileExistsError) or _lost_condition(error):
-                # an answer that got lost made the second attempt meet the first one's file
+                # the first attempt succeeded but its answer was lost
                 return self.read_bytes(rel) == data
             raise
         return True

@@ -121,5 +121,5 @@ def _require(header: list[str], columns: Iterable[str], name: str) -> None:
 
 
 def _unquoted(line: str) -> str:
-    """What stands outside quotation marks."""
+    """The part of a line outside quotation marks."""
     return "".join(line.split('"')[::2])

@@ -11,7 +11,7 @@ from paha_core.store import Store, sha256_json
 
 Part = Literal["face", "non_face"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""The regions that a sync classifier each looks at (paper 4.1.3)."""
+"""The regions, each with its own sync classifier (paper 4.1.3)."""
 
 
 def classifier_name(part: Part) -> str:
@@ -33,7 +33,7 @@ NETWORKS = {
     classifier_name("non_face"): "Non-face classifier",
 }
 """Name and title, in the order of training."""
-MAX_SKIPPED_SHARE = 0.01  # of a training's steps, because they were not finite
+MAX_SKIPPED_SHARE = 0.01  # share of a training's steps that may be skipped as not finite
 FOR_NEGATIVES = f"checkpoints/{UNIVDM}/for_negatives"
 GATE_VERSION = "3"  # of the classifiers' examination (`training/tasks/gate.py`)
 
@@ -45,7 +45,8 @@ def fingerprint(store: Store, name: str) -> str:
 
 
 def gate_fingerprint(store: Store, preset: Preset, classifier: str) -> str:
-    """Covers all that the classifier's examination depends on: its weights, and guidance's use."""
+    """A hash of all that the classifier's examination depends on: its weights and the guidance
+    settings."""
     generation, windows = preset.generation, preset.classifiers.gate_windows
     use = [generation.segment_frames, generation.ddim_steps, generation.guidance.rate]
     return sha256_json([GATE_VERSION, fingerprint(store, classifier), use, windows])

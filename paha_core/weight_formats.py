@@ -1,7 +1,7 @@
-"""Weight files that are not what their name says: pointers, web pages, interrupted downloads.
+"""Detects broken weight files: git-lfs pointers, web pages, interrupted downloads.
 
-`check_weights` looks at a few bytes before a library opens the file: safetensors, torch, protobuf
-and zip readers each fail on such files in their own words, which name no cause.
+`check_weights` looks at a few bytes before a library opens the file: the safetensors, torch,
+protobuf and zip readers each fail on such files with a message that hides the cause.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VARINT_BYTES = 10
 
 
 class BrokenWeights(UserError):
-    """A file that holds no weights, or a part of them; one sentence says which."""
+    """A file without weights, or with only a part of them; the message is one sentence."""
 
 
 def check_weights(path: str | Path) -> None:

@@ -35,12 +35,12 @@ def with_interval(row: MetricRow | None) -> str:
 
 
 def datasets_of(rows: Sequence[MetricRow]) -> list[str]:
-    """The data sets that rows speak of, each once, in their order."""
+    """The data sets of the rows, each once, in their order."""
     return list(dict.fromkeys(row.dataset for row in rows))
 
 
 def systems_of(rows: Sequence[MetricRow]) -> list[str]:
-    """The systems that rows speak of, each once, in their order."""
+    """The systems of the rows, each once, in their order."""
     return list(dict.fromkeys(row.system for row in rows))
 
 

@@ -2,7 +2,7 @@
 
 `benchmark/history.parquet` holds one row for each cell of each evaluation. An evaluation is known
 by its checkpoint, a hash of the networks' fingerprints, and its protocol. The first one of a
-protocol is accepted; later ones are when nothing regressed, or when a person says so
+protocol is accepted; later ones are when nothing regressed, or when a user accepts them
 (`paha evaluate --accept`).
 """
 
@@ -77,8 +77,8 @@ def newest(rows: Sequence[HistoryRow]) -> list[HistoryRow]:
 
 
 def append(store: Store, preset: Preset, rows: Sequence[MetricRow]) -> None:
-    """Add an evaluation; one of the same checkpoint under the same protocol takes its earlier one's
-    place, and stays accepted if that was.
+    """Add an evaluation; it replaces an earlier one of the same checkpoint and protocol, and stays
+    accepted if that was.
     """
     old, made_by = read(store), (checkpoint_of(store, preset), rows[0].protocol)
     kept = [row for row in old if (row["checkpoint"], row["protocol"]) != made_by]
@@ -92,7 +92,7 @@ def append(store: Store, preset: Preset, rows: Sequence[MetricRow]) -> None:
 
 
 def accept(store: Store) -> str:
-    """Accept the newest evaluation, whatever it says; returns its checkpoint.
+    """Accept the newest evaluation, even with regressions; returns its checkpoint.
 
     Raises `UserError` when there is none.
     """
@@ -137,8 +137,8 @@ def interval_of(row: HistoryRow) -> tuple[float, float] | None:
 def regressions(new: Sequence[HistoryRow], accepted: Sequence[HistoryRow]) -> list[Regression]:
     """What got worse beyond the interval: each value lies outside the other's interval.
 
-    Only what systems make counts, over all datasets; times are the machine's affair. Numbers of
-    another protocol or extractor are not compared.
+    Only generated videos count, over all datasets; times are left out, since they depend on the
+    machine. Numbers of another protocol or extractor are not compared.
     """
     before = {cell_of(row): row for row in accepted}
     real, real_before = _real_values(new), _real_values(accepted)
@@ -172,7 +172,7 @@ def _real_values(rows: Sequence[HistoryRow]) -> dict[tuple[str, str], float | No
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the newest evaluation is worth beside the last accepted one before it."""
+    """The newest evaluation compared with the last accepted one before it."""
 
     checkpoint: str
     against: str  # empty: there was none

@@ -1,7 +1,7 @@
 """One call evaluates every system of a run under one protocol.
 
 Systems are `real` (the held-out clips themselves: the best value that a metric can have), each
-generated mode, the videos of other systems that were taken over, and controls. All are compared
+generated mode, the imported videos of other systems, and controls. All are compared
 with the same reference, the real training clips, over the same held-out clips and as many frames.
 """
 
@@ -31,7 +31,7 @@ CODE_VERSION = 5
 
 
 def all_systems(store: Store, preset: Preset) -> Systems:
-    """Ours, others' and the controls."""
+    """Our systems, imported ones and the controls."""
     ours = collect_videos(store, preset)
     others = external_systems(store, ours["real"])
     return ours | others | control_systems(store, preset, ours["real"])
@@ -40,7 +40,7 @@ def all_systems(store: Store, preset: Preset) -> Systems:
 def run_benchmark(
     store: Store, preset: Preset, *, workers: int = 1, device: str = "cpu"
 ) -> list[MetricRow]:
-    """Every metric of every system, overall and by dataset; a cell that can't be had says why.
+    """Every metric of every system, overall and by dataset; a missing cell has its reason.
 
     Written to `benchmark/results` (`.parquet`, `.json`, `.md`), and to the history by checkpoint.
     When nothing it depends on has changed, the stored rows are returned and nothing is computed.

@@ -14,8 +14,8 @@ class Section(BaseModel):
     """A part of a preset: unknown keys are refused when it is read, and its values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    # Keys that do not decide what comes out: how the machine goes about it, and paths of what is
-    # known by its content.
+    # Keys that do not affect the result: runtime settings, and paths of files that are identified
+    # by their content.
     outside: ClassVar[frozenset[str]] = frozenset()
 
     def settings(self) -> dict[str, Any]:
@@ -23,8 +23,8 @@ class Section(BaseModel):
         return self.model_dump(mode="json")
 
     def identity(self, *without: str) -> dict[str, Any]:
-        """`settings` of what decides the result alone: keys `outside`, here and in sections below,
-        and those `without` are left out."""
+        """The `settings` that affect the result: without the keys `outside`, here and in sections
+        below, and without the keys `without`."""
         found: dict[str, Any] = {}
         for name, plain in self.settings().items():
             if name not in self.outside and name not in without:

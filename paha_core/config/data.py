@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from paha_core.config.base import Section
 
 Language = Literal["en", "zh"]
-"""What the studio's voices speak."""
+"""Languages of the studio's voices."""
 
 
 class StudioConfig(Section):
@@ -36,7 +36,7 @@ class ClipConfig(Section):
     max_source_seconds: float = Field(7200.0, gt=0)
     max_source_bytes: int = Field(8 << 30, gt=0)
     cache_bytes: int = Field(
-        20 << 30, gt=0, description="local copies of sources that lie in an object store"
+        20 << 30, gt=0, description="bytes of local copies of sources in an object store"
     )
     timeout_seconds: float = Field(600.0, gt=0, description="limit for one ffmpeg call")
     crf: int = Field(
@@ -54,7 +54,7 @@ PAPER_CROP_LEFT: dict[str, float | None] = {
 
 
 class CorpusConfig(Section):
-    """What every corpus states. Its class says how footage is read: that is its kind."""
+    """The settings of every corpus. Each kind, a way to read footage, is a subclass."""
 
     outside = frozenset({"kind"})
 
@@ -132,7 +132,7 @@ class PatsConfig(CorpusConfig):
         0.5, ge=0, le=1, description="share of probed frames with a whole face; null: not checked"
     )
     max_still_seconds: float | None = Field(
-        1.0, gt=0, description="how long the picture may stand still; null: as long as it likes"
+        1.0, gt=0, description="seconds that the picture may stand still; null: no limit"
     )
     language: str = Field("en", description="of the speech, for the data set card")
     licence: str = Field(
@@ -161,7 +161,7 @@ class CnasConfig(CorpusConfig):
     kind: Literal["cnas"] = "cnas"
     programmes: str | None = Field(None, description="folder or URL of the sources")
     speaker: str | None = Field(
-        None, description="of all sources; null: the name of the folder that each lies in"
+        None, description="of all sources; null: the name of each source's folder"
     )
     clip_frames: int = Field(125, ge=8)
     test_share: float = Field(
@@ -179,7 +179,7 @@ class CnasConfig(CorpusConfig):
         25.0, gt=0, description="mean change of grey in 0.4 s, 0-255, that is a switch of scene"
     )
     max_still_seconds: float | None = Field(
-        1.0, gt=0, description="how long the picture may stand still"
+        1.0, gt=0, description="seconds that the picture may stand still"
     )
     min_face_share: float | None = Field(
         0.9, ge=0, le=1, description="share of probed frames with a whole face"

@@ -86,7 +86,7 @@ class TrainerConfig(Section):
         False, description="torch.compile of the repeated blocks; needs a C++ compiler"
     )
     shard_optimizer: bool = Field(
-        False, description="ZeRO-1: each process keeps its share of the optimizer's moments alone"
+        False, description="ZeRO-1: each process keeps only its share of the optimizer's moments"
     )
     keep_every: int = Field(
         0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
@@ -255,7 +255,7 @@ class ClassifierConfig(Section):
     outside = frozenset({"gate_windows"})
     train: TrainConfig = TrainConfig(batch=16, learning_rate=1e-4, warmup=5000)
     datasets: tuple[str, ...] | None = Field(
-        None, min_length=1, description="that they learn from; null: all corpora of the preset"
+        None, min_length=1, description="corpora that they are trained on; null: all of the preset"
     )
     mask_probability: float = Field(0.8, ge=0, le=1)
     mismatched_audio: float = Field(
@@ -268,7 +268,7 @@ class ClassifierConfig(Section):
         1000, ge=1, le=1000, description="timesteps of those are below this"
     )
     gate_windows: int = Field(
-        64, ge=8, multiple_of=8, description="windows of held-out clips in its examination"
+        64, ge=8, multiple_of=8, description="windows of held-out clips in the audio-swap gate"
     )
     width: int = Field(512, ge=8)
     layers: int = Field(4, ge=1)

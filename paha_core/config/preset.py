@@ -89,7 +89,7 @@ class Preset(Section):
 
     @property
     def classifier_datasets(self) -> list[str]:
-        """The datasets that the classifiers and their negatives learn from."""
+        """The datasets that the classifiers and their negatives are trained on."""
         return list(self.classifiers.datasets or self.corpora.datasets)
 
     @property

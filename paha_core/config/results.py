@@ -99,10 +99,10 @@ class GenerationConfig(Section):
         "generated at codec.size, evaluated at corpora.clip.size",
     )
     gradient_checkpointing: bool = Field(
-        False, description="guidance keeps less in memory and computes classifiers twice"
+        False, description="guidance recomputes the classifiers' activations to save memory"
     )
     offload: bool = Field(
-        False, description="codec and encoders wait in host memory while they are not used"
+        False, description="keep codec and encoders in host memory while they are not used"
     )
     clips: int = Field(16, ge=0, description="held-out clips of each data set; 0: all of them")
     batch: int = Field(8, ge=1, description="clips generated side by side: what memory allows")

@@ -231,14 +231,14 @@ def _cut(
     """Decode the span once, write the picture to `video` and the sound to `audio`; returns where
     both begin: at the own time of a frame, so that no frame is off its sound by a constant.
 
-    `shift`: seconds by which the source's sound is late, and is taken from behind instead.
+    `shift`: seconds by which the source's sound is late; it is cut that much later.
     """
     seek, first = seek_point(path, max(0.0, span.start - LEAD))
     if first > span.start + LATE:
         raise Rejection(f"its first picture that can be decoded is at {first:.2f} s of the source")
     start = frame_time(path, seek, span.start)
-    # Time 0 of the streams is `seek`; all pictures from the keyframe on are kept, since the one on
-    # show at the span's start may be old.
+    # Time 0 of the streams is `seek`; all frames from the keyframe on are decoded, since the one
+    # shown at the span's start may be much older.
     at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
     source = safe_input(path, threads=1, **at)
     video_index, audio_index = stream_indices(path)
@@ -270,7 +270,7 @@ def _cut(
 def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
     crop = span.crop
     # The grid of 25 fps starts with the clip, whatever the source's frames are. Rounded, because
-    # setpts cuts fractions of a tick off, which would decide ties.
+    # setpts truncates fractions of a tick, which would break ties.
     stream = stream.filter("setpts", f"PTS-round({lead:.9f}/TB)")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding

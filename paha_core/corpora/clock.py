@@ -1,4 +1,4 @@
-"""Sources whose own clock misleads: containers without times, and spliced recordings.
+"""Sources with unusable timestamps: containers without any, and spliced recordings.
 
 AVI and Ogg count frames and samples instead of storing times, so that a seek lands picture and
 sound apart. Transport and program streams that were cut together, or whose recorder restarted, jump
@@ -18,7 +18,7 @@ from paha_core.store import published
 
 UNTIMED = frozenset({"avi", "ogg"})  # ffmpeg's names of containers
 SPLICED = frozenset({"mpegts", "mpeg"})
-JUMP = 1.0  # seconds from one packet to the next that are another clock, or lost footage
+JUMP = 1.0  # seconds between packets beyond which the clock has jumped, or footage is lost
 TIMED = ".timed.mkv"
 
 
@@ -53,7 +53,7 @@ def clock_breaks(path: str | Path) -> list[float]:
 
 def rebuild(source: Path, target: Path) -> None:
     """Copy the default picture and sound of `source` to `target`, in Matroska with one clock that
-    goes on where the source's jumps. Raises `MediaError` when ffmpeg can't."""
+    continues where the source's jumps. Raises `MediaError` when ffmpeg can't."""
     streams = safe_input(source, fflags="+genpts", dts_delta_threshold=JUMP)
     chosen = [streams[str(index)] for index in stream_indices(source)]
     with published(target) as temporary:

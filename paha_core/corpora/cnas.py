@@ -157,7 +157,7 @@ def long_source_filters(settings: CnasConfig) -> tuple[Filter, ...]:
 
 
 def _body_parts(min_share: float, weights: str | None) -> Filter:
-    """Loads the network, so that a wrong folder is an error before anything is cut."""
+    """Load the network, so that a wrong folder is an error before anything is cut."""
     if not weights:
         return BodyParts(min_share)
     from paha_core.corpora.filters.parts import dinov2

@@ -1,10 +1,10 @@
-"""Source videos of PATS from their links, through yt-dlp: resumable, at a set rate, accounted for.
+"""Downloads PATS's source videos through yt-dlp: resumable, rate-limited, with a ledger.
 
     pip install paha[download]
     download_videos(wanted_videos(read_intervals("cmu_intervals_df.csv")), Path("videos"))
 
-The ledger `<folder>/downloads.parquet` has a row for every attempt there ever was. A video that is
-in the folder is not asked for again; one that is gone for good only with `retry_gone`.
+The ledger `<folder>/downloads.parquet` has a row for every attempt. A video that is in the folder
+is not downloaded again; one that is gone for good is only retried with `retry_gone`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from paha_core.media.probe import probe
 from paha_core.store import Store
 
 LEDGER = "downloads.parquet"
-PARTS = ".parts"  # unfinished files; a later run goes on from them
+PARTS = ".parts"  # unfinished files, which a later run resumes
 
 Outcome = Literal["downloaded", "gone", "failed", "refused"]
 
@@ -69,7 +69,7 @@ class LedgerRow(TypedDict):
     format: str
 
 
-# What sites say of a video that no later attempt will bring.
+# Errors of videos that no later attempt can download.
 _GONE = re.compile(
     r"\b(?:HTTP Error (?:404|410)|private video|has been removed|no longer available|terminated"
     r"|video unavailable|does not exist|unsupported url)\b",
@@ -78,12 +78,12 @@ _GONE = re.compile(
 
 
 class DownloadError(UserError):
-    """A run of the downloader that can't start or go on, as one sentence for the user."""
+    """A download that can't start or continue; the message is one sentence."""
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """How to ask for videos."""
+    """Settings of the download."""
 
     format: str = "bv*[height<=720]+ba/b[height<=720]/b"  # yt-dlp's language
     bytes_per_second: int | None = None
@@ -97,7 +97,7 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One video to have."""
+    """One video to download."""
 
     video: str
     speaker: str
@@ -132,8 +132,8 @@ def wanted_videos(
 def download_videos(
     wanted: Sequence[Wanted], folder: Path, settings: DownloadSettings | None = None
 ) -> DownloadResult:
-    """Bring the videos into `folder`, each under its name in the csv; every attempt is a row of the
-    ledger there, whatever comes of it.
+    """Download the videos into `folder`, each under its name in the csv; every attempt, successful
+    or not, is a row of the ledger there.
 
     Raises `DownloadError` without yt-dlp or with a cookies file that isn't there.
     """
@@ -166,7 +166,7 @@ class Ledger:
         self.rows = cast(list[LedgerRow], rows)
 
     def is_gone(self, video: Wanted) -> bool:
-        """Whether the last attempt showed that another is useless."""
+        """Whether the last attempt showed that the video is gone for good."""
         attempts = [r["outcome"] for r in self.rows if (r["video"], r["link"]) == _key(video)]
         return bool(attempts) and attempts[-1] in ("gone", "refused")
 

@@ -1,7 +1,6 @@
-"""Clips as others read them: WebDataset shards, or a folder that Hugging Face's `datasets` loads.
-
-Only kept clips leave, under their ids. The same clips give the same bytes; a second run writes only
-what is missing or changed.
+"""Exports clips as WebDataset shards, or as a folder that Hugging Face's `datasets` loads. Only
+kept clips are exported, under their ids. The same clips give the same bytes; a second run writes
+only what is missing or changed.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ def _write_shard(store: Store, target: Path, content: Sequence[ClipRow]) -> None
 
 
 def _readme(text: str, kept: Sequence[ClipRow], format: Format) -> str:
-    """The card; for `datasets` its front matter says where each split lies."""
+    """The card; for `datasets` its front matter lists the files of each split."""
     if format == "webdataset":
         return text
     splits = sorted({row["split"] for row in kept}, reverse=True)

@@ -23,7 +23,7 @@ from paha_core.errors import UserError
 from paha_core.tables import Row, TableError, decode_text, read_rows
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
-SAME = 1e-3  # seconds: a piece goes on where another ended
+SAME = 1e-3  # seconds: tolerance within which one piece continues another
 
 _DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
 

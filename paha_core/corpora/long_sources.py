@@ -1,7 +1,7 @@
 """Long sources, such as news programmes: listing them, and finding the clips in each.
 
-A source is decoded once, small: its scene cuts say where clips begin, and its faces where the
-speaker sits in each.
+A source is decoded once, at low resolution: its scene cuts give the clips' starts, and its faces
+the speaker's place in each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FACES_A_CLIP = 3  # moments of a clip at which the face is detected
 CODE_VERSION = "programmes-1"
 THUMBNAIL = 32  # pixels
 UNSURE = 5  # frames around a break of the clock that belong to no clip
-STRAY = "unsorted"  # the speaker of files that lie in no speaker's folder
+STRAY = "unsorted"  # the speaker of files outside any speaker's folder
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class LongSource:
 
 
 def list_long_sources(folder: str | Path, speaker: str | None = None) -> list[LongSource]:
-    """Every visible file below the folder, in order of its path: `<speaker>/<name>.*`, or
-    wherever it lies when all are of one `speaker`.
+    """Every visible file below the folder, in order of its path: `<speaker>/<name>.*`, or in any
+    place when all are of one `speaker`.
 
     Raises `UserError` when there is none.
     """

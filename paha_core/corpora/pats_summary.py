@@ -25,7 +25,7 @@ SPLIT_ID_SCHEMA = pa.schema(
 
 
 class SplitIdRow(TypedDict):
-    """A row of `SPLIT_ID_SCHEMA`: what became of one id of the split file."""
+    """A row of `SPLIT_ID_SCHEMA`: the status of one id of the split file."""
 
     interval_id: str
     split: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-CENTRED = 0.1  # of the side: an anchor who sits this near to the middle leaves the region there
+CENTRED = 0.1  # of the side: a smaller offset of the anchor does not move the region
 EYE_LEVEL = 0.35  # of the side: how far below the region's top a face is placed if it is moved
 
 Box = tuple[float, float, float, float]

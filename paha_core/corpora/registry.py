@@ -1,4 +1,4 @@
-"""The kinds of corpora: how each reads its footage. Everything else reads them from here.
+"""The registry of the kinds of corpora, each with its way to read footage.
 
 A corpus is an entry of the preset's `corpora` under any name; its `kind` names one of these. To add
 a kind: a section in `paha_core/config/data.py`, a module with its ingestion, one entry below.

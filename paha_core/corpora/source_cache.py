@@ -26,9 +26,9 @@ PART = ".part"
 def local_file(source: SourceFile, max_bytes: int) -> Iterator[Path]:
     """A local path of `source`, valid inside the block: itself, or a copy in the cache.
 
-    The cache (`PAHA_CACHE`, or a folder beside temporary files) holds at most `max_bytes`; what was
-    not used for longest goes first, what a process is using never. Raises `TransientError` when the
-    source isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
+    The cache (`PAHA_CACHE`, or a folder beside temporary files) holds at most `max_bytes`; the
+    least recently used files are removed first, files in use never. Raises `TransientError` when
+    the source isn't there or can't be fetched, `Rejection` when it is larger than the whole cache.
     """
     if isinstance(source, Path):
         if not source.exists():
@@ -75,7 +75,7 @@ def _cached(name: str, size: int, max_bytes: int, fill: Callable[[Path], None]) 
 
 
 def cache_folder() -> Path:
-    """Where copies of remote sources lie; only this user may read it."""
+    """The folder of the copies of remote sources; only this user may read it."""
     default = Path(tempfile.gettempdir()) / f"paha-sources-{os.getuid()}"
     folder = Path(os.environ.get("PAHA_CACHE") or default)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _fetch(source: RemoteFile, path: Path) -> None:
 
 
 def _make_room(folder: Path, needed: int, max_bytes: int) -> None:
-    """Remove what killed processes left unfinished, then what was not used for longest."""
+    """Remove unfinished files of killed processes, then the least recently used ones."""
     copies = []
     for path in folder.iterdir():
         if path.suffix != ".lock":

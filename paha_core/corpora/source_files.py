@@ -1,4 +1,4 @@
-"""Where source videos lie: a local folder or any fsspec URL, found by name or by a link's video id.
+"""Source videos in a local folder or at any fsspec URL, found by name or by a link's video id.
 
 Names from a csv are looked up in the listing of the folder and never joined to a path. A file in an
 object store is copied to a bounded local cache while it is cut.
@@ -102,7 +102,7 @@ def _videos(files: Iterable[SourceFile], folder: str | Path) -> list[SourceFile]
 
 @contextmanager
 def asking(url: object) -> Iterator[None]:
-    """What an object store's client raises (no keys, no network), as one sentence."""
+    """Turn the errors of an object store's client (no keys, no network) into a `UserError`."""
     try:
         yield
     except Exception as error:
@@ -116,7 +116,7 @@ def read_file(path: str | Path) -> bytes:
     """The content of a file at a path or fsspec URL. Raises `UserError` in words when it can't be
     read."""
     try:
-        if not is_remote(path):  # a plain path may hold `::` or `#`, which mean something in URLs
+        if not is_remote(path):  # a plain path may contain `::` or `#`, which are special in URLs
             return Path(str(path).removeprefix("file://")).read_bytes()
         with asking(path), fsspec.open(str(path), "rb") as file:
             data: bytes = file.read()
@@ -165,7 +165,7 @@ def find_sources(
     """The file of each (file name, link), by full name, else by stem, else by the YouTube id of the
     link; a `Rejection` where several files fit. What none fits is absent.
 
-    The extension counts last, because a download may have another than the list says.
+    The extension is compared last, because a download may have another one than the csv.
     """
     by_name: dict[str, list[SourceFile]] = defaultdict(list)
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)

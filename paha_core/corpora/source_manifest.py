@@ -147,7 +147,7 @@ def inspect_source(task: SourceTask) -> dict[str, Any]:
 
 
 def _read(file: SourceFile, reader: Callable[[Media], T]) -> T:
-    """What `reader` says of a source; of a remote one no more is fetched than it reads."""
+    """The result of `reader` on a source; of a remote source only what it reads is fetched."""
     if isinstance(file, Path):
         return reader(file)
     try:
@@ -171,7 +171,7 @@ def inspect_sources(
     limit_seconds: float | None = None,
     retry_rejected: bool = False,
 ) -> dict[SourceFile, Source | Rejection]:
-    """Every file of `files` (path -> speaker) as a `Source`, or as the reason why it is none.
+    """Every file of `files` (path -> speaker) as a `Source`, or the reason why it can't be used.
 
     Rows of other files stay (`known_sources`).
     """

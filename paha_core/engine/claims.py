@@ -2,9 +2,9 @@
 
 A claim is a file `claims/<name>/<generation>.json`. To claim is to create the next generation's
 file, which a store does atomically (`Store.create`); the highest generation decides who holds the
-claim. The holder rewrites its file every `BEAT` seconds. A claim passes on when its file says
-`released`, when its process is gone (same host), or when its heartbeat has stopped for `LEASE`
-seconds and stays so while the next claimant watches (any host, also with clocks apart).
+claim. The holder rewrites its file every `BEAT` seconds. A claim can be taken over when its file is
+marked `released`, when its process is gone (same host), or when its heartbeat has stopped for
+`LEASE` seconds and remains so while the next claimant watches (any host, also with clocks apart).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WATCH = 2.5 * BEAT  # seconds that a claimant watches such a holder for a sign o
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim, as its file says."""
+    """The holder of a claim, as recorded in its file."""
 
     host: str
     pid: int
@@ -49,7 +49,7 @@ class Holder:
 
 
 class ClaimedError(UserError):
-    """Another process holds the claim; `holder` says which."""
+    """Another process, `holder`, holds the claim."""
 
     def __init__(self, message: str, holder: Holder) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class ClaimedError(UserError):
 
 
 class Claim:
-    """A claim that this process holds until `release`, kept alive by a thread."""
+    """A claim that this process holds until `release`; a thread renews it."""
 
     def __init__(self, store: Store, name: str, generation: int, holder: Holder) -> None:
         self.store, self.name, self.generation, self.holder = store, name, generation, holder
@@ -67,7 +67,8 @@ class Claim:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises `ClaimedError` when another process has taken over: this one must not publish."""
+        """Raises `ClaimedError` when another process has taken the claim over: this one must not
+        publish then."""
         if self.lost and (holder := holder_of(self.store, self.name)):
             raise ClaimedError(
                 f"{self.name} was taken over by {holder}, because this process could not renew its "
@@ -76,7 +77,7 @@ class Claim:
             )
 
     def release(self) -> None:
-        """Let the next claimant have it."""
+        """Release the claim for the next claimant."""
         self._ended.set()
         self._thread.join()
         if not self.lost:
@@ -129,7 +130,7 @@ def try_claim(store: Store, name: str) -> Claim | None:
 
 
 def holder_of(store: Store, name: str) -> Holder | None:
-    """Who holds the claim now, dead or alive; None when no one does."""
+    """The present holder of the claim, whether or not its process still runs; None without one."""
     store = store.writable
     holder = _read(store, name, _latest(store, name))
     return None if holder is None or holder.released else holder
@@ -137,8 +138,8 @@ def holder_of(store: Store, name: str) -> Holder | None:
 
 @contextmanager
 def claimed(store: Store, name: str, what: str, wait: float = 0.0) -> Iterator[Claim]:
-    """Hold the claim of `name` during the block. Raises `ClaimedError`, one sentence that says who
-    is already doing `what` ("training univdm"), after waiting for `wait` seconds.
+    """Hold the claim of `name` during the block. Raises `ClaimedError` after waiting for `wait`
+    seconds; its sentence names the process that is already doing `what` ("training univdm").
     """
     deadline = time.monotonic() + wait
     claim = try_claim(store, name)
@@ -186,7 +187,8 @@ def _is_dead(store: Store, name: str, generation: int, holder: Holder) -> bool:
         return not _is_running(holder)
     if time.time() - holder.beat < LEASE:
         return False
-    # The clocks of two hosts may differ by more than a lease: only a beat that stands still counts.
+    # The clocks of two hosts may differ by more than a lease, so only a heartbeat that does not
+    # change counts.
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline:
         time.sleep(WATCH / 5)

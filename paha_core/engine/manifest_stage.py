@@ -1,4 +1,4 @@
-"""The engine under every per-clip stage: skip what is done, spread the rest, lose nothing.
+"""Runs per-clip stages: skips finished clips, distributes the rest, survives a kill.
 
 A stage turns `Job`s into rows of its manifest, one Parquet file a speaker
 (`manifests/<stage>/<dataset>/<speaker>.parquet`). A job whose fingerprint (content, settings, code
@@ -41,7 +41,7 @@ from paha_core.store import Store
 
 CLAIM_WAIT = 600.0  # seconds that a run waits for another one that writes the same manifest
 KEPT, REJECTED = "kept", "rejected"
-NO_FINGERPRINT = ""  # of a TransientError: no job has it, so the next run tries again
+NO_FINGERPRINT = ""  # after a TransientError: matches no job, so that the next run tries again
 
 BASE_SCHEMA = pa.schema(
     [
@@ -127,7 +127,7 @@ def manifest_files(store: Store, stage: str, dataset: str = "*") -> list[str]:
 
 
 def _versions(store: Store, stage: str, dataset: str) -> dict[str, str]:
-    """Those files with their versions; an object store is asked once."""
+    """The files of `manifest_files` with their versions; one request to an object store."""
     folder = f"manifests/{stage}/"
     name = "[^/]+" if dataset == "*" else re.escape(dataset)
     matches = re.compile(rf"{re.escape(folder)}{name}(/[^/]+)?\.parquet").fullmatch
@@ -137,7 +137,7 @@ def _versions(store: Store, stage: str, dataset: str) -> dict[str, str]:
 
 
 def manifest_place(store: Store, stage: str, dataset: str) -> str:
-    """The file or folder that holds a manifest, for a user to look into."""
+    """The file or folder of a manifest, to show to a user."""
     whole = manifest_path(stage, dataset)
     return whole if whole in _versions(store, stage, dataset) else whole.removesuffix(".parquet")
 
@@ -179,7 +179,7 @@ def update_manifest(
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
 
-    `work(payload)` runs where `workers` says and returns the row's further columns, `path` and
+    `work(payload)` runs on `workers` and returns the row's further columns, `path` and
     `sha256` among them. A payload that is a `Rejection` is a rejected row at once. Finished rows
     are flushed every `flush_every` seconds, so that a kill costs no more than that.
     `retry_rejected`: rejected rows are computed again. `limit_seconds`: a job that takes longer
@@ -230,11 +230,9 @@ def update_manifest(
 
 
 class _Manifest:
-    """The files of one manifest, one a speaker. A file is written only when its rows changed, and
-    keeps the rows of other runs that `keep_row` names.
-
-    Runs at the same time keep each other's rows: the writer holds the manifest's claim, and
-    reads again what is stored.
+    """The files of one manifest, one per speaker. A file is written only when its rows changed, and
+    keeps those rows of other runs that `keep_row` selects. Concurrent runs keep each other's rows:
+    the writer holds the manifest's claim and reads the stored rows again before it writes.
     """
 
     def __init__(
@@ -261,7 +259,7 @@ class _Manifest:
         self.files.update(parts)
 
         def changed() -> dict[str, list[Row]]:
-            """What is to be written, by file, beside what is stored now."""
+            """The rows of each file that differ from what is stored now."""
             listed = _versions(self.store, self.stage, self.dataset)
             stored = self._stored({rel: listed[rel] for rel in parts if rel in listed})
             found = {rel: self._filled(part, stored.get(rel, [])) for rel, part in parts.items()}
@@ -276,7 +274,7 @@ class _Manifest:
                 self.store.remove_files([manifest_path(self.stage, self.dataset)])
 
     def drop_others(self) -> None:
-        """The files of other speakers: what doesn't stay leaves them."""
+        """Remove the rows that are not kept from the files of other speakers."""
 
         def listed() -> dict[str, list[Row]]:
             versions = _versions(self.store, self.stage, self.dataset)
@@ -291,7 +289,7 @@ class _Manifest:
                         self.store.remove_files([rel])
                     elif others != stored:
                         self._publish(rel, others)
-        if not self.rows:  # a stage that ran over nothing has a manifest too
+        if not self.rows:  # a stage without any clip has a manifest too
             self._publish(self._file("none"), [])
 
     def _stored(self, versions: Mapping[str, str]) -> dict[str, list[Row]]:

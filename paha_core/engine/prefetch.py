@@ -1,4 +1,4 @@
-"""Compute the next thing while the present one is used."""
+"""Compute the next items while the current one is used."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ def is_main_process() -> bool:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel (Linux) to send this process SIGTERM when its parent is gone, however it went.
+    """Ask the kernel (Linux) to send this process SIGTERM when its parent ends, for whatever
+    reason.
 
     A kill -9 runs no clean-up code, so nothing else would stop its workers. With `parent`, the id
     of the process that should be the parent, a parent that is gone already ends this process at
@@ -36,7 +37,8 @@ def die_with_parent(parent: int | None = None) -> None:
 
 def quiet_native_stderr() -> None:
     """For a worker process, as it begins: what C++ libraries print to stderr goes nowhere; Python's
-    own messages still come through. MediaPipe logs every graph it builds, and heeds no setting.
+    own messages still come through. MediaPipe logs every graph it builds, and has no setting to
+    stop it.
     """
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with open(os.devnull, "wb") as nowhere:
@@ -45,7 +47,8 @@ def quiet_native_stderr() -> None:
 
 @cache
 def die_with_creator() -> None:
-    """End this process (SIGTERM) when the one that asked for it through `multiprocessing` is gone.
+    """End this process (SIGTERM) when the process that created it through `multiprocessing` is
+    gone.
 
     Not the same as the parent: a fork server is the parent of all it forks, and lives as long as
     they do. No effect in a process that was not made by `multiprocessing`.

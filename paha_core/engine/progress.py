@@ -48,7 +48,7 @@ class Progress:
             )
 
     def reach(self, done: int, total: int) -> None:
-        """For callbacks that say how far they are, and only then how far it goes."""
+        """For callbacks that report `done` and `total` together."""
         self.total = total
         if self.bar is None and sys.stderr.isatty():
             self.bar = self._bar()
@@ -66,7 +66,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """For people: `40 s`, `12 min`, `5 h 03 min`."""
+    """A duration for display: `40 s`, `12 min`, `5 h 03 min`."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,7 +1,7 @@
-"""Work that any number of processes share through the store, on one host or on many.
+"""Shares work between any number of processes through the store, on one host or on many.
 
-There is no queue: each process goes through the same list and takes the units that are not done and
-that nobody has claimed (`engine/claims.py`). The units of a process that dies are taken over.
+There is no queue: each process goes through the same list and takes the units that are neither done
+nor claimed (`engine/claims.py`). The units of a killed process are taken over by others.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def claimed_in_turn(
     """Yield each unit of work that is not done, while this process holds the claim
     `<folder>/<name>`; ends when all units are done, by whichever process.
 
-    `refresh` learns which of some units others have done: it is called after a claim and before
-    `is_done`. A unit is published atomically, so a claim that is lost on the way costs only work
-    that is done twice. The claims are removed at the end.
+    `refresh` updates the state of units that others may have done: it is called after a claim and
+    before `is_done`. A unit is published atomically, so a claim that is lost on the way costs only
+    work that is done twice. The claims are removed at the end.
     """
     waiting = [name for name in names if not is_done(name)]
     while waiting:
@@ -38,7 +38,7 @@ def claimed_in_turn(
         for name in list(waiting):
             claim = try_claim(store, f"{folder}/{name}")
             if claim is None:
-                continue  # another process is at it
+                continue  # another process works on it
             try:
                 refresh([name])
                 if not is_done(name):
@@ -58,7 +58,7 @@ class GpuWorkers:
     """A process for every further GPU of this host while the block runs; the block itself gets the
     first GPU. On another device than "cuda" there are none.
 
-    `work(*arguments, device)` must end by itself when everything is done.
+    `work(*arguments, device)` must return when everything is done.
     """
 
     def __init__(self, work: Callable[..., object], arguments: tuple[Any, ...], device: str):

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from paha_core.store import Store
 
-MOST_BYTES = 256 * 2**20  # of all tables that are kept; the least recently read leave first
+MOST_BYTES = 256 * 2**20  # limit for all cached tables; the least recently read are evicted first
 _tables: OrderedDict[tuple[str, str, str], pa.Table] = OrderedDict()
 
 

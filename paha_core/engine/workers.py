@@ -2,7 +2,7 @@
 
 `outcomes(payloads, work, workers)` is the one way in: it yields each payload's outcome as it is
 done. A `Rejection` is an outcome; so is a worker that was killed or took too long. Any other
-exception is a bug, or the run's own trouble (a full disk), and surfaces.
+exception is a bug or a failure of the run itself (a full disk), and propagates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ Work = Callable[[Any], Columns]
 
 
 class Rejection(Exception):
-    """An input that can't be used, with the reason as a sentence.
-
-    `columns`: what is known of it all the same, for its row.
+    """An input that can't be used, with the reason as a sentence. `columns`: values that its row
+    has all the same.
     """
 
     def __init__(self, reason: str = "", **columns: Any) -> None:
@@ -37,15 +36,15 @@ class Rejection(Exception):
 
 
 class TransientError(Rejection):
-    """A rejection that says nothing about the input (a worker was killed, a network was down): the
-    next run tries again."""
+    """A rejection that is not the input's fault (a worker was killed, a network was down): the next
+    run tries again."""
 
 
 Outcome = Columns | Rejection
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -90,7 +89,7 @@ def _attempt(work: Work, payload: Any, limit: float | None = None) -> Outcome:
 
 
 def _ended(seconds: float, limit: float | None) -> Rejection:
-    """The verdict on work whose process ended by itself after that time."""
+    """The rejection of work whose process died after that many seconds."""
     if limit is not None and seconds >= limit:
         return Rejection(f"processing this clip took longer than {limit:g} s")
     return TransientError("processing this clip killed its worker process")
@@ -105,8 +104,8 @@ def _over_processes(
     queue = list(range(len(payloads)))
     while queue:
         suspects, queue = yield from _run_pool(queue, payloads, work, workers, limit)
-        # A pool dies as a whole. Whoever was running is tried alone, so that only the culprit is
-        # rejected.
+        # A killed worker breaks the whole pool. The jobs that were running are tried one by one, so
+        # that only the culprit is rejected.
         for number in suspects:
             yield number, _alone(work, payloads[number], limit)
 
@@ -143,14 +142,15 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    """How a worker process begins."""
+    """Initialises a worker process."""
     die_with_parent()
     quiet_native_stderr()
 
 
 def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
     with _pool(1) as pool:
-        # The limit counts from when the process has started; failing to start is no clip's fault.
+        # The limit counts from when the process has started, since a failed start is not the clip's
+        # fault.
         pool.submit(_ready, work).result()
         started = time.monotonic()
         try:
@@ -160,7 +160,7 @@ def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
 
 
 def _ready(work: Work) -> None:
-    """A worker process that answers, with all imports that the work needs."""
+    """Runs in a new worker process to show that it is up, with all imports that the work needs."""
 
 
 # --- Ray -----------------------------------------------------------------------------------------

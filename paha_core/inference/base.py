@@ -1,5 +1,5 @@
-"""Writes the base into the package: float16 weights of a trained run, and a sidecar that says what
-they are, where they come from and which command makes them again."""
+"""Exports the base into the package: float16 weights of a trained run, and a sidecar with their
+provenance and the command that makes them again."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class GuidedStates:
     non_face_logit: torch.Tensor | None
 
     def metrics(self, latents: torch.Tensor) -> dict[str, torch.Tensor | None]:
-        """What every run logs of a step, since the lambdas were tuned for the paper's weights:
-        logits, and |update| / |z| of each region and of both; means over the batch."""
+        """Metrics of a step, logged because the lambdas were tuned for the paper's weights: logits,
+        and |update| / |z| of each region and of both; means over the batch."""
 
         def relative_update(state: torch.Tensor) -> torch.Tensor:
             norms = (state - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
@@ -56,7 +56,7 @@ class ClassifierGuidance:
             and their timestep.
         face_mask: M_face [b, 1, 1, h, w] in 0..1; M_non-face is its complement.
         config: lambdas, rate and form.
-        has_first_frame: frame 0 is given, and left alone: the network is shown what it is.
+        has_first_frame: frame 0 is given as a condition, and guidance leaves it unchanged.
     """
 
     mode: GuidedMode
@@ -80,7 +80,7 @@ class ClassifierGuidance:
         if strength := self.config.lambda_face:
             gradient, face_logit = energy_gradient(self.logits["face"], non_face, timestep)
             face = latents - strength * sigma * gradient * face_mask  # equation 9
-        if face is latents:  # a state by itself, to the bit, and not solved twice
+        if face is latents:  # without strength: bit-equal, and solved only once
             both = non_face
         elif non_face is latents:
             both = face

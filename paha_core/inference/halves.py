@@ -1,4 +1,4 @@
-"""Half of a batch on each of two CPU threads: small networks use cores better so than with
+"""Half of a batch on each of two CPU threads: for small networks this uses the cores better than
 PyTorch's own threads inside each operation."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def halves(batch: int, device: str | torch.device) -> list[slice]:
 
 
 def on_each(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
-    """`work` on every part, side by side; the process' number of threads is afterwards as before.
+    """Run `work` on all parts concurrently; the process' number of threads is restored afterwards.
 
     Inside a part PyTorch uses one thread, so a part's result does not depend on the machine's
     cores.
@@ -36,7 +36,7 @@ def on_each(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
     if len(parts) == 1:
         return [work(parts[0])]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # MKL's number is the whole process'
+    torch.set_num_threads(1)  # MKL's number of threads is global
     try:
         return list(_HALVES.map(work, parts))
     finally:

@@ -52,7 +52,7 @@ GENERATED_SCHEMA = stage_schema(
             ("real_path", pa.string()),  # the held-out clip
             ("reference", pa.string()),  # png
             ("reference_frame", pa.int32()),
-            ("seconds", pa.float64()),  # to generate it; a batch's time is shared evenly
+            ("seconds", pa.float64()),  # of generation; a batch's time is divided evenly
             ("seed", pa.int64()),
         ]
     )
@@ -109,7 +109,7 @@ def held_out_settings(preset: Preset, mode: Mode) -> Settings:
 
 IGNORED_FIELDS = {
     *("modes", "clips", "batch", "max_frames", "gradient_checkpointing", "offload"),
-    *("guidance", "seed", "precision"),  # they enter by themselves
+    *("guidance", "seed", "precision"),  # hashed separately below
 }
 """Fields of `generation` outside the fingerprint."""
 
@@ -161,7 +161,7 @@ class VideoSet:
         self._add(before)
         self.refresh(self.todo)
         if before != self.table().to_pylist():
-            self._write()  # rows of other clips or fingerprints leave the manifest
+            self._write()  # drop rows of other clips or fingerprints
 
     @property
     def todo(self) -> list[HeldOutClip]:

@@ -1,4 +1,4 @@
-"""A portrait and a voice of a user's own, checked and brought to the model's form."""
+"""Validates a user's portrait and voice and converts them to the model's input."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64_000_000, 8
 TOO_LARGE = "more than 64 million pixels are refused"
 MAX_SECONDS = 3600.0
 SILENT = 1e-3  # of the full scale of 1
-MIN_FACE = 0.1  # of the square that is animated: smaller ones become somebody else
+MIN_FACE = 0.1  # of the square's side: smaller faces lose their identity
 SECOND_FACE = 0.1  # of the largest face's area: smaller ones are background, or no faces
 
 
 class InputError(UserError):
-    """A picture or a voice that no video can be made of; one sentence says why."""
+    """A picture or a voice that can't be used; the message is one sentence with the reason."""
 
 
 def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:

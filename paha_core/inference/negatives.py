@@ -1,8 +1,8 @@
 """Self-distilled negative samples for the classifiers (paper 4.1.3, B.3; docs/design.md 8).
 
-UniVDM as it was at 60 % of its training speaks with a real voice from a real first frame, with a
-randomly sampled reference of the same speaker. Real and generated samples are latents of one codec,
-so they differ in the generation alone.
+UniVDM's checkpoint at 60 % of its training generates each from a real voice, a real first frame and
+a randomly sampled reference of the same speaker. Real and generated samples are latents of one
+codec, so they differ only in being generated.
 
 Each negative is planned from its own number and has its own fingerprint. They are generated in
 batches of one length, `negatives.batch` at a time, and every batch is a shard with a record of its
@@ -49,7 +49,7 @@ class Negative:
     split: str
     number: int
     voice: int
-    start: int  # anywhere, as real windows: clips begin with silence, which would give them away
+    start: int  # random, as for real windows: silence at the start would give it away
     face: int
     reference: int  # frame of `face` that is the reference
     frames: int
@@ -120,7 +120,7 @@ class NegativePlan:
             for n in self.negatives
         }
         self.rows: dict[str, IndexRow] = {}  # by clip id
-        self._records: set[str] = set()  # that have been read, and whose shard exists
+        self._records: set[str] = set()  # records that have been read and whose shard exists
         self._add(cast(list[IndexRow], read_manifest(store, STAGE, dataset)), self._shards())
         self.refresh()
 
@@ -325,8 +325,9 @@ def _sample(
     """The generated latents with the voice they were generated for and the face they start
     from."""
     start, frames = negative.start, negative.frames
-    # The boxes of the face's own frames stand for those made from it: masks of one shape for real
-    # and generated, else the shape would give them away. So would a generated reference.
+    # Generated frames take the boxes of the real frames of `face`: masks must have the same shapes
+    # for real and generated samples, or the shape would give the label away. So would a generated
+    # reference.
     at = np.minimum(np.arange(frames), face.frames - 1)
     nearest = _nearest(face, negative.reference)
     meta = voice.meta | {

@@ -273,7 +273,7 @@ def window_view(features: np.ndarray, margin: int) -> np.ndarray:
 
 
 def describe(pipeline: PahaPipeline, trace: Trace, seconds: float) -> dict[str, Any]:
-    """What a sidecar says of its video: preset, networks by hash, times, and guided steps."""
+    """The provenance of a video for its sidecar: preset, networks by hash, times, guided steps."""
     return {
         "preset": pipeline.preset.model_dump(mode="json"),
         "networks": pipeline.networks,

@@ -71,7 +71,7 @@ GuidanceFactory = Callable[[Conditions, slice, bool], ClassifierGuidance]
 whether their first frame is given."""
 
 Generators = torch.Generator | Sequence[torch.Generator]
-"""Where noise comes from: one generator for the batch, or one for each of its videos."""
+"""The source of noise: one generator for the batch, or one for each of its videos."""
 
 
 def draw_noise(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
@@ -141,9 +141,8 @@ class Sampler:
             # 1. conditions of the segment's frames
             part = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
 
-            # 2. noise; the frame that continues the segment before keeps the noise that it was
-            # made from: with other noise its details would be others a frame later, a jump at
-            # the seam
+            # 2. noise; the frame that continues the previous segment keeps the noise it was
+            # generated from: with new noise its details would change, a visible jump at the seam
             shape = (batch, channels, segment_frames, height, width)
             noise = draw_noise(shape, generator).to(device)
             if last_noise is not None:
@@ -204,8 +203,8 @@ class Sampler:
             for i, t in enumerate(self.timesteps):
                 sigma = self.sigma(t)
                 if first_frame is not None:
-                    # 3. frame 0 is the given frame at this noise level, as in training; left to
-                    # itself it drifts from it, and the next frames with it: a jump at the seam
+                    # 3. frame 0 is reset to the given frame at this noise level, as in training;
+                    # otherwise it drifts, and the next frames with it: a jump at the seam
                     known = (1 - sigma**2) ** 0.5 * first_frame + sigma * noise[:, :, 0]
                     latents = torch.cat([known[:, :, None], latents[:, :, 1:]], dim=2)
 
@@ -239,15 +238,15 @@ class Sampler:
                 else:
                     latents = solved[0]
 
-        # Metrics are read at the end: a device would have to stop for each.
+        # Metrics are read at the end, because each read synchronises with the device.
         solver = solver_time.seconds()
         steps = [{k: None if x is None else float(x) for k, x in m.items()} for m in metrics]
         return latents, Trace(solver, total_time.seconds() - solver, steps=steps)
 
     @torch.no_grad()
     def encode(self, conditions: Conditions) -> tuple[EncodedConditions, EncodedConditions | None]:
-        """What the network reads of the conditions at every step, and the same of dropped ones,
-        which classifier-free guidance needs."""
+        """The encoded conditions, which all steps share, and those of dropped conditions for
+        classifier-free guidance (None without)."""
         with autocast(self.model.device, self.precision):
             encoded = self.model.encode_conditions(*conditions.inputs)
             if self.cfg_scale == 1:

@@ -1,8 +1,8 @@
-"""Saved pipelines: what makes a folder one, and the base, which lies inside the package.
+"""Saved pipelines: how to recognise and find them, and the base, which is inside the package.
 
 The base is a small pipeline that this project trained on people whom its own studio draws
-(`paha_core/presets/base.yaml`). `paha export --base` writes it, a wheel carries it, and wherever a
-folder is asked for the name `base` opens it.
+(`paha_core/presets/base.yaml`). `paha export --base` writes it, the wheel contains it, and the name
+`base` opens it wherever a folder can be given.
 """
 
 from __future__ import annotations

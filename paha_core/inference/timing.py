@@ -1,4 +1,4 @@
-"""TC: seconds to generate one segment, and what they are spent on (paper 5.4)."""
+"""TC: seconds to generate one segment, in total and by part (paper 5.4)."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def time_segments(
 ) -> Times:
     """Time the first segment of `clip`, a batch of one, from noise to pictures.
 
-    Each repeat goes through all settings in turn: what else the machine does slows all alike, and
-    the times of one repeat can be compared. A first round warms up.
+    Each repeat goes through all settings in turn: other load on the machine then slows all alike,
+    and the times of one repeat can be compared. A first round warms up.
     """
     preset = pipeline.preset
     conditions = conditions_of(pipeline, [clip], preset.generation.segment_frames)

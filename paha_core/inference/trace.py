@@ -1,4 +1,4 @@
-"""Where the time of a generation went, and how guidance acted."""
+"""Times of a generation, and metrics of its guided steps."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ def _mean(values: list[float | None], rows: list[int]) -> float | None:
 
 
 class Stopwatch:
-    """Seconds that a device works within `with stopwatch.running():`.
-
-    On a GPU events are put among its work and read at the end: to wait for it at every step would
-    slow what is timed.
+    """Seconds of device time within `with stopwatch.running():`. On a GPU it records events and
+    reads them at the end, because synchronising at every step would slow down what is timed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -68,7 +66,7 @@ class Stopwatch:
             self._seconds += time.perf_counter() - started
 
     def seconds(self) -> float:
-        """So far; waits for a GPU to be done."""
+        """The seconds so far; synchronises with a GPU."""
         if self._spans:
             torch.cuda.synchronize(self.device)
         return self._seconds + sum(a.elapsed_time(b) for a, b in self._spans) / 1000

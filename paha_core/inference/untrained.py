@@ -1,4 +1,4 @@
-"""A pipeline of a preset's sizes with random weights: for measurements and trials of the parts."""
+"""A pipeline of a preset's sizes with random weights, for benchmarks and tests."""
 
 from __future__ import annotations
 

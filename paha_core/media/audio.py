@@ -17,7 +17,7 @@ Wave = NDArray[np.float32]
 # silence. By default gaps under 0.1 s are dropped, which shifts all later samples.
 IN_TIME = {"first_pts": 0, "async": 1, "min_hard_comp": 0.01}
 
-CANCELLED = 0.05  # of the channels' power: a mix below it has lost the voice to opposite phases
+CANCELLED = 0.05  # of the channels' power: below it opposite phases have cancelled the voice
 LOUDEST = 10.0  # of the full scale of 1: beyond it float samples are in another unit
 
 

@@ -1,6 +1,6 @@
-"""What a decoded frame needs to become upright, progressive, opaque SDR with square pixels.
+"""Conversion of decoded frames to upright, progressive, opaque SDR with square pixels.
 
-Most files need nothing, or quarter turns. The rest goes through ffmpeg's filters, in ingestion
+Most files need none, or quarter turns. The others go through ffmpeg's filters, in ingestion
 (`Conversion.apply`) as in `media.video`:
 
 - frames flagged as interlaced are deinterlaced (bwdif, one frame for two fields);

@@ -117,7 +117,7 @@ def open_media(media: Media) -> Iterator[Any]:
         opened = file_url(media) if isinstance(media, str | Path) else media
         with av.open(opened, options=INPUT_OPTIONS, metadata_errors="replace") as container:
             yield container
-    except IndexError as error:  # PyAV's own, where damage makes up a stream in mid-file
+    except IndexError as error:  # PyAV's own, where damage looks like a new stream in mid-file
         raise MediaError("not a readable media file, or cut off") from error
     except av.error.FFmpegError as error:
         plain = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)

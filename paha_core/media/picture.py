@@ -20,7 +20,7 @@ SUFFIXES = (
 GROUND = (255, 255, 255)  # behind transparent parts, as behind transparent video
 FORMATS = "png, jpg, webp, avif, gif, bmp, tif, jp2"
 
-# What Pillow and its plugins raise for files that are not what they say.
+# What Pillow and its plugins raise for broken files.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, RuntimeError)
 
 

@@ -86,7 +86,7 @@ class DecodedFrame:
 
     @property
     def duration(self) -> float:
-        """Seconds; 0 when the file does not say."""
+        """Seconds; 0 where the file does not state it."""
         return float((self.frame.duration or 0) * (self.frame.time_base or 0))
 
 
@@ -122,7 +122,7 @@ def decode_frames(
 
 
 def conversion_at(path: str | Path, start: float = 0.0) -> Conversion:
-    """What the frames of a file need, judged by the first one decoded for `start` seconds."""
+    """The conversion that a file's frames need, by the first one decoded for `start` seconds."""
     seek = seek_point(path, start)[0] if start else 0.0
     with open_media(path) as container:
         stream = video_stream(container)

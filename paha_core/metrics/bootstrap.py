@@ -19,7 +19,7 @@ MIN_CLIPS = 6  # the fewest whose agreement in sign is rarer than 5 % (2 of 2^6)
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its 95 % bounds; None where a single clip can't say how much clips differ."""
+    """A value and its 95 % bounds; None for a single clip, which has no spread."""
 
     value: float
     low: float | None

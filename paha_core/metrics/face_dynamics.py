@@ -1,10 +1,10 @@
 """How lips, head and brows move: THEval's four motion metrics (Newbyl/THEval, CVPR 2026), from 68
 points in place of FaceMesh's vertices.
 
-Each is worth what it is beside the real clips' value: THEval scores 1 - |value - real| / |real|.
+Each is judged by its distance to the real clips' value: THEval scores 1 - |value - real| / |real|.
 Lip dynamics and lip sync follow its code from points that we have (over six videos r = 0.97 and
-0.98 with it); brows have fewer points (r = 0.86), and the head's angles are of a fixed face model
-where THEval asks a network. All deviations are population ones (ddof 0), as there.
+0.98 with it); brows have fewer points (r = 0.86), and the head's angles come from a fixed face
+model where THEval uses a network. All deviations are population ones (ddof 0), as there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fréchet distance of two Gaussians, without a general matrix square root.
 
 tr (S1 S2)^(1/2) is the sum of the square roots of the eigenvalues of the symmetric S1^(1/2) S2
-S1^(1/2), so two symmetric eigendecompositions are enough. They never turn complex and don't mind
-singular covariances; SciPy's `sqrtm`, which the published recipes use, does both.
+S1^(1/2), so two symmetric eigendecompositions are enough. They never turn complex and work for
+singular covariances; SciPy's `sqrtm`, which the published recipes use, fails at both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Identity similarity: does the face stay the reference's?
 
 The cosine of face descriptors, averaged over frames. `ArcFace` is the field's descriptor, from a
-local ONNX file; `HogColour` is a small stand-in of gradients and colours and bears its own name.
+local ONNX file; `HogColour` is a small stand-in of gradients and colours under its own name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paha_core.metrics.protocol import PROTOCOL
 from paha_core.pose.layout import FACE
 from paha_core.weight_formats import check_weights
 
-# Where ArcFace wants eyes, nose and mouth corners in its 112 x 112 picture (insightface).
+# ArcFace's template: eyes, nose and mouth corners in a 112 x 112 picture (insightface).
 _TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655),
      (70.7299, 92.2041)], np.float32,
@@ -43,7 +43,7 @@ class HogColour:
         import cv2
 
         low, high = face.min(0), face.max(0)
-        # The 68 points end at the brows: what is above them tells people apart too.
+        # The 68 points end at the brows, but the forehead and hair identify a person too.
         low = low - (high - low) * (0.15, 0.35)
         (x0, y0), (x1, y1) = np.maximum(low, 0).astype(int), np.ceil(high).astype(int)
         patch = picture[y0:y1, x0:x1]

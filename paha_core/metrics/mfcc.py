@@ -1,6 +1,7 @@
 """MFCC as SyncNet was trained on: the defaults of `python_speech_features` 0.6, number for number.
 
-librosa's differ in window, filter bank, lifter and first coefficient, and SyncNet's weights mind.
+librosa's differ in window, filter bank, lifter and first coefficient, which changes SyncNet's
+scores.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The protocol: everything that two numbers must share, besides their extractors, to be compared.
-
-The paper's comparison is only as good as this: nobody's published code reproduces its tables. What
-is written here is one way for all systems; the report shows it with its hash, and its name in
-every row.
+No published code reproduces the paper's tables, so a comparison is only as good as its protocol.
+All systems are measured by the one defined here; the report shows it with its hash, and every row
+has its name.
 """
 
 from __future__ import annotations

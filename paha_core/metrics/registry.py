@@ -1,7 +1,7 @@
-"""Every metric, one row each: all that the benchmark, the report and the history know of it.
+"""The registry of metrics: one row each, read by the benchmark, the report and the history.
 
 To add one: a function in this package, a row here, and an entry of `MEASURES` in
-`paha_core.benchmark.measuring.video_metrics` (docs/evaluate.md walks through it). Its name is part
+`paha_core.benchmark.measuring.video_metrics` (CONTRIBUTING.md has the recipe). Its name is part
 of what results are cached by, so that stored ones are completed.
 """
 
@@ -157,7 +157,8 @@ GROUPS: dict[Group, list[Metric]] = {
 
 
 def metrics_of(preset: Preset) -> list[Metric]:
-    """The metrics that a preset's corpus can have; each is a row of its results, be it missing."""
+    """The metrics that a preset's corpus can have; each has a row in its results, also where its
+    value is missing."""
     corpus = "filmed" if preset.corpora.studio is None else "drawn"
     return [metric for metric in METRICS.values() if metric.corpus in ("", corpus)]
 
@@ -168,7 +169,8 @@ def plotted(plot: Plot) -> list[Metric]:
 
 
 def fvd_stand_in(preset: Preset) -> Metric:
-    """The Fréchet distance by a network that the corpus trained, called by what that corpus is."""
+    """The stand-in of FVD: its feature network is trained on the corpus, and its name depends on
+    whether that is drawn or filmed."""
     return next(metric for metric in metrics_of(preset) if metric.reads == "r3d")
 
 

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Missing:
-    """In the place of a value: the reason for none, in words that a table prints."""
+    """Takes the place of a value: the reason why there is none, as a table prints it."""
 
     reason: str
 

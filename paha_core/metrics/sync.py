@@ -7,7 +7,7 @@ frames: Sync-D is the smallest of those means, Sync-C the median minus the small
     model, sha256 = load_syncnet("syncnet_v2.model")
     score = sync_score(model, frames, wave, boxes, min_frames=50, min_size=48)
 
-Weights come from a local file. Without them there is no Sync-C: nothing takes its name.
+Weights come from a local file. Without them there is no Sync-C, and no stand-in under its name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The feature spaces of video distances: I3D from a local file, and a named stand-in.
 
-Both turn windows of 16 frames into vectors; FVD is the Fréchet distance between them
-(Unterthiner et al. 2018). The stand-in is a small 3D residual network that is trained on the
-corpus itself (`paha_core.training.tasks.video_encoder`); its distances are called
-fvd[studio-r3d], or fvd[corpus-r3d] where the corpus is not the drawn one, and nothing else.
+Both turn windows of 16 frames into vectors; FVD is the Fréchet distance between them (Unterthiner
+et al. 2018). The stand-in is a small 3D residual network that is trained on the corpus itself
+(`paha_core.training.tasks.video_encoder`); its distances are always called fvd[studio-r3d], or
+fvd[corpus-r3d] where the corpus is not the drawn one.
 """
 
 from __future__ import annotations
@@ -118,10 +118,9 @@ class _Block(nn.Module):
 
 
 class SmallR3D(nn.Module):
-    """A small 3D residual network: means of 24 channels, and how they move over time.
-
-    It sees each frame and its difference to the one before: motion is small beside appearance, and
-    without it a short training finds none.
+    """A small 3D residual network: means of 24 channels, and their change over time. Its input is
+    each frame and its difference to the one before: motion is small compared with appearance, and
+    without the difference a short training does not pick it up.
     """
 
     side = 64
@@ -159,6 +158,6 @@ class SmallR3D(nn.Module):
 
 
 def concatenated(groups: Sequence[np.ndarray]) -> np.ndarray:
-    """The windows of all clips `[N, D]`; clips without one leave no trace."""
+    """The windows of all clips `[N, D]`; clips without one are skipped."""
     filled = [group for group in groups if len(group)]
     return np.concatenate(filled) if filled else np.zeros((0, 1), np.float32)

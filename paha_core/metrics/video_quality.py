@@ -155,7 +155,7 @@ def region_flicker(
     min_score: float = PROTOCOL.min_score,
 ) -> float | None:
     """`flicker` inside the box of a region's reliable points in the middle frame, averaged over
-    frames. A part that moves has some too, so it is worth what it is beside a real video's.
+    frames. Motion causes some flicker too, so compare it with a real video's.
     """
     values = []
     for t in range(1, len(luma) - 1):

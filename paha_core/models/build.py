@@ -15,7 +15,7 @@ from paha_core.models.weight_files import load_base_weights
 
 @dataclass(frozen=True)
 class Widths:
-    """What the encoders decide of a UniVDM's size."""
+    """The sizes of a UniVDM that follow from its encoders."""
 
     latent_channels: int
     audio_layers: int

@@ -62,7 +62,7 @@ class Codec:
         """uint8 RGB [T, H, W, 3] to float32 [T, C, H/factor, W/factor] on the CPU."""
         pieces = []
         for piece in torch.from_numpy(frames).split(self.batch):
-            # As bytes: a quarter of what floats take to copy, and the device converts them.
+            # Copied as bytes, a quarter of the size of floats, and converted on the device.
             pixels = fold(to_pixels(piece.to(self.device)), self.patch)
             posterior = self.autoencoder.encode(pixels.to(self.autoencoder.dtype)).latent_dist
             pieces.append(posterior.mode().float())

@@ -3,10 +3,11 @@ save it, to diffusers' names.
 
 Both are the same network. UNetSD numbers its blocks in one row (`input_blocks.0` to `.11`,
 `output_blocks.0` to `.11`), each a list of a residual block (with its temporal convolution, spelled
-`temopral_conv`), a spatial and a temporal transformer, and now and then a change of scale. The map
-is read off the keys themselves, so any depth and width converts. Conditions that UNetSD's
-descendants add (poses, sketches, their image tokens) have no counterpart here and are named, not
-kept; of a wider first convolution the 4 channels of the noisy latents are.
+`temopral_conv`), a spatial and a temporal transformer, and now and then a change of scale. The
+mapping is derived from the keys themselves, so any depth and width can be converted. Conditions
+that UNetSD's descendants add (poses, sketches, their image tokens) have no counterpart here: they
+are reported and left out. Of a wider first convolution only the 4 channels of the noisy latents are
+kept.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Converted:
-    """A network in diffusers' layout, and the keys that have no place in it."""
+    """A network in diffusers' layout, and the keys that were left out."""
 
     state: State
     config: dict[str, Any]

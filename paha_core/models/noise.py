@@ -29,7 +29,7 @@ def training_scheduler(config: UniVDMConfig) -> DDPMScheduler:
 
 
 def sampling_scheduler(config: UniVDMConfig, steps: int) -> DDIMScheduler:
-    """DDIM over `steps` of them; its `timesteps` are on the CPU, from the noisiest down."""
+    """DDIM with `steps` steps; its `timesteps` are on the CPU, in descending order."""
     scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
     scheduler.set_timesteps(steps)
     return scheduler

@@ -89,8 +89,8 @@ class SyncClassifier(ModelMixin, ConfigMixin):
             timestep: int64 [b].
             reference_latents: [b, C, h, w].
             reference_embedding: [b, reference_width].
-            audio: windows A(f), [b, f, 2m+1, layers, width]; what they hold from outside the f
-                frames is not used (`within`).
+            audio: windows A(f), [b, f, 2m+1, layers, width]; features from outside the f frames are
+                not used (`within`).
 
         Returns:
             [b].
@@ -155,11 +155,11 @@ def rotate_by_position(video: torch.Tensor, base: float = 100.0) -> torch.Tensor
 
 
 def within(audio: torch.Tensor) -> torch.Tensor:
-    """Audio windows [n, F, 2m+1, layers, width] that hold nothing from outside their F frames.
+    """Audio windows [n, F, 2m+1, layers, width] clamped to their own F frames.
 
     A generated clip has no sound before its first frame and after its last, so its windows are
-    clamped there. Those of a real clip, or of a segment of a longer video, hold more and would give
-    the label away.
+    clamped there. Windows of a real clip, or of a segment of a longer video, reach beyond and would
+    give the label away.
     """
     frames, size = audio.shape[1:3]
     index = torch.arange(max(frames, size), device=audio.device)

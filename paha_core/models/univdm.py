@@ -182,7 +182,7 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(channels[0], latent_channels, 3, padding=1)
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
-        """Compute each layer again in the backward pass instead of keeping its activations."""
+        """Recompute each layer in the backward pass instead of keeping its activations."""
         for module in self.modules():
             if isinstance(module, Checkpointed):
                 module.gradient_checkpointing = True
@@ -303,7 +303,7 @@ def network_input(
     Args:
         noisy: [b, C, f, h, w].
         first_frame: [b, C, h, w], or None when every sample starts from pure noise.
-        has_first_frame: bool [b], which samples are given theirs; None for all.
+        has_first_frame: bool [b], which samples are conditioned on it; None for all.
 
     Returns:
         [b, 2C+1, f, h, w].

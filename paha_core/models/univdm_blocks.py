@@ -2,7 +2,7 @@
 
 The order inside a layer is resnet, temporal convolution, spatial attention (self, then the
 reference's tokens), audio attention, temporal attention. With gradient checkpointing each of these
-keeps its input alone and is computed again in the backward pass.
+keeps only its input and is recomputed in the backward pass.
 """
 
 from __future__ import annotations

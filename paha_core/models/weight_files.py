@@ -67,7 +67,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             raise UserError(f"{path} is not a safetensors file: {error}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on foreign bytes the unpickler fails in any way
+    except Exception as error:  # on other formats the unpickler may raise anything
         raise UserError(
             f"{path} is not a checkpoint of tensors alone, so it is not read"
         ) from error

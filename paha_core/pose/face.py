@@ -28,7 +28,7 @@ MEDIAPIPE, KEYPOINTS = "mediapipe_face_detection", "keypoints"
 
 _MIN_CONFIDENCE = 0.5
 _SAME_FACE = 0.3  # intersection over union of one face in two consecutive frames
-_BESIDE = 2.0  # of the half side of a face's box: how far from its centre the head's middle may lie
+_BESIDE = 2.0  # half sides of a face box from its centre to the middle of the head, at most
 _SURER = 0.05  # difference in confidence: upright faces lead by 0.04 and more in every case tried
 _SHORT_RANGE, _FULL_RANGE = 0, 1  # MediaPipe's `model_selection`
 _NETWORKS = (

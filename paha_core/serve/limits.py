@@ -1,4 +1,4 @@
-"""What a request may cost: bytes, time without data, and who may ask."""
+"""Limits of requests: authorisation, bytes, and time without data."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Worker:
             else:
                 self.jobs.requeue(job["id"])
         except EXPECTED as error:
-            # A path would tell a stranger where the server keeps its files.
+            # A path in the message would reveal the server's folders to a client.
             self.jobs.finish(job["id"], "failed", str(error).replace(f"{folder}/", ""))
         except Exception:
             log.exception("job %s failed", job["id"])

@@ -107,7 +107,7 @@ class ShardReader:
     def _load(self, i: int) -> ClipSample:
         row = self.rows[i]
         try:
-            # The first read of a clip checks every byte; later ones trust the disk.
+            # The first read of a clip checks every byte; later ones do not.
             read = read_packed if i in self._verified else read_verified
             sample = from_tar(read(self.store, row))
         except (OSError, SampleError) as error:

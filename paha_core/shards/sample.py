@@ -1,7 +1,7 @@
 """One encoded clip, and its serialisation as tar entries.
 
-The tar is plain WebDataset: the files of a clip share its key, and the part after the first dot
-says what they are. Arrays are npy files without pickles.
+The tar is plain WebDataset: the files of a clip share its key, and the part after the first dot is
+the field. Arrays are npy files without pickles.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class ClipSample:
     """A clip of T frames at 25 fps, encoded. Raises `SampleError` when its parts do not match.
 
     `key`: `manifest_stage.clip_key` of the clip id. `latents` float16 `[T, C, h, w]`. `par` float16
-    `[T, h, w]`, the loss weights M. `regions` uint8 `[T, h, w]`. `audio` float16
-    `[T, layers, width]`. `faces` float32 `[T, 4]`, xyxy in units of the clip's side. `face_found`
-    bool `[T]`. `reference` float16 `[R, width]`, image embeddings of the frames `reference_index`
-    int32 `[R]`. `wave` int16 `[T * 640]`, 16 kHz mono. `meta`: clip_id, dataset, speaker, split,
-    fps, sample_rate, frames, names and hashes of the encoders; for generated samples also where
-    they come from. `reference_latents` float16 `[R, C, h, w]`: a generated sample's, which is a
-    real frame; a real clip has its own frames for that (None).
+    `[T, h, w]`, the loss weights M. `regions` uint8 `[T, h, w]`. `audio` float16 `[T, layers,
+    width]`. `faces` float32 `[T, 4]`, xyxy in units of the clip's side. `face_found` bool `[T]`.
+    `reference` float16 `[R, width]`, image embeddings of the frames `reference_index` int32 `[R]`.
+    `wave` int16 `[T * 640]`, 16 kHz mono. `meta`: clip_id, dataset, speaker, split, fps,
+    sample_rate, frames, names and hashes of the encoders; for generated samples also where they
+    come from. `reference_latents` float16 `[R, C, h, w]`: of a generated sample, whose reference is
+    a real frame; None for a real clip, whose own latents have it.
     """
 
     key: str

@@ -2,8 +2,8 @@
 
 The clips form an endless stream: epoch after epoch, each a new permutation. Step s of a world of W
 ranks with B clips each takes the stream's positions s*W*B on; rank r the r-th part of them. So
-every epoch holds each clip once over all ranks, W ranks see what one rank with W*B would, and
-resuming needs nothing but the step.
+every epoch has each clip once over all ranks, W ranks get the batches of one rank with W*B clips,
+and resuming needs only the step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("paha")
 
 _SERIAL = 32_000  # elements that torch handles in one thread
 _ORDER, _WINDOW = range(2)  # part of the seed: the purpose of a random draw
-LEAST_SHIFT = 4  # frames: everyone notices sound that is 160 ms out of sync
+LEAST_SHIFT = 4  # frames: 160 ms, an offset that every viewer notices
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Batch:
         return self.each(lambda value: value.pin_memory())
 
     def rows(self, index: torch.Tensor) -> Batch:
-        """Some of the windows: `index` bool `[B]`."""
+        """The windows selected by `index`, bool `[B]`."""
         keys = [key for key, keep in zip(self.keys, index.tolist(), strict=True) if keep]
         return replace(self.each(lambda value: value[index]), keys=keys)
 
@@ -90,8 +90,8 @@ class Stream:
 
     Mismatched audio is another moment of the same clip, at least `LEAST_SHIFT` frames away; where a
     clip is too short for that, a moment of another such clip of its speaker; else there is none. It
-    never wraps round a clip's end, and its start is distributed as that of the window itself: else
-    the sound alone, by a seam or by its place in the clip, would betray it.
+    never wraps round a clip's end, and its start is distributed as that of the window itself:
+    otherwise the sound alone, by a seam or its position in the clip, would give the label away.
     """
 
     def __init__(self, reader: ShardReader, frames: int, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks of a store after its stages: whether going on makes sense.
+"""Checks of a store after its stages, which decide whether to continue.
 
 Each check reads what the stages wrote and returns an `Outcome`; none changes anything.
 """
@@ -15,17 +15,16 @@ from paha_core.media import FPS
 from paha_core.store import Store
 from paha_core.trained import MAX_SKIPPED_SHARE, gate_figures, gate_verdict, read_log
 
-# A corpus below these can't teach what the paper is about; single bad clips are the stages'
-# business.
+# Minimum shares for the corpus as a whole; single bad clips are rejected by the stages.
 MIN_KEPT_SHARE = 0.5
-SOUND_ONLY_AUC = (0.45, 0.55)  # of a probe that sees no picture; 0.5 is chance
+SOUND_ONLY_AUC = (0.45, 0.55)  # allowed AUC of the audio-only probe; 0.5 is chance
 MIN_PART_SHARE = {"face_share": 0.7, "body_share": 0.7}
 DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC's last packet
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`passed`, one sentence about it, and the figures it rests on."""
+    """Whether a check passed, one sentence about it, and the figures behind it."""
 
     passed: bool
     message: str
@@ -112,7 +111,7 @@ def _is_number(value: float | None) -> bool:
 
 
 def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
-    """Putting in other audio lowers the classifier's score. Else its guidance is noise."""
+    """Other audio lowers the classifier's score; otherwise its guidance would be noise."""
     gate = gate_verdict(store, preset, classifier)
     if gate is None:
         return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
@@ -126,8 +125,8 @@ def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
 
 
 def sound_only(store: Store, preset: Preset, classifier: str) -> Outcome:
-    """A network without a picture can't tell mismatched sound from a window's own (B1): else the
-    classifier may have learned a trace of how mismatched windows are made."""
+    """An audio-only network can't separate mismatched from matched sound (B1): otherwise the
+    classifier may have learned an artefact of how mismatched windows are made."""
     gate = gate_verdict(store, preset, classifier)
     if gate is None or "sound_only" not in gate:
         return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")

@@ -68,7 +68,7 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     if dataset not in preset.corpora.datasets:
         return not_in_preset("clips", dataset)
     section = preset.corpora.entry(dataset)
-    # The preset says all that the corpus is made of: what it doesn't name goes.
+    # The preset defines the whole corpus: clips of other sources are removed.
     how: Any = {
         "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
     }  # fmt: skip

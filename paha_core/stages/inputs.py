@@ -1,6 +1,6 @@
-"""What people bring to a run: footage and pretrained weights, each file with a version.
+"""External inputs of a run: footage and pretrained weights, each file with a version.
 
-A run's lineage starts here: when a version changes, what was made from it is stale.
+Lineage starts here: when a version changes, everything made from it is stale.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def footage_versions(preset: Preset) -> dict[str, str]:
 
 def weight_versions(preset: Preset, name: str) -> dict[str, str]:
     """The sha256 of each file of one of the preset's pretrained networks; empty where the preset
-    does not name it. A hub id stands for itself.
+    does not name it. A hub id is its own version.
     """
     from paha_core.store import sha256_file
     from paha_core.weights.manifest import manifest

@@ -1,4 +1,4 @@
-"""What a store holds that nothing of the present preset needs any more, and how large it is."""
+"""Files of a store that the present preset no longer needs, with their sizes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Leftover:
 def leftovers(store: Store, preset: Preset) -> list[Leftover]:
     """What can be deleted without changing a result of the preset.
 
-    Raises `UserError` while negatives are being generated: a new shard is known by its record
-    alone, which comes after it.
+    Raises `UserError` while negatives are being generated: a new shard's record is written after
+    the shard, so that the shard would look superseded.
     """
     _refuse_while_generating(store)
     found = [("superseded negatives", superseded_negatives(store, preset))]
@@ -45,7 +45,7 @@ def leftovers(store: Store, preset: Preset) -> list[Leftover]:
 
 def superseded_negatives(store: Store, preset: Preset) -> list[str]:
     """Shards, and their records, of another checkpoint, plan or preset; none while UniVDM's weights
-    for the negatives are missing, since then nothing tells which are current."""
+    for the negatives are missing, since they decide which are current."""
     if not store.exists(f"{FOR_NEGATIVES}/training.json"):
         return []
     current = {

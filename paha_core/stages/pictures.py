@@ -1,4 +1,4 @@
-"""The small picture a stage leaves of its work, under `pictures/`, for the stage's report.
+"""A small picture of each stage's results, under `pictures/`, for the stage's report.
 
 Each function returns the path of a PNG relative to the store, or None when there is nothing to
 show. A picture is drawn only when the stage did something (`fresh`) or the picture is not there.
@@ -172,7 +172,8 @@ def _strips(
     needed: tuple[str, ...],
     optional: tuple[str, ...] = (),
 ) -> str | None:
-    """`STRIPS` clips that all `needed` stages kept, with what those and the others made of them."""
+    """`STRIPS` clips that all `needed` stages kept, drawn with the results of those and of the
+    `optional` ones."""
     made = {
         name: {row["clip_id"]: row["path"] for row in kept_rows(store, name, [dataset])}
         for name in (*needed, *optional)

@@ -1,8 +1,8 @@
-"""What every stage of a preset needs on given GPUs: memory, time, disk.
+"""Estimates what every stage of a preset needs on given GPUs: memory, time, disk.
 
 Nothing is loaded or trained. Weights, averages and optimizers are exact; activations and arithmetic
 are traced (`paha_core.training.traces`). Times follow from the machine's peak and the share of it
-that is reached. Where a preset names no numbers of clips, those of the paper's corpora stand.
+that is reached. Where a preset does not limit the number of clips, the paper's corpora are assumed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Machine:
     utilisation: float = 0.35
 
     def days(self, flops: float) -> float:
-        """How long all GPUs together take for it."""
+        """The days that all GPUs together take for that many FLOPs."""
         return flops / (self.gpus * self.tflops * 1e12 * self.utilisation) / SECONDS_A_DAY
 
 

@@ -50,7 +50,7 @@ class Stage:
 
     run: Callable[..., StageReport]
     title: str  # what it does, in a line
-    description: str  # what a person who looks at its results wants to know
+    description: str  # the asset's description in Dagster
     group: Group
     kinds: tuple[str, ...]  # Dagster's badges: what it computes with, what it writes
     code: str  # where to read it, relative to the repository
@@ -61,11 +61,11 @@ class Stage:
     arguments: tuple[str | int, ...] = ()
     per_dataset: bool = False
     on_device: bool = False  # computes on the GPU, where there is one: one such stage at a time
-    looks_outside: bool = False  # at what may change without a stage of the pipeline having run
+    looks_outside: bool = False  # reads inputs from outside the pipeline
     code_version: str = "1"
     replaced: Callable[[Preset], str | None] = lambda preset: (
         None
-    )  # what the preset gives in its place
+    )  # what the preset provides instead of the stage
 
     @property
     def trains(self) -> bool:

@@ -1,7 +1,7 @@
 """Cache of stage reports: the report of an unchanged stage without running the stage.
 
-Manifests and fingerprints already keep a stage from doing finished work again; but to find that
-out, a heavy stage imports torch for some seconds. Here a few hashes decide it.
+Manifests and fingerprints already make a stage skip finished work, but a heavy stage imports torch
+for some seconds to find that out. Here a few hashes decide it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from paha_core.stages import TABLES, Workspace, stage_of, stages_up_to
 from paha_core.stages.stage_report import StageReport
 from paha_core.store import sha256_json
 
-# Manifests that a stage reads and no stage writes: what `paha evaluate` was given.
+# Manifests that a stage reads and no stage writes: the systems that `paha evaluate` imported.
 READ_TOO = {"benchmark": ("systems",)}
 
 
 class ReportCache:
     """The last report of one stage, valid while nothing that the stage depends on has changed.
 
-    Not for stages that look outside the store (`Stage.looks_outside`), nor for the tables, whose
-    results are no manifest. `datasets`: those that the stage ran over, if not all.
+    Not used for stages that read inputs from outside the pipeline (`Stage.looks_outside`), nor for
+    the tables, which have no manifest. `datasets`: those that the stage ran over, if not all.
     """
 
     def __init__(

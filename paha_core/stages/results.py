@@ -1,4 +1,4 @@
-"""The stages that show what the networks are worth."""
+"""The stages that generate videos, measure them and report the results."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def build_report(store: Store, preset: Preset) -> StageReport:
 
 
 def run_table(store: Store, preset: Preset, number: int) -> StageReport:
-    """One of the paper's tables: its rows generated, measured, and held against what it claims."""
+    """One of the paper's tables: generate its rows, measure them, test its claims."""
     from paha_core.benchmark.tables.claims import VERDICTS
     from paha_core.benchmark.tables.export import write_suite
     from paha_core.benchmark.tables.run import run_suite

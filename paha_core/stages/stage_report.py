@@ -1,4 +1,4 @@
-"""What a stage says it did, and how its report is made from manifests and training logs."""
+"""Reports of stages, made from manifests and training logs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def means(result: StageResult, *columns: str) -> dict[str, float]:
 
 
 def trained(run: Run, train: Callable[[], bool]) -> StageReport:
-    """Train, and report the metrics of the run's log."""
+    """Train a network and report the last metrics of its log."""
     from paha_core.stages import pictures
 
     done = train()
@@ -113,7 +113,7 @@ def trained(run: Run, train: Callable[[], bool]) -> StageReport:
     strips = sorted(store.glob(f"{run.folder}/strips/*.png"))
     shown = {"Loss": curve} if curve else {}
     if strips:
-        shown["Held-out clips, and what the network makes of them"] = strips[-1]
+        shown["Held-out clips, real and generated"] = strips[-1]
     return StageReport(
         run.name,
         kept=1,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 DECODERS = (
-    8  # threads: each holds a decoded clip, 300 MB at most, and one GPU keeps up with no more
+    8  # threads: each holds a decoded clip, 300 MB at most; more would not feed one GPU faster
 )
 
 
@@ -100,7 +100,7 @@ def train_classifier(
 def train_pose_autoencoder(
     store: Store, preset: Preset, on_metrics: OnMetrics | None = None
 ) -> StageReport:
-    """The space of FGD and Diversity, trained on the corpus' real poses."""
+    """The feature extractor of FGD and Diversity, trained on the corpus' real poses."""
     from paha_core.training.tasks import pose_autoencoder
 
     prepare_torch(preset)
@@ -113,7 +113,7 @@ def train_pose_autoencoder(
 def train_video_encoder(
     store: Store, preset: Preset, on_metrics: OnMetrics | None = None
 ) -> StageReport:
-    """The space of FVD's stand-in, trained on the corpus' real training clips."""
+    """The feature extractor of FVD's stand-in, trained on the corpus' real training clips."""
     from paha_core.training.tasks import video_encoder
 
     device = prepare_torch(preset)

@@ -50,7 +50,7 @@ class TrainingLogger:
     def log_step(
         self, state: State, metrics: Metrics, learning_rate: float, finite: torch.Tensor
     ) -> None:
-        """Add the metrics of one step, and whether it was `finite`; `state` is the state after it."""
+        """Add the metrics of one step, and whether it was `finite`; `state` is that after it."""
         self.steps_timed += 1
         self.pending.append(metrics)
         self.finite.append(finite)
@@ -69,7 +69,7 @@ class TrainingLogger:
             self.reset_timer()
 
     def _means(self) -> Scalars:
-        """Mean metrics over the steps since the last line; a collective that every process calls."""
+        """Mean metrics over the steps since the last line; every process must call it."""
         steps = zip(self.pending, torch.stack(self.finite).tolist(), strict=True)
         taken = [metrics for metrics, finite in steps if finite]
         means = nanmeans(taken or [dict.fromkeys(self.pending[0], math.nan)])

@@ -1,1 +1,1 @@
-"""Networks from elsewhere: where each is, its licence, and whether it is here unchanged."""
+"""Pretrained networks: source, licence, download and verification of each."""

@@ -30,7 +30,8 @@ def problems(preset: Preset, stage: str | None = None) -> list[str]:
 
 
 def require(preset: Preset, stages: Iterable[str]) -> None:
-    """Raise `UserError` that names what these stages lack and the commands that bring it."""
+    """Raise `UserError` that names the weights which these stages lack and the commands that fetch
+    them."""
     found = dict.fromkeys(problem for stage in stages for problem in problems(preset, stage))
     if found:
         raise UserError("; ".join(found))

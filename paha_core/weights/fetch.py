@@ -1,4 +1,4 @@
-"""Bring pretrained weights: from a hub or from a folder, resumed, verified, recorded.
+"""Fetch pretrained weights from a hub or a folder: resumed, verified, recorded.
 
 Every file is checked against the manifest's sha256, or, where the manifest has none, against the
 one that was recorded at the first fetch (`weights.lock.json` in the target folder). Nothing else in
@@ -30,13 +30,13 @@ Lock = dict[str, Any]  # name -> {"revision": commit, "files": {path: {"bytes", 
 
 
 class WeightsError(UserError):
-    """Weights that could not be brought; the message says which, why, and what to do."""
+    """Weights that could not be fetched; the message names them, the reason, and what to do."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch did: files brought, files that were there already, and what the user must bring
-    himself (name to instruction)."""
+    """The result of a fetch: files fetched, files that existed already, and what the user must
+    provide (name to instruction)."""
 
     downloaded: int
     reused: int
@@ -46,7 +46,7 @@ class Fetched:
 def wanted_by(preset_name: str, only: list[str]) -> dict[str, PretrainedWeights]:
     """The weights that a preset's keys name, or those of the names `only`.
 
-    An optional key that the preset leaves empty is brought only when it is named.
+    The weights of an optional key that the preset leaves empty are fetched only when named.
     Raises `UserError` for an unknown name.
     """
     if only:
@@ -65,13 +65,13 @@ def read_lock(folder: Path) -> Lock:
 
 
 def place_of(name: str, entry: PretrainedWeights, folder: Path) -> Path:
-    """What the preset's key gets: a folder, or a file in it."""
+    """The value of the preset's key: a folder, or a file in it."""
     base = folder / name
     return base if entry.gives == "folder" else base / Path(next(iter(entry.files))).name
 
 
 def target_of(name: str, entry: PretrainedWeights, file: str, folder: Path) -> Path:
-    """Where one file of an entry lies."""
+    """The local path of one file of an entry."""
     relative = file if entry.gives == "folder" else Path(file).name
     return folder / name / relative
 
@@ -83,12 +83,12 @@ def fetch(
     source: str = "",
     on_file: Callable[[str, str], None] = lambda name, file: None,
 ) -> Fetched:
-    """Bring all files of `chosen` into `folder`, verify them and record them in its lock.
+    """Fetch all files of `chosen` into `folder`, verify them and record them in its lock.
 
     `source`: a folder or `file://` URL that holds `<repository>/<file>` or `<name>/<file>`, for
     machines without a network; empty: the hub (`HF_ENDPOINT` names a mirror). A file that is there
-    and has the right hash is not brought again; a download that was cut off goes on where it
-    stopped. Raises `WeightsError` for a wrong hash, a moved revision, a full disk, no network.
+    and has the right hash is not fetched again; an interrupted download resumes. Raises
+    `WeightsError` for a wrong hash, a moved revision, a full disk, no network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, downloaded, reused = read_lock(folder), 0, 0
@@ -162,7 +162,7 @@ def _verified(
     name: str, entry: PretrainedWeights, folder: Path, known: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Size and sha256 of every file. Raises `WeightsError` where one is not what was expected; that
-    file is removed, so that the next fetch brings it anew."""
+    file is removed, so that the next fetch downloads it again."""
     found = {}
     for file, expected in entry.files.items():
         target = target_of(name, entry, file, folder)

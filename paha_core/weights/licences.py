@@ -18,7 +18,7 @@ _SENTENCES: dict[Terms, str] = {
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a run builds on or measures with. `binds`: whether its terms reach the trained
+    """Weights or a corpus that a run uses. `binds`: whether its terms apply to the trained
     networks."""
 
     kind: Literal["weights", "corpus", "metric"]

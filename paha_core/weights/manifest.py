@@ -26,7 +26,7 @@ class WeightFile(Section):
 
 
 class Licence(Section):
-    """What a licence asks. `passes_on`: networks trained from the weights are bound as well."""
+    """The terms of a licence. `passes_on`: they also bind networks trained from the weights."""
 
     title: str
     terms: Literal["free", "with_terms", "non_commercial", "unknown"]
@@ -36,7 +36,7 @@ class Licence(Section):
 
 
 class PretrainedWeights(Section):
-    """One network from elsewhere; `manifest.yaml` says what each field means."""
+    """One pretrained network; `manifest.yaml` documents each field."""
 
     title: str
     use: str

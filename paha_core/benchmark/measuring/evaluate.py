@@ -37,7 +37,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure every video of every system; what is cached by content is not measured again.
 
-    `times`: of systems whose segments were timed, one repeat after the other, by TC's metrics.
+    `times`: for each timed system, a dict of TC's metrics (seconds) per repeat.
     """
     source = KeypointSource(store, preset)
     extractors = Extractors(source, device)
@@ -62,7 +62,8 @@ def evaluate(
 
 
 def _measured(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
-    """Both caches of a video: what needs no device, and what reads a network that may lie on it."""
+    """Both parts of a video's measurements: those on the CPU, and those of networks that may be on
+    a GPU."""
     on_cpu = measure(source, extractors, video, ON_CPU)
     on_device = measure(source, extractors, video, ON_DEVICE)
     return Measured(on_cpu.values | on_device.values, on_cpu.mouth, on_cpu.true_mouth)
@@ -74,12 +75,12 @@ def _measured(source: KeypointSource, extractors: Extractors, video: Video) -> M
 def _fill_caches(
     source: KeypointSource, extractors: Extractors, videos: Sequence[Video], workers: int
 ) -> None:
-    """Everything that the CPU does, one core a video. Networks on a GPU stay in this process: the
-    workers measure what needs none, and find the boxes that SyncNet's crops need.
+    """Do all CPU work in worker processes, one core per video. Networks on a GPU stay in this
+    process; the workers measure what needs none, and detect the boxes for SyncNet's crops.
     """
     todo = {measured_path(source, extractors, video, ON_CPU): video for video in videos}
     todo = {rel: video for rel, video in todo.items() if not source.store.exists(rel)}
-    workers = min(workers, len(os.sched_getaffinity(0)))  # not the cores that belong to others
+    workers = min(workers, len(os.sched_getaffinity(0)))  # only the cores that this process may use
     if workers < 2 or len(todo) < WORTH_A_POOL:
         return
     if source.preset.pose.device != "cpu":  # a detector on a GPU belongs to this process too

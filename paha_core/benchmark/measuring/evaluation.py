@@ -1,6 +1,6 @@
 """From videos to cells: everything that is measured on several systems under one protocol.
 
-The unit of every statistic is the clip: what several noises made of one clip belongs together. A
+The unit of every statistic is the clip: videos of one clip from several noises belong together. A
 system's clip is a number (most metrics) or its windows' features by noise (the distributions).
 """
 
@@ -53,9 +53,10 @@ class Estimate:
 
 @dataclass
 class Evaluation:
-    """Everything that the cells are made of; `features` and `references` are by `Metric.reads`.
+    """The measurements that all cells are computed from; `features` and `references` are by
+    `Metric.reads`.
 
-    `times`: of systems whose segments were timed, one repeat after the other, by TC's metrics.
+    `times`: for each timed system, a dict of TC's metrics (seconds) per repeat.
     `detector`: name and weights' sha256 of what found the keypoints.
     """
 
@@ -110,7 +111,8 @@ class Evaluation:
         return self.measured[video.key].values[metric]
 
     def _repeats(self, metric: str, system: str, videos: Sequence[Video]) -> Clips | Missing:
-        """One segment's times, a repeat in the place of a clip: two systems' are pairs."""
+        """One segment's times, with repeats in place of clips, so that two systems' repeats are
+        paired."""
         repeats = self.times.get(system, ())
         if repeats:
             return {f"repeat {k}": repeat[metric] for k, repeat in enumerate(repeats)}
@@ -119,7 +121,7 @@ class Evaluation:
         return Missing("no timing was recorded for this system")
 
     def _windows(self, reads: Reads, videos: Sequence[Video]) -> Clips | Missing:
-        """Clips of which every noise has a window: each noise is then of the same clips."""
+        """Clips that have a window for every noise, so that all noises cover the same clips."""
         noises = {video.seed for video in videos}
         found: dict[str, dict[int, np.ndarray]] = {}
         for video in videos:
@@ -156,8 +158,7 @@ class Evaluation:
 
     @cached_property
     def _true_mouths(self) -> dict[str, np.ndarray]:
-        """The drawn mouths, each as long as is known, or, where nothing was drawn, the real
-        videos'."""
+        """The openness of the drawn mouths, or, without drawn truth, of the real videos."""
         if not self._has_truth:
             real = {v.clip_id: self.measured[v.key].mouth for v in self.systems.get("real", [])}
             return {clip_id: np.asarray(mouth) for clip_id, mouth in real.items() if mouth}
@@ -244,7 +245,7 @@ class Evaluation:
     # --- rows -------------------------------------------------------------------------------------
 
     def scopes(self) -> list[str]:
-        """`all` and each dataset; a single one's row and `all` would be the same numbers twice.
+        """`all` and each dataset; a single dataset has no `all`, which would repeat its numbers.
         `external`: other systems' own clips, which no other system has."""
         present = {video.dataset for videos in self.systems.values() for video in videos}
         datasets = [name for name in self.preset.corpora.datasets if name in present]

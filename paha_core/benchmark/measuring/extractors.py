@@ -30,7 +30,7 @@ NO_VIDEO_ENCODER = "the video encoder is not trained on these clips: run `video_
 
 
 class Extractor(Protocol):
-    """What a row says of the network behind a number."""
+    """The name and the weights' hash of the network behind a number."""
 
     @property
     def name(self) -> str: ...
@@ -40,7 +40,7 @@ class Extractor(Protocol):
 
 
 class WindowExtractor(Extractor, Protocol):
-    """The space of a Fréchet distance or of Diversity."""
+    """The feature space of a Fréchet distance or of Diversity."""
 
     def features(self, video: Video) -> np.ndarray:
         """Features `[N, D]` of a video's windows; N is 0 where there is none."""
@@ -84,7 +84,7 @@ class Extractors:
         return network if isinstance(network, Missing) else None
 
     def window_extractors(self) -> dict[Reads, WindowExtractor]:
-        """What this preset's distributions are read through, without the missing."""
+        """The extractors of this preset's distribution metrics, without missing ones."""
         wanted = {metric.reads for metric in metrics_of(self.preset) if metric.kind == "windows"}
         opened = {reads: self.network(reads) for reads in NETWORKS if reads in wanted}
         return {reads: one for reads, one in opened.items() if not isinstance(one, Missing)}

@@ -1,6 +1,6 @@
-"""Rows beside our own: other systems' videos, and controls made of the real ones.
+"""Systems compared with ours: imported videos of other systems, and controls made of the real ones.
 
-Controls say what a number is worth: `real_exchanged` (real video, another clip's voice),
+Controls put a number into perspective: `real_exchanged` (real video, another clip's voice),
 `random_real` (another real clip of the speaker) and `frozen` (the first frame, held).
 """
 
@@ -90,14 +90,14 @@ def ingest_system(
     audio: Path,
     references: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Take over a system's videos as `systems/<name>/`; returns the manifest's rows.
+    """Import a system's videos as `systems/<name>/`; returns the manifest's rows.
 
     A video belongs to the voice (and reference) of the same stem. A stem that is a held-out clip's
-    key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at
-    25 fps is taken as it is, one of another rate is brought to it. What can't be used, a training
-    clip's video among it, is a rejected row with its reason.
-    Raises `StageError` for a name or folder that can't be, and where no video can be used: the
-    system's earlier videos then stay as they are.
+    key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at 25
+    fps is taken as it is, one of another rate is brought to it. What can't be used, a training
+    clip's video among it, is a rejected row with its reason. Raises `StageError` for an invalid
+    name or a missing folder, and where no video can be used; the system's earlier videos are kept
+    then.
     """
     reserved = ("real", *CONTROLS, *preset.generation.modes)
     if not re.fullmatch(NAME, name) or name in reserved:
@@ -137,18 +137,17 @@ def ingest_system(
 
 
 def remove_system(store: Store, name: str) -> None:
-    """Forget a system that was taken over, and delete its videos. Raises `StageError` for a name
-    that none has."""
+    """Remove an imported system and its videos. Raises `StageError` for an unknown name."""
     rel = manifest_path(STAGE, name)
     if not re.fullmatch(NAME, name) or not store.exists(rel):
         known = ", ".join(system_names(store)) or "none"
         raise StageError(f"no system {name!r} was taken over; there are: {known}")
-    store.remove(rel)  # first: videos without a manifest are no system, the other way is broken
+    store.remove(rel)  # first: a manifest without videos would be a broken system
     store.remove(f"systems/{name}")
 
 
 def system_names(store: Store) -> list[str]:
-    """The systems whose videos were taken over."""
+    """The names of the imported systems."""
     found = store.glob(f"manifests/{STAGE}/*.parquet")
     return [rel.rsplit("/", 1)[1].removesuffix(".parquet") for rel in found]
 
@@ -180,7 +179,7 @@ def _ingest_one(
     stem = f"systems/{name}/{path.stem}"
     made = f"{stem}{path.suffix.lower()}" if as_it_is else f"{stem}.mp4"
     with store.writing(made) as target:
-        if as_it_is:  # another encoding would blur a system that has been encoded already
+        if as_it_is:  # encoding an encoded video again would blur it
             shutil.copyfile(path, target)
         else:
             frames = (frame.to_rgb() for frame in frames_at_rate(path, FPS, count))
@@ -234,12 +233,13 @@ def _beside(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
 
 
 def _same_name(one: str, other: str) -> bool:
-    """Also where one file system composes accents and the other does not."""
+    """Whether two file names are equal in Unicode's composed form: file systems differ in that."""
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def external_systems(store: Store, real: list[Video]) -> Systems:
-    """The videos of every system that was taken over; a known clip's reference is ours."""
+    """The videos of every imported system; where a video shows a held-out clip, its reference is
+    ours."""
     ours = {video.clip_id: video for video in real}
     systems: Systems = {}
     for name in system_names(store):

@@ -1,6 +1,6 @@
-"""What the measures of one video read: each thing is loaded or computed once.
+"""The inputs of one video's measures, each loaded or computed once.
 
-What has no value raises `NoValue` with the reason.
+An input that does not exist raises `NoValue` with the reason.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class NoValue(Exception):
 
 
 def required(value: T | None, reason: str) -> T:
-    """`value`, or `NoValue` in the place of None."""
+    """`value`; raises `NoValue` with `reason` for None."""
     if value is None:
         raise NoValue(reason)
     return value
@@ -64,7 +64,7 @@ class Truth:
 
 
 class VideoInputs:
-    """What the measures of one video read. Properties raise `NoValue` where there is none."""
+    """The inputs of one video's measures. A property raises `NoValue` where it does not exist."""
 
     def __init__(self, source: KeypointSource, extractors: Extractors, video: Video) -> None:
         self.source, self.extractors, self.video = source, extractors, video
@@ -176,8 +176,8 @@ class VideoInputs:
 
     @cached_property
     def sync_one_codec(self) -> SyncScore | None:
-        """`sync` after one encoding for every video, H.264 at crf 23 and AAC: what a system was
-        encoded by moves SyncNet's distances by itself.
+        """`sync` after encoding every video alike, H.264 at crf 23 and AAC, because the encoder
+        alone changes SyncNet's distances.
         """
         from paha_core.media.audio import read_audio
         from paha_core.media.encode import write_video

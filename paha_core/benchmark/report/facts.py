@@ -1,4 +1,4 @@
-"""What a report holds of a run besides numbers: its data, its stand-ins, its provenance."""
+"""What a report shows of a run besides metrics: data, stand-ins, provenance."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def dataset_cards(store: Store, preset: Preset) -> list[DatasetCard]:
 
 
 def long_video(store: Store) -> list[dict[str, float | str]]:
-    """What `benchmarks/long_video.py` measured last on this run, a row for each way and length."""
+    """The last results of `benchmarks/long_video.py` on this run, one row per method and length."""
     return list(store.read_json(LONG_VIDEO, absent=[]))
 
 

@@ -1,8 +1,8 @@
 """One page that shows a run: numbers, videos, curves, data, provenance.
 
 `build_report` writes `report/index.html`, which needs no network and no second file (unless the
-videos are large: then they lie beside it), and the same tables under `report/tables/`. A stage that
-has not run yet leaves a line that says how to make it.
+videos are large: then they lie beside it), and the same tables under `report/tables/`. For a stage
+that has not run yet the page has a line with the command that runs it.
 """
 
 from __future__ import annotations
@@ -145,9 +145,8 @@ def render(page: dict[str, Any]) -> str:
 
 
 def headline(rows: Sequence[MetricRow]) -> dict[str, Any] | None:
-    """The headline figures, all of one system: the last that generated anything.
-
-    Each is shown beside other systems' values: choosing the best cell of each would flatter.
+    """The headline figures, all of one system: the last one with generated videos. Each is shown
+    with other systems' values, since picking the best cell of each metric would flatter.
     """
     known = PAPER_SYSTEMS
     made = [row.system for row in rows if row.system in known and row.value is not None]
@@ -231,7 +230,7 @@ def _line(
     best = None if about.control else best_generated(rows, dataset, metric)
     found = [find(rows, system, dataset, metric) for system in systems]
     shown = [number(row.value, metric) for row in found if row and row.system != "real"]
-    tied = len(shown) > 1 and len(set(shown)) == 1  # none is best where all print the same
+    tied = len(shown) > 1 and len(set(shown)) == 1  # no best where all print the same
     cells = []
     for row in found:
         if row is None or row.value is None:
@@ -255,7 +254,7 @@ def _line(
 
 
 def control_lines(rows: Sequence[MetricRow]) -> list[tuple[str, list[str]]]:
-    """What a number is worth: real videos and the controls made of them, one line a metric."""
+    """Reference values of each metric, one line each: real videos and the controls made of them."""
     if not any(row.system in CONTROLS for row in rows):
         return []
     dataset = datasets_of(rows)[0]

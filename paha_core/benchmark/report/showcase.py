@@ -60,8 +60,7 @@ class Overlay:
 
 
 def _by_clip(store: Store, preset: Preset) -> dict[str, dict[str, Video]]:
-    """Videos of each generated clip by system, others' that were taken over among them; empty
-    before generation."""
+    """Videos of each generated clip by system, including imported ones; empty before generation."""
     systems = collect_videos(store, preset)
     systems |= external_systems(store, systems["real"])
     found: dict[str, dict[str, Video]] = {}

@@ -217,7 +217,7 @@ def line_svg(
     return "".join([*parts, "</svg>"])
 
 
-# What the page's style sheet says, for a plot on its own.
+# The part of the page's style sheet that a standalone plot needs.
 _STYLE = (
     "svg{font:11.5px sans-serif}text{fill:#636873}.grid{stroke:#dedbd4}.stroke{fill:none;"
     "stroke:currentColor;stroke-width:1.8}circle,.name{fill:currentColor}.whisker{stroke:"

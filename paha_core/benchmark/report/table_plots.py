@@ -58,7 +58,7 @@ def _whisker(row: MetricRow) -> tuple[float, float]:
 
 
 def trade_off(result: SuiteResult, dataset: str) -> list[Plot]:
-    """Table 2: what the guidance's seconds buy, for SG and DG at each rate."""
+    """Table 2: metrics against the time that guidance takes, for SG and DG at each rate."""
     plots = []
     for metric in plotted("trade_off"):
         lines = []
@@ -98,7 +98,7 @@ def sweep(result: SuiteResult, grid: Grid) -> list[Plot]:
 
 
 def radar(rows: Sequence[MetricRow], css: dict[str, str]) -> Plot | None:
-    """Systems on spokes from the worst (centre) to the best shown: only for a glance."""
+    """A radar chart whose spokes run from the worst system (centre) to the best."""
     if not rows:
         return None
     dataset = datasets_of(rows)[0]

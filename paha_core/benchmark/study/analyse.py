@@ -39,8 +39,8 @@ class Vote:
 @dataclass(frozen=True)
 class Preference:
     """A system under one question. `share`: of the votes in sets where it was an option, with a 95
-    % interval over raters; `chance`: what a coin would give. `strength`: Bradley-Terry, the mean of
-    all systems' logarithms is 0."""
+    % interval over raters; `chance`: the share at random choice. `strength`: Bradley-Terry, the
+    mean of all systems' logarithms is 0."""
 
     question: str
     system: str
@@ -83,7 +83,7 @@ def analyse(folder: Path, files: list[Path] | None = None, *, seed: int = 0) -> 
 
 
 def _first_answers(found: list[Answer], study: Study) -> tuple[list[Answer], int]:
-    """The first of each rater's answers to a question of an item; who votes twice counts once."""
+    """The first of each rater's answers to a question of an item; later ones are ignored."""
     first: dict[tuple[str, str, str], Answer] = {}
     own = [answer for answer in found if answer["study"] == study.name]
     for answer in own:
@@ -165,8 +165,8 @@ def _preferences(
 
 def bradley_terry(votes: list[Vote], systems: list[str], rounds: int = 500) -> dict[str, float]:
     """Log strengths whose odds explain the votes (Luce's choice among any number of options), by
-    Hunter's minorisation (2004). A tenth of a vote for each system in each set keeps who always
-    won, or lost, finite. Their mean is 0.
+    Hunter's minorisation (2004). A tenth of a vote for each system in each set keeps the strengths
+    of systems that always won or lost finite. Their mean is 0.
     """
     if not votes:
         return {}
@@ -192,10 +192,10 @@ def bradley_terry(votes: list[Vote], systems: list[str], rounds: int = 500) -> d
 
 
 def fleiss_kappa(votes: list[Vote]) -> float | None:
-    """Agreement of raters about items beyond chance: 1 all alike, 0 a coin (Fleiss 1971, with any
-    number of raters an item). Chance is that of the items with the same options: between two videos
-    a coin agrees with itself half the time, whatever other pairs there are. None where no item has
-    two raters, or nobody ever chose differently.
+    """Agreement of raters about items beyond chance: 1 is full agreement, 0 chance (Fleiss 1971,
+    with any number of raters an item). Chance agreement is computed over items with the same
+    options: for two videos it is one half, whatever other pairs there are. None where no item has
+    two raters, or all choices are the same.
     """
     by_item: dict[tuple[str, frozenset[str]], Counter[str]] = defaultdict(Counter)
     for vote in votes:

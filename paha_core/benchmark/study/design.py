@@ -1,8 +1,8 @@
-"""A study: which videos are laid side by side, and what is asked of each set.
+"""The design of a study: which videos are shown side by side, and the questions about each set.
 
 `make_study` writes a folder that any host of static files can serve: `index.html`, `study.json` and
-`media/`. Every video is encoded alike, at one size, with its voice, under a name that says nothing;
-which system is behind it stands in `key.json`, which stays with the study's owner.
+`media/`. Every video is encoded alike, at one size, with its voice, under a random name;
+`key.json`, which the study's owner keeps, maps names to systems.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Study:
 
 @dataclass
 class Key:
-    """What the page must not show: each media file's system and clip, and the checks' answers."""
+    """What the page must not reveal: each media file's system and clip, and the checks' answers."""
 
     systems: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
@@ -133,8 +133,8 @@ def _videos(systems: Systems, names: list[str]) -> dict[str, dict[str, Video]]:
 
 
 def _encode(store: Store, preset: Preset, video: Video, target: Path) -> None:
-    """At the clip size, with the voice, by one encoder: nothing but the content tells systems
-    apart."""
+    """Encode a video at the clip size, with the voice, by one encoder, so that systems differ only
+    in content."""
     from paha_core.media.audio import read_audio
     from paha_core.media.encode import write_video
 
@@ -147,8 +147,8 @@ def _encode(store: Store, preset: Preset, video: Video, target: Path) -> None:
 def _checks(
     store: Store, preset: Preset, video: Video, media: Path, key: Key, rng: random.Random
 ) -> list[Item]:
-    """One whose right answer everybody sees (a video beside a grey picture), one that everybody
-    hears (how many beeps)."""
+    """Two attention checks: a visual one (a video beside a grey picture) and an audible one (how
+    many beeps)."""
     from paha_core.media.encode import write_video
 
     size = preset.corpora.clip.size // 2 * 2

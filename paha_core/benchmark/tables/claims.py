@@ -1,10 +1,10 @@
-"""What the paper claims of a cell, and whether ours bears it out.
+"""What the paper claims of a cell, and whether our numbers reproduce it.
 
 A claim is a direction: a row's printed number is above or below the baseline row's. It is
 `reproduced` when our paired difference has that sign and its 95 % interval excludes zero, `not
 reproduced` when the interval excludes zero on the other side, and `undecided` otherwise. Below
 `MIN_CLIPS` pairs (clips; for TC repeats) nothing is decided: a bootstrap over fewer excludes zero
-by agreement alone.
+whenever all signs agree.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Comparison:
 
 
 def claim_of(metric: str) -> str:
-    """The published metric whose claims a metric is held against: its own, or the one that it
-    stands for."""
+    """The published metric whose claims apply to a metric: its own, or that of the metric it
+    replaces."""
     return METRICS[metric].stands_for or metric
 
 
 def published_dataset(number: int, dataset: str) -> str:
-    """The paper's data set beside one of ours. Only table 1 has two; over all of ours
-    it is PATS, the one that every table has."""
+    """The paper's data set that one of ours is compared with. Only table 1 has two; all of ours
+    together are compared with PATS, which every table has."""
     return "cnas" if dataset == "cnas" and number == 1 else "pats"
 
 
@@ -82,7 +82,7 @@ def compare(suite: Suite, evaluation: Evaluation, rows: Sequence[MetricRow]) -> 
                     continue
                 value = values.get((system, dataset, metric))
                 if value is None and metric != claim:
-                    continue  # a stand-in that is missing too says nothing
+                    continue  # nothing to compare: the stand-in is missing too
                 paired = evaluation.difference(metric, system, suite.baseline, dataset)
                 found.append(
                     Comparison(

@@ -26,8 +26,8 @@ MARKS = {"reproduced": "✓", "not reproduced": "✗", "undecided": "·", "missi
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """A number of ours, the paper's as printed (empty where it has none, or where our metric stands
-    in for its), and what became of its claim."""
+    """A number of ours, the paper's as printed (empty where it has none, or where our metric
+    replaces the paper's), and the verdict on its claim."""
 
     row: MetricRow | None
     judged: Comparison | None
@@ -52,7 +52,7 @@ class JudgedCell:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric, and the published one whose claims it is held against."""
+    """A metric, and the published one whose claims apply to it."""
 
     metric: str
     claim_of: str
@@ -119,7 +119,7 @@ def _grid(result: SuiteResult, dataset: str) -> Grid:
 
 
 def about(result: SuiteResult) -> str:
-    """What the numbers rest on, in one sentence."""
+    """The seeds, clips and baseline behind the numbers, in one sentence."""
     strengths = ", ".join(f"{name} {value:g}" for name, value in result.strengths.items())
     seeds = f"{len(result.seeds)} seed" + ("s" if len(result.seeds) != 1 else "")
     text = f"{result.clips} clips, {seeds} each; against {SUITES[result.number].baseline}"

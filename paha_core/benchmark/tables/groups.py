@@ -19,9 +19,9 @@ def rows_by(
 ) -> list[MetricRow]:
     """Every metric of every system for each value of a column, as data set `column=value`.
 
-    Videos that have been measured are not measured again. Distances are to all training clips: a
-    group has too few of its own. Written to `benchmark/by_<column>.parquet` and `.md`. Raises
-    `UserError` for a column that no clip has.
+    Measured videos are reused. Distances are to all training clips, since a group has too few of
+    its own. Written to `benchmark/by_<column>.parquet` and `.md`. Raises `UserError` for a column
+    that no clip has.
     """
     clips = kept_rows(store, "clips", preset.corpora.datasets)
     columns = sorted({name for row in clips for name, value in row.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Runs a table of the paper: its videos, its numbers, and what becomes of the paper's claims."""
+"""Runs a table of the paper: generates its videos, measures them and tests the paper's claims."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def suite_path(number: int) -> str:
 def run_suite(
     store: Store, preset: Preset, number: int, *, workers: int = 1, device: str = "cpu"
 ) -> SuiteResult:
-    """Generate, measure and judge one table; what is there already is not made again.
+    """Generate, measure and judge one table; existing results are reused.
 
     Writes `benchmark/suites/table<N>.json` and `.parquet`, and the verdicts as
     `table<N>_verdicts.parquet`. Raises `StageError` for a table that can't be run or has two rows
@@ -94,7 +94,8 @@ def run_suite(
 
 
 def _require_same_window(store: Store, whole: Preset, cut: Preset) -> None:
-    """The poses of a table are read by the run's own autoencoder, or its FGD would be another's."""
+    """A table must use the run's own pose autoencoder, or its FGD could not be compared with the
+    run's."""
     from paha_core.training.tasks.pose_autoencoder import pose_window
 
     ours, theirs = pose_window(store, whole), pose_window(store, cut)
@@ -136,7 +137,8 @@ def verdict_table(comparisons: Sequence[Comparison]) -> pa.Table:
 
 
 def _samples(store: Store, preset: Preset, suite: Suite, device: str) -> dict[str, Samples]:
-    """By row; networks are trained where a row asks for its own, rows of the same share them."""
+    """The samples of each row; networks are trained for rows with `training`, and shared by rows
+    with the same."""
     by_networks = {"": Samples(store, store, preset, device)}
     for row in suite.rows:
         name = variant_name(row.training)
@@ -151,7 +153,7 @@ def _samples(store: Store, preset: Preset, suite: Suite, device: str) -> dict[st
 def _systems(
     store: Store, suite: Suite, samples: dict[str, Samples], seeds: Sequence[int]
 ) -> Systems:
-    """The table's videos by row, `real` first; those that are not there are generated."""
+    """The table's videos by row, `real` first; missing ones are generated."""
     for row in suite.rows:
         for seed in seeds:
             samples[row.name].video_set(row, seed)

@@ -40,8 +40,8 @@ class Samples:
         self.__dict__.pop("pipeline", None)
 
     def video_set(self, row: SuiteRow, seed: int) -> VideoSet:
-        """The row's videos of one seed, which may still be missing; one set for rows that are made
-        in the same way."""
+        """The row's videos of one seed, some of which may be missing; rows with the same settings
+        share one set."""
         settings = self._settings(row, seed)
         key = generation_fingerprint(self.networks, self.preset, settings)[:20]
         if key not in self._sets:
@@ -68,7 +68,7 @@ class Samples:
         make_videos(sets, lambda: self.pipeline, self.device, progress.update)
 
     def videos(self, row: SuiteRow, seed: int) -> list[Video]:
-        """What has been made of `video_set`, under the row's name."""
+        """The generated videos of `video_set`, under the row's name."""
         rows = self.video_set(row, seed).table().to_pylist()
         return [generated_video(row.name, one, seed) for one in rows]
 

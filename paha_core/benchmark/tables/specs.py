@@ -30,7 +30,7 @@ class SuiteRow:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def guidance(self, preset: Preset) -> GuidanceConfig:
-        """What the row is guided by: strengths of the suite, the form of the preset."""
+        """The row's guidance: strengths of the suite, the form of the preset."""
         strengths = preset.benchmark.suite.guidance.settings()
         scaled = {k: round(v * self.times.get(k, 1.0), 12) for k, v in strengths.items()}
         return GuidanceConfig(**scaled, rate=self.rate, form=preset.generation.guidance.form)
@@ -38,7 +38,8 @@ class SuiteRow:
 
 @dataclass(frozen=True)
 class Suite:
-    """One table. `others`: names of systems whose videos enter it when they were taken over."""
+    """One table. `others`: names of other systems, which are included where their videos were
+    imported."""
 
     number: int
     rows: tuple[SuiteRow, ...]
@@ -51,8 +52,8 @@ class Suite:
 
 
 def require_distinct(suite: Suite, preset: Preset) -> None:
-    """Raises `StageError` where two rows would be the same run: a table that compares a video with
-    itself. SG and DG at a rate of 0 % are one in the paper too.
+    """Raises `StageError` where two rows would be the same run, so that the table would compare a
+    video with itself. SG and DG at a rate of 0 % are the same run in the paper too.
     """
     seen: dict[str, str] = {}
     for row in suite.rows:

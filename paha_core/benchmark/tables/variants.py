@@ -1,7 +1,7 @@
-"""Presets derived from a preset, and stores laid over a store: what an ablation trains anew.
+"""Ablations: derived presets, and stores laid over a store for the networks that they train.
 
-An ablation shares clips, shards, codec and every network that it does not change. Its own ones lie
-under `variants/<name>/` of the same store; everything else is read through.
+An ablation shares clips, shards, codec and every network that it does not change. Its own networks
+are under `variants/<name>/` of the same store; everything else is read from the store below.
 """
 
 from __future__ import annotations
@@ -81,9 +81,10 @@ def _flat(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 def trained_variant(
     store: Store, preset: Preset, changes: Mapping[str, Any], device: str, *, guided: bool
 ) -> tuple[Store, Preset]:
-    """A store and a preset with the networks of these changes trained; ours for no changes.
+    """Train the networks of these changes; returns their store and preset, or the given ones for no
+    changes.
 
-    `guided`: also the classifiers, and the negatives they learn from. What is trained is not
+    `guided`: also the classifiers, and the negatives they are trained on. Finished networks are not
     trained again, and a killed run resumes.
     """
     if not changes:

@@ -1,4 +1,4 @@
-"""Filters of the upper body: MediaPipe Pose on the probed frames, each looked at alone."""
+"""Filters of the upper body: MediaPipe Pose on the probed frames, each on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MediaPipe finds in a frame: faces and a body, each frame looked at alone."""
+"""MediaPipe's faces and body in a frame, each frame on its own."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class FaceMesh:
 def track_face(frames: Iterable[Frames]) -> FaceMesh:
     """The largest face's mesh in RGB frames [H, W, 3] of one clip."""
     mesh = _mesh()
-    mesh.reset()  # it follows a face from frame to frame, and must not follow the last clip's
+    mesh.reset()  # it tracks a face over frames, and must not continue the previous clip's track
     opening: list[float] = []
     angles: list[tuple[float, float, float]] = []
     box: NDArray[np.float64] | None = None  # centre and half a side, in pixels

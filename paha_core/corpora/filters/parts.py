@@ -1,9 +1,9 @@
-"""The optional filter of body parts: DINOv2's features where the keypoints say the parts are.
+"""The optional filter of body parts: DINOv2's features at the places of the keypoints.
 
-Appendix C lets "DINO v2 assist with body part detection" and says no more. Here it gives a second
-opinion: its features of a patch tell hands from faces from clothes, in any picture of one person.
-So a keypoint is right when its patch looks like the same part in the clip's other frames, and wrong
-when it looks more like another part or like the ground.
+Appendix C lets "DINO v2 assist with body part detection" without further detail. Here its features
+verify the keypoints: they separate hands, faces and clothes in any picture of one person. A
+keypoint counts as right when its patch resembles the same part in the clip's other frames, and as
+wrong when it resembles another part or the background more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225
 class BodyParts:
     """The share of visible parts whose features are their own part's must reach `min_share`.
 
-    Not a number without weights: the filter is in every clip's row, and says it was not used.
+    NaN without weights: the filter is in every clip's row, marked as not used.
     """
 
     name: ClassVar[str] = "part_share"
@@ -84,7 +84,7 @@ def part_share(features: NDArray[np.float32], places: NDArray[np.float64]) -> fl
     for part in range(GROUND):
         sums[:, part] = (found * (seen & (part == PARTS))[..., None]).sum(axis=1)
     sums[:, GROUND] = ground.mean(axis=(1, 2))
-    others = sums.sum(axis=0) - sums  # a frame is no witness for itself
+    others = sums.sum(axis=0) - sums  # leave the frame itself out of its mean
     length = np.linalg.norm(others, axis=-1, keepdims=True)
     kinds = np.where(length > 1e-6, others / np.maximum(length, 1e-6), 0.0)
     likeness = np.einsum("tpc,tkc->tpk", found, kinds)

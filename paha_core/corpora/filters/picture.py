@@ -13,7 +13,7 @@ from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
 from paha_core.media import FPS
 
 APART = 10  # frames, 0.4 s
-STILL = 0.02  # mean change of grey from frame to frame that is none
+STILL = 0.02  # mean change of grey from frame to frame that counts as no change
 EDGE = 0.005  # of the side: a face that comes this near to it is cut off
 
 
@@ -43,7 +43,7 @@ class WholeFace:
 class OnePerson:
     """The share of probed frames with more than one face is at most `max_share`.
 
-    Only for corpora of one person alone: PATS's hosts stand beside pictures of others.
+    Only for corpora with one person in the picture: PATS's hosts appear beside pictures of others.
     """
 
     name: ClassVar[str] = "crowd_share"
@@ -80,8 +80,8 @@ class OneScene:
 class NotFrozen:
     """The longest time without any change of the picture, in seconds, is at most `max_seconds`.
 
-    A person who holds still moves all the same; what stands still is a slide, a stuck recorder or
-    a picture that could not be decoded.
+    Even a person who holds still moves a little; a picture without any change is a slide, a stuck
+    recorder or a decoding failure.
     """
 
     name: ClassVar[str] = "still_seconds"

@@ -163,7 +163,7 @@ class FacingCamera:
 
 
 def detail(grey: NDArray[np.uint8]) -> float:
-    """What a grey picture [H, W] loses at half its resolution, over what it loses at an eighth."""
+    """The contrast that a grey picture [H, W] loses at 1/2 of its resolution, over that at 1/8."""
     picture = grey.astype(np.float32)
     half, eighth = (float(np.abs(picture - _through(picture, by)).mean()) for by in (2, 8))
     return half / eighth if eighth > 1e-3 else 0.0

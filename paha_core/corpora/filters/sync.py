@@ -1,4 +1,4 @@
-"""Filters of sound against lips, by the estimate of `sync_estimate` and by who moves when."""
+"""Filters of sound against lips, by the estimate of `sync_estimate` and by when the lips move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paha_core.corpora.filters.sound import WINDOW, speech_probability
 from paha_core.corpora.filters.sync_estimate import SPEECH_RATE
 from paha_core.media import FPS
 
-QUIET = 0.3  # of a second without speech that lips can rest in
+QUIET = 0.3  # seconds without speech needed to judge resting lips
 
 
 @dataclass(frozen=True)

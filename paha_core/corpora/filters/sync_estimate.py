@@ -1,9 +1,10 @@
-"""Sound against lips: is it this face that speaks, and at this moment?
+"""Estimates whether sound and lips belong together, and the offset between them.
 
-No trained network: for each shift of the sound, how well does it explain the opening of the lips?
-The sound's energy in bands explains it by a regression that is fitted on one part of the clip and
-judged on another; the mean of the bands, by plain correlation. Their sum peaks where sound and lips
-belong together. Both see what is faster than half a second: louder passages are no evidence.
+No trained network is needed: for each shift of the sound it measures how well the sound predicts
+the opening of the lips. One term is a regression on the energy in bands, fitted on one part of the
+clip and evaluated on another; the other is the plain correlation with the mean of the bands. Their
+sum peaks where sound and lips belong together. Both terms only use changes faster than half a
+second, since slow changes of loudness are no evidence.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from scipy.ndimage import gaussian_filter1d
 
 from paha_core.media import FPS
 
-SPEECH_RATE = 16000  # Hz, of all that listens to speech
+SPEECH_RATE = 16000  # Hz, as for all speech networks here
 REACH = 15  # frames: the largest shift that is tried, either way
-USUAL = 125  # frames of a clip: confidence is as of such a one
-SHORTEST = 50  # frames of a clip that says anything
+USUAL = 125  # frames: confidence is normalised to this length
+SHORTEST = 50  # frames of the shortest usable clip
 BANDS, HOP = 12, 160  # mel bands from 100 to 7000 Hz, samples from one spectrum to the next
-SLOW = 12.0  # frames: what a Gaussian of this sigma leaves is no evidence
+SLOW = 12.0  # frames: sigma of the Gaussian whose output is subtracted
 RIDGE, FOLDS, BETWEEN = 100.0, 5, 5  # penalty; parts of the clip; frames left out around a part
-SURE = 1.0  # confidence from which an offset is believed: docs/results/sync.md
+SURE = 1.0  # confidence from which an offset counts as sure: docs/results/sync.md
 MIN_SHARE = 0.8  # of frames with a face
 
 Curve = NDArray[np.float64]
@@ -54,7 +55,7 @@ def estimate_sync(opening: Curve, wave: NDArray[np.float32]) -> Sync | None:
     shifts = np.arange(-REACH, REACH + 1)
     fit = np.array([_fit(lips, sound, int(shift)) for shift in shifts])
     best = int(fit.argmax())
-    # Chance fits shrink with the root of the length; so does what they add to the best.
+    # Chance correlations shrink with the square root of the length.
     weight = np.sqrt(frames / USUAL)
     return Sync(int(shifts[best]), float((fit[best] - np.median(fit)) * weight))
 

@@ -72,11 +72,11 @@ def render_corpus(
 
     Writes `pats/videos/*.mp4`, `pats/intervals.csv`, `cnas/<speaker>/*.mp4`, `truth/` and
     `corpus.json` under `out`. A programme whose recipe is unchanged and whose files are there is
-    left alone; those of an earlier run that are not asked for any more are removed. `height` is in
+    kept; programmes of an earlier run that are not among them are removed. `height` is in
     pixels and even (frames are 16:9), `progress(done, total)` counts programmes. Same arguments,
     same bytes.
 
-    Where `out` is only on its way to another place: `stored` names the files that are complete
+    Where `out` is a scratch folder for another store, `stored` names the files that are complete
     there, and `on_rendered(files)` is called with the files of each new programme, the index last.
     """
     if height % 2 or height < 64:

@@ -1,4 +1,4 @@
-"""What sets a drawn person apart from the standard figure.
+"""How a drawn person differs from the standard figure.
 
 The four identities are the standard figure: every default here leaves it as it is.
 """

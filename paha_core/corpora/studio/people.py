@@ -1,7 +1,7 @@
 """People drawn from a seed: `person(7)` is the same presenter everywhere, none of the four.
 
-A number decides features, hair, clothes, room, framing, gestures, language and voice. Numbers go on
-without end; the corpus takes as many as a preset asks for, from `people_seed` on.
+A number decides features, hair, clothes, room, framing, gestures, language and voice. Any seed
+gives a person; the corpus has the preset's `people` of them, from `people_seed` on.
 """
 
 from collections.abc import Sequence

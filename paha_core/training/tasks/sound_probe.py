@@ -1,7 +1,9 @@
-"""An audio-only probe of the mismatched windows. If a network without any picture can separate
-matched from mismatched sound, the mismatched windows carry an artefact (a seam, a position in the
-clip) that a classifier could learn instead of synchrony. So a small audio-only network is trained
-to do exactly that on the training clips, and must fail on held-out clips.
+"""An audio-only probe of the mismatched windows.
+
+If a network without any picture can separate matched from mismatched sound, the mismatched windows
+carry an artefact (a seam, a position in the clip) that a classifier could learn instead of
+synchrony. So a small audio-only network is trained to do exactly that on the training clips, and
+must fail on held-out clips.
 """
 
 from __future__ import annotations
