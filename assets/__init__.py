@@ -1,1 +1,1 @@
-"""The Dagster assets, made from the library's list of stages; they call `paha_core.stages`."""
+"""The Dagster assets, built from the library's list of stages; they call `paha_core.stages`."""

@@ -1,4 +1,4 @@
-"""Asset checks, apart from the assets. Blocking where going on is senseless."""
+"""Asset checks, apart from the assets. They block where continuing makes no sense."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +43,7 @@ def split_leakage(workspace: WorkspaceParam) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="training_shards", blocking=True)
 def shard_integrity(workspace: WorkspaceParam) -> dg.AssetCheckResult:
-    """Every shard has the sha256 of its manifest; both sides have clips."""
+    """Every shard has the sha256 in its manifest; train and test both have clips."""
     from paha_core.stages import checks
 
     return _result(checks.shard_integrity(workspace.store, workspace.preset))
@@ -96,7 +96,7 @@ def _sound_only(classifier: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=classifier,
         name="sound_only",
-        description="Without a picture, mismatched sound can't be told from a window's own.",
+        description="An audio-only probe can't separate mismatched from matched sound.",
     )
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
         from paha_core.stages import checks

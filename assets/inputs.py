@@ -1,4 +1,4 @@
-"""What people bring, as observable assets: lineage starts at footage and pretrained weights."""
+"""External inputs as observable assets: lineage starts at footage and pretrained weights."""
 
 import warnings
 from collections.abc import Iterator

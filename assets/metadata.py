@@ -1,4 +1,4 @@
-"""From a library stage's report to what Dagster shows, and the two ways to run a stage."""
+"""Runs a library stage for Dagster, and shows its report as metadata."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ def materialized(
     """
     from assets.process import run_in_process
 
-    die_with_creator()  # a run that is killed takes its stages along
+    die_with_creator()  # when the run is killed its stages end too
     partitioned = context.assets_def.partitions_def is not None
     datasets = list(context.partition_keys) if partitioned else None
     try:

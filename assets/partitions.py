@@ -20,7 +20,8 @@ SMOKE = "smoke"
 
 @cache
 def datasets_of(preset: str) -> list[str]:
-    """The corpora of a preset; of one that can't be read, none: each asset will say why."""
+    """The corpora of a preset; none for one that can't be read, since each asset fails with the
+    reason."""
     try:
         return load_preset(preset).corpora.datasets
     except PresetError:

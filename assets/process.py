@@ -1,4 +1,4 @@
-"""A stage in a process of its own, through Dagster Pipes; nothing is left however it ends.
+"""Runs a stage in a process of its own, through Dagster Pipes, and leaves no process behind.
 
 Dagster's stock client signals only its direct child and shows figures at the end. This one starts
 the child in its own session and signals that whole group, on every way out.
@@ -24,9 +24,9 @@ from paha_core.trained import PARALLEL
 # Dagster's own use of its preview; it would come with every stage.
 warnings.filterwarnings("ignore", message=".*expected_writer_count.*")
 
-RESUMES = 5  # how often such a stage is started again by itself
+RESUMES = 5  # how often an interrupted stage is restarted automatically
 POLL = 0.1
-RESUME_AFTER = 5.0  # seconds, in which the process that needs the machine gets it
+RESUME_AFTER = 5.0  # seconds before a restart, so that the interrupting process gets the machine
 OBSERVE_EVERY = 30.0  # seconds between observations with live figures
 WORKER = (sys.executable, "-m", "assets.worker")
 
@@ -39,7 +39,7 @@ def run_in_process(
 ) -> StageReport:
     """Run `worker STAGE PARENT_PID`, with preset and store in its environment; returns its report.
 
-    Raises `dg.Failure` with the child's own sentence, with a word about memory when the child was
+    Raises `dg.Failure` with the child's own message, and a hint about memory when the child was
     killed. A stage that was interrupted and saved a checkpoint is started again (`RESUMES` times).
     """
     settings = {"PAHA_PRESET": workspace.preset_name, "PAHA_STORE": workspace.store.url}
@@ -67,7 +67,8 @@ def run_in_process(
 
 
 def _command(workspace: Workspace, stage: str, worker: Sequence[str]) -> list[str]:
-    """The worker, or a launcher of several where the preset wants a network trained by more."""
+    """The command of the worker, or of a launcher where the preset trains the network in several
+    processes."""
     trainer = workspace.preset.trainer
     if stage in PARALLEL and trainer.processes != 1:
         launcher = (sys.executable, "-m", "paha_core.training.launch")
@@ -76,7 +77,7 @@ def _command(workspace: Workspace, stage: str, worker: Sequence[str]) -> list[st
 
 
 def _watch(context: dg.AssetExecutionContext, session: Any, child: subprocess.Popen[bytes]) -> int:
-    """Pass on the child's figures while it lives; returns its exit code."""
+    """Forward the child's metrics while it runs; returns its exit code."""
     observed = time.monotonic()
     while (code := child.poll()) is None:
         time.sleep(POLL)
@@ -97,13 +98,13 @@ def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
 
 
 def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
-    """TERM to whatever is left of the child's group, `grace` seconds to save itself, KILL."""
+    """Send SIGTERM to the child's process group, and SIGKILL after `grace` seconds."""
     for signum, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signum)
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:
-            child.poll()  # a child that nobody waits for stays in its group
+            child.poll()  # an unreaped child remains in its group
             try:
                 os.killpg(child.pid, 0)
             except ProcessLookupError:
@@ -117,7 +118,7 @@ def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
     if code == -signal.SIGKILL:
         return dg.Failure(
             f"{stage} was killed (return code -9). Most often the machine ran out of memory: lower "
-            "the preset's batch, frames or workers. Finished work is kept; start again to go on.",
+            "the preset's batch, frames or workers. Finished work is kept; start again to resume.",
             allow_retries=False,
         )
     if code in (INTERRUPTED, -signal.SIGTERM):

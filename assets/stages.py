@@ -9,7 +9,7 @@ from paha_core.stages import STAGES, TABLES, Stage, Workspace
 
 
 def key_of(name: str) -> dg.AssetKey:
-    """A table's asset has a prefix, since the table's job bears the bare name."""
+    """A table's asset has a prefix, since the table's job has the bare name."""
     return dg.AssetKey(["tables", name] if name in TABLES else [name])
 
 

@@ -76,13 +76,13 @@ def common(
 def run(
     stage: Annotated[str, typer.Argument(help="The last stage; all of them if left out.")] = "",
     only: Annotated[
-        bool, typer.Option("--only", help="That stage alone, on what is there.")
+        bool, typer.Option("--only", help="Only that stage, on the existing inputs.")
     ] = False,
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
-    """Bring a stage and all it needs up to date, or the whole pipeline. What is done already is not
-    done again.
+    """Bring a stage and all it needs up to date, or the whole pipeline. Finished work is not
+    repeated.
 
     Examples:
 
@@ -114,7 +114,7 @@ def _wanted(stage: str, only: bool) -> list[str]:
 
 @app.command()
 def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
-    """Which stages are done, with how many clips kept and rejected."""
+    """List the stages: which are done, and how many clips were kept and rejected."""
     with one_sentence():
         from paha_core.stages.status import rows
 

@@ -1,4 +1,4 @@
-"""Jobs, schedules, sensors and resources: what runs the assets, and when."""
+"""Jobs, schedules, sensors and resources, which run the assets."""
 
 from importlib.util import find_spec
 from pathlib import Path

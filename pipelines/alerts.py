@@ -52,7 +52,7 @@ def failure_text(run: dg.DagsterRun, error: str, failed: list[str]) -> tuple[str
 @dg.run_failure_sensor(
     name="alert_on_failure",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells a chat or an address that a run failed (PAHA_ALERT_WEBHOOK, "
+    description="Sends a message to a chat or an address when a run failed (PAHA_ALERT_WEBHOOK, "
     "PAHA_ALERT_EMAIL); does nothing while neither is set.",
 )
 def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
@@ -92,8 +92,8 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     run_status=dg.DagsterRunStatus.SUCCESS,
     name="alert_on_failed_checks",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells the same channels that a run ended well but a check of it did not pass: a "
-    "regression of the benchmark, or guidance that was forced.",
+    description="Sends a message to the same channels when a run succeeded but a check failed: a "
+    "regression of the benchmark, or forced guidance.",
 )
 def alert_on_failed_checks(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     if not channels():

@@ -1,4 +1,4 @@
-"""`paha reap` and `paha resume`: what a shell needs of Dagster beyond its own commands.
+"""`paha reap` and `paha resume`: commands for Dagster runs that Dagster's own command line lacks.
 
 Found by `paha_core.cli` through the entry point group `paha.commands`, so that the library itself
 never imports dagster; importing it here happens inside the commands.

@@ -1,4 +1,4 @@
-"""The single list of what exists."""
+"""The Dagster definitions: assets, checks, jobs, schedules, sensors, resources."""
 
 import dagster as dg
 

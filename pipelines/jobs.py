@@ -13,7 +13,7 @@ from paha_core.trained import FEATURE_NETWORKS
 from pipelines.partitions import SMOKE, whole_range
 from pipelines.resources import PRESET_TAG
 
-# Tells the reaper on which machine a run's process id means something.
+# For the reaper: the machine on which a run's process id is valid.
 HOST_TAG = "paha/host"
 TAGS = {HOST_TAG: socket.gethostname()}
 
@@ -29,7 +29,7 @@ EXECUTOR = dg.multiprocess_executor.configured(
 
 TABLES = dg.AssetSelection.groups("tables")
 REPORT = dg.AssetSelection.assets("report")
-STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or by their own jobs
+STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or by a job each
 
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
@@ -80,7 +80,7 @@ all_tables = dg.define_asset_job(
 ingest_footage = dg.define_asset_job(
     "ingest_footage",
     selection=dg.AssetSelection.assets("clips", "keypoints", "face_boxes", "par_masks"),
-    description="New footage to clips, keypoints, face boxes and masks; what is done stays.",
+    description="New footage to clips, keypoints, face boxes and masks; finished clips are kept.",
     tags=TAGS | whole_range(),
     executor_def=EXECUTOR,
 )
@@ -88,7 +88,8 @@ ingest_footage = dg.define_asset_job(
 observe_inputs = dg.define_asset_job(
     "observe_inputs",
     selection=dg.AssetSelection.assets(*INPUT_KEYS),
-    description="Looks at footage and pretrained weights: what was made from older ones is stale.",
+    description="Records the versions of footage and pretrained weights; results of older ones "
+    "then show as stale.",
     tags=TAGS,
 )
 

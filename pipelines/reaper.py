@@ -1,7 +1,7 @@
 """Ends runs whose process is gone.
 
-After a `kill -9` Dagster leaves a run STARTED, and its pool slot taken, for ever; later runs
-starve. Such a run's first engine event holds its process id, a tag the machine.
+After a `kill -9` a Dagster run remains STARTED and keeps its pool slot forever, so that later runs
+wait. Such a run's first engine event holds its process id, a tag the machine.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] 
 
 
 def _is_alive(pid: int, seen: float) -> bool:
-    """Whether the process that spoke at `seen` still lives; a younger one has only its number."""
+    """Whether the process that was recorded at `seen` still runs; a younger process may have its
+    id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What every asset is handed: a preset and a store."""
+"""The resource of every asset: a preset and a store."""
 
 import os
 from enum import Enum
@@ -24,12 +24,12 @@ CHANGED = Path(".dagster/presets")  # presets with changes, written for the proc
 class PahaResource(dg.ConfigurableResource[Workspace]):
     """The preset of a run and where its artifacts live.
 
-    Who says so, first of all the run's own config; then the job's tag `paha/preset`, with a store
-    of its own; then the environment, `PAHA_PRESET` and `PAHA_STORE`; else the demo. (A job over
-    partitions has no default config in Dagster, so its preset is a tag.)
+    In order of precedence: the run's own config; the job's tag `paha/preset`, with a store of its
+    own; the environment, `PAHA_PRESET` and `PAHA_STORE`; the demo. (A job over partitions has no
+    default config in Dagster, so its preset is a tag.)
 
-    The preset is read when an asset asks for it, so that a bad one is one sentence in that asset's
-    failure and not the stack of a resource that could not be made.
+    The preset is loaded when an asset first uses it, so that a bad one gives a one-sentence failure
+    of that asset and not the traceback of a resource.
     """
 
     preset: PresetName = Field(
@@ -59,7 +59,8 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
 def changed_preset(preset: str, changes: dict[str, Any]) -> Path:
     """A file of that preset with `changes`, under a name of its own.
 
-    Changes that the preset refuses are left to its reader, which names each of them.
+    Invalid changes are not checked here, but when the file is loaded, with an error that names
+    each.
     """
     base: dict[str, Any] = {"base": preset}
     if preset.endswith((".yaml", ".yml")):

@@ -1,4 +1,4 @@
-"""What runs by the clock, once somebody turns it on."""
+"""Schedules, off by default."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""What watches."""
+"""Sensors: killed runs, new checkpoints, new footage, alerts."""
 
 import dagster as dg
 
@@ -51,8 +51,9 @@ def new_checkpoint(
 def new_footage(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """The cursor is `ingested seen`: the listing that was asked for last, and that of the last
-    tick. A listing is ingested when it is seen twice, so that a copy under way is not cut."""
+    """The cursor is `ingested seen`: the digests of the listing that was last ingested, and of the
+    last tick's. A listing is ingested when it is the same at two ticks, so that files which are
+    still being copied are not cut."""
     from paha_core.errors import EXPECTED
     from paha_core.stages.inputs import digest, footage_versions
 

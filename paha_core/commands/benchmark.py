@@ -26,9 +26,9 @@ def benchmark(
     seeds: Annotated[int | None, typer.Option(min=1, help="Noises of each clip [3].")] = None,
     clips: Annotated[int | None, typer.Option(min=2, help="Held-out clips [the preset's].")] = None,
 ) -> None:
-    """Run a table of the paper on trained networks, and say which of its claims hold.
+    """Run a table of the paper on trained networks and print which of its claims hold.
 
-    Generates only what is not there; an ablation trains its own networks beside the others.
+    Generates only what is missing; an ablation trains its own networks beside the others.
     Results: report/tables/ in the store as csv, LaTeX, Markdown and Parquet; `paha report` shows
     them. ✓ reproduced, ✗ the other way round, · undecided.
 
@@ -62,7 +62,8 @@ def benchmark(
 
 
 def show(result: SuiteResult) -> None:
-    """The table beside the paper's for each data set, the verdicts, and what they rest on."""
+    """Print the table beside the paper's for each data set, the verdicts, and the clips and seeds
+    behind them."""
     from paha_core.benchmark.tables.grid import about, grids
 
     for grid in grids(result):
@@ -81,7 +82,7 @@ def _cell(cell: JudgedCell) -> str:
 
 
 def show_verdicts(comparisons: Sequence[Comparison]) -> None:
-    """How many cells of each metric and data set came out how."""
+    """Print the number of cells with each verdict, by metric and data set."""
     from paha_core.benchmark.tables.claims import VERDICTS
     from paha_core.metrics.registry import METRICS
 

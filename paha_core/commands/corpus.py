@@ -18,14 +18,16 @@ corpus = typer.Typer(no_args_is_help=True, help="Make footage; describe and publ
 @corpus.command()
 def studio(
     out: Annotated[Path, typer.Option(help="Folder to fill.")],
-    programmes: Annotated[int, typer.Option(min=1, help="For each presenter.")] = 2,
+    programmes: Annotated[int, typer.Option(min=1, help="Programmes per presenter.")] = 2,
     seed: int = 0,
     people: Annotated[
         int, typer.Option(min=0, help="People drawn from seeds; 0: the four presenters.")
     ] = 0,
     people_seed: Annotated[int, typer.Option(min=0, help="Seed of the first of them.")] = 0,
-    seconds: Annotated[float, typer.Option(min=2, help="About how long each is.")] = 20.0,
-    height: Annotated[int, typer.Option(min=128, help="Of the 16:9 picture, in pixels.")] = 512,
+    seconds: Annotated[float, typer.Option(min=2, help="Approximate length of each.")] = 20.0,
+    height: Annotated[
+        int, typer.Option(min=128, help="Height of the 16:9 picture in pixels.")
+    ] = 512,
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Render drawn presenters who speak: raw footage without a network, a licence or an account.
@@ -93,7 +95,10 @@ WhereOption = Annotated[
 WhoseOption = Annotated[
     str,
     typer.Option(
-        "--preset", "-p", envvar="PAHA_PRESET", help="Or their preset, whose store is runs/PRESET."
+        "--preset",
+        "-p",
+        envvar="PAHA_PRESET",
+        help="Or the preset of the clips, whose store is runs/PRESET.",
     ),
 ]
 

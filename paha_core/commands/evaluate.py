@@ -1,4 +1,4 @@
-"""`paha evaluate`, `paha report`, `paha results`: what a run is worth, and where it is."""
+"""`paha evaluate`, `paha report`, `paha results`: measure a run and show its results."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def evaluate(
     videos: Annotated[Path | None, typer.Option(help="Folder of another system's videos.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Folder of their voices, same names.")] = None,
     references: Annotated[Path | None, typer.Option(help="Folder of their portraits.")] = None,
-    name: Annotated[str, typer.Option(help="What that system is called.")] = "",
-    remove: Annotated[str, typer.Option(help="Forget this system and delete its videos.")] = "",
+    name: Annotated[str, typer.Option(help="Name of that system.")] = "",
+    remove: Annotated[str, typer.Option(help="Remove this system and its videos.")] = "",
     by: Annotated[
         str, typer.Option(help="Also a table by this column of the clips (speaker, language, …).")
     ] = "",
@@ -41,8 +41,8 @@ def evaluate(
 ) -> None:
     """Every metric of every system, for the clips that were generated.
 
-    With --videos another system's outputs become a row of their own (docs/evaluate.md says how to
-    make them); a video named like a held-out clip is compared with that clip.
+    With --videos another system's outputs become a row of their own (docs/evaluate.md explains how
+    to make them); a video named like a held-out clip is compared with that clip.
 
     Examples:
 
@@ -81,8 +81,8 @@ def evaluate(
 
 
 def show_results(rows: Sequence[MetricRow]) -> None:
-    """Metrics down, systems across: over all data sets or the only one, then other systems' own
-    clips; and what needs weights."""
+    """Print metrics by systems, over all data sets or the only one, then for other systems' own
+    clips; and the metrics that lack weights."""
     from paha_core.benchmark.cells import datasets_of
     from paha_core.benchmark.measuring.videos import EXTERNAL
     from paha_core.metrics.registry import METRICS
@@ -146,12 +146,12 @@ def _take_over(
 
 
 def report(preset: PresetOption = "demo", store: StoreOption = "") -> None:
-    """Write the page that shows a run, and say where it is."""
+    """Write the report page of a run and print its path."""
     run_one("report", preset, store)
 
 
 def results(preset: PresetOption = "demo", store: StoreOption = "") -> None:
-    """Where the report and the generated videos of a run are."""
+    """Print the paths of a run's report and generated videos."""
     with one_sentence():
         place = Workspace(preset, store).store
         if not place.exists("report/index.html"):

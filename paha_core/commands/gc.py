@@ -1,4 +1,4 @@
-"""`paha gc`: delete what nothing needs any more."""
+"""`paha gc`: delete files that are no longer needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 2**30
 def gc(
     preset: PresetOption = "demo",
     store: StoreOption = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False,
 ) -> None:
     """List superseded negatives, superseded variants and earlier training runs (`.before-`) with
     their sizes, ask, and delete them.

@@ -41,14 +41,17 @@ WorkersOption = Annotated[
     int, typer.Option(min=0, help="Processes; 0: the preset's number, or one per core.")
 ]
 RetryOption = Annotated[
-    bool, typer.Option("--retry-rejected", help="Cut clips that were rejected before again.")
+    bool, typer.Option("--retry-rejected", help="Try again to cut rejected clips.")
 ]
 PruneOption = Annotated[
     bool, typer.Option("--prune", help="Remove clips of inputs that are no longer given.")
 ]
 NameOption = Annotated[
     str | None,
-    typer.Option("--dataset", help="Name of the corpus, if not the command's: any number fit."),
+    typer.Option(
+        "--dataset",
+        help="Name of the corpus (default: the command's); a store can hold any number.",
+    ),
 ]
 CsvOption = Annotated[str, typer.Option(help="PATS's interval csv, in any of its forms; or a URL.")]
 
@@ -118,7 +121,7 @@ def cnas(
     out: OutOption,
     dataset: NameOption = None,
     speaker: Annotated[
-        str | None, typer.Option(help="Of all files, wherever below the folder they lie.")
+        str | None, typer.Option(help="Speaker of all files, wherever below the folder they are.")
     ] = None,
     size: SizeOption = None,
     preset: SettingsOption = "",
@@ -152,19 +155,22 @@ def download(
     split_file: Annotated[
         str | None, typer.Option(help="S2G's json: only the videos that its ids need.")
     ] = None,
-    speaker: Annotated[list[str] | None, typer.Option(help="Only theirs; repeatable.")] = None,
+    speaker: Annotated[
+        list[str] | None, typer.Option(help="Only this speaker's videos; repeatable.")
+    ] = None,
     format: Annotated[
-        str | None, typer.Option(help="Which of a video's formats, in yt-dlp's language [720p].")
+        str | None, typer.Option(help="Format to download, in yt-dlp's syntax [720p].")
     ] = None,
     cookies: Annotated[Path | None, typer.Option(help="Cookies file (Netscape format).")] = None,
     rate: Annotated[
-        int | None, typer.Option(min=1, help="At most this many kilobytes a second.")
+        int | None, typer.Option(min=1, help="Rate limit in kilobytes a second.")
     ] = None,
     pause: Annotated[
         float | None, typer.Option(min=0, help="Seconds between two videos [2].")
     ] = None,
     retry_gone: Annotated[
-        bool, typer.Option("--retry-gone", help="Ask again for what was gone for good.")
+        bool,
+        typer.Option("--retry-gone", help="Try again to download videos that were gone for good."),
     ] = False,
 ) -> None:
     """Download source videos from the links in a csv. Needs `pip install paha[download]`.

@@ -18,10 +18,10 @@ def plan(
     gpus: Annotated[int, typer.Option(min=1, help="GPUs in all.")] = 1,
     memory: Annotated[float, typer.Option(min=0.1, help="GiB of one GPU.")] = 80.0,
     tflops: Annotated[
-        float, typer.Option(min=0.001, help="Peak of one GPU at the preset's precision.")
+        float, typer.Option(min=0.001, help="Peak TFLOP/s of one GPU at the preset's precision.")
     ] = 312.0,
     utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1, help="The share of the peak that is reached.")
+        float, typer.Option(min=0.01, max=1, help="Share of the peak that is reached.")
     ] = 0.35,
     as_json: Annotated[bool, typer.Option("--json", help="For programs, in bytes.")] = False,
 ) -> None:

@@ -31,7 +31,7 @@ def pose(
     dwpose_person: Annotated[str | None, typer.Option(help="YOLOX as ONNX: a path or URL.")] = None,
     device: Annotated[
         Literal["cpu", "cuda", "tensorrt"] | None,
-        typer.Option(help="Of dwpose [from the preset]."),
+        typer.Option(help="Device of dwpose [from the preset]."),
     ] = None,
     preset: PresetOption = "demo",
 ) -> None:

@@ -14,7 +14,7 @@ from paha_core.errors import EXPECTED, Interrupted, StageError
 from paha_core.stages import Workspace, run_stage
 from paha_core.stages.stage_report import StageReport
 
-PIPED_WIDTH = 180  # columns of tables that go to a file: nobody can widen it
+PIPED_WIDTH = 180  # columns of tables that are written to a file or pipe
 
 PresetOption = Annotated[
     str,

@@ -33,10 +33,13 @@ def make(
         FormOption, typer.Option(help="All systems side by side, or every two of them.")
     ] = FormOption.choices,
     clips: Annotated[int, typer.Option(min=1, help="Clips that all of them show.")] = 10,
-    per_rater: Annotated[int, typer.Option(min=1, help="Sets of videos a person sees.")] = 20,
-    seed: Annotated[int, typer.Option(help="Chooses the clips and the hidden names.")] = 0,
+    per_rater: Annotated[int, typer.Option(min=1, help="Sets of videos per rater.")] = 20,
+    seed: Annotated[
+        int, typer.Option(help="Seed for the choice of clips and the hidden names.")
+    ] = 0,
 ) -> None:
-    """Write a study as a folder of static files; key.json says what is what, keep it to yourself.
+    """Write a study as a folder of static files; do not publish key.json, which maps names to
+    systems.
 
     Example:
 

@@ -13,7 +13,7 @@ from paha_core.commands.shared import (
 )
 from paha_core.trained import Part, classifier_name
 
-train = typer.Typer(no_args_is_help=True, help="Train one network; goes on from its checkpoint.")
+train = typer.Typer(no_args_is_help=True, help="Train one network; resumes from its checkpoint.")
 
 
 @train.command("codec")
@@ -33,7 +33,7 @@ def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None
         torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400
         -m paha_core.cli train univdm --preset my.yaml         over hosts, on each of them
 
-    SIGTERM saves and ends with exit code 75: the same command goes on from there. `paha plan`
+    SIGTERM saves and ends with exit code 75: the same command resumes from there. `paha plan`
     prints beforehand what a preset needs.
     """
     run_one("univdm", preset, store)
@@ -41,7 +41,7 @@ def train_univdm(preset: PresetOption = "demo", store: StoreOption = "") -> None
 
 @train.command("classifier")
 def train_classifier(
-    part: Annotated[Part, typer.Argument(help="Which one.")],
+    part: Annotated[Part, typer.Argument(help="Region of the classifier.")],
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:

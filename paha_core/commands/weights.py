@@ -1,4 +1,4 @@
-"""`paha weights` and `paha licences`: pretrained weights, where they are and what they ask."""
+"""`paha weights` and `paha licences`: pretrained weights and their licences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_FOLDER = Path("weights")
 
 @weights.command("list")
 def list_weights(folder: FolderOption = DEFAULT_FOLDER) -> None:
-    """Every network that presets and metrics can use: here or not, size, licence, use."""
+    """List every network that presets and metrics can use: present or not, size, licence, use."""
     with one_sentence():
         from paha_core.weights.fetch import place_of, read_lock
         from paha_core.weights.manifest import manifest
@@ -52,7 +52,7 @@ def fetch_weights(
         str,
         typer.Option("--from", help="A folder or file:// URL in place of the hub (no network)."),
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print addresses, sizes and licences only.")
     ] = False,
@@ -115,8 +115,8 @@ def convert(
 
         and in the preset:  univdm: {network: {pretrained: weights/unianimate}}
 
-    The file is read without its pickles. What the base network does not have (pose and sketch
-    encoders, image tokens) is named and left out. UniAnimate was trained with v-prediction and
+    The file is read without its pickles. Parts that the base network does not have (pose and sketch
+    encoders, image tokens) are listed and left out. UniAnimate was trained with v-prediction and
     zero terminal SNR: set `univdm.prediction` and `univdm.zero_terminal_snr` to match.
     """
     with one_sentence():
@@ -131,7 +131,7 @@ def convert(
 
 
 def licences(preset: PresetOption = "demo") -> None:
-    """What the licences of a preset's weights, corpora and metrics add up to.
+    """Print the combined licence terms of a preset's weights, corpora and metrics.
 
     Examples:
 
