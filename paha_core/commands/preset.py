@@ -41,9 +41,10 @@ def preset_check(name: Annotated[str, typer.Argument(help="Name, or path of a .y
     """
     with one_sentence():
         from paha_core.errors import UserError
+        from paha_core.stages.inputs import missing_footage
         from paha_core.weights.check import problems
 
         preset = Workspace(name).preset
-        if found := problems(preset):
+        if found := problems(preset) + missing_footage(preset):
             raise UserError(f"{preset.name} can't be used yet:\n  " + "\n  ".join(found))
         typer.echo(f"{preset.name} is a good preset")

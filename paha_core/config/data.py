@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -220,8 +220,9 @@ class CnasConfig(CorpusConfig):
 
 
 # One class for each way to read footage, under the name of the corpus that it was written for.
+AnyCorpus = PatsConfig | CnasConfig
 CORPUS_KINDS: dict[str, type[CorpusConfig]] = {
-    section.model_fields["kind"].default: section for section in (PatsConfig, CnasConfig)
+    section.model_fields["kind"].default: section for section in get_args(AnyCorpus)
 }
 
 
@@ -233,7 +234,7 @@ class CorporaConfig(Section):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Annotated[PatsConfig | CnasConfig, Field(discriminator="kind")]]
+    __pydantic_extra__: dict[str, Annotated[AnyCorpus, Field(discriminator="kind")]]
     RESERVED: ClassVar[frozenset[str]] = frozenset({"all", "any", "none"})
 
     studio: StudioConfig | None = None

@@ -75,6 +75,22 @@ def footage_versions(preset: Preset) -> dict[str, str]:
     return versions
 
 
+def missing_footage(preset: Preset) -> list[str]:
+    """One sentence for each local file or folder of footage that the preset names and that does not
+    exist."""
+    from paha_core.corpora.registry import CORPORA
+    from paha_core.corpora.source_files import is_remote
+
+    sections = {name: preset.corpora.entry(name) for name in preset.corpora.datasets}
+    return [
+        f"corpora.{name} names {place}, which does not exist: correct the path"
+        for name, section in sections.items()
+        if section.has_footage
+        for place in CORPORA[section.kind].footage_of(section, "")
+        if not is_remote(place) and not Path(place).exists()
+    ]
+
+
 def weight_versions(preset: Preset, name: str) -> dict[str, str]:
     """The sha256 of each file of one of the preset's pretrained networks; empty where the preset
     does not name it. A hub id is its own version.

@@ -284,9 +284,10 @@ class Planner:
         total = 0
         for dataset in corpora.datasets:
             entry = corpora.entry(dataset)
-            longest = getattr(entry, "clip_frames", None) or round(entry.max_seconds * FPS)
+            seconds = getattr(entry, "max_seconds", generation.max_frames / FPS)
+            longest = getattr(entry, "clip_frames", None) or round(seconds * FPS)
             frames = min(generation.max_frames, longest)
-            clips = generation.clips or TEST_CLIPS[entry.kind]
+            clips = generation.clips or TEST_CLIPS.get(entry.kind, TEST_CLIPS["pats"])
             total += clips * segment_count(frames, generation.segment_frames)
         return total
 

@@ -1,7 +1,8 @@
 """The stages of the pipeline, in order, each described in this one place.
 
-Assets, jobs, the command line, `paha status` and README's table are made from `STAGES`. To add a
-stage: write its function (`data.py`, `training.py` or `results.py`) and one entry here.
+Assets, jobs, the command line and `paha status` are made from `STAGES`; README's table repeats it
+(a test compares them). To add a stage: write its function (`data.py`, `training.py` or
+`results.py`) and one entry here.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def require(preset: Preset, stages: Iterable[str]) -> None:
 
 def _problem(name: str, entry: PretrainedWeights, value: str) -> str:
     place = Path(value).expanduser()
-    remedy = f"bring it with `paha weights fetch paper --only {name}`, or name your own"
+    remedy = f"fetch it with `paha weights fetch paper --only {name}`, or name your own"
     if (entry.gives == "file" and "://" in value) or _is_cached(value):
         return ""
     if not (place.is_dir() if entry.gives == "folder" else place.is_file()):

@@ -205,6 +205,7 @@ def test_the_bare_paper_preset_is_refused_with_what_it_lacks():
     assert result.exit_code == 1
     assert "univdm.network.pretrained names MODELSCOPE_T2V_UNET, which is not here" in result.output
     assert "paha weights fetch paper --only modelscope-t2v" in result.output
+    assert "corpora.pats names PATS.csv, which does not exist" in result.output
     assert CliRunner().invoke(app, ["preset", "check", "demo"]).exit_code == 0
 
 
