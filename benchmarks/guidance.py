@@ -137,7 +137,7 @@ def tokens(kind: str, side: int, frames: int, width: int = 64) -> None:
         def step() -> object:
             point = inputs.clone().requires_grad_(True)
             energy = F.softplus(-transformer(point)[:, 0].mean())
-            energy.backward()  # of the input alone: the weights ask for none
+            energy.backward()  # of the input only: the weights need no gradient
             return point.grad
 
         return step

@@ -180,7 +180,7 @@ class Store:
         """A file's content, or its bytes `start` to `end`."""
         if start is not None or end is not None:
             return bytes(self._call(self.fs.cat_file, self.full(rel), start=start, end=end))
-        # s3fs asks for the size first, unless it may not split the download
+        # s3fs requests the size first, unless it may not split the download
         options = {"max_concurrency": 1} if "s3" in self.protocols else {}
         return bytes(self._call(self.fs.cat_file, self.full(rel), **options))
 

@@ -61,7 +61,7 @@ def evaluate(
         if videos is not None:
             if audio is None or not name:
                 raise StageError("--videos needs --audio and --name")
-            _take_over(workspace, name, videos, audio, references)
+            _import_system(workspace, name, videos, audio, references)
         elif audio is not None or references is not None or name:
             raise StageError("--audio, --references and --name go with --videos")
         for network in FEATURE_NETWORKS:
@@ -125,7 +125,7 @@ def _show_table(title: str, rows: Sequence[MetricRow]) -> None:
     print_table(title, ("", *measured), body)
 
 
-def _take_over(
+def _import_system(
     workspace: Workspace, name: str, videos: Path, audio: Path, references: Path | None
 ) -> None:
     from paha_core.benchmark.measuring.systems import ingest_system

@@ -50,7 +50,7 @@ def export(
     with one_sentence():
         given, workspace = given_options(context), Workspace(preset, store)
         if base:
-            refuse_options(given, {"out", "half"}, "--base knows where and how")
+            refuse_options(given, {"out", "half"}, "--base has a fixed folder and precision")
         elif out is None:
             raise StageError("give --out, the folder to write, or --base")
         pipeline = open_pipeline(

@@ -18,7 +18,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False,
 ) -> None:
     """List superseded negatives, superseded variants and earlier training runs (`.before-`) with
-    their sizes, ask, and delete them.
+    their sizes, and delete them after confirmation.
 
     Example:
 

@@ -28,7 +28,7 @@ class StudioConfig(Section):
 
 
 class ClipConfig(Section):
-    """What every kept clip looks like."""
+    """The format of the clips."""
 
     size: int = Field(
         512, ge=64, multiple_of=2, description="side of the square clip in pixels; video needs even"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """An encoder's class and what is known of it without loading it.
+    """An encoder's class, and its properties without loading it.
 
     `path` is `module:Class`. A class that `needs_weights` takes (`pretrained`, `device`), any other
     none. `published_shape` is the shape of a frame's features with the

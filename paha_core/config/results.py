@@ -135,16 +135,20 @@ class SuiteConfig(Section):
 
 
 class BenchmarkConfig(Section):
-    """Metrics. A metric whose weights are not given is a missing cell, never another's number."""
+    """Metrics. One whose weights are not given is a missing cell, never a stand-in's number."""
 
-    pose_autoencoder_steps: int = Field(2000, ge=1, description="the space of FGD and Diversity")
+    pose_autoencoder_steps: int = Field(
+        2000, ge=1, description="training steps of the feature extractor of FGD and Diversity"
+    )
     pose_window: int = Field(
         34,
         ge=8,
         multiple_of=2,
         description="frames at 15 fps of a window of FGD and Diversity; clips may allow fewer",
     )
-    video_encoder_steps: int = Field(2000, ge=1, description="the space of FVD's stand-in")
+    video_encoder_steps: int = Field(
+        2000, ge=1, description="training steps of the feature extractor of FVD's stand-in"
+    )
     bootstrap: int = Field(1000, ge=10)
     seed: int = 0
     syncnet: str | None = Field(None, description="path of SyncNet's weights: Sync-C, Sync-D")

@@ -88,7 +88,7 @@ def _facts(kept: Sequence[ClipRow], rows: Sequence[ClipRow], settings: CorpusCon
         f"split: {sides['train']} train, {sides['test']} test; {both} source videos in both",
         f"{', '.join(forms) or 'no clips'}; H.264; 16-bit wav at its own rate",
         f"sources: {_rates(kept)}",
-        f"language: {settings.language} (as the settings say; it is not detected)",
+        f"language: {settings.language} (from the settings, not detected)",
         f"licence: {_licences(kept)}",
     ]
     lines += CORPORA[settings.kind].card_lines(settings)
@@ -192,7 +192,7 @@ def _scores(rows: Sequence[ClipRow], filters: Sequence[Filter]) -> str:
 
 
 def threshold(each: Filter) -> tuple[str, float]:
-    """A filter's bound, "at least" or "at most", and its value; its first field says which."""
+    """A filter's bound, "at least" or "at most" by the name of its first field, and its value."""
     name, value = next(iter(vars(each).items()))
     return ("at least" if name.startswith("min_") else "at most"), float(value)
 

@@ -251,7 +251,7 @@ def _span(
 def crop_lefts(settings: PatsConfig, speaker: str) -> dict[str, float | None]:
     """The left edges of the squares in the settings, and of `speaker`'s own if the studio
     draws that presenter."""
-    from paha_core.corpora.studio import is_presenter, presenter  # only when it is asked
+    from paha_core.corpora.studio import is_presenter, presenter  # imported only when it is used
 
     drawn = {speaker: presenter(speaker).crop_left} if is_presenter(speaker) else {}
     return {**drawn, **settings.crop_left}

@@ -16,7 +16,7 @@ from paha_core.store import Store
 SPLIT_ID_SCHEMA = pa.schema(
     [
         ("interval_id", pa.string()),
-        ("split", pa.string()),  # train | test, as the split file says
+        ("split", pa.string()),  # train | test, from the split file
         ("status", pa.string()),  # kept | rejected | not listed (in the csv)
         ("reason", pa.string()),
         ("clip_id", pa.string()),

@@ -26,9 +26,9 @@ class Corpus:
     """One kind of corpus.
 
     `ingest(store, config, dataset, *footage, workers=, retry_rejected=, prune=)` brings the clips
-    of the corpus `dataset` up to date; `footage_of(section, studio)` names its files: those of the
-    section, or the studio's in that folder or URL; `filters(section)` are those that are on;
-    `card_lines(section)` are further facts for the data set card.
+    of the corpus `dataset` up to date; `footage_of(section, studio)` returns its files: those of
+    the section, or the studio's in that folder or URL; `filters(section)` returns the filters that
+    are on; `card_lines(section)` returns further facts for the data set card.
     """
 
     title: str

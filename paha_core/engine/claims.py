@@ -61,7 +61,7 @@ class Claim:
 
     def __init__(self, store: Store, name: str, generation: int, holder: Holder) -> None:
         self.store, self.name, self.generation, self.holder = store, name, generation, holder
-        self.lost = False  # the heartbeat stopped for so long that another process took over
+        self.lost = False  # another process took the claim over after the heartbeat had stopped
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name=f"claim {name}", daemon=True)
         self._thread.start()

@@ -23,7 +23,7 @@ from paha_core.trained import NETWORKS, PARTS, classifier_name
 
 SIDECAR = "base.json"
 LIMIT_BYTES = 25_000_000
-HELD_OUT_FRAMES = 128  # that tell what a familiar portrait is
+HELD_OUT_FRAMES = 128  # frames that define the threshold of a familiar portrait
 
 
 def export_base(

@@ -72,8 +72,8 @@ class PipelineComponents:
 
     @contextmanager
     def on_device(self, network: LatentCodec | AudioEncoder | ReferenceEncoder) -> Iterator[None]:
-        """Within it a frozen network is on the device; with `generation.offload` it is in host
-        memory before and after."""
+        """A context in which a frozen network is on the device; with `generation.offload` it is in
+        host memory before and after."""
         if not self.preset.generation.offload:
             yield
             return

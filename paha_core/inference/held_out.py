@@ -319,7 +319,7 @@ def generate_batch(
 def _publish(store: Store, preset: Preset, clip: HeldOutClip, video: np.ndarray, path: str) -> str:
     """Write video and voice as `path`; returns its sha256.
 
-    The video is brought to the evaluation's size first: at 64 pixels H.264 would keep colour at 32.
+    The video is resized to the evaluation's size first: at 64 pixels H.264 would keep colour at 32.
     """
     wave = clip.sample.wave[: clip.frames * SAMPLES_PER_FRAME].astype(np.float32) / 32768
     frames = resize(video, preset.evaluation_size)

@@ -1,4 +1,4 @@
-"""Held-out clips: which ones are generated, and from what."""
+"""Held-out clips: their selection, and the conditions to generate from."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ class NegativeBatch:
 
 
 def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[str, StageResult]:
-    """Bring the negatives of each dataset that classifiers learn from up to date with the 60 %
-    checkpoint; rows name what they came from.
+    """Bring the negatives of each dataset that the classifiers are trained on up to date with the
+    60 % checkpoint; rows name what they came from.
 
     On "cuda" every GPU of this host has a process. A negative's noise comes from its own id, so the
     result does not depend on how many there are.
@@ -129,7 +129,7 @@ class NegativePlan:
         return [n for n in self.negatives if n.clip_id not in self.rows]
 
     def refresh(self) -> None:
-        """Add what has been generated since, by any process."""
+        """Add the negatives that any process has generated since."""
         records = set(self.store.glob(f"{FOLDER}/{self.dataset}-*.json")) - self._records
         shards = self._shards() if records else set()
         for record in sorted(records):
@@ -253,7 +253,7 @@ def fingerprint(negative: Negative, reader: ShardReader, checkpoint: str, preset
 
 
 def _settings(preset: Preset) -> dict[str, int | str]:
-    """How a sample is generated, besides what from."""
+    """The settings of the generation, without its inputs."""
     return {
         "ddim_steps": preset.negatives.ddim_steps,
         "segment_frames": preset.generation.segment_frames,

@@ -27,7 +27,7 @@ def base_folder() -> Path:
 def saved_folder(name: str | Path) -> Path:
     """The folder of the saved pipeline `name`: a path, or `base`.
 
-    Raises `FileNotFoundError` that says how to get one where there is none.
+    Raises `FileNotFoundError` where there is none; the message says how to get one.
     """
     folder = Path(name)
     if is_saved(folder):

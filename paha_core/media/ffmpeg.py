@@ -241,7 +241,7 @@ def _feed(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> None:
         for piece in pieces:
             process.stdin.write(piece)
         process.stdin.close()
-    except BrokenPipeError:  # ffmpeg ended early; its exit code and stderr say why
+    except BrokenPipeError:  # ffmpeg ended early; its exit code and stderr have the reason
         pass
 
 

@@ -25,7 +25,7 @@ def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
 
 
 def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:
-    """UniVDM as it was at that export. Raises `FileNotFoundError` when it has not been trained
+    """UniVDM from that export. Raises `FileNotFoundError` when it has not been trained
     yet."""
     with _exported(store, UNIVDM, export) as folder:
         return UniVDM.from_pretrained(folder, use_safetensors=True).to(device)

@@ -36,7 +36,8 @@ class LayerConditions:
 
 
 class ResnetBlock(ResnetBlock2D):
-    """diffusers' layer with the same weights, without its options: no kernel that divides by 1."""
+    """diffusers' layer with the same weights but without its options, which saves kernels that
+    divide by 1."""
 
     def forward(self, hidden_states: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         residual = self.conv1(F.silu(self.norm1(hidden_states)))

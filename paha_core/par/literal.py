@@ -1,5 +1,5 @@
-"""Equations 2 and 3 drawn pixel by pixel, as they are printed: slow, and what the tests and the
-benchmark compare `par_weights` with."""
+"""A slow literal implementation of equations 2 and 3, pixel by pixel: the reference for
+`par_weights` in tests and benchmarks."""
 
 from __future__ import annotations
 

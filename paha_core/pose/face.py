@@ -208,8 +208,8 @@ def face_turn(picture: np.ndarray) -> int:
     """How many quarter turns the face in a picture, uint8 RGB [H, W, 3], has made clockwise: 0 for
     an upright one and for none, 1 to 3 where the detection is surer of the picture turned back.
 
-    The networks find turned faces too, at a lower confidence; their landmarks do not tell up from
-    down.
+    The networks find turned faces too, at a lower confidence; their landmarks do not distinguish up
+    from down.
     """
     confidences = [_confidence(np.rot90(picture, turn)) for turn in range(4)]
     best = int(np.argmax(confidences))

@@ -55,7 +55,7 @@ class VideoSettings(BaseModel):
 
 
 class Video(BaseModel):
-    """A video and how far it is."""
+    """A video with its state and progress."""
 
     id: str
     state: State
@@ -158,7 +158,7 @@ def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str 
 
     @app.get("/v1/videos/{job_id}", responses=_UNKNOWN)
     def status(job_id: JobId) -> Video:
-        """How far a video is."""
+        """The state and progress of a video."""
         return shown(found(job_id))
 
     @app.get("/v1/videos/{job_id}/events", responses=_UNKNOWN)

@@ -43,7 +43,7 @@ class Job(TypedDict):
 
 
 class QueueFull(Exception):
-    """As many videos wait as the queue holds."""
+    """The queue is full."""
 
 
 class Jobs:

@@ -23,7 +23,7 @@ from paha_core.shards.sample import ClipSample
 from paha_core.store import Store
 
 CODE_VERSION = "shards-1"
-FRAMES_AT_ONCE = 64  # in a call of the codec: a long clip is never all float pixels at once
+FRAMES_AT_ONCE = 64  # frames per codec call, so that a long clip is never float pixels as a whole
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class LoadedClip:
 def load_clip(store: Store, job: ClipJob, size: int) -> LoadedClip:
     """Decode and read one clip; picture, sound, masks and boxes must be equally long.
 
-    Raises `Rejection` when they are not. A missing or broken file is no reason to reject a clip: it
+    Raises `Rejection` when they are not. A missing or broken file does not reject the clip but
     raises its reader's error.
     """
     with store.reading(job.clip["path"]) as path:

@@ -83,7 +83,7 @@ class ClipSample:
         self._check_times()
 
     def arrays(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Which of its fields are arrays, as `ARRAYS`."""
+        """The sample's array fields, as in `ARRAYS`."""
         return ARRAYS if self.reference_latents is None else (*ARRAYS, OPTIONAL)
 
     def _check_times(self) -> None:

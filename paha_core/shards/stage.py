@@ -125,7 +125,7 @@ class _Run:
                     ):
                         self.rows |= {row["clip_id"]: row for row in rows}
                         self._publish(order)
-                self._publish(order)  # what was rejected after the last shard
+                self._publish(order)  # rows that were rejected after the last shard
         if self.rows != before or not before:
             self._publish(order)
         self._remove_unused()

@@ -71,7 +71,7 @@ def split_leakage(store: Store, preset: Preset) -> Outcome:
 
 
 def shard_integrity(store: Store, preset: Preset) -> Outcome:
-    """Every shard is byte for byte what its manifest says, and both sides have clips."""
+    """Every shard matches its manifest byte for byte, and train and test both have clips."""
     from paha_core.shards.verify import verify_shards
 
     splits = {"train": 0, "test": 0}

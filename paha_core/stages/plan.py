@@ -26,7 +26,7 @@ from paha_core.training.memory import StepCost
 GIB = 2**30
 FLOAT32 = 4
 CONTEXT_GIB = 1.0  # a GPU's libraries and cuDNN's workspace
-FRAGMENTED = 0.05  # of what is used: the share the allocator loses
+FRAGMENTED = 0.05  # share of the used memory that the allocator loses
 PATS_SECONDS, CNAS_SECONDS = 4 * 1200 * 15, 36_825  # section 5.1 and appendix C
 TEST_CLIPS = {"pats": 480, "cnas": 735}  # of the paper's corpora, by kind
 SECONDS_A_DAY = 86_400
@@ -34,7 +34,7 @@ _GENERATION = (
     "generation.precision bf16; generation.gradient_checkpointing and generation.offload true; a "
     "smaller generation.batch, then codec.batch"
 )
-MEMORY_ADVICE = {  # what to change where a stage does not fit, in the order of what it costs
+MEMORY_ADVICE = {  # settings to change where a stage does not fit, the cheapest first
     "training_shards": "a smaller codec.batch",
     "univdm": TRAINING_ADVICE,
     "negative_samples": "negatives.precision bf16; a smaller negatives.batch",
@@ -74,12 +74,12 @@ class StagePlan:
 
     @property
     def allocated(self) -> int:
-        """What PyTorch allocates."""
+        """Bytes that PyTorch allocates."""
         return sum(self.memory.values())
 
     @property
     def total(self) -> int:
-        """With the libraries and what the allocator loses."""
+        """Bytes with the libraries and the allocator's fragmentation."""
         return round((1 + FRAGMENTED) * self.allocated + CONTEXT_GIB * GIB)
 
     def fits(self, machine: Machine) -> bool:
@@ -324,7 +324,7 @@ def as_json(plans: list[StagePlan], machine: Machine) -> dict[str, object]:
 
 
 def _mean_between(ends: dict[int, StepCost], lengths: Sequence[int]) -> float:
-    """The mean FLOPs over all lengths; between those that were traced they grow evenly."""
+    """The mean FLOPs over all lengths, interpolated linearly between the traced ones."""
     if len(ends) == 1:
         return float(next(iter(ends.values())).flops)
     (low, high), *_ = pairwise(sorted(ends))

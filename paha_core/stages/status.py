@@ -1,4 +1,4 @@
-"""How far a store is: a row for each stage, and for each of its datasets or modes."""
+"""The status of a store: a row for each stage, and for each of its datasets or modes."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def fetch(
             if before not in (None, "local", "") and revision not in (before, "local"):
                 raise WeightsError(
                     f"{name}: {entry.repo} has moved from {before[:12]} to {revision[:12]}: pin "
-                    f"`revision: {before}`, or remove {folder / name} and fetch it anew"
+                    f"`revision: {before}`, or remove {folder / name} and fetch it again"
                 )
         for file in absent:
             on_file(name, file)

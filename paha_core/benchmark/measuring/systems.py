@@ -50,9 +50,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 SCHEMA = stage_schema(
     pa.schema(
         [
-            ("frames", pa.int32()),  # that are evaluated, from the start
-            ("source_frames", pa.int32()),  # that the video has, at 25 fps
-            ("max_frames", pa.int32()),  # `generation.max_frames` when it was taken over
+            ("frames", pa.int32()),  # evaluated frames, from the start
+            ("source_frames", pa.int32()),  # frames of the video, at 25 fps
+            ("max_frames", pa.int32()),  # `generation.max_frames` when it was imported
             ("audio_path", pa.string()),
             ("audio_sha256", pa.string()),
             ("reference", pa.string()),
@@ -94,7 +94,7 @@ def ingest_system(
 
     A video belongs to the voice (and reference) of the same stem. A stem that is a held-out clip's
     key (`pats__oliver__12`) is compared with that clip; any other only with itself. A video at 25
-    fps is taken as it is, one of another rate is brought to it. What can't be used, a training
+    fps is used unchanged, one of another rate is converted to it. What can't be used, a training
     clip's video among it, is a rejected row with its reason. Raises `StageError` for an invalid
     name or a missing folder, and where no video can be used; the system's earlier videos are kept
     then.
@@ -141,7 +141,7 @@ def remove_system(store: Store, name: str) -> None:
     rel = manifest_path(STAGE, name)
     if not re.fullmatch(NAME, name) or not store.exists(rel):
         known = ", ".join(system_names(store)) or "none"
-        raise StageError(f"no system {name!r} was taken over; there are: {known}")
+        raise StageError(f"no system {name!r} was imported; there are: {known}")
     store.remove(rel)  # first: a manifest without videos would be a broken system
     store.remove(f"systems/{name}")
 

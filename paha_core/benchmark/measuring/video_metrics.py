@@ -1,4 +1,4 @@
-"""Everything that is measured on one video: one entry of `MEASURES` a metric.
+"""The measures of one video: one entry of `MEASURES` per metric.
 
 A measure reads what it needs of `VideoInputs`. Results are cached by content in `metrics/videos/`.
 """
@@ -234,7 +234,7 @@ class Measured:
 def measured_path(
     source: KeypointSource, extractors: Extractors, video: Video, metrics: list[str]
 ) -> str:
-    """Where these metrics of a video are cached: by the content of all that they depend on."""
+    """The cache path of these metrics of a video, hashed from the content of their inputs."""
     key = {
         "protocol": extractors.protocol.sha256,
         "metrics": sorted(metrics),

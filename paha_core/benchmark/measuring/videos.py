@@ -1,4 +1,4 @@
-"""What is evaluated: the videos of each system, their keypoints, their frames.
+"""The evaluated videos of each system, with their keypoints and frames.
 
 Keypoints of a generated video are cached by its content, its length and the detector
 (`metrics/keypoints/`), so an unchanged video is never detected twice.
@@ -175,7 +175,8 @@ class KeypointSource:
 
     @cached_property
     def made_by(self) -> list[Any]:
-        """What keypoints depend on besides the pictures; known without loading the detector."""
+        """The inputs of keypoints besides the pictures: settings and weights, read without loading
+        the detector."""
         from paha_core.pose.detect import detector_sha256
         from paha_core.pose.stage import CODE_VERSION, KEYPOINTS
 

@@ -1,4 +1,4 @@
-"""Results as files to take away: csv, LaTeX, Parquet; the paper's numbers beside them."""
+"""Exports results as csv, LaTeX and Parquet, with the paper's numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving part of the report: players, frame strips, the PAR mask over a frame."""
+"""The report's pictures: video players, frame strips, the PAR mask over a frame."""
 
 from __future__ import annotations
 

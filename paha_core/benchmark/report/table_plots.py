@@ -1,4 +1,4 @@
-"""The report's second half: tables of the paper as run here, trade-offs, shift curves."""
+"""The report's tables of the paper as run here, trade-off plots and shift curves."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class StudyResult:
 
 
 def analyse(folder: Path, files: list[Path] | None = None, *, seed: int = 0) -> StudyResult:
-    """The answers of a study's folder, or of `files` that raters of a static page sent in."""
+    """Analyse the answers in a study's folder, or in `files` sent in by raters of a static page."""
     study, key = load_study(folder)
     paths = files or [path for path in (folder / answer_file.FILE,) if path.is_file()]
     found, unreadable = answer_file.read(paths)
@@ -92,7 +92,7 @@ def _first_answers(found: list[Answer], study: Study) -> tuple[list[Answer], int
 
 
 def _excluded(found: list[Answer], study: Study, key: Key) -> dict[str, str]:
-    """Raters who failed a check, or did not take it, or were faster than a video can be seen."""
+    """Raters who failed or skipped a check, or answered faster than a video can be watched."""
     by_rater: dict[str, list[Answer]] = defaultdict(list)
     for answer in found:
         by_rater[answer["rater"]].append(answer)
@@ -256,7 +256,7 @@ def save(store: Store, result: StudyResult) -> None:
 
 
 def load(store: Store) -> StudyResult | None:
-    """What `save` wrote last, or None."""
+    """The result that `save` last wrote, or None."""
     if not store.exists(RESULT):
         return None
     stored = store.read_json(RESULT)

@@ -55,7 +55,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Study:
-    """What the page shows. `name` is a hash of everything in it: answers belong to one study."""
+    """The page's content. `name` is a hash of all of it, so that answers belong to one study."""
 
     title: str
     form: Form

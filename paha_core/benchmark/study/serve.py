@@ -1,6 +1,6 @@
 """The study's page on this machine: static files, and `POST answers`.
 
-Nothing but the page and its media is given out: the key and the answers lie in the same folder.
+Only the page and its media are served, because the key and the answers are in the same folder.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Handler(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: a log would hold the raters' addresses."""
+        """Log nothing: a log would contain the raters' addresses."""
 
 
 class Server(ThreadingHTTPServer):
-    """Takes many browsers at once; by default the sixth that waits is refused."""
+    """Accepts many connections at once; by default the sixth waiting one is refused."""
 
     request_queue_size = 128
 

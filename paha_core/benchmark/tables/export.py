@@ -21,7 +21,7 @@ CELL_SCHEMA = pa.schema(
     [
         *SCHEMA,
         ("claim_of", pa.string()),  # the published metric whose claim the cell is held against
-        ("paper", pa.string()),  # as printed; null where the paper has none
+        ("paper", pa.string()),  # as printed in the paper; null where it has none
         ("baseline", pa.string()),  # the row it is compared with
         ("paper_baseline", pa.string()),
         ("claimed", pa.string()),  # up | down | equal, against the baseline
@@ -65,7 +65,7 @@ def _judged(cell: Comparison | None) -> dict[str, float | str | None]:
 
 
 def to_markdown(result: SuiteResult) -> str:
-    """For logs and Dagster: a table for each data set, and what it rests on."""
+    """For logs and Dagster: a table for each data set, with its clips, seeds and baseline."""
     return "\n".join(
         [f"{about(result)}.", "", *(line for grid in grids(result) for line in _markdown(grid))]
     )

@@ -108,7 +108,7 @@ def _require_same_window(store: Store, whole: Preset, cut: Preset) -> None:
 
 
 def load_suite(store: Store, number: int) -> SuiteResult | None:
-    """What `run_suite` wrote last, or None."""
+    """The result that `run_suite` last wrote, or None."""
     if not store.exists(suite_path(number)):
         return None
     stored = store.read_json(suite_path(number))
@@ -132,7 +132,7 @@ def _write(store: Store, preset: Preset, result: SuiteResult) -> None:
 
 
 def verdict_table(comparisons: Sequence[Comparison]) -> pa.Table:
-    """Cells with the paper's numbers, our differences, and what follows."""
+    """Cells with the paper's numbers, our differences and the verdicts."""
     return pa.Table.from_pylist([asdict(c) | {"claimed": c.claimed} for c in comparisons])
 
 

@@ -1,4 +1,4 @@
-"""The paper's tables as things to run: what each row changes, and which row it is held against.
+"""The paper's tables as runs: what each row changes, and its baseline row.
 
 A row's name is the one printed in the paper (`tables.PUBLISHED`). What the paper fixes is fixed
 here: the guidance rate is 0.5 but in table 2. The strengths that the rows share come from
@@ -71,7 +71,7 @@ def require_distinct(suite: Suite, preset: Preset) -> None:
 
 
 def _rate(title: str, mode: Mode, percent: int) -> SuiteRow:
-    """A guidance rate of nothing is no guidance, whatever the mode."""
+    """A row of one guidance rate; a rate of 0 is unguided, whatever the mode."""
     if not percent:
         return SuiteRow(f"{title} 0 %", "unguided")
     return SuiteRow(f"{title} {percent} %", mode, percent / 100)

@@ -17,7 +17,7 @@ from paha_core.trained import CLASSIFIERS, UNIVDM
 
 
 class OverlayStore(Store):
-    """A store whose missing files are read from the one below; writes stay on top."""
+    """A store whose missing files are read from the store below; all writes go to the upper one."""
 
     def __init__(self, url: str, below: str) -> None:
         super().__init__(url)
@@ -34,7 +34,7 @@ class OverlayStore(Store):
         return self.top.create(rel, data)
 
     def full(self, rel: str) -> str:
-        """Where `rel` is: on top, or else below, or, where it is nowhere, where it would go."""
+        """The path of `rel` in the upper store, or in the one below if only that has it."""
         on_top = self.top.exists(rel) or not self.below.exists(rel)
         return (self.top if on_top else self.below).full(rel)
 

@@ -1,4 +1,4 @@
-"""What the filters share: a clip's decoded data, and how their verdicts are combined."""
+"""The filters' input, a clip's decoded data, and the function that applies them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FilterFailed(Rejection):
 
 @dataclass(frozen=True)
 class ClipData:
-    """What the filters read of a clip, decoded in one pass over it."""
+    """The filters' inputs of a clip, decoded in one pass."""
 
     probes: list[Frames]  # [H, W, 3], evenly spread
     thumbnails: NDArray[np.uint8]  # [T, 32, 32] grey, every frame

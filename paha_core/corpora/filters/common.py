@@ -22,7 +22,7 @@ from paha_core.corpora.filters.sync import LipsMove, LipsRest, LipSync, SyncOffs
 
 
 def common_filters(settings: CorpusConfig) -> tuple[Filter, ...]:
-    """Those that are on, cheap ones first."""
+    """The filters that are on, cheap ones first."""
     choices: list[tuple[Callable[[Any], Filter], float | None]] = [
         (SourceRate, settings.min_source_fps),
         (LargeSource, settings.min_source_side),

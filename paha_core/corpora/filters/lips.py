@@ -25,7 +25,7 @@ FOREHEAD, CHIN, RIGHT_EYE, LEFT_EYE = 10, 152, 33, 263
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """What is kept of the mesh of each frame; NaN where there is no face."""
+    """Values computed from the face mesh of each frame; NaN where there is no face."""
 
     opening: NDArray[np.float64]  # [T]: gap between the inner lips over the height of the face
     angles: NDArray[np.float64]  # [T, 3]: pitch, yaw, roll in degrees, 0 facing the camera

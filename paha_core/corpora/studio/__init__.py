@@ -1,7 +1,7 @@
 """The studio: a corpus of drawn presenters, made by code alone.
 
 Presenters are drawn frame by frame and spoken by espeak-ng: four identities (ada, ben, lin, wei),
-or as many people as one asks for, each drawn from a seed (p0000, p0001, ...). Lips follow the
+or any number of people, each drawn from a seed (p0000, p0001, ...). Lips follow the
 phonemes, the hands' beats follow stress, so keypoints, lips and beats are known exactly. What comes
 out looks like raw footage of two datasets and goes through the same ingestion:
 

@@ -63,7 +63,7 @@ _HER_VOICES = (
 
 
 def presenters(people: int = 0, first: int = 0) -> list[str]:
-    """Who speaks: the four identities, or `people` people from seed `first` on instead, without
+    """The presenters: the four identities, or `people` people from seed `first` on instead, without
     those who are excluded."""
     if not people:
         return list(IDENTITIES)

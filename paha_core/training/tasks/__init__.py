@@ -1,1 +1,1 @@
-"""What each network learns: one training task a file."""
+"""The training tasks, one file per network."""

@@ -1,4 +1,5 @@
-"""The examination of a trained classifier on held-out clips: does its score depend on the sound?
+"""The audio-swap gate: tests on held-out clips whether a trained classifier's score depends on the
+sound.
 
 Guidance is useless with a classifier that has only learned artefacts of the generator, or which
 voice belongs to which face. So the voice is swapped for that of another clip, of the same speaker

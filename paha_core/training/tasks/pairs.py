@@ -1,4 +1,4 @@
-"""Pairs that the classifiers learn from: real windows and their negatives (paper 4.1.3, B.3).
+"""Training pairs of the classifiers: real windows and their negatives (paper 4.1.3, B.3).
 
 A pair is a generated sample and the real window whose voice it was made for, so that both have the
 same speaker, language and sound. In a share of the pairs the negative is the real window itself

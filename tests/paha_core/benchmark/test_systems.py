@@ -160,7 +160,7 @@ def test_a_system_that_cant_be_used_leaves_no_row_and_one_can_be_removed(
     remove_system(store, "S2G")
     assert "S2G" not in all_systems(store, run_preset)
     assert store.glob("systems/S2G/*") == []
-    with pytest.raises(StageError, match="no system 'S2G' was taken over"):
+    with pytest.raises(StageError, match="no system 'S2G' was imported"):
         remove_system(store, "S2G")
 
 
