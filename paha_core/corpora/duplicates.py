@@ -7,7 +7,7 @@ duplicate has the same pictures and the same sound at the same times.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import imagehash
@@ -17,14 +17,15 @@ from PIL import Image
 
 from paha_core.corpora.filters import ClipData
 from paha_core.corpora.filters.sync_estimate import band_energy
-from paha_core.engine.manifest_stage import KEPT
+from paha_core.engine.manifest_stage import KEPT, with_columns
 
 PICTURES = 3  # frames of a clip with a perceptual hash of 64 bits each
 CELLS = 17  # parts of a clip's time in the sound's hash
-BAND = 4  # hex digits of the sound's hash that candidates share
+BAND = np.uint16  # part of the sound's hash that candidates share
 # Bits that may differ, of 64 and of 176. Encoded again, drawn clips differed in up to 16 and 10;
 # other moments of the same person in as few as 6, and 83.
 PICTURE_BITS, SOUND_BITS = 20, 30
+ONES = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
 
 def content_hash(clip: ClipData) -> str:
@@ -44,31 +45,45 @@ def content_hash(clip: ClipData) -> str:
 def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of one speaker; `duplicate_of` names the first clip, by id, that a kept one repeats,
     and is empty elsewhere."""
-    known = [row for row in rows if row["status"] == KEPT and row.get("content_hash")]
-    bits = {row["clip_id"]: _bits(row["content_hash"]) for row in known}
-    buckets: dict[tuple[int, str], list[str]] = defaultdict(list)
+    hashed = [row for row in rows if row["status"] == KEPT and row.get("content_hash")]
+    hashed.sort(key=lambda row: str(row["clip_id"]))
     originals: dict[str, str] = {}
-    for row in sorted(known, key=lambda row: str(row["clip_id"])):
-        clip_id, sound = row["clip_id"], row["content_hash"].partition(":")[2]
-        keys = [(n, sound[n : n + BAND]) for n in range(0, len(sound), BAND)]
-        candidates = {other for key in keys for other in buckets[key]}
-        same = [other for other in candidates if _is_near(bits[clip_id], bits[other])]
-        if same:
-            originals[clip_id] = min(same)
-            continue
-        for key in keys:
-            buckets[key].append(clip_id)
-    return [row | {"duplicate_of": originals.get(row["clip_id"], "")} for row in rows]
+    for earlier, later in near_pairs([row["content_hash"] for row in hashed]):
+        first, repeated = hashed[earlier]["clip_id"], hashed[later]["clip_id"]
+        if first not in originals:
+            originals.setdefault(repeated, first)
+    return [with_columns(row, {"duplicate_of": originals.get(row["clip_id"], "")}) for row in rows]
 
 
-def _bits(content: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    pictures, _, sound = content.partition(":")
-    pixels, heard = (np.frombuffer(bytes.fromhex(part), np.uint8) for part in (pictures, sound))
-    return np.unpackbits(pixels).reshape(PICTURES, -1), np.unpackbits(heard)
+def near_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:
+    """Which hashes are of the same moment: pairs (earlier, later) of their places, in the order of
+    the later ones. Candidates share a part of the sound's hash, so their number stays small."""
+    if not hashes:
+        return []
+    pictures, sounds = (
+        np.frombuffer(bytes.fromhex("".join(part)), np.uint8).reshape(len(hashes), -1)
+        for part in zip(*(each.split(":") for each in hashes), strict=True)
+    )
+    found: set[tuple[int, int]] = set()
+    for keys in sounds.view(BAND).T:
+        order = np.argsort(keys, kind="stable")
+        for apart in range(1, len(hashes)):
+            earlier, later = order[:-apart], order[apart:]
+            same = keys[earlier] == keys[later]
+            if not same.any():
+                break
+            earlier, later = earlier[same], later[same]
+            near = _are_near(pictures, sounds, earlier, later)
+            found.update(zip(earlier[near].tolist(), later[near].tolist(), strict=True))
+    return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
-def _is_near(
-    a: tuple[NDArray[np.uint8], NDArray[np.uint8]], b: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-) -> bool:
-    pictures = (a[0] != b[0]).sum(axis=1).max()
-    return bool(pictures <= PICTURE_BITS and (a[1] != b[1]).sum() <= SOUND_BITS)
+def _are_near(
+    pictures: NDArray[np.uint8],
+    sounds: NDArray[np.uint8],
+    a: NDArray[np.intp],
+    b: NDArray[np.intp],
+) -> NDArray[np.bool_]:
+    heard = ONES[sounds[a] ^ sounds[b]].sum(axis=1)
+    seen = ONES[pictures[a] ^ pictures[b]].reshape(len(a), PICTURES, -1).sum(axis=2)
+    return np.asarray((heard <= SOUND_BITS) & (seen.max(axis=1) <= PICTURE_BITS))

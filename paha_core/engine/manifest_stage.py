@@ -22,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -191,7 +192,7 @@ def update_manifest(
     schema = stage_schema(extra_schema)
     own_ids = {job.clip_id for job in jobs}
     manifest = _Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
-    before = {row["clip_id"]: row for row in read_manifest(store, stage, dataset)}
+    before = {row["clip_id"]: row for row in manifest.read()}
     existing = existing_files(store, before.values())
     rows: dict[str, Row] = {}
     todo: list[Job] = []
@@ -199,7 +200,7 @@ def update_manifest(
     for job in jobs:
         old = before.get(job.clip_id)
         if old is not None:
-            rows[job.clip_id] = old | job.columns  # until there is a new one
+            rows[job.clip_id] = with_columns(old, job.columns)  # until there is a new one
         if old is not None and is_up_to_date(old, job, existing, retry_rejected):
             continue
         computed += 1
@@ -250,6 +251,14 @@ class _Manifest:
         self.own_ids, self.keep_row, self.finish = own_ids, keep_row, finish
         self.files: set[str] = set()
         self.rows: dict[str, Row] = {}  # as they were published, by clip id
+        # Each file's version and rows as last read: a manifest may have 100,000 rows, and a row of
+        # Python objects costs far more than its bytes.
+        self.known: dict[str, tuple[str, list[Row]]] = {}
+
+    def read(self) -> list[Row]:
+        """All rows that are stored now."""
+        stored = self._stored(_versions(self.store, self.stage, self.dataset))
+        return [row for part in stored.values() for row in part]
 
     def write(self, rows: Mapping[str, Row]) -> None:
         """Publish each speaker's rows, in the order of their ids."""
@@ -258,17 +267,17 @@ class _Manifest:
             parts[self._file(row["speaker"])].append(row)
         self.files.update(parts)
 
-        def changed() -> dict[str, list[Row]]:
+        def changed(files: Iterable[str]) -> dict[str, list[Row]]:
             """The rows of each file that differ from what is stored now."""
             listed = _versions(self.store, self.stage, self.dataset)
-            stored = self._stored({rel: listed[rel] for rel in parts if rel in listed})
-            found = {rel: self._filled(part, stored.get(rel, [])) for rel, part in parts.items()}
+            stored = self._stored({rel: listed[rel] for rel in files if rel in listed})
+            found = {rel: self._filled(parts[rel], stored.get(rel, [])) for rel in files}
             self.rows |= {row["clip_id"]: row for part in found.values() for row in part}
             return {rel: part for rel, part in found.items() if part != stored.get(rel, [])}
 
-        if changed():
+        if new := changed(parts):
             with self._claimed():
-                for rel, part in changed().items():
+                for rel, part in changed(new).items():
                     self._publish(rel, part)
                 # an earlier version kept one file
                 self.store.remove_files([manifest_path(self.stage, self.dataset)])
@@ -293,13 +302,21 @@ class _Manifest:
             self._publish(self._file("none"), [])
 
     def _stored(self, versions: Mapping[str, str]) -> dict[str, list[Row]]:
-        return {rel: table.to_pylist() for rel, table in read_tables(self.store, versions).items()}
+        known = {rel: version for rel, (version, _) in self.known.items()}
+        new = {rel: version for rel, version in versions.items() if known.get(rel) != version}
+        for rel, table in read_tables(self.store, new).items():
+            self.known[rel] = versions[rel], table.to_pylist()
+        return {rel: self.known[rel][1] for rel in versions}
 
     def _filled(self, own: list[Row], stored: list[Row]) -> list[Row]:
         """A file's rows: this run's, and those of others that are kept."""
         others = [row for row in stored if row["clip_id"] not in self.own_ids]
         rows = own + [row for row in others if self.keep_row(row)]
-        filled = ({name: row.get(name) for name in self.schema.names} for row in rows)
+        names = dict.fromkeys(self.schema.names)
+        filled = (
+            row if row.keys() == names.keys() else {name: row.get(name) for name in names}
+            for row in rows
+        )
         return self.finish(sorted(filled, key=lambda row: str(row["clip_id"])))
 
     def _publish(self, rel: str, rows: list[Row]) -> None:
@@ -314,6 +331,12 @@ class _Manifest:
         return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
 
 
+def with_columns(row: Row, columns: Mapping[str, Any]) -> Row:
+    """The row with these columns: itself where it has them already, so that what is unchanged can
+    be told quickly."""
+    return row if all(row.get(name) == value for name, value in columns.items()) else row | columns
+
+
 def is_up_to_date(old: Row, job: Job, existing_files: set[str], retry_rejected: bool) -> bool:
     """Whether the row's files were made from the same input and still exist."""
     if old["fingerprint"] != job.fingerprint:
@@ -325,7 +348,13 @@ def is_up_to_date(old: Row, job: Job, existing_files: set[str], retry_rejected: 
 
 def _files(row: Row) -> set[str]:
     """The files that a row names, relative to the store."""
-    return {row[name] for name in row if re.fullmatch("(.+_)?path", name) and row[name]}
+    return {row[name] for name in _path_columns(tuple(row)) if row[name]}
+
+
+@lru_cache
+def _path_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that hold paths: `path`, `audio_path`, …"""
+    return tuple(name for name in names if re.fullmatch("(.+_)?path", name))
 
 
 def existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
@@ -347,13 +376,14 @@ def _remove_leftovers(
     keep_row: Callable[[Row], bool],
 ) -> None:
     """Remove the files of rows that were dropped, or rejected for good."""
-    named = {rel for row in after.values() for rel in _files(row)}
     leftovers: set[str] = set()
     for clip_id, row in before.items():
         now = after.get(clip_id)
-        if keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT:
+        if now is row or (keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT):
             continue
-        leftovers |= _files(row) - named
+        leftovers |= _files(row)
+    if leftovers:
+        leftovers -= {rel for row in after.values() for rel in _files(row)}
     store.remove_files(sorted(leftovers))
 
 

@@ -204,6 +204,35 @@ def test_a_bug_surfaces_and_loses_nothing(store):
     assert [r["clip_id"] for r in read_manifest(store, "stage", "set")] == ["set/a/one"]
 
 
+class CountingStore(Store):
+    """Counts the tables that are read from it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.reads: list[str] = []
+
+    def read_table(self, rel: str) -> pa.Table:
+        self.reads.append(Path(rel).stem)
+        return super().read_table(rel)
+
+
+def test_a_file_of_many_rows_is_read_once_and_written_when_it_changed(tmp_path):
+    counting = CountingStore(str(tmp_path / "store"))
+    run(counting, jobs(counting, "ana/a", "ben/b"))
+    counting.reads.clear()
+    before = counting.versions("manifests/")
+    run(counting, jobs(counting, "ana/a", "ben/b"))
+    assert sorted(counting.reads) == ["ana", "ben"]
+    assert counting.versions("manifests/") == before
+    counting.reads.clear()
+    run(counting, jobs(counting, "ana/a", "ben/b", "ben/c"))
+    assert sorted(counting.reads) == ["ana", "ben"]
+    after = counting.versions("manifests/")
+    assert [rel for rel in after if after[rel] != before.get(rel)] == [
+        rel for rel in after if rel.endswith("ben.parquet")
+    ]
+
+
 def test_a_manifest_of_one_file_is_taken_over(store):
     made = run(store, jobs(store, "a/one", "b/two")).table
     store.remove("manifests/stage/set")
