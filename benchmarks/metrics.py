@@ -40,8 +40,8 @@ from paha_core.metrics.pose_features import (
     pose_features,
     pose_windows,
 )
-from paha_core.metrics.sync import SyncNet, shift_distances, sync_score
 from paha_core.metrics.video_features import SmallR3D, preprocess, video_features, windows_of
+from paha_core.models.syncnet import SyncNet, shift_distances, sync_score
 from paha_core.pose.face import detect_face_boxes
 from paha_core.pose.layout import FACE, HANDS
 from paha_core.store import Store, sha256_file

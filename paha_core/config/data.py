@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from paha_core.config.base import Section
+from paha_core.config.filters import FRAME_CHANGE, FilterConfig
 
 Language = Literal["en", "zh"]
 """Languages of the studio's voices."""
@@ -53,49 +54,14 @@ PAPER_CROP_LEFT: dict[str, float | None] = {
 }
 
 
-class CorpusConfig(Section):
+class CorpusConfig(FilterConfig):
     """The settings of every corpus. Each kind, a way to read footage, is a subclass."""
 
-    outside = frozenset({"kind"})
+    outside = frozenset({"kind", "syncnet"})
 
     kind: str
     language: str
     licence: str = Field("unknown: the footage belongs to its makers", description="for the card")
-    # Filters that every corpus may have; null turns one off, and its score isn't computed.
-    max_sync_offset: int | None = Field(
-        None, ge=0, le=15, description="frames by which the sound may be late or early"
-    )
-    correct_sync_offset: int | None = Field(
-        None, ge=1, le=15, description="offsets up to so many frames are put right by the cut"
-    )
-    min_sync_confidence: float | None = Field(
-        None, ge=0, description="how surely lips and sound belong together"
-    )
-    min_lip_motion: float | None = Field(
-        None, ge=0, description="face heights a frame that lips move while there is speech"
-    )
-    max_lip_rest: float | None = Field(
-        None, gt=0, description="lips' motion without speech over that with speech"
-    )
-    min_source_fps: float | None = Field(None, gt=0, description="frames a second of the source")
-    min_source_side: int | None = Field(
-        None, gt=0, description="pixels of the source along a side of the clip's square"
-    )
-    min_luma: float | None = Field(None, ge=0, le=255, description="of the darkest probed frame")
-    max_luma: float | None = Field(None, ge=0, le=255, description="of the brightest probed frame")
-    min_detail: float | None = Field(
-        None, ge=0, le=1, description="share of contrast that half the resolution would lose"
-    )
-    min_face_area: float | None = Field(None, ge=0, le=1, description="share of the picture")
-    min_face_sharpness: float | None = Field(
-        None, ge=0, description="variance of the Laplacian on a face of 128 x 128 pixels"
-    )
-    min_hand_sharpness: float | None = Field(
-        None, ge=0, description="the same of the hand that is less sharp"
-    )
-    min_facing: float | None = Field(
-        None, ge=0, le=100, description="TalkVid's orientation: 100 faces the camera"
-    )
 
     @property
     def has_footage(self) -> bool:
@@ -175,9 +141,7 @@ class CnasConfig(CorpusConfig):
     max_clipped_share: float | None = Field(
         0.001, ge=0, le=1, description="share of samples at full scale"
     )
-    max_frame_change: float | None = Field(
-        25.0, gt=0, description="mean change of grey in 0.4 s, 0-255, that is a switch of scene"
-    )
+    max_frame_change: float | None = Field(25.0, gt=0, description=FRAME_CHANGE)
     max_still_seconds: float | None = Field(
         1.0, gt=0, description="seconds that the picture may stand still"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,14 @@ from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
 from paha_core.corpora.duplicates import content_hash
-from paha_core.corpora.filters import PROBES, ClipData, Filter, apply_filters
+from paha_core.corpora.filters import (
+    NO_CHECK,
+    PROBES,
+    ClipData,
+    Filter,
+    SyncCheck,
+    apply_filters,
+)
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import (
@@ -134,25 +142,34 @@ class ClipTask:
     span: Span
     config: ClipConfig
     filters: tuple[Filter, ...]
-    correct: int = 0  # frames up to which an offset of the sound is put right
+    sync: SyncCheck = NO_CHECK
 
 
 def clip_job(
-    store: Store, span: Span, config: ClipConfig, filters: Sequence[Filter], correct: int = 0
+    store: Store,
+    span: Span,
+    config: ClipConfig,
+    filters: Sequence[Filter],
+    sync: SyncCheck = NO_CHECK,
 ) -> Job:
     """The job that cuts `span`; done again when source, span, settings or code change."""
     settings: dict[str, Any] = {
-        "span": [span.start, span.frames, asdict(span.crop)],
+        "span": [span.start, span.frames, vars(span.crop)],
         "clip": [config.size, config.crf],
-        "filters": {f.name: asdict(f) for f in filters},  # type: ignore[call-overload]
+        "filters": _filter_settings(tuple(filters)),
     }
-    settings |= {"correct": correct} if correct else {}
+    settings |= sync.settings()
     return Job(
         clip_id=span.clip_id,
         fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
-        payload=ClipTask(store, span, config, tuple(filters), correct),
+        payload=ClipTask(store, span, config, tuple(filters), sync),
         columns=_columns(span),
     )
+
+
+@lru_cache
+def _filter_settings(filters: tuple[Filter, ...]) -> dict[str, Any]:
+    return {f.name: asdict(f) for f in filters}  # type: ignore[call-overload]
 
 
 def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> Job:
@@ -172,11 +189,11 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         try:
             with span.source.opened(task.config.cache_bytes) as source:
                 start = _cut(source, span, task.config, video, audio)
-                clip, shift = _decode(span, video, audio), 0.0
-                if task.correct and (late := _offset(clip, task.correct)):
+                clip, shift = _decode(task, video, audio), 0.0
+                if task.sync.correct and (late := _offset(clip, task.sync.correct)):
                     shift = late / FPS
                     start = _cut(source, span, task.config, video, audio, shift)
-                    clip = _decode(span, video, audio)
+                    clip = _decode(task, video, audio)
         except Killed as error:
             raise TransientError(str(error)) from None
         except MediaError as error:
@@ -292,8 +309,9 @@ def _sound(stream: Any, span: Span, lead: float) -> Any:
     ).filter("asetpts", "PTS-STARTPTS")
 
 
-def _decode(span: Span, video: Path, audio: Path) -> ClipData:
+def _decode(task: ClipTask, video: Path, audio: Path) -> ClipData:
     """Decode what was cut, once: checks both lengths and gathers what the filters read."""
+    span = task.span
     chosen = set(np.linspace(0, span.frames - 1, min(PROBES, span.frames)).round().astype(int))
     probes, thumbnails = [], []
     for number, frame in enumerate(iter_frames(video)):
@@ -312,6 +330,7 @@ def _decode(span: Span, video: Path, audio: Path) -> ClipData:
         lambda: iter_frames(video),
         span.source.info.fps,
         span.crop.side,
+        task.sync.weights,
     )
 
 

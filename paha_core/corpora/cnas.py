@@ -38,6 +38,7 @@ from paha_core.corpora.filters import (
     WholeBody,
     WholeFace,
     common_filters,
+    sync_check,
 )
 from paha_core.corpora.long_sources import (
     STRAY,
@@ -49,7 +50,15 @@ from paha_core.corpora.long_sources import (
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source, inspect_sources
-from paha_core.engine.manifest_stage import KEPT, Job, Rejection, Row, StageResult, update_manifest
+from paha_core.engine.manifest_stage import (
+    KEPT,
+    Job,
+    Rejection,
+    Row,
+    StageResult,
+    update_manifest,
+    with_columns,
+)
 from paha_core.engine.workers import Workers
 from paha_core.media import FPS
 from paha_core.store import Store
@@ -73,7 +82,7 @@ def ingest_cnas(
     folder doesn't exist, `UserError` when it is empty.
     """
     settings: CnasConfig = config.entry(dataset)
-    filters = long_source_filters(settings)
+    filters, sync = long_source_filters(settings), sync_check(settings)
     listed = list_long_sources(folder, settings.speaker)
     limit = 2 * config.clip.timeout_seconds
     store.tidy(f"clips/{dataset}", limit)  # a clip takes no longer
@@ -95,8 +104,7 @@ def ingest_cnas(
             jobs.append(_rejected(dataset, each, source))
         else:
             spans = clip_spans(dataset, each, source, config)
-            correct = settings.correct_sync_offset or 0
-            jobs += [clip_job(store, span, config.clip, filters, correct) for span in spans]
+            jobs += [clip_job(store, span, config.clip, filters, sync) for span in spans]
     own = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:
@@ -153,7 +161,7 @@ def long_source_filters(settings: CnasConfig) -> tuple[Filter, ...]:
     filters = [make(threshold) for make, threshold in choices if threshold is not None]
     if settings.min_part_share is not None:
         filters.append(_body_parts(settings.min_part_share, settings.dinov2))
-    return (*filters, *common_filters(settings))
+    return (*filters, *common_filters(settings, without=(OneScene,)))
 
 
 def _body_parts(min_share: float, weights: str | None) -> Filter:
@@ -170,7 +178,10 @@ def hold_out(rows: list[Row], share: float) -> list[Row]:
     """Assign each source of one speaker to train or test, by the clips kept of it."""
     clips = Counter(row["source_id"] for row in rows if row["status"] == KEPT)
     test = choose_test(clips, share)
-    return [row | {"split": "test" if row["source_id"] in test else "train"} for row in rows]
+    return [
+        with_columns(row, {"split": "test" if row["source_id"] in test else "train"})
+        for row in rows
+    ]
 
 
 def choose_test(clips: Mapping[str, int], share: float) -> set[str]:

@@ -24,7 +24,14 @@ from paha_core.corpora.clips import (
     rejected_job,
 )
 from paha_core.corpora.duplicates import mark_duplicates
-from paha_core.corpora.filters import Audible, Filter, NotFrozen, WholeFace, common_filters
+from paha_core.corpora.filters import (
+    Audible,
+    Filter,
+    NotFrozen,
+    WholeFace,
+    common_filters,
+    sync_check,
+)
 from paha_core.corpora.intervals import (
     Interval,
     interval_number,
@@ -91,7 +98,7 @@ def ingest_pats(
     )
     known = known_sources(store, dataset)
 
-    filters = interval_filters(settings)
+    filters, sync = interval_filters(settings), sync_check(settings)
     jobs: list[Job] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)
     before: set[tuple[Any, ...]] = set()
@@ -101,7 +108,7 @@ def ingest_pats(
             _not_twice(interval, before)
             source = _source_of(interval, found, inspected, known)
             span = _span(dataset, interval, speaker, name, source, config)
-            job = clip_job(store, span, config.clip, filters, settings.correct_sync_offset or 0)
+            job = clip_job(store, span, config.clip, filters, sync)
         except Rejection as reason:
             job = _rejected(dataset, interval, reason, speaker, name)
         jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from paha_core.models import sync_rules
 from paha_core.store import sha256_json
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ class Protocol:
 
     # SyncNet's face track and shifts
     sync_box_scale: float = 1.0  # of MediaPipe's box, which ends at the brows; S3FD's does not
-    sync_shift: int = 15  # frames
-    track_gap: int = 25  # frames without a detection that a track survives
-    track_overlap: float = 0.5  # intersection over union
-    track_median: int = 13  # frames of the filter that smooths it
-    crop_scale: float = 0.40  # of the box's half: room below the face, and to its sides
+    sync_shift: int = sync_rules.SHIFT
+    track_gap: int = sync_rules.TRACK_GAP
+    track_overlap: float = sync_rules.TRACK_OVERLAP
+    track_median: int = sync_rules.TRACK_MEDIAN
+    crop_scale: float = sync_rules.CROP_SCALE
 
     # of the preset
     pose_window: int = 34  # frames at `pose_fps`, or the longest even window that every clip fills

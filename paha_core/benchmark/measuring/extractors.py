@@ -22,8 +22,8 @@ from paha_core.metrics.video_features import concatenated
 from paha_core.store import sha256_file, sha256_json
 
 if TYPE_CHECKING:
-    from paha_core.metrics.sync import SyncNet
     from paha_core.metrics.video_features import VideoFeatures
+    from paha_core.models.syncnet import SyncNet
 
 NO_POSES = "the pose autoencoder is not trained on these poses: run `pose_autoencoder` first"
 NO_VIDEO_ENCODER = "the video encoder is not trained on these clips: run `video_encoder` first"
@@ -226,7 +226,7 @@ class SyncNetwork:
 
 
 def _syncnet(extractors: Extractors) -> SyncNetwork | Missing:
-    from paha_core.metrics.sync import load_syncnet
+    from paha_core.models.syncnet import load_syncnet
 
     path, rules = extractors.preset.benchmark.syncnet, extractors.protocol
     if not path:

@@ -30,7 +30,7 @@ from paha_core.metrics.pose_features import gesture_points
 from paha_core.store import Store
 
 if TYPE_CHECKING:
-    from paha_core.metrics.sync import SyncScore
+    from paha_core.models.syncnet import SyncScore
     from paha_core.pose.keypoints import Keypoints
 
 T = TypeVar("T")
@@ -161,7 +161,7 @@ class VideoInputs:
     @cached_property
     def speech(self) -> np.ndarray:
         """Whether somebody speaks in each frame `[T]` (Silero VAD)."""
-        from paha_core.corpora.filters.sound import WINDOW, speech_probability
+        from paha_core.corpora.filters.networks import WINDOW, speech_probability
 
         probability = speech_probability(self.wave)
         at = ((np.arange(self.video.frames) + 0.5) / FPS * 16_000 / WINDOW).astype(int)
@@ -189,7 +189,7 @@ class VideoInputs:
             return self._sync_score(read_frames(path), read_audio(path, 16_000))
 
     def _sync_score(self, frames: np.ndarray, wave: np.ndarray) -> SyncScore | None:
-        from paha_core.metrics.sync import sync_score
+        from paha_core.models.syncnet import sync_score
 
         rules, network = self.extractors.protocol, self.extractors.network("syncnet")
         return sync_score(

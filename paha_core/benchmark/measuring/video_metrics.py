@@ -27,7 +27,7 @@ from paha_core.pose.layout import FACE, HANDS, LEFT_HAND, RIGHT_HAND
 from paha_core.store import sha256_json
 
 if TYPE_CHECKING:
-    from paha_core.metrics.sync import SyncScore
+    from paha_core.models.syncnet import SyncScore
 from paha_core.benchmark.measuring.video_inputs import (
     NO_FACE,
     UNDER_2_SECONDS,

@@ -18,8 +18,10 @@ from paha_core.corpora.filters.parts import BodyParts
 from paha_core.corpora.filters.picture import NotFrozen, OnePerson, OneScene, WholeFace
 from paha_core.corpora.filters.sound import Audible, CleanSpeech, SpeechShare, Unclipped
 from paha_core.corpora.filters.stability import StableDetections
+from paha_core.corpora.filters.sync_network import NO_CHECK, SyncCheck, sync_check
 
 __all__ = [
+    "NO_CHECK",
     "PROBES",
     "Audible",
     "BodyParts",
@@ -33,10 +35,12 @@ __all__ = [
     "OneScene",
     "SpeechShare",
     "StableDetections",
+    "SyncCheck",
     "Unclipped",
     "WholeBody",
     "WholeFace",
     "apply_filters",
     "common_filters",
     "find_faces",
+    "sync_check",
 ]

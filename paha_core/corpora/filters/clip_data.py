@@ -19,7 +19,9 @@ from paha_core.corpora.filters.detectors import (
     find_faces,
 )
 from paha_core.corpora.filters.lips import FaceMesh, track_face
+from paha_core.corpora.filters.networks import dnsmos, speech_probability
 from paha_core.corpora.filters.sync_estimate import SPEECH_RATE, Sync, estimate_sync
+from paha_core.corpora.filters.sync_network import SyncNetWeights, load_network, measure_sync
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media.video import Frames
 
@@ -45,6 +47,7 @@ class ClipData:
     frames: Callable[[], Iterable[Frames]] = tuple  # decodes every frame again
     source_fps: float = float("nan")
     source_side: float = float("nan")  # pixels of the source along a side of the square
+    syncnet: SyncNetWeights | None = None
 
     @cached_property
     def faces(self) -> list[list[tuple[float, float, float, float]]]:
@@ -63,10 +66,25 @@ class ClipData:
         """The lips' opening and the head's angles in every frame."""
         return track_face(self.frames())
 
-    @cached_property
+    @property
     def sync(self) -> Sync | None:
-        """Where sound and lips fit best."""
+        """Where sound and lips fit best: SyncNet's word where its weights are given."""
+        return self.estimated_sync if self.syncnet is None else self.network_sync
+
+    @cached_property
+    def estimated_sync(self) -> Sync | None:
+        """By the embedded estimate."""
         return estimate_sync(self.face_mesh.opening, self.speech)
+
+    @cached_property
+    def network_sync(self) -> Sync | None:
+        """By SyncNet; None without its weights, or without a face track."""
+        if self.syncnet is None:
+            return None
+        model, _ = load_network(self.syncnet.path)
+        height, width = self.probes[0].shape[:2]
+        boxes = (self.face_track[:, :2] * (width, height)).reshape(-1, 4)
+        return measure_sync(model, self.frames(), boxes, self.speech)
 
     @cached_property
     def bodies(self) -> list[NDArray[np.float32] | None]:
@@ -80,6 +98,16 @@ class ClipData:
             return self.wave
         wave = librosa.resample(self.wave, orig_sr=self.rate, target_sr=SPEECH_RATE)
         return np.asarray(wave, dtype=np.float32)
+
+    @cached_property
+    def speech_probability(self) -> NDArray[np.float32]:
+        """Of each 32 ms, by Silero VAD."""
+        return speech_probability(self.speech)
+
+    @cached_property
+    def mos(self) -> tuple[float, float]:
+        """DNSMOS' quality of all that is heard, and of the background, 1 to 5."""
+        return dnsmos(self.speech)
 
 
 class Filter(Protocol):

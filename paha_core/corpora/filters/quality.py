@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from paha_core.corpora.filters.body import SHOULDERS, VISIBLE
 from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
+from paha_core.media import FPS
 from paha_core.media.video import Frames
 
 PATCH = 128  # pixels of a face or hand, as in SpeakerVid-5M
@@ -152,14 +153,63 @@ class FacingCamera:
     min_orientation: float = 70.0
 
     def check(self, clip: ClipData) -> float:
-        angles = clip.face_mesh.angles
-        angles = angles[~np.isnan(angles).any(axis=1)]
-        if not len(angles):
-            return float("nan")
-        score = float(np.mean(100 - np.linalg.norm(angles / 180 * 100, axis=1)))
+        score = float(np.mean(orientations(clip))) if len(orientations(clip)) else float("nan")
         if score < self.min_orientation:
             raise FilterFailed(f"the head is turned away: orientation {score:.0f}", score)
         return score
+
+
+@dataclass(frozen=True)
+class AlwaysFacing:
+    """TalkVid's orientation in the clip's worst second must reach `min_orientation`."""
+
+    name: ClassVar[str] = "facing_least"
+    min_orientation: float = 30.0
+
+    def check(self, clip: ClipData) -> float:
+        scores = _by_second(orientations(clip))
+        if not len(scores):
+            return float("nan")
+        score = float(scores.min())
+        if score < self.min_orientation:
+            raise FilterFailed(f"the head turns away: orientation {score:.0f} for a second", score)
+        return score
+
+
+@dataclass(frozen=True)
+class SteadyHead:
+    """TalkVid's rotation must reach `min_rotation`: 100 less the degrees that the head turns from
+    one second to the next, where it turns the most."""
+
+    name: ClassVar[str] = "head_steadiness"
+    min_rotation: float = 60.0
+
+    def check(self, clip: ClipData) -> float:
+        angles = _by_second(seen_angles(clip))
+        if len(angles) < 2:
+            return float("nan")
+        score = float(100 - np.linalg.norm(np.diff(angles, axis=0), axis=1).max())
+        if score < self.min_rotation:
+            raise FilterFailed(f"the head turns by {100 - score:.0f} degrees in a second", score)
+        return score
+
+
+def seen_angles(clip: ClipData) -> NDArray[np.float64]:
+    """The head's angles in degrees [T, 3], in the frames that show a face."""
+    angles = clip.face_mesh.angles
+    return np.asarray(angles[~np.isnan(angles).any(axis=1)])
+
+
+def orientations(clip: ClipData) -> NDArray[np.float64]:
+    """TalkVid's orientation in each of those frames."""
+    return np.asarray(100 - np.linalg.norm(seen_angles(clip) / 180 * 100, axis=1))
+
+
+def _by_second(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of each whole second of values [T, ...]."""
+    seconds = len(values) // FPS
+    whole = values[: seconds * FPS].reshape(seconds, FPS, *values.shape[1:])
+    return np.asarray(np.median(whole, axis=1))
 
 
 def detail(grey: NDArray[np.uint8]) -> float:

@@ -6,30 +6,52 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
 from paha_core.corpora.filters.clip_data import ClipData, FilterFailed
-from paha_core.corpora.filters.sound import WINDOW, speech_probability
-from paha_core.corpora.filters.sync_estimate import SPEECH_RATE
+from paha_core.corpora.filters.networks import WINDOW
+from paha_core.corpora.filters.picture import longest_run
+from paha_core.corpora.filters.sync_estimate import MIN_SHARE, SPEECH_RATE
 from paha_core.media import FPS
 
 QUIET = 0.3  # seconds without speech needed to judge resting lips
+REST, LOOK = 0.0015, 11  # face heights a frame below which lips rest, in the mean over that time
 
 
 @dataclass(frozen=True)
 class LipSync:
-    """The confidence that lips and sound belong together, at whatever offset, must reach
-    `min_confidence`. How much a corpus reaches depends on its faces and its clips' length: see the
-    card's histogram and docs/results/sync.md before setting it."""
+    """The embedded estimate's confidence that lips and sound belong together, at whatever offset,
+    must reach `min_confidence`. How much a corpus reaches depends on its faces and its clips'
+    length: see the card's histogram and docs/results/sync.md before setting it."""
 
     name: ClassVar[str] = "sync_confidence"
     min_confidence: float = 0.5
 
     def check(self, clip: ClipData) -> float:
-        sync = clip.sync
+        sync = clip.estimated_sync
         if sync is None:
             return float("nan")
         if sync.confidence < self.min_confidence:
             reason = f"lips and sound don't belong together: {sync.confidence:.2f} confidence"
+            raise FilterFailed(f"{reason}, {self.min_confidence:g} needed", sync.confidence)
+        return sync.confidence
+
+
+@dataclass(frozen=True)
+class SyncC:
+    """SyncNet's confidence (Sync-C) must reach `min_confidence`; its score is missing without
+    weights, and where no face is large or long enough in the picture. LatentSync keeps from 3."""
+
+    name: ClassVar[str] = "sync_c"
+    min_confidence: float = 3.0
+
+    def check(self, clip: ClipData) -> float:
+        sync = clip.network_sync
+        if sync is None:
+            return float("nan")
+        if sync.confidence < self.min_confidence:
+            reason = f"lips and sound don't belong together: Sync-C {sync.confidence:.1f}"
             raise FilterFailed(f"{reason}, {self.min_confidence:g} needed", sync.confidence)
         return sync.confidence
 
@@ -85,20 +107,53 @@ class LipsRest:
         return ratio
 
 
+@dataclass(frozen=True)
+class LipsSpeak:
+    """The longest speech, in seconds, during which the lips rest is at most `max_seconds`: an
+    interviewer beside the camera, a commentator, a voice-over."""
+
+    name: ClassVar[str] = "unspoken"
+    max_seconds: float = 2.0
+
+    def check(self, clip: ClipData) -> float:
+        seconds = unspoken(clip)
+        if seconds > self.max_seconds:
+            reason = f"somebody else speaks: the lips rest during {seconds:.1f} s of speech"
+            raise FilterFailed(reason, seconds)
+        return seconds
+
+
+def unspoken(clip: ClipData) -> float:
+    """Seconds of the longest speech on end during which the lips rest; NaN where the face is seen
+    too seldom to tell."""
+    motion, spoken = _motion_and_speech(clip)
+    if not len(motion) or np.isnan(motion).mean() > 1 - MIN_SHARE:
+        return float("nan")
+    opened = np.nan_to_num(motion, nan=np.nanmax(motion))
+    liveliest = uniform_filter1d(opened, LOOK, mode="nearest")
+    # Between two words both are short: a pause of the speech ends no rest of the lips.
+    speaks = uniform_filter1d((spoken >= 0.5).astype(float), LOOK, mode="nearest") > 0.5
+    return longest_run(speaks & (liveliest < REST)) / FPS
+
+
 def lip_motion(clip: ClipData) -> tuple[float, float]:
     """Mean change of the lips' opening from frame to frame while there is speech, and while there
     is none; NaN where a clip has too little of either."""
-    opening = clip.face_mesh.opening
-    probability = speech_probability(clip.speech)
-    if not probability.size or len(opening) < 2:
-        return float("nan"), float("nan")
-    centres = (np.arange(len(opening) - 1) + 1.0) / FPS
-    times = (np.arange(len(probability)) + 0.5) * WINDOW / SPEECH_RATE
-    spoken = np.interp(centres, times, probability)
-    motion = np.abs(np.diff(opening))
+    motion, spoken = _motion_and_speech(clip)
     seen = ~np.isnan(motion)
     found = []
     for where in (spoken >= 0.5, spoken < 0.2):
         chosen = motion[seen & where]
         found.append(float(chosen.mean()) if len(chosen) >= QUIET * FPS else float("nan"))
     return found[0], found[1]
+
+
+def _motion_and_speech(clip: ClipData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From each frame to the next: the change of the lips' opening, NaN where it is not seen, and
+    the probability of speech."""
+    opening, probability = clip.face_mesh.opening, clip.speech_probability
+    if not probability.size or len(opening) < 2:
+        return np.empty(0), np.empty(0)
+    centres = (np.arange(len(opening) - 1) + 1.0) / FPS
+    times = (np.arange(len(probability)) + 0.5) * WINDOW / SPEECH_RATE
+    return np.abs(np.diff(opening)), np.interp(centres, times, probability)

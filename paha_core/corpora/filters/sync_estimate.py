@@ -36,11 +36,12 @@ class Sync:
     """Where sound and lips fit best."""
 
     offset: int  # frames by which the sound comes late; negative: early
-    confidence: float  # of the best fit over the median of all shifts, from 0; 1 is sure
+    confidence: float  # of the best fit over the median of all shifts, from 0
+    sure: float = SURE  # confidence from which the offset is believed
 
     @property
     def is_sure(self) -> bool:
-        return self.confidence >= SURE
+        return self.confidence >= self.sure
 
 
 def estimate_sync(opening: Curve, wave: NDArray[np.float32]) -> Sync | None:

@@ -10,7 +10,9 @@ from paha_core.config import CnasConfig, PatsConfig
 from paha_core.corpora.cnas import long_source_filters
 from paha_core.corpora.filters import ClipData, FilterFailed, common_filters
 from paha_core.corpora.filters.lips import FaceMesh
+from paha_core.corpora.filters.picture import OneScene
 from paha_core.corpora.filters.quality import (
+    AlwaysFacing,
     BrightEnough,
     Detailed,
     FacingCamera,
@@ -20,6 +22,7 @@ from paha_core.corpora.filters.quality import (
     SharpFace,
     SharpHands,
     SourceRate,
+    SteadyHead,
 )
 from paha_core.corpora.pats import interval_filters
 from paha_core.media.video import read_frames
@@ -113,8 +116,37 @@ def test_the_faces_size_and_direction(drawn):
         FacingCamera(70).check(clip)
 
 
+def test_the_worst_second_of_the_head_and_how_it_turns(drawn):
+    clip = clip_of(drawn)
+    turning = np.zeros((75, 3))
+    turning[25:50, 1] = 45.0
+    clip.__dict__["face_mesh"] = FaceMesh(np.zeros(75), turning)
+    assert AlwaysFacing(30).check(clip) == pytest.approx(75)
+    with pytest.raises(FilterFailed, match="turns away: orientation 75"):
+        AlwaysFacing(80).check(clip)
+    assert SteadyHead(50).check(clip) == pytest.approx(55)
+    with pytest.raises(FilterFailed, match="turns by 45 degrees in a second"):
+        SteadyHead(60).check(clip)
+    clip.__dict__["face_mesh"] = FaceMesh(np.zeros(20), np.full((20, 3), np.nan))
+    assert np.isnan([AlwaysFacing(30).check(clip), SteadyHead(60).check(clip)]).all()
+
+
+def test_a_tier_sets_what_the_corpus_leaves_out():
+    usual, high = PatsConfig(quality="standard"), PatsConfig(quality="high")
+    assert {f.name for f in common_filters(usual)} < {f.name for f in common_filters(high)}
+    assert usual.max_text_area > high.max_text_area
+    assert usual.min_source_side < high.min_source_side
+    own = CnasConfig(quality="high", min_source_side=64, max_camera_motion=None)
+    assert own.min_source_side == 64
+    assert own.max_camera_motion is None
+    assert CnasConfig.model_validate(own.settings()) == own
+    names = [f.name for f in long_source_filters(own)]
+    assert len(names) == len(set(names))
+
+
 def test_they_are_off_unless_a_preset_turns_them_on():
-    assert common_filters(PatsConfig()) == common_filters(CnasConfig()) == ()
+    assert common_filters(PatsConfig()) == ()
+    assert common_filters(CnasConfig(), without=(OneScene,)) == ()
     strict = {"min_source_fps": 24, "min_face_sharpness": 20, "max_sync_offset": 2}
     for filters in (
         interval_filters(PatsConfig(**strict)),

@@ -6,17 +6,32 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter1d
 
 from paha_core.config import CorporaConfig
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.filters import ClipData, FilterFailed
 from paha_core.corpora.filters.lips import FaceMesh, track_face
-from paha_core.corpora.filters.sync import LipsMove, LipsRest, LipSync, SyncOffset
+from paha_core.corpora.filters.sync import (
+    LipsMove,
+    LipsRest,
+    LipsSpeak,
+    LipSync,
+    SyncC,
+    SyncOffset,
+)
 from paha_core.corpora.filters.sync_estimate import Sync, estimate_sync
+from paha_core.corpora.filters.sync_network import (
+    SyncCheck,
+    SyncNetWeights,
+    measure_sync,
+    sync_check,
+)
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import iter_frames
+from paha_core.models.syncnet import SyncNet, sync_score
 
 SAMPLES = 640  # of a frame
 
@@ -111,6 +126,53 @@ def test_a_voice_over_a_silent_face_and_lips_without_a_voice(studio):
     rests = speaking.copy()
     rests[27:73] = rests[27]
     assert LipsRest(0.5).check(clip_with(rests, silent)) < 0.5
+
+
+def test_an_interviewer_beside_the_camera(studio):
+    """The lips rest while speech goes on, in a part of the clip."""
+    wave = read_audio(studio / "cnas/lin/lin_000.mp4", 16000)[: 125 * SAMPLES]
+    speaking = track_face(iter_frames(studio / "cnas/lin/lin_000.mp4", end=5.0)).opening
+    assert LipsSpeak(1.0).check(clip_with(speaking, wave)) < 1.0
+    listens = speaking.copy()
+    listens[40:110] = listens[40] + np.random.default_rng(0).normal(0, 0.0003, 70)
+    with pytest.raises(FilterFailed, match=r"the lips rest during \d\.\d s of speech") as failed:
+        LipsSpeak(1.5).check(clip_with(listens, wave))
+    assert failed.value.score <= 70 / 25
+    hidden = np.where(np.arange(125) % 2 == 0, np.nan, speaking)
+    assert np.isnan(LipsSpeak(0.1).check(clip_with(hidden, wave)))
+
+
+def test_syncnets_offset_has_the_filters_sign_and_its_own_scale():
+    torch.manual_seed(0)
+    model = SyncNet(width=1 / 32, features=16).eval()  # narrow: its numbers mean nothing else
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (52, 64, 64, 3), dtype=np.uint8)
+    boxes = np.tile([6.0, 6, 58, 58], (52, 1))
+    wave = rng.normal(0, 0.1, 52 * SAMPLES).astype(np.float32)
+    score = sync_score(model, frames, wave, boxes, min_frames=50, min_size=48)
+    sync = measure_sync(model, iter(frames), boxes, wave)
+    assert (sync.offset, sync.confidence) == (-score.offset, score.confidence)
+    assert sync.is_sure == (score.confidence >= 3)
+    assert measure_sync(model, frames[:40], boxes[:40], wave) is None
+
+
+def test_syncnets_confidence_as_a_filter():
+    clip = clip_with(mouth(0), voice(mouth(0)))
+    assert np.isnan(SyncC(3).check(clip))  # no weights were given
+    clip.__dict__["network_sync"] = Sync(1, 2.5, 3.0)
+    assert SyncC(2).check(clip) == 2.5
+    with pytest.raises(FilterFailed, match=r"Sync-C 2\.5, 3 needed"):
+        SyncC(3).check(clip)
+
+
+def test_weights_are_part_of_a_fingerprint_by_their_content(config, tmp_path):
+    assert sync_check(config.cnas) == SyncCheck()
+    assert SyncCheck().settings() == {}
+    weights = SyncNetWeights("anywhere/syncnet_v2.model", "5" * 64)
+    assert SyncCheck(2, weights).settings() == {"correct": 2, "syncnet": "5" * 64}
+    missing = config.cnas.model_copy(update={"syncnet": str(tmp_path / "none.model")})
+    with pytest.raises(FileNotFoundError, match="no SyncNet weights"):
+        sync_check(missing)
 
 
 @pytest.fixture

@@ -15,11 +15,12 @@ from paha_core.corpora.studio.motion import make_motion
 from paha_core.corpora.studio.speech import Phoneme
 from paha_core.media.audio import read_audio
 from paha_core.media.encode import write_video
+from paha_core.media.mfcc import mfcc
 from paha_core.media.video import read_frames
-from paha_core.metrics import beats, lips, sync
-from paha_core.metrics.mfcc import mfcc
+from paha_core.metrics import beats, lips
 from paha_core.metrics.pose_features import gesture_points
 from paha_core.metrics.registry import METRICS
+from paha_core.models import syncnet
 from paha_core.pose import Keypoints, open_detector
 
 FPS, FRAMES = 25, 200
@@ -102,17 +103,17 @@ def test_syncnets_distances_find_how_late_the_voice_is(clip: Clip) -> None:
 
     def windows(curve: np.ndarray) -> np.ndarray:
         curve = (curve - curve.mean()) / curve.std()
-        return np.lib.stride_tricks.sliding_window_view(curve, sync.WINDOW)
+        return np.lib.stride_tricks.sliding_window_view(curve, syncnet.WINDOW)
 
     seen = shown(clip.seen)
     mouth = windows(lips.mouth_openness(seen.points, seen.scores)[: SHOWN - 1])
     in_time = []
     for late in SHIFTS:
-        first = (max(SHIFTS) - late) * sync.FRAME_SAMPLES
-        heard = mfcc(clip.wave[first : first + SHOWN * sync.FRAME_SAMPLES] * 32767)
+        first = (max(SHIFTS) - late) * syncnet.FRAME_SAMPLES
+        heard = mfcc(clip.wave[first : first + SHOWN * syncnet.FRAME_SAMPLES] * 32767)
         loudness = heard[: 4 * (SHOWN - 1), 0].reshape(-1, 4).mean(1)
-        distances = sync.shift_distances(mouth, windows(loudness))
-        assert sync.score_of(distances).offset == -late
+        distances = syncnet.shift_distances(mouth, windows(loudness))
+        assert syncnet.score_of(distances).offset == -late
         in_time.append(float(distances[len(distances) // 2]))
     assert in_time == sorted(in_time)
 

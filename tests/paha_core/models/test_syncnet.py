@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from paha_core.metrics import sync
-from paha_core.metrics.mfcc import mfcc
+from paha_core.media.mfcc import mfcc
+from paha_core.models import syncnet
 
 # python_speech_features 0.6 on two sines, window 5.
 GOLDEN = [20.6569, 8.648, -18.0134, 3.2119, 11.8513, -36.4149, -62.0818, -13.2296, 30.9024]
@@ -34,7 +34,7 @@ def test_confidence_is_median_minus_minimum() -> None:
     distances = np.full(31, 10.0)
     distances[:10] = 12
     distances[18] = 6.5
-    score = sync.score_of(distances)
+    score = syncnet.score_of(distances)
     assert score.distance == 6.5
     assert score.confidence == pytest.approx(3.5)
     assert score.offset == -3  # frame i is heard 3 frames later
@@ -44,7 +44,7 @@ def test_confidence_is_median_minus_minimum() -> None:
 def test_the_offset_is_by_how_many_frames_the_sound_leads(lag: int) -> None:
     audio = np.random.default_rng(0).normal(size=(60, 16))
     video = np.roll(audio, lag, axis=0)  # frame i shows what was heard at i - lag
-    score = sync.score_of(sync.shift_distances(video, audio))
+    score = syncnet.score_of(syncnet.shift_distances(video, audio))
     assert score.offset == lag
     assert score.distance < score.confidence
 
@@ -57,7 +57,7 @@ def test_distances_are_those_of_the_published_loop() -> None:
         torch.nn.functional.pairwise_distance(video[[i]].repeat(31, 1), padded[i : i + 31])
         for i in range(9)
     ]
-    found = sync.shift_distances(video.numpy(), audio.numpy())
+    found = syncnet.shift_distances(video.numpy(), audio.numpy())
     np.testing.assert_allclose(found, torch.stack(rows, 1).mean(1).numpy(), atol=1e-9)
 
 
@@ -71,23 +71,23 @@ def test_a_track_bridges_gaps_and_starts_anew_elsewhere() -> None:
     whole = boxes.copy()
     boxes[10:14] = np.nan
     boxes[40:] += 200
-    long, short = sync.face_tracks(boxes, min_frames=10, min_size=20)
+    long, short = syncnet.face_tracks(boxes, min_frames=10, min_size=20)
     assert (long.start, len(long)) == (0, 40)
     np.testing.assert_allclose(long.boxes, whole[:40])
     assert (short.start, len(short)) == (40, 20)
 
 
 def test_short_small_and_absent_faces_give_no_track() -> None:
-    assert sync.face_tracks(moving_boxes(9), min_frames=10, min_size=20) == []
-    assert sync.face_tracks(moving_boxes(40), min_frames=10, min_size=51) == []
-    assert sync.face_tracks(np.full((40, 4), np.nan), min_frames=1, min_size=1) == []
+    assert syncnet.face_tracks(moving_boxes(9), min_frames=10, min_size=20) == []
+    assert syncnet.face_tracks(moving_boxes(40), min_frames=10, min_size=51) == []
+    assert syncnet.face_tracks(np.full((40, 4), np.nan), min_frames=1, min_size=1) == []
 
 
 def test_the_crop_holds_the_face_and_grey_beyond_the_picture() -> None:
     frames = np.zeros((9, 100, 100, 3), np.uint8)
     frames[:, 30:70, 0:40] = (200, 100, 50)
-    track = sync.FaceTrack(0, np.tile([0.0, 30, 40, 70], (9, 1)))
-    [first, *_] = faces = sync.crop_faces(frames, track)
+    track = syncnet.FaceTrack(0, np.tile([0.0, 30, 40, 70], (9, 1)))
+    [first, *_] = faces = syncnet.crop_faces(frames, track)
     assert faces.shape == (9, 224, 224, 3)
     # 56 pixels wide from -8: a seventh of the crop lies outside; 56 high from the box's top.
     assert (first[:, :30] == 110).all()
@@ -95,8 +95,8 @@ def test_the_crop_holds_the_face_and_grey_beyond_the_picture() -> None:
     assert tuple(first[-10, 100]) == (0, 0, 0)
 
 
-def narrow() -> sync.SyncNet:
-    return sync.SyncNet(width=1 / 32, features=16)
+def narrow() -> syncnet.SyncNet:
+    return syncnet.SyncNet(width=1 / 32, features=16)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_published_layout() -> None:
     with torch.device("meta"):
-        state = sync.SyncNet().state_dict()
+        state = syncnet.SyncNet().state_dict()
     assert sum(value.numel() for name, value in state.items() if "num_batches" not in name) > 13e6
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     assert shapes["netcnnlip.0.weight"] == (96, 3, 5, 7, 7)
@@ -119,30 +119,30 @@ def test_the_published_layout() -> None:
 
 
 def test_a_narrow_network_scores_a_clip(weights: Path) -> None:
-    model, sha256 = sync.load_syncnet(weights, model=narrow())
+    model, sha256 = syncnet.load_syncnet(weights, model=narrow())
     assert len(sha256) == 64
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (24, 96, 96, 3), dtype=np.uint8)
     boxes = np.tile([20.0, 20, 70, 70], (24, 1))
     wave = rng.normal(0, 0.1, 24 * 640).astype(np.float32)
-    score = sync.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30)
+    score = syncnet.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30)
     assert score.frames == 24
     assert np.isfinite([score.confidence, score.distance]).all()
     assert abs(score.offset) <= 15
-    again = sync.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30, batch=3)
+    again = syncnet.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30, batch=3)
     assert again.distance == pytest.approx(score.distance, abs=1e-5)
-    assert sync.sync_score(model, frames, wave, boxes, min_frames=30, min_size=30) is None
+    assert syncnet.sync_score(model, frames, wave, boxes, min_frames=30, min_size=30) is None
 
 
 def test_a_narrow_networks_score_is_no_sync_c(weights: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no SyncNet: .*size mismatch"):
-        sync.load_syncnet(weights)
+        syncnet.load_syncnet(weights)
 
 
 def test_other_files_are_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no SyncNet weights"):
-        sync.load_syncnet(tmp_path / "none.model")
+        syncnet.load_syncnet(tmp_path / "none.model")
     other = tmp_path / "other.model"
     torch.save({"weight": torch.zeros(3)}, other)
     with pytest.raises(ValueError, match="holds no SyncNet"):
-        sync.load_syncnet(other)
+        syncnet.load_syncnet(other)

@@ -12,20 +12,30 @@ Weights come from a local file. Without them there is no Sync-C, and no stand-in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paha_core.metrics.mfcc import mfcc
-from paha_core.metrics.protocol import PROTOCOL
+from paha_core.media import FPS
+from paha_core.media.mfcc import mfcc
+from paha_core.models.sync_rules import (
+    CROP_SCALE,
+    SAMPLE_RATE,
+    SHIFT,
+    TRACK_GAP,
+    TRACK_MEDIAN,
+    TRACK_OVERLAP,
+)
 from paha_core.weight_formats import check_weights
 
 WINDOW = 5  # frames that the network takes, and 4 MFCC vectors a frame
 SIDE = 224
-FRAME_SAMPLES = round(PROTOCOL.sample_rate / PROTOCOL.fps)
+FRAME_SAMPLES = SAMPLE_RATE // FPS
 
 
 class SyncNet(nn.Module):
@@ -147,8 +157,8 @@ def face_tracks(boxes: np.ndarray, *, min_frames: int, min_size: float) -> list[
     while left:
         members, rest = [left[0]], []
         for frame in left[1:]:
-            near = frame - members[-1] <= PROTOCOL.track_gap
-            if near and _overlap(boxes[frame], boxes[members[-1]]) > PROTOCOL.track_overlap:
+            near = frame - members[-1] <= TRACK_GAP
+            if near and _overlap(boxes[frame], boxes[members[-1]]) > TRACK_OVERLAP:
                 members.append(frame)
             else:
                 rest.append(frame)
@@ -168,8 +178,9 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return both / max(areas - both, 1e-9)
 
 
-def crop_faces(frames: np.ndarray, track: FaceTrack) -> np.ndarray:
-    """The track's faces as SyncNet expects them: uint8 `[n, 224, 224, 3]` of RGB `[T, H, W, 3]`.
+def crop_faces(frames: Iterable[np.ndarray], track: FaceTrack) -> np.ndarray:
+    """The track's faces as SyncNet expects them: uint8 `[n, 224, 224, 3]` of RGB frames
+    `[H, W, 3]`, which may be decoded while they are iterated.
 
     From the box's top to 0.8 box halves below it, 1.4 halves to each side, over smoothed centres;
     what lies outside the picture is grey (110).
@@ -177,14 +188,14 @@ def crop_faces(frames: np.ndarray, track: FaceTrack) -> np.ndarray:
     import cv2
     from scipy.signal import medfilt
 
-    room = PROTOCOL.crop_scale
+    room = CROP_SCALE
     boxes = track.boxes
     odd = len(boxes) - 1 + len(boxes) % 2  # the longest filter that the track holds
-    width = min(PROTOCOL.track_median, odd)
+    width = min(TRACK_MEDIAN, odd)
     half = medfilt((boxes[:, 2:] - boxes[:, :2]).max(1) / 2, width)
     x, y = (medfilt((boxes[:, k] + boxes[:, k + 2]) / 2, width) for k in (0, 1))
     faces = []
-    for i, frame in enumerate(frames[track.start : track.start + len(track)]):
+    for i, frame in enumerate(islice(frames, track.start, track.start + len(track))):
         bs, pad = half[i], int(half[i] * (1 + 2 * room))
         grey = cv2.copyMakeBorder(
             frame, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(110, 110, 110)
@@ -211,9 +222,7 @@ class SyncScore:
     frames: int
 
 
-def shift_distances(
-    video: np.ndarray, audio: np.ndarray, shift: int = PROTOCOL.sync_shift
-) -> np.ndarray:
+def shift_distances(video: np.ndarray, audio: np.ndarray, shift: int = SHIFT) -> np.ndarray:
     """Mean Euclidean distance of features `[N, D]` and `[N, D]` at each shift: `[2 shift + 1]`.
 
     Entry k compares window i of the video with window i + k - shift of the audio; beyond its ends
@@ -237,7 +246,7 @@ def score_of(distances: np.ndarray, frames: int = 0) -> SyncScore:
 @torch.no_grad()
 def sync_score(
     model: SyncNet,
-    frames: np.ndarray,
+    frames: Iterable[np.ndarray],
     wave: np.ndarray,
     boxes: np.ndarray,
     *,
@@ -247,7 +256,7 @@ def sync_score(
 ) -> SyncScore | None:
     """The longest face track's score; None without a track that is long and large enough.
 
-    `frames` uint8 RGB `[T, H, W, 3]` at 25 fps, `wave` float `[N]` at 16 kHz, `boxes` as in
+    `frames` uint8 RGB `[H, W, 3]` each, at 25 fps, `wave` float `[N]` at 16 kHz, `boxes` as in
     `face_tracks`.
     """
     tracks = face_tracks(boxes, min_frames=max(min_frames, WINDOW + 2), min_size=min_size)
