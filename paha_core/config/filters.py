@@ -23,8 +23,8 @@ _STANDARD: dict[str, float] = {
     "min_facing_least": 30.0,
     "max_text_area": 0.03,
     "min_lip_motion": 0.003,
-    "max_unspoken": 2.0,
-    "min_dnsmos_background": 2.5,
+    "max_unspoken": 1.0,
+    "min_dnsmos_background": 2.9,
     "max_sync_offset": 3,
     "min_sync_c": 3.0,
 }
@@ -40,8 +40,8 @@ QUALITY: dict[str, dict[str, float]] = {
         "min_head_steadiness": 60.0,
         "max_text_area": 0.005,
         "max_camera_motion": 0.02,
-        "max_unspoken": 1.2,
-        "min_dnsmos_background": 3.0,
+        "max_unspoken": 0.6,
+        "min_dnsmos_background": 3.2,
         "max_sync_offset": 1,
         "min_sync_c": 5.0,
     },
@@ -117,5 +117,6 @@ class FilterConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_the_tier(cls, value: Any) -> Any:
-        tier = QUALITY.get(value.get("quality")) if isinstance(value, dict) else None
-        return tier | value if tier else value
+        if not isinstance(value, dict):
+            return value
+        return QUALITY.get(str(value.get("quality")), {}) | value

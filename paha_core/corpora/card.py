@@ -91,6 +91,9 @@ def _facts(kept: Sequence[ClipRow], rows: Sequence[ClipRow], settings: CorpusCon
         f"language: {settings.language} (from the settings, not detected)",
         f"licence: {_licences(kept)}",
     ]
+    known = [row for row in kept if row.get("in_train")]
+    if known:
+        lines.append(f"test clips that repeat a training clip or share its source: {len(known)}")
     lines += CORPORA[settings.kind].card_lines(settings)
     return "\n".join(f"- {line}" for line in lines) + "\n"
 

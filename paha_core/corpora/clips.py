@@ -73,6 +73,7 @@ CLIP_SCHEMA = pa.schema(
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
         ("content_hash", pa.string()),  # of pictures and sound, for near duplicates
         ("duplicate_of", pa.string()),  # clip id
+        ("in_train", pa.string()),  # of a test clip: the training clip or source it shares
         ("scores", pa.string()),  # json: filter -> score
         ("licence", pa.string()),  # of the footage
     ]
@@ -101,6 +102,7 @@ class ClipRow(ManifestRow):
     crop: str
     content_hash: str
     duplicate_of: str
+    in_train: str
     scores: str
     licence: str
 

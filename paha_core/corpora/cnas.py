@@ -22,7 +22,7 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
-from paha_core.corpora.duplicates import mark_duplicates
+from paha_core.corpora.duplicates import mark_duplicates, repeated_sources
 from paha_core.corpora.filters import (
     Audible,
     BodyParts,
@@ -175,11 +175,16 @@ def _body_parts(min_share: float, weights: str | None) -> Filter:
 
 
 def hold_out(rows: list[Row], share: float) -> list[Row]:
-    """Assign each source of one speaker to train or test, by the clips kept of it."""
-    clips = Counter(row["source_id"] for row in rows if row["status"] == KEPT)
+    """Assign each source of one speaker to train or test, by the clips kept of it. Sources that
+    repeat each other stay together, so that no test clip repeats a training clip."""
+    groups = repeated_sources(rows)
+    clips = Counter(groups[row["source_id"]] for row in rows if row["status"] == KEPT)
     test = choose_test(clips, share)
     return [
-        with_columns(row, {"split": "test" if row["source_id"] in test else "train"})
+        with_columns(
+            row,
+            {"split": "test" if groups.get(row["source_id"]) in test else "train"},
+        )
         for row in rows
     ]
 

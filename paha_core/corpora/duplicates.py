@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import imagehash
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 
 from paha_core.corpora.filters import ClipData
 from paha_core.corpora.filters.sync_estimate import band_energy
-from paha_core.engine.manifest_stage import KEPT, with_columns
+from paha_core.engine.manifest_stage import KEPT, Row, with_columns
 
 PICTURES = 3  # frames of a clip with a perceptual hash of 64 bits each
 CELLS = 17  # parts of a clip's time in the sound's hash
@@ -42,17 +41,56 @@ def content_hash(clip: ClipData) -> str:
     return "".join(pictures) + ":" + np.packbits(bits.ravel()).tobytes().hex()
 
 
-def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of one speaker; `duplicate_of` names the first clip, by id, that a kept one repeats,
-    and is empty elsewhere."""
-    hashed = [row for row in rows if row["status"] == KEPT and row.get("content_hash")]
-    hashed.sort(key=lambda row: str(row["clip_id"]))
+def mark_duplicates(rows: list[Row]) -> list[Row]:
+    """The rows of one speaker with two columns more, empty where there is nothing to say.
+
+    `duplicate_of`: the first clip, by id, that a kept one repeats. `in_train`: the training clip
+    that a test clip repeats, or else the source that it shares with training clips.
+    """
+    kept = {row["clip_id"]: row for row in rows if row["status"] == KEPT}
+    pairs = near_clips(rows)
     originals: dict[str, str] = {}
-    for earlier, later in near_pairs([row["content_hash"] for row in hashed]):
-        first, repeated = hashed[earlier]["clip_id"], hashed[later]["clip_id"]
+    for first, repeated in pairs:
         if first not in originals:
             originals.setdefault(repeated, first)
-    return [with_columns(row, {"duplicate_of": originals.get(row["clip_id"], "")}) for row in rows]
+    trained = {row["source_id"] for row in kept.values() if row["split"] == "train"}
+    known = {
+        clip_id: row["source_id"]
+        for clip_id, row in kept.items()
+        if row["split"] == "test" and row["source_id"] in trained
+    }
+    for a, b in (pair for first, later in pairs for pair in ((first, later), (later, first))):
+        if kept[a]["split"] == "test" and kept[b]["split"] == "train":
+            known[a] = b
+    return [
+        with_columns(
+            row,
+            {
+                "duplicate_of": originals.get(row["clip_id"], ""),
+                "in_train": known.get(row["clip_id"], ""),
+            },
+        )
+        for row in rows
+    ]
+
+
+def repeated_sources(rows: list[Row]) -> dict[str, str]:
+    """Of each kept row's source, the first by name of those that repeat it, directly or through
+    others: itself, where none does."""
+    source = {row["clip_id"]: str(row["source_id"]) for row in rows if row["status"] == KEPT}
+    group = {name: name for name in source.values()}
+    for a, b in near_clips(rows):
+        one, other = sorted((group[source[a]], group[source[b]]))
+        group = {name: one if first == other else first for name, first in group.items()}
+    return group
+
+
+def near_clips(rows: list[Row]) -> list[tuple[str, str]]:
+    """The pairs of kept clips, by id, of which the later one repeats the earlier."""
+    hashed = [row for row in rows if row["status"] == KEPT and row.get("content_hash")]
+    hashed.sort(key=lambda row: str(row["clip_id"]))
+    ids = [row["clip_id"] for row in hashed]
+    return [(ids[a], ids[b]) for a, b in near_pairs([row["content_hash"] for row in hashed])]
 
 
 def near_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:

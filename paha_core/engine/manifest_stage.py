@@ -331,7 +331,7 @@ class _Manifest:
         return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
 
 
-def with_columns(row: Row, columns: Mapping[str, Any]) -> Row:
+def with_columns(row: Row, columns: dict[str, Any]) -> Row:
     """The row with these columns: itself where it has them already, so that what is unchanged can
     be told quickly."""
     return row if all(row.get(name) == value for name, value in columns.items()) else row | columns

@@ -58,10 +58,13 @@ def split_leakage(store: Store, preset: Preset) -> Outcome:
     figures: dict[str, float | str] = {}
     for dataset in preset.corpora.datasets:
         sides: dict[str, set[str]] = defaultdict(set)
+        repeated = 0
         for row in kept_rows(store, "clips", [dataset]):
             sides[row["split"]].add(f"{row['speaker']}/{row['source_id']}")
+            repeated += bool(row.get("in_train"))
         shared = sides["train"] & sides["test"]
         figures[f"{dataset} sources in train and in test"] = len(shared)
+        figures[f"{dataset} test clips that share one or repeat a training clip"] = repeated
         figures[f"{dataset} test sources"] = len(sides["test"])
         if preset.corpora.entry(dataset).splits_share_sources:
             continue

@@ -32,10 +32,12 @@ from paha_core.corpora.filters.sync import (
     SyncOffset,
 )
 
+Maker = Callable[[Any], Filter]
 
-def common_filters(settings: CorpusConfig, *, without: Iterable[type] = ()) -> tuple[Filter, ...]:
-    """The filters that are on, cheap ones first; `without` those that a kind has put ahead itself."""
-    choices: list[tuple[Callable[[Any], Filter], float | None]] = [
+
+def common_filters(settings: CorpusConfig, *, without: Iterable[Maker] = ()) -> tuple[Filter, ...]:
+    """The filters that are on, cheap ones first; `without` those that a kind has put ahead."""
+    choices: list[tuple[Maker, float | None]] = [
         (OneScene, settings.max_frame_change),
         (SourceRate, settings.min_source_fps),
         (LargeSource, settings.min_source_side),

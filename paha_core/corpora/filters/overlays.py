@@ -103,7 +103,7 @@ def _moved(
     points = cv2.goodFeaturesToTrack(before, CORNERS, 0.02, 5, mask=ground)
     if points is None or len(points) < FEWEST:
         return None
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None)
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points))
     known = seen[:, 0] == 1
     if known.sum() < FEWEST:
         return None

@@ -82,7 +82,7 @@ class CleanBackground:
     voices beside the speaker's lower it."""
 
     name: ClassVar[str] = "dnsmos_background"
-    min_mos: float = 2.5
+    min_mos: float = 2.9
 
     def check(self, clip: ClipData) -> float:
         _, mos = clip.mos

@@ -113,7 +113,7 @@ class LipsSpeak:
     interviewer beside the camera, a commentator, a voice-over."""
 
     name: ClassVar[str] = "unspoken"
-    max_seconds: float = 2.0
+    max_seconds: float = 1.0
 
     def check(self, clip: ClipData) -> float:
         seconds = unspoken(clip)
@@ -129,8 +129,8 @@ def unspoken(clip: ClipData) -> float:
     motion, spoken = _motion_and_speech(clip)
     if not len(motion) or np.isnan(motion).mean() > 1 - MIN_SHARE:
         return float("nan")
-    opened = np.nan_to_num(motion, nan=np.nanmax(motion))
-    liveliest = uniform_filter1d(opened, LOOK, mode="nearest")
+    known = np.where(np.isnan(motion), np.nanmax(motion), motion)
+    liveliest = uniform_filter1d(known, LOOK, mode="nearest")
     # Between two words both are short: a pause of the speech ends no rest of the lips.
     speaks = uniform_filter1d((spoken >= 0.5).astype(float), LOOK, mode="nearest") > 0.5
     return longest_run(speaks & (liveliest < REST)) / FPS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paha_core.corpora.card import card
-from paha_core.corpora.cnas import ingest_cnas
-from paha_core.corpora.duplicates import mark_duplicates
+from paha_core.corpora.cnas import hold_out, ingest_cnas
+from paha_core.corpora.duplicates import mark_duplicates, repeated_sources
 from paha_core.media.ffmpeg import file_url, run
 
 
@@ -30,13 +30,20 @@ def test_a_source_encoded_again_is_a_duplicate(store, config, footage):
     assert len(first) == len(second) >= 2
     assert [row["duplicate_of"] for row in first] == [""] * len(first)
     assert [row["duplicate_of"] for row in second] == [row["clip_id"] for row in first]
+    assert {row["split"] for row in kept} == {"train"}  # neither may be held out from the other
     text = card(rows, config.cnas, "cnas")
     assert f"{len(second)} clips repeat another one" in text
     assert f"| {second[0]['clip_id']} | {first[0]['clip_id']} |" in text
 
 
-def row(clip_id: str, content: str) -> dict[str, str]:
-    return {"clip_id": clip_id, "status": "kept", "content_hash": content}
+def row(clip_id: str, content: str, source: str = "", split: str = "train") -> dict[str, str]:
+    return {
+        "clip_id": clip_id,
+        "status": "kept",
+        "content_hash": content,
+        "source_id": source or clip_id,
+        "split": split,
+    }
 
 
 def test_pictures_and_sound_must_both_be_the_same():
@@ -50,3 +57,27 @@ def test_pictures_and_sound_must_both_be_the_same():
         row("d", near),
     ]
     assert [r["duplicate_of"] for r in mark_duplicates(rows)] == ["", "", "", "a"]
+
+
+def test_a_test_clip_says_what_of_it_is_in_train():
+    one, two, three = (f"{digit * 48}:{sound * 44}" for digit, sound in ("05", "3a", "c9"))
+    rows = [
+        row("a", one, "talk"),
+        row("b", two, "talk", "test"),  # another moment of a source in train
+        row("c", one, "reupload", "test"),  # a training clip again
+        row("d", three, "other", "test"),
+        row("e", three, "other2", "test"),  # repeats a test clip alone
+    ]
+    assert [r["in_train"] for r in mark_duplicates(rows)] == ["", "talk", "a", "", ""]
+
+
+def test_sources_that_repeat_each_other_are_held_out_together():
+    hashes = [f"{n * 48}:{n * 44}" for n in "0369cf"]
+    sources = ["a", "a", "b", "c", "d", "d"]
+    clips = [hashes[0], hashes[1], hashes[1], hashes[2], hashes[3], hashes[4]]
+    rows = [row(f"{s}{n}", clip, s) for n, (s, clip) in enumerate(zip(sources, clips, strict=True))]
+    assert repeated_sources(rows) == {"a": "a", "b": "a", "c": "c", "d": "d"}
+    held = mark_duplicates(hold_out(rows, 0.4))
+    assert {r["split"] for r in held} == {"train", "test"}
+    assert len({r["split"] for r in held if r["source_id"] in "ab"}) == 1
+    assert not any(r["in_train"] for r in held)
