@@ -1,9 +1,9 @@
-"""Rows of results as text: numbers, intervals, and tables in Markdown and csv."""
+"""Rows of results as text: numbers, intervals, and tables in Markdown, LaTeX and csv."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 
 import pyarrow as pa
@@ -68,6 +68,23 @@ def tex(text: str) -> str:
     for special in "\\&%$#_{}":
         text = text.replace(special, "\\" + special if special != "\\" else r"\textbackslash ")
     return text
+
+
+def tabular(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a booktabs tabular; cells are LaTeX, the first column is aligned left."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    body = [line(head), r"\midrule", *map(line, rows)]
+    columns = f"l{'r' * (len(head) - 1)}"
+    return [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def to_csv(table: pa.Table) -> str:

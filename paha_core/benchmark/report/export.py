@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from paha_core.benchmark.cells import datasets_of, find, number, systems_of, tex, to_csv
+from paha_core.benchmark.cells import datasets_of, find, number, systems_of, tabular, tex, to_csv
 from paha_core.benchmark.tables.published import PUBLISHED, PublishedCell, published_beside
 from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import MetricRow, rows_to_table
@@ -22,13 +22,7 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
     """
     systems = systems_of(rows)
     measured = {row.metric for row in rows}
-    lines = [
-        "% made by paha; intervals are 95 % bootstrap intervals over clips",
-        rf"\begin{{tabular}}{{l{'r' * len(systems)}}}",
-        r"\toprule",
-        " & ".join(["Metric", *map(tex, systems)]) + r" \\",
-        r"\midrule",
-    ]
+    lines = []
     for metric, about in METRICS.items():
         if metric not in measured:
             continue
@@ -43,8 +37,9 @@ def to_latex(rows: Sequence[MetricRow], dataset: str) -> str:
                 low, high = number(row.low, metric), number(row.high, metric)
                 cell += rf" {{\scriptsize [{low}, {high}]}}"
             cells.append(cell.replace("−", "$-$"))
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        lines.append(cells)
+    note = "% made by paha; intervals are 95 % bootstrap intervals over clips"
+    return "\n".join([note, *tabular(["Metric", *map(tex, systems)], lines), ""])
 
 
 def published_table() -> pa.Table:
@@ -79,16 +74,11 @@ def _published_latex(cells: Sequence[PublishedCell]) -> str:
     values = {(c.system, c.dataset, c.metric): c.printed for c in cells}
     titles = [f"{METRICS[m].title} ({d.upper()})" for d, m in columns]
     lines = [
-        "% numbers printed in the paper, not ours",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-        r"\toprule",
-        " & ".join(["", *map(tex, titles)]) + r" \\",
-        r"\midrule",
+        [tex(system), *(values.get((system, d, m), "--") for d, m in columns)]
+        for system in dict.fromkeys(c.system for c in cells)
     ]
-    for system in dict.fromkeys(c.system for c in cells):
-        printed = [values.get((system, d, m), "--") for d, m in columns]
-        lines.append(" & ".join([tex(system), *printed]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    note = "% numbers printed in the paper, not ours"
+    return "\n".join([note, *tabular(["", *map(tex, titles)], lines), ""])
 
 
 def beside(system: str, dataset: str, metric: str) -> tuple[str, str]:

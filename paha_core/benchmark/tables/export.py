@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from paha_core.benchmark.cells import tex, to_csv
+from paha_core.benchmark.cells import tabular, tex, to_csv
 from paha_core.benchmark.tables.claims import Comparison, claim_of, published_dataset
 from paha_core.benchmark.tables.grid import Grid, JudgedCell, about, grids
 from paha_core.benchmark.tables.published import PUBLISHED
@@ -94,11 +94,8 @@ def to_latex(result: SuiteResult) -> str:
 def _latex(grid: Grid) -> list[str]:
     heads = [tex(METRICS[column.metric].title) for column in grid.columns]
     lines = [f"% {grid.title}; {reason}" for reason in grid.missing] or [f"% {grid.title}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
-    lines += [" & ".join(["", *heads]) + r" \\", r"\midrule"]
-    for system, cells in grid.rows:
-        lines.append(" & ".join([tex(system), *map(_latex_cell, cells)]) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+    rows = [[tex(system), *map(_latex_cell, cells)] for system, cells in grid.rows]
+    return [*lines, *tabular(["", *heads], rows)]
 
 
 def _latex_cell(cell: JudgedCell) -> str:
