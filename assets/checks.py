@@ -6,14 +6,14 @@ from typing import Any
 import dagster as dg
 
 from paha_core.stages import STAGES, Workspace
-from paha_core.stages.checks import Outcome
+from paha_core.stages.checks import CheckOutcome
 from paha_core.trained import CLASSIFIERS
 
 WorkspaceParam = dg.ResourceParam[Workspace]
 
 
 def _result(
-    outcome: Outcome,
+    outcome: CheckOutcome,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     more: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> dg.AssetCheckResult:
@@ -68,7 +68,7 @@ def _finite_loss(network: str) -> dg.AssetChecksDefinition:
         from paha_core.stages import checks
 
         if replacement := STAGES[network].replaced(workspace.preset):
-            return _result(Outcome(True, f"nothing was trained: {replacement}"))
+            return _result(CheckOutcome(True, f"nothing was trained: {replacement}"))
         return _result(checks.finite_loss(workspace.store, network))
 
     return check
@@ -116,7 +116,7 @@ def no_regression(workspace: WorkspaceParam) -> dg.AssetCheckResult:
     figures: dict[str, float | str] = {"evaluations": verdict.evaluations}
     figures["against"] = verdict.against or "nothing"
     figures |= {f"{r.system} {r.metric}": f"{r.before:g} to {r.now:g}" for r in verdict.regressions}
-    outcome = Outcome(verdict.passed, verdict.message, figures)
+    outcome = CheckOutcome(verdict.passed, verdict.message, figures)
     trend = dg.MetadataValue.md(trend_markdown(workspace.store) or "one evaluation yet")
     return _result(outcome, dg.AssetCheckSeverity.WARN, {"trend": trend})
 

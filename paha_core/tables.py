@@ -31,7 +31,7 @@ class TableError(UserError):
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: its cells by column, stripped; its line in the file; and why it can't be used, or
     an empty string."""
 
@@ -71,7 +71,7 @@ def _is_gbk(data: bytes) -> bool:
     return pairs >= 0.5 * high
 
 
-def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[Row]:
+def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[TableRow]:
     """The rows of a csv in order, without those whose cells are all empty.
 
     The delimiter is whichever of comma, semicolon, tab and bar the header holds most often. A row
@@ -101,13 +101,13 @@ def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[Row]:
     return rows
 
 
-def _row(cells: list[str], header: list[str], line: int) -> Row:
+def _row(cells: list[str], header: list[str], line: int) -> TableRow:
     stripped = [cell.strip() for cell in cells]
     values = dict(zip(header, stripped, strict=False))
     problem = ""
     if any(stripped[len(header) :]):
         problem = f"line {line} has {len(cells)} cells, the header {len(header)}"
-    return Row({column: values.get(column, "") for column in header if column}, line, problem)
+    return TableRow({column: values.get(column, "") for column in header if column}, line, problem)
 
 
 def _require(header: list[str], columns: Iterable[str], name: str) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from paha_core.corpora.intervals import Interval, interval_number
+from paha_core.corpora.intervals import PatsInterval, interval_number
 from paha_core.corpora.names import require_plain_name
 from paha_core.corpora.source_files import find_sources, list_sources, video_id
 from paha_core.engine.manifest_stage import Rejection
@@ -34,7 +34,7 @@ from paha_core.store import Store
 LEDGER = "downloads.parquet"
 PARTS = ".parts"  # unfinished files, which a later run resumes
 
-Outcome = Literal["downloaded", "gone", "failed", "refused"]
+DownloadOutcome = Literal["downloaded", "gone", "failed", "refused"]
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -62,7 +62,7 @@ class LedgerRow(TypedDict):
     attempt: int
     started: datetime
     seconds: float
-    outcome: Outcome
+    outcome: DownloadOutcome
     reason: str
     file: str
     bytes: int
@@ -112,12 +112,12 @@ class DownloadResult:
     left: int
     attempts: tuple[LedgerRow, ...]
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: DownloadOutcome) -> int:
         return sum(row["outcome"] == outcome for row in self.attempts)
 
 
 def wanted_videos(
-    intervals: Iterable[Interval], ids: set[str] | None = None, speakers: set[str] | None = None
+    intervals: Iterable[PatsInterval], ids: set[str] | None = None, speakers: set[str] | None = None
 ) -> list[Wanted]:
     """Each video of the intervals once, in order; of these interval numbers and speakers only."""
     chosen = (

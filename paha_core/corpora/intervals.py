@@ -20,7 +20,7 @@ from paha_core.corpora.names import normalized, require_plain_name
 from paha_core.corpora.source_files import read_file, video_id
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.errors import UserError
-from paha_core.tables import Row, TableError, decode_text, read_rows
+from paha_core.tables import TableError, TableRow, decode_text, read_rows
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
 SAME = 1e-3  # seconds: tolerance within which one piece continues another
@@ -33,7 +33,7 @@ class SplitError(UserError):
 
 
 @dataclass(frozen=True)
-class Interval:
+class PatsInterval:
     """An interval of PATS. `problem` is the reason why it can't become a clip, empty if it may."""
 
     speaker: str
@@ -47,7 +47,7 @@ class Interval:
     pieces: int = 1  # rows of the csv
 
 
-def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Interval]:
+def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[PatsInterval]:
     """The rows of PATS's csv, in order. Raises `TableError` naming the columns that are missing, or
     when there are no rows.
 
@@ -62,10 +62,10 @@ def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[Inter
     return [_interval(row) for row in rows]
 
 
-def _interval(row: Row) -> Interval:
+def _interval(row: TableRow) -> PatsInterval:
     value = row.cells
     link = value.get("video_link", "")
-    interval = Interval(
+    interval = PatsInterval(
         speaker=normalized(value.get("speaker", "")),
         video=value.get("video_fn") or video_id(link),
         id=value.get("interval_id", ""),
@@ -98,7 +98,7 @@ def parse_seconds(text: str) -> float:
     raise Rejection(f"a time that can't be read: {text!r}")
 
 
-def join_pieces(intervals: Sequence[Interval]) -> list[Interval]:
+def join_pieces(intervals: Sequence[PatsInterval]) -> list[PatsInterval]:
     """Rows of one id that follow each other without a gap become one interval, at the first's
     place; all others stay as they are.
     """
@@ -106,7 +106,7 @@ def join_pieces(intervals: Sequence[Interval]) -> list[Interval]:
     for n, i in enumerate(intervals):
         if not i.problem:
             groups[i.speaker, interval_number(i.id), i.video].append(n)
-    joined: dict[int, Interval] = dict(enumerate(intervals))
+    joined: dict[int, PatsInterval] = dict(enumerate(intervals))
     for numbers in groups.values():
         first, *others = sorted(numbers, key=lambda n: (intervals[n].start, n))
         for n in others:
@@ -122,7 +122,7 @@ def join_pieces(intervals: Sequence[Interval]) -> list[Interval]:
 # --- splits --------------------------------------------------------------------------------------
 
 
-def split_intervals(intervals: Sequence[Interval], settings: PatsConfig) -> list[str]:
+def split_intervals(intervals: Sequence[PatsInterval], settings: PatsConfig) -> list[str]:
     """`train`, `test` or (not in the split file) an empty string for each interval."""
     if settings.split_file is None:
         splits = ["test" if i.dataset == "test" else "train" for i in intervals]
@@ -151,7 +151,7 @@ def interval_number(interval_id: str) -> str:
     return match[1] if match else interval_id
 
 
-def shared_videos(intervals: Sequence[Interval], splits: Sequence[str]) -> set[str]:
+def shared_videos(intervals: Sequence[PatsInterval], splits: Sequence[str]) -> set[str]:
     """The source videos that have intervals on both sides of the split: its leak."""
     sides: dict[str, set[str]] = defaultdict(set)
     for interval, split in zip(intervals, splits, strict=True):
@@ -159,7 +159,7 @@ def shared_videos(intervals: Sequence[Interval], splits: Sequence[str]) -> set[s
     return sides["train"] & sides["test"]
 
 
-def _by_video(intervals: Sequence[Interval], splits: Sequence[str]) -> list[str]:
+def _by_video(intervals: Sequence[PatsInterval], splits: Sequence[str]) -> list[str]:
     """Whole videos on one side: test ones in the order of a hash until test has its old size."""
     wanted = Counter(i.speaker for i, s in zip(intervals, splits, strict=True) if s == "test")
     videos: dict[str, Counter[str]] = defaultdict(Counter)

@@ -33,7 +33,7 @@ from paha_core.corpora.filters import (
     sync_check,
 )
 from paha_core.corpora.intervals import (
-    Interval,
+    PatsInterval,
     interval_number,
     join_pieces,
     read_intervals,
@@ -156,7 +156,7 @@ def interval_filters(settings: PatsConfig) -> tuple[Filter, ...]:
     return (*filters, *common_filters(settings))
 
 
-def _checked(interval: Interval, settings: PatsConfig, dataset: str) -> Interval:
+def _checked(interval: PatsInterval, settings: PatsConfig, dataset: str) -> PatsInterval:
     """`interval`, with its problem if its length or speaker rules it out."""
     if interval.problem:
         return interval
@@ -176,11 +176,11 @@ def _checked(interval: Interval, settings: PatsConfig, dataset: str) -> Interval
     return interval
 
 
-def _not_wanted(interval: Interval) -> Interval:
+def _not_wanted(interval: PatsInterval) -> PatsInterval:
     return replace(interval, problem="not among the ids of the split file")
 
 
-def _not_twice(interval: Interval, before: set[tuple[Any, ...]]) -> None:
+def _not_twice(interval: PatsInterval, before: set[tuple[Any, ...]]) -> None:
     key = (
         *(interval.speaker, interval_number(interval.id)),
         *(interval.video, interval.start, interval.end),
@@ -190,7 +190,9 @@ def _not_twice(interval: Interval, before: set[tuple[Any, ...]]) -> None:
     before.add(key)
 
 
-def _rejected(dataset: str, interval: Interval, reason: Rejection, speaker: str, name: str) -> Job:
+def _rejected(
+    dataset: str, interval: PatsInterval, reason: Rejection, speaker: str, name: str
+) -> Job:
     return rejected_job(
         f"{dataset}/{speaker}/{name}",
         reason,
@@ -208,7 +210,7 @@ def _rejected(dataset: str, interval: Interval, reason: Rejection, speaker: str,
 
 
 def _source_of(
-    interval: Interval,
+    interval: PatsInterval,
     found: Mapping[tuple[str, str], SourceFile | Rejection],
     inspected: Mapping[SourceFile, Source | Rejection],
     known: Mapping[str, Mapping[SourceFile, Source]],
@@ -227,7 +229,7 @@ def _source_of(
 
 def _span(
     dataset: str,
-    interval: Interval,
+    interval: PatsInterval,
     speaker: str,
     name: str,
     source: Source,

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 
-from paha_core.corpora.intervals import Interval, interval_number, shared_videos
+from paha_core.corpora.intervals import PatsInterval, interval_number, shared_videos
 from paha_core.engine.manifest_stage import KEPT, REJECTED
 from paha_core.media import FPS
 from paha_core.store import Store
@@ -43,8 +43,8 @@ def summary_path(dataset: str) -> str:
 
 
 def summary(
-    rows: Sequence[Interval],
-    intervals: Sequence[Interval],
+    rows: Sequence[PatsInterval],
+    intervals: Sequence[PatsInterval],
     splits: Sequence[str],
     made: Sequence[dict[str, Any]],
 ) -> dict[str, float]:
@@ -69,7 +69,9 @@ def summary(
     }
 
 
-def _videos(whose: str, intervals: Sequence[Interval], sides: Sequence[str]) -> dict[str, float]:
+def _videos(
+    whose: str, intervals: Sequence[PatsInterval], sides: Sequence[str]
+) -> dict[str, float]:
     test = {i.video for i, side in zip(intervals, sides, strict=True) if side == "test"}
     return {
         f"test videos{whose}": len(test),
@@ -81,7 +83,7 @@ def write_split_ids(
     store: Store,
     dataset: str,
     ids: dict[str, str],
-    intervals: Sequence[Interval],
+    intervals: Sequence[PatsInterval],
     made: Sequence[dict[str, Any]],
 ) -> dict[str, float]:
     """A row for each wanted id; returns how many there are of each kind."""

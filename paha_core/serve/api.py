@@ -67,7 +67,7 @@ class Video(BaseModel):
     finished: float | None
 
 
-class Metrics:
+class ServerMetrics:
     """What `/metrics` reports, in a registry of this application's own."""
 
     def __init__(self, jobs: Jobs) -> None:
@@ -93,7 +93,7 @@ def _count(jobs: Jobs, state: State) -> float:
 def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str = "") -> FastAPI:
     """The application. `folder` holds the queue and the videos, and survives a restart."""
     jobs = Jobs(folder, limits.capacity)
-    metrics = Metrics(jobs)
+    metrics = ServerMetrics(jobs)
     worker = Worker(
         pipeline,
         jobs,

@@ -1,6 +1,6 @@
 """Checks of a store after its stages, which decide whether to continue.
 
-Each check reads what the stages wrote and returns an `Outcome`; none changes anything.
+Each check reads what the stages wrote and returns an `CheckOutcome`; none changes anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DURATION_TOLERANCE = 1 / FPS + 1024 / 16_000  # a frame, and the padding of AAC'
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """Whether a check passed, one sentence about it, and the figures behind it."""
 
     passed: bool
@@ -31,7 +31,7 @@ class Outcome:
     figures: dict[str, float | str] = field(default_factory=dict)
 
 
-def keypoint_coverage(store: Store, preset: Preset) -> Outcome:
+def keypoint_coverage(store: Store, preset: Preset) -> CheckOutcome:
     """Most clips have keypoints, and most of their frames a face and a body."""
     problems, figures = [], {}
     for dataset in preset.corpora.datasets:
@@ -46,11 +46,13 @@ def keypoint_coverage(store: Store, preset: Preset) -> Outcome:
             if share < (MIN_PART_SHARE | {"kept": MIN_KEPT_SHARE})[name]:
                 problems.append(f"{dataset}: {name} is only {share:.0%}")
     if not figures:
-        return Outcome(False, "there are no keypoints at all")
-    return Outcome(not problems, "; ".join(problems) or "faces and bodies are found", dict(figures))
+        return CheckOutcome(False, "there are no keypoints at all")
+    return CheckOutcome(
+        not problems, "; ".join(problems) or "faces and bodies are found", dict(figures)
+    )
 
 
-def split_leakage(store: Store, preset: Preset) -> Outcome:
+def split_leakage(store: Store, preset: Preset) -> CheckOutcome:
     """No source is in train and in test. PATS's published split has such sources: they are
     counted.
     """
@@ -70,10 +72,10 @@ def split_leakage(store: Store, preset: Preset) -> Outcome:
             continue
         if shared:
             problems.append(f"{dataset}: {', '.join(sorted(shared)[:3])} in train and in test")
-    return Outcome(not problems, "; ".join(problems) or "train and test are apart", figures)
+    return CheckOutcome(not problems, "; ".join(problems) or "train and test are apart", figures)
 
 
-def shard_integrity(store: Store, preset: Preset) -> Outcome:
+def shard_integrity(store: Store, preset: Preset) -> CheckOutcome:
     """Every shard matches its manifest byte for byte, and train and test both have clips."""
     from paha_core.shards.verify import verify_shards
 
@@ -85,10 +87,10 @@ def shard_integrity(store: Store, preset: Preset) -> Outcome:
     problems += [f"no {side} clips" for side, count in splits.items() if not count]
     figures: dict[str, float | str] = {"shards": found.shards, "bytes": found.bytes}
     figures |= {f"{side} clips": count for side, count in splits.items()}
-    return Outcome(not problems, "; ".join(problems[:3]) or "every shard is whole", figures)
+    return CheckOutcome(not problems, "; ".join(problems[:3]) or "every shard is whole", figures)
 
 
-def finite_loss(store: Store, network: str) -> Outcome:
+def finite_loss(store: Store, network: str) -> CheckOutcome:
     """Every held-out loss in the network's log is a number, and few steps had to be skipped."""
     log = read_log(store, network)
     losses, held_out = (
@@ -101,50 +103,56 @@ def finite_loss(store: Store, network: str) -> Outcome:
         if numbers := [value for _, value in values if _is_number(value)]:
             figures |= {f"first {name}": numbers[0], f"last {name}": numbers[-1]}
     if not held_out:
-        return Outcome(False, f"{network} has no held-out loss in its log", figures)
+        return CheckOutcome(False, f"{network} has no held-out loss in its log", figures)
     if bad := [step for step, value in held_out if not _is_number(value)]:
-        return Outcome(False, f"the held-out loss is not finite at step {bad[0]}", figures)
+        return CheckOutcome(False, f"the held-out loss is not finite at step {bad[0]}", figures)
     if skipped > MAX_SKIPPED_SHARE * log[-1]["step"]:
-        return Outcome(False, f"{skipped} of {log[-1]['step']} steps were not finite", figures)
-    return Outcome(True, f"all held-out losses are finite, {skipped} steps were skipped", figures)
+        return CheckOutcome(False, f"{skipped} of {log[-1]['step']} steps were not finite", figures)
+    return CheckOutcome(
+        True, f"all held-out losses are finite, {skipped} steps were skipped", figures
+    )
 
 
 def _is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def audio_swap(store: Store, preset: Preset, classifier: str) -> Outcome:
+def audio_swap(store: Store, preset: Preset, classifier: str) -> CheckOutcome:
     """Other audio lowers the classifier's score; otherwise its guidance would be noise."""
     gate = gate_verdict(store, preset, classifier)
     if gate is None:
-        return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
+        return CheckOutcome(
+            False, f"{classifier} has not been examined as it is and as it is used here"
+        )
     moment = gate["moment"]
     message = (
         f"of {gate['n']} windows the score falls for {gate['share']:.0%} with another clip's voice "
         f"(95 % interval from {gate['low']:.0%}), for {moment['share']:.0%} with another moment's "
         f"(from {moment['low']:.0%}), down to timestep {gate['acts_down_to']} as guidance acts"
     )
-    return Outcome(bool(gate["passed"]), message, gate_figures(gate))
+    return CheckOutcome(bool(gate["passed"]), message, gate_figures(gate))
 
 
-def sound_only(store: Store, preset: Preset, classifier: str) -> Outcome:
+def sound_only(store: Store, preset: Preset, classifier: str) -> CheckOutcome:
     """An audio-only network can't separate mismatched from matched sound (B1): otherwise the
     classifier may have learned an artefact of how mismatched windows are made."""
     gate = gate_verdict(store, preset, classifier)
     if gate is None or "sound_only" not in gate:
-        return Outcome(False, f"{classifier} has not been examined as it is and as it is used here")
+        return CheckOutcome(
+            False, f"{classifier} has not been examined as it is and as it is used here"
+        )
     probe = gate["sound_only"]
     if probe is None:
-        return Outcome(True, "no held-out clip has mismatched sound")
+        return CheckOutcome(True, "no held-out clip has mismatched sound")
     low, high = SOUND_ONLY_AUC
     message = (
         f"mismatched sound is recognised by sound alone with AUC {probe['auc']:.3f} (95 % interval "
         f"{probe['low']:.3f} to {probe['high']:.3f}) on {probe['windows']} held-out windows"
     )
-    return Outcome(probe["low"] <= high and probe["high"] >= low, message, dict(probe))
+    return CheckOutcome(probe["low"] <= high and probe["high"] >= low, message, dict(probe))
 
 
-def generated_durations(store: Store, preset: Preset) -> Outcome:
+def generated_durations(store: Store, preset: Preset) -> CheckOutcome:
     """Every generated video lasts as long as the sound inside it, and has the frames it should."""
     from paha_core.media.ffmpeg import MediaError, open_media
 
@@ -165,7 +173,7 @@ def generated_durations(store: Store, preset: Preset) -> Outcome:
     if not count:
         problems.append("nothing was generated")
     figures: dict[str, float | str] = {"videos": count, "largest difference, s": round(largest, 4)}
-    return Outcome(
+    return CheckOutcome(
         not problems, "; ".join(problems[:3]) or "all are as long as their sound", figures
     )
 

@@ -17,7 +17,7 @@ _SENTENCES: dict[Terms, str] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class LicensedPart:
     """Weights or a corpus that a run uses. `binds`: whether its terms apply to the trained
     networks."""
 
@@ -29,7 +29,7 @@ class Part:
     note: str = ""
 
 
-def parts_of(preset: Preset) -> list[Part]:
+def parts_of(preset: Preset) -> list[LicensedPart]:
     """The weights and corpora that a preset names, with their licences."""
     found = []
     for name, entry in manifest().weights.items():
@@ -38,7 +38,7 @@ def parts_of(preset: Preset) -> list[Part]:
         licence = manifest().licence_of(name)
         metric = entry.stages == ("benchmark",)
         found.append(
-            Part(
+            LicensedPart(
                 "metric" if metric else "weights",
                 entry.title,
                 licence.title,
@@ -52,11 +52,11 @@ def parts_of(preset: Preset) -> list[Part]:
         drawn = preset.corpora.studio is not None
         licence_text = "drawn and spoken by this project" if drawn else config.licence
         terms: Terms = "free" if drawn else _terms_of(licence_text)
-        found.append(Part("corpus", dataset, licence_text, terms, terms != "free"))
+        found.append(LicensedPart("corpus", dataset, licence_text, terms, terms != "free"))
     return found
 
 
-def summary(parts: list[Part]) -> str:
+def summary(parts: list[LicensedPart]) -> str:
     """What a network trained with these parts may be used for, in one sentence."""
     clauses = []
     for terms, sentence in _SENTENCES.items():

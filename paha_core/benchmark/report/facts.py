@@ -128,18 +128,18 @@ def training_curves(store: Store) -> dict[str, Curve]:
 
 
 @dataclass(frozen=True)
-class WeightFile:
+class CheckpointFile:
     path: str
     bytes: int
     sha256: str
 
 
-def weights_of(store: Store) -> list[WeightFile]:
+def weights_of(store: Store) -> list[CheckpointFile]:
     """Every weight file under `checkpoints/`, hashed."""
     found = []
     for rel in store.glob("checkpoints/**/*.safetensors"):
         with store.reading(rel) as path:
-            found.append(WeightFile(rel, path.stat().st_size, sha256_file(path)))
+            found.append(CheckpointFile(rel, path.stat().st_size, sha256_file(path)))
     return found
 
 

@@ -37,8 +37,8 @@ QUESTIONS = {
     "overall": "Which is the best video as a whole?",
 }
 """The paper's four (section 5.4): name and what a rater reads."""
-Form = Literal["pairs", "choices"]
-Kind = Literal["rating", "attention", "audio"]
+StudyForm = Literal["pairs", "choices"]
+ItemKind = Literal["rating", "attention", "audio"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Item:
     is right; empty where there is no right one."""
 
     name: str
-    kind: Kind
+    kind: ItemKind
     options: list[str]
     questions: dict[str, str]
     answer: str = ""
@@ -58,7 +58,7 @@ class Study:
     """The page's content. `name` is a hash of all of it, so that answers belong to one study."""
 
     title: str
-    form: Form
+    form: StudyForm
     per_rater: int  # items of a rater, checks not counted
     items: list[Item]
     name: str = ""
@@ -80,7 +80,7 @@ def make_study(
     names: list[str],
     folder: Path,
     *,
-    form: Form = "choices",
+    form: StudyForm = "choices",
     clips: int = 10,
     per_rater: int = 20,
     seed: int = 0,

@@ -13,7 +13,7 @@ from paha_core.benchmark.measuring.videos import Systems, Video, real_video
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.benchmark.tables.claims import Comparison, compare
 from paha_core.benchmark.tables.published import PUBLISHED
-from paha_core.benchmark.tables.samples import Samples
+from paha_core.benchmark.tables.samples import RowSamples
 from paha_core.benchmark.tables.specs import SUITES, Suite, require_distinct
 from paha_core.benchmark.tables.variants import trained_variant, variant_name
 from paha_core.config import Preset, derived
@@ -136,22 +136,22 @@ def verdict_table(comparisons: Sequence[Comparison]) -> pa.Table:
     return pa.Table.from_pylist([asdict(c) | {"claimed": c.claimed} for c in comparisons])
 
 
-def _samples(store: Store, preset: Preset, suite: Suite, device: str) -> dict[str, Samples]:
+def _samples(store: Store, preset: Preset, suite: Suite, device: str) -> dict[str, RowSamples]:
     """The samples of each row; networks are trained for rows with `training`, and shared by rows
     with the same."""
-    by_networks = {"": Samples(store, store, preset, device)}
+    by_networks = {"": RowSamples(store, store, preset, device)}
     for row in suite.rows:
         name = variant_name(row.training)
         if name not in by_networks:
             alike = [other for other in suite.rows if other.training == row.training]
             guided = any(other.mode != "unguided" for other in alike)
             own = trained_variant(store, preset, row.training, device, guided=guided)
-            by_networks[name] = Samples(store, *own, device)
+            by_networks[name] = RowSamples(store, *own, device)
     return {row.name: by_networks[variant_name(row.training)] for row in suite.rows}
 
 
 def _systems(
-    store: Store, suite: Suite, samples: dict[str, Samples], seeds: Sequence[int]
+    store: Store, suite: Suite, samples: dict[str, RowSamples], seeds: Sequence[int]
 ) -> Systems:
     """The table's videos by row, `real` first; missing ones are generated."""
     for row in suite.rows:
@@ -170,13 +170,13 @@ def _systems(
     return systems
 
 
-def _real(store: Store, samples: Samples) -> list[Video]:
+def _real(store: Store, samples: RowSamples) -> list[Video]:
     rows = {r["clip_id"]: r for r in kept_rows(store, "clips", samples.preset.corpora.datasets)}
     videos = ((clip, real_video(rows[clip.clip_id], clip.frames)) for clip in samples.clips)
     return [replace(video, reference=clip.reference) for clip, video in videos]
 
 
-def _times(suite: Suite, samples: dict[str, Samples]) -> Times:
+def _times(suite: Suite, samples: dict[str, RowSamples]) -> Times:
     """Seconds of each row's segments, where the paper prints them."""
     if not any(cell.metric == "tc" for cell in PUBLISHED[suite.number].cells):
         return {}

@@ -20,7 +20,7 @@ from paha_core.inference.timing import Times, segment_times
 from paha_core.store import Store
 
 
-class Samples:
+class RowSamples:
     """Videos and times of rows, by one set of networks.
 
     `store` holds clips and results, `networks` (the same one, or an overlay) the checkpoints.

@@ -23,7 +23,7 @@ SECONDS_A_FRAME = 2.0  # that drawing and encoding may take, however busy the ma
 
 
 @dataclass(frozen=True)
-class Form:
+class FootageForm:
     """How a dataset's footage is encoded."""
 
     fps: int
@@ -31,7 +31,7 @@ class Form:
     channels: int
 
 
-FORMS = {"pats": Form(30, 44_100, 2), "cnas": Form(25, 22_050, 1)}
+FOOTAGE_FORMS = {"pats": FootageForm(30, 44_100, 2), "cnas": FootageForm(25, 22_050, 1)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Programme:
     """A programme ready to be drawn. `crop` is (x0, y0, side) of the square in pixels."""
 
     identity: Identity
-    form: Form
+    form: FootageForm
     width: int
     height: int
     crop: tuple[int, int, int]
@@ -51,7 +51,7 @@ class Programme:
 def prepare(name: str, index: int, *, seconds: float, height: int, seed: int) -> Programme:
     """Script and motion of one programme; nothing is drawn yet."""
     identity = presenter(name)
-    form = FORMS[identity.form]
+    form = FOOTAGE_FORMS[identity.form]
     script = write_script(name, index, seconds, seed)
     frames = int(np.ceil(script.duration * form.fps))
     motion = make_motion(identity, script.phonemes, frames, form.fps, [seed, index, *name.encode()])

@@ -21,7 +21,7 @@ _PEAK = 0.7
 
 
 @dataclass(frozen=True)
-class Interval:
+class SpokenInterval:
     """A stretch of a programme as PATS lists it, in seconds."""
 
     start: float
@@ -35,7 +35,7 @@ class Script:
     sentences: tuple[str, ...]
     samples: np.ndarray
     phonemes: tuple[Phoneme, ...]
-    intervals: tuple[Interval, ...]
+    intervals: tuple[SpokenInterval, ...]
 
     @property
     def duration(self) -> float:
@@ -61,7 +61,7 @@ def write_script(name: str, programme: int, seconds: float, seed: int) -> Script
     parts: list[np.ndarray] = []
     phonemes: list[Phoneme] = []
     spoken: list[str] = []
-    intervals: list[Interval] = []
+    intervals: list[SpokenInterval] = []
     at, begun, queue = 0.0, 0.0, []  # type: ignore[var-annotated]
 
     def pause() -> None:
@@ -86,7 +86,7 @@ def write_script(name: str, programme: int, seconds: float, seed: int) -> Script
         ended = at
         pause()
         if ended - begun >= _SHORTEST_INTERVAL:
-            intervals.append(Interval(round(begun, 2), round(ended + 0.15, 2)))
+            intervals.append(SpokenInterval(round(begun, 2), round(ended + 0.15, 2)))
             begun = 0.0
     samples = np.concatenate(parts).astype(np.float64)
     samples *= _PEAK * 32767 / np.abs(samples).max()

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from paha_core.benchmark.tables.run import load_suite, run_suite
-from paha_core.benchmark.tables.samples import Samples
+from paha_core.benchmark.tables.samples import RowSamples
 from paha_core.benchmark.tables.specs import SUITES
 from paha_core.benchmark.tables.variants import derived, trained_variant
 from paha_core.cli import app
@@ -120,7 +120,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
     trained_variant(store, tiny(), row.training, "cpu", guided=False)
     assert store.read_bytes(own) == made
     assert not store.exists("variants/univdm.par-False/checkpoints/latent_codec/final")
-    ours, theirs = Samples(store, store, tiny()), Samples(store, over, preset)
+    ours, theirs = RowSamples(store, store, tiny()), RowSamples(store, over, preset)
     assert ours.video_set(row, 5).manifest != theirs.video_set(row, 5).manifest
     with Progress(2, "ablation") as progress:
         theirs.generate(progress)
@@ -130,7 +130,7 @@ def test_an_ablation_trains_its_own_network_beside_ours(store: Store) -> None:
 
 def test_a_killed_table_resumes_after_its_last_batch(store: Store) -> None:
     row, clip_by_clip = SUITES[2].rows[0], derived(tiny(), {"generation": {"batch": 1}})
-    first = Samples(store, store, clip_by_clip)
+    first = RowSamples(store, store, clip_by_clip)
     videos = first.video_set(row, 8)
     assert next(videos.make(first.pipeline)) == 1  # the other clip is still to come
     first.close()
@@ -138,7 +138,7 @@ def test_a_killed_table_resumes_after_its_last_batch(store: Store) -> None:
     assert len(made) == 1
     before = Path(store.full(made[0]["path"])).stat().st_mtime_ns
 
-    again = Samples(store, store, tiny())
+    again = RowSamples(store, store, tiny())
     assert again.video_set(row, 8).todo == [
         c for c in again.clips if c.clip_id != made[0]["clip_id"]
     ]
@@ -150,7 +150,7 @@ def test_a_killed_table_resumes_after_its_last_batch(store: Store) -> None:
 
 
 def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
-    samples = Samples(store, store, tiny())
+    samples = RowSamples(store, store, tiny())
     settings, clips = samples.video_set(SUITES[2].rows[2], 0).settings, samples.clips
     sets = [
         VideoSet(store, store, tiny(), clips, settings, f"{name}.parquet", name, ".mp4")
@@ -167,7 +167,7 @@ def test_a_clip_has_its_noise_in_any_batch(store: Store) -> None:
 
 
 def test_times_are_repeats_of_one_segment_kept_until_a_way_changes(store: Store) -> None:
-    samples = Samples(store, store, tiny())
+    samples = RowSamples(store, store, tiny())
     rows = [row for row in SUITES[2].rows if row.name in ("SG 0 %", "DG 0 %", "SG 50 %")]
     times = samples.times(rows, "times.json")
     assert list(times) == [row.name for row in rows]
@@ -176,9 +176,9 @@ def test_times_are_repeats_of_one_segment_kept_until_a_way_changes(store: Store)
         assert len(repeats) == 2
         assert all(one["tc"] > one["tc_solver"] + one["tc_codec"] > 0 for one in repeats)
     samples.close()
-    assert Samples(store, store, tiny()).times(rows, "times.json") == times
+    assert RowSamples(store, store, tiny()).times(rows, "times.json") == times
     stronger = tiny(guidance={"lambda_face": 2.0})
-    assert Samples(store, store, stronger).times(rows, "times.json") != times
+    assert RowSamples(store, store, stronger).times(rows, "times.json") != times
 
 
 def test_table_4_is_the_user_study(store: Store) -> None:

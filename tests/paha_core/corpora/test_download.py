@@ -17,7 +17,7 @@ from paha_core.corpora.download import (
     download_videos,
     wanted_videos,
 )
-from paha_core.corpora.intervals import Interval
+from paha_core.corpora.intervals import PatsInterval
 from paha_core.media.encode import write_video
 from paha_core.store import Store
 
@@ -181,8 +181,8 @@ def test_no_cookies_file(tmp_path):
 
 
 def test_each_video_once():
-    def of(id: str, video: str, speaker: str = "ada") -> Interval:
-        return Interval(speaker, video, id, 0, 5, "train", link=f"http://x/{video}")
+    def of(id: str, video: str, speaker: str = "ada") -> PatsInterval:
+        return PatsInterval(speaker, video, id, 0, 5, "train", link=f"http://x/{video}")
 
     intervals = [of("cmu01", "a"), of("2", "a"), of("3", "b"), of("4", "c", "ben")]
     assert [w.video for w in wanted_videos(intervals)] == ["a", "b", "c"]

@@ -9,7 +9,7 @@ import pytest
 
 from paha_core.config import PatsConfig
 from paha_core.corpora.intervals import (
-    Interval,
+    PatsInterval,
     SplitError,
     interval_number,
     join_pieces,
@@ -50,7 +50,7 @@ def test_index_columns_and_the_byte_order_mark_are_no_matter(tmp_path):
         "6,8,seth,a b.webm,96211,train,0:07:06\n",
     )
     whole, short = read_intervals(path)
-    assert whole == Interval("seth", "a b.webm", "96210", 416, 426, "train")
+    assert whole == PatsInterval("seth", "a b.webm", "96210", 416, 426, "train")
     assert "can't be read: ''" in short.problem
 
 
@@ -86,7 +86,7 @@ def test_a_csv_from_a_spreadsheet(tmp_path, encoding, delimiter):
     text = "\r\n".join(lines).replace(",", delimiter)
     (tmp_path / "i.csv").write_bytes(text.encode(encoding))
     (only,) = read_intervals(tmp_path / "i.csv", need_dataset=False)
-    assert only == Interval("李梅", "播音 1.mp4", "1", 0, 5, "")
+    assert only == PatsInterval("李梅", "播音 1.mp4", "1", 0, 5, "")
 
 
 def test_a_row_with_shifted_cells_is_rejected_alone(tmp_path):
@@ -110,8 +110,10 @@ def test_ids():
 
 
 def test_pieces_of_one_id_are_one_interval():
-    def piece(id: str, start: float, end: float, video: str = "v", problem: str = "") -> Interval:
-        return Interval("seth", video, id, start, end, "train", problem)
+    def piece(
+        id: str, start: float, end: float, video: str = "v", problem: str = ""
+    ) -> PatsInterval:
+        return PatsInterval("seth", video, id, start, end, "train", problem)
 
     joined = join_pieces(
         [
@@ -160,8 +162,8 @@ def test_times_that_are_none(text):
         parse_seconds(text)
 
 
-def interval(id: str, video: str, dataset: str = "train") -> Interval:
-    return Interval("oliver", video, id, 0.0, 5.0, dataset)
+def interval(id: str, video: str, dataset: str = "train") -> PatsInterval:
+    return PatsInterval("oliver", video, id, 0.0, 5.0, dataset)
 
 
 def test_splits(tmp_path):
