@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.launchers.resource import Launcher, cluster_of
 from paha_core.engine.processes import die_with_creator
 from paha_core.errors import EXPECTED, under_dagster
 from paha_core.stages import Workspace, run_stage, stage_of
@@ -16,14 +17,15 @@ PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG o
 
 
 def materialized(
-    context: dg.AssetExecutionContext, workspace: Workspace, name: str
+    context: dg.AssetExecutionContext, workspace: Workspace, name: str, launcher: Launcher
 ) -> dg.MaterializeResult:
-    """Run the stage of that name and show its report.
+    """Run the stage of that name where `launcher` says, and show its report.
 
-    A stage on the GPU runs in a process of its own, so that its memory is returned. Expected
-    failures (a bad preset, a missing input) become a `Failure` with one sentence; anything else
-    surfaces as it is.
+    On this machine a stage on the GPU runs in a process of its own, so that its memory is returned.
+    Expected failures (a bad preset, a missing input) become a `Failure` with one sentence; anything
+    else surfaces as it is.
     """
+    from assets.launchers.cluster import run_on_cluster
     from assets.process import run_in_process
 
     die_with_creator()  # when the run is killed its stages end too
@@ -36,7 +38,9 @@ def materialized(
             cached = cache.load()
             if cached is not None:
                 return result(cached, workspace)
-            if stage_of(name).on_device:
+            if (cluster := cluster_of(launcher)) is not None:
+                report = run_on_cluster(context, workspace, name, cluster, datasets)
+            elif stage_of(name).on_device:
                 report = run_in_process(context, workspace, name)
             else:
                 report = run_stage(name, workspace, datasets=datasets)

@@ -55,15 +55,29 @@ def run_in_process(
             code = _watch(context, session, child)
         finally:
             _end_group(child, grace)
-    messages = session.get_custom_messages()
+    return outcome(context, stage, code, session.get_custom_messages(), RESUMES)
+
+
+def outcome(
+    context: dg.AssetExecutionContext,
+    stage: str,
+    code: int,
+    messages: Sequence[Any],
+    resumes: int,
+    last_line: str = "",
+) -> StageReport:
+    """The report of a worker that ended with `code` after those Pipes messages, else its failure,
+    or the request to resume it. `last_line` of its log: where it could not send a message."""
+    if code > 128:  # as shells tell a signal
+        code = 128 - code
     reports = [message["report"] for message in messages if "report" in message]
     if code == 0 and reports:
         return StageReport(**reports[-1])
     errors = [message["error"] for message in messages if "error" in message]
-    if code == INTERRUPTED and context.op_execution_context.retry_number < RESUMES:
+    if code == INTERRUPTED and context.op_execution_context.retry_number < resumes:
         context.log.warning("%s was interrupted and saved a checkpoint; it starts again", stage)
-        raise dg.RetryRequested(max_retries=RESUMES, seconds_to_wait=RESUME_AFTER)
-    raise _failure(stage, code, errors)
+        raise dg.RetryRequested(max_retries=resumes, seconds_to_wait=RESUME_AFTER)
+    raise _failure(stage, code, errors, last_line)
 
 
 def _command(workspace: Workspace, stage: str, worker: Sequence[str]) -> list[str]:
@@ -83,11 +97,12 @@ def _watch(context: dg.AssetExecutionContext, session: Any, child: subprocess.Po
         time.sleep(POLL)
         if time.monotonic() - observed > OBSERVE_EVERY:
             observed = time.monotonic()
-            _observe(context, session)
+            observe(context, session)
     return code
 
 
-def _observe(context: dg.AssetExecutionContext, session: Any) -> None:
+def observe(context: dg.AssetExecutionContext, session: Any) -> None:
+    """The last figures that the worker sent, as an observation of its asset."""
     figures = [m["figures"] for m in session.get_custom_messages() if "figures" in m]
     if figures:
         last = figures[-1]
@@ -112,7 +127,7 @@ def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
             time.sleep(POLL)
 
 
-def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
+def _failure(stage: str, code: int, errors: list[str], last_line: str) -> dg.Failure:
     if errors:
         return dg.Failure(errors[-1], allow_retries=False)
     if code == -signal.SIGKILL:
@@ -123,4 +138,5 @@ def _failure(stage: str, code: int, errors: list[str]) -> dg.Failure:
         )
     if code in (INTERRUPTED, -signal.SIGTERM):
         return dg.Failure(f"{stage} was interrupted; start it again to resume from its checkpoint")
-    return dg.Failure(f"{stage} ended with code {code}; its own message is in this stage's stderr")
+    said = f": {last_line}" if last_line else "; its own message is in this stage's output"
+    return dg.Failure(f"{stage} ended with code {code}{said}")

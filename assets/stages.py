@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.inputs import inputs_of
+from assets.launchers.resource import Launchers
 from assets.metadata import materialized
 from assets.partitions import CORPORA, ONE_RUN
 from paha_core.stages import STAGES, TABLES, Stage, Workspace
@@ -27,9 +28,11 @@ def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
         metadata={"code": stage.code, "paper": stage.paper or "not in the paper"},
     )
     def asset(
-        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+        context: dg.AssetExecutionContext,
+        workspace: dg.ResourceParam[Workspace],
+        launchers: Launchers,
     ) -> dg.MaterializeResult:
-        return materialized(context, workspace, name)
+        return materialized(context, workspace, name, getattr(launchers, stage.group))
 
     return asset
 

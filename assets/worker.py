@@ -1,10 +1,10 @@
-"""The child of `assets.process`: one stage of the library, its report and figures sent back through
-Pipes.
+"""A stage of the library in a process of its own, its report and figures sent back through Pipes.
 
     python -m assets.worker STAGE [PARENT_PID]
 
-Preset and store come in PAHA_PRESET and PAHA_STORE. Exit codes: 0 done, 1 failed, 75 interrupted
-and saved. Of several processes only the first opens Pipes.
+Started by `assets.process`, preset and store come in PAHA_PRESET and PAHA_STORE; in a cluster's job
+(`assets.launchers`) PAHA_LAUNCH names the folder of the store that holds them. Exit codes: 0 done,
+1 failed, 75 interrupted and saved. Of several processes only the first opens Pipes.
 """
 
 import logging
@@ -30,11 +30,27 @@ def main(arguments: list[str]) -> int:
     )
     from dagster_pipes import open_dagster_pipes
 
-    with open_dagster_pipes() if is_main_process() else nullcontext() as pipes:
-        return _run(stage, pipes)
+    if "PAHA_LAUNCH" not in os.environ:
+        workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
+        with open_dagster_pipes() if is_main_process() else nullcontext() as pipes:
+            return _run(stage, workspace, pipes)
+
+    from assets.launchers.remote import StoreContextLoader, StoreMessageWriter, workspace_of_job
+
+    try:
+        with workspace_of_job() as workspace:
+            if not is_main_process():
+                return _run(stage, workspace, None)
+            with open_dagster_pipes(
+                context_loader=StoreContextLoader(), message_writer=StoreMessageWriter()
+            ) as pipes:
+                return _run(stage, workspace, pipes, pipes.extras["datasets"])
+    except EXPECTED as error:
+        logging.getLogger("paha").error("%s", error)
+        return 1
 
 
-def _run(stage: str, pipes: Any) -> int:
+def _run(stage: str, workspace: Workspace, pipes: Any, datasets: list[str] | None = None) -> int:
     reported = 0.0
 
     def on_metrics(number: int, figures: dict[str, float]) -> None:
@@ -43,9 +59,8 @@ def _run(stage: str, pipes: Any) -> int:
             reported = time.monotonic()
             pipes.report_custom_message({"figures": {"step": number} | figures})
 
-    workspace = Workspace(os.environ["PAHA_PRESET"], os.environ["PAHA_STORE"])
     try:
-        report = run_stage(stage, workspace, on_metrics=on_metrics)
+        report = run_stage(stage, workspace, datasets=datasets, on_metrics=on_metrics)
     except Interrupted as saved:
         logging.getLogger("paha").warning("%s", saved)
         return INTERRUPTED

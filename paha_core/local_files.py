@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,3 +69,34 @@ def beside(target: str | Path, kind: str) -> Path:
 def ending(path: str | Path) -> str:
     """The suffix of a path; both where there are two: `.wav.json`."""
     return "".join(Path(path).suffixes[-2:])
+
+
+@contextmanager
+def shared_on_host(key: str, fill: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder with what `fill` puts there, the same for all of this user's processes on this host
+    that are in the block with that key; the last one to leave removes it.
+
+    Raises what `fill` raises; the next process then tries.
+    """
+    top = Path(tempfile.gettempdir()) / f"paha-shared-{os.getuid()}"
+    top.mkdir(mode=0o700, exist_ok=True)
+    folder = top / hashlib.sha256(key.encode()).hexdigest()[:32]
+    with open(f"{folder}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        while not folder.exists():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                temporary = beside(folder, "tmp")
+                temporary.mkdir()
+                try:
+                    fill(temporary)
+                    os.replace(temporary, folder)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+            fcntl.flock(lock, fcntl.LOCK_SH)  # not in one piece: another may have removed it
+        try:
+            yield folder
+        finally:
+            with suppress(BlockingIOError):  # others still read it
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ from paha_core.local_files import (
     flush,
     local_versions,
     published,
+    shared_on_host,
     unpublished,
 )
 from paha_core.outages import with_retries
@@ -315,16 +316,21 @@ class Store:
 
     @contextmanager
     def reading_folder(self, rel: str) -> Iterator[Path]:
-        """A local folder with the content of `rel`."""
+        """A local folder with the content of `rel`, to be read only. Processes of one host that
+        read it at the same time share one download."""
         if self.is_local:
             yield Path(self.full(rel))
             return
-        with tempfile.TemporaryDirectory(prefix="paha-") as folder:
-            for name in self.versions(f"{rel}/"):
-                local = Path(folder) / name.removeprefix(f"{rel}/")
+        versions = self.versions(f"{rel}/")
+
+        def download(folder: Path) -> None:
+            for name in versions:
+                local = folder / name.removeprefix(f"{rel}/")
                 local.parent.mkdir(parents=True, exist_ok=True)
                 self._call(self.fs.get_file, self.full(name), str(local))
-            yield Path(folder)
+
+        with shared_on_host(json.dumps([self.uri(rel), versions]), download) as folder:
+            yield folder
 
     def move(self, old: str, new: str) -> bool:
         """Rename a folder; returns whether there was one."""

@@ -1,9 +1,12 @@
 """The Dagster definitions: assets, checks, jobs, schedules, sensors, resources."""
 
+import os
+
 import dagster as dg
 
 from assets import checks
 from assets.inputs import observed_inputs
+from assets.launchers.resource import launchers_of
 from assets.stages import ASSETS
 from pipelines import jobs, schedules, sensors
 from pipelines.resources import PahaResource
@@ -14,5 +17,8 @@ defs = dg.Definitions(
     jobs=jobs.ALL,
     schedules=schedules.ALL,
     sensors=sensors.ALL,
-    resources={"workspace": PahaResource()},
+    resources={
+        "workspace": PahaResource(),
+        "launchers": launchers_of(os.environ.get("PAHA_LAUNCHERS")),
+    },
 )

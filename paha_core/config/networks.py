@@ -96,6 +96,9 @@ class TrainerConfig(Section):
     )
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     tensorboard: bool = True
+    mlflow: str = Field(
+        "", description="tracking URI of an MLflow server, or a folder, that gets the metrics too"
+    )
     validation_windows: int = Field(16, ge=1, description="held-out windows of each validation")
     strips: int = Field(
         0, ge=0, description="held-out windows of the sample pictures at each validation; 0: none"

@@ -169,7 +169,10 @@ def _ready(work: Work) -> None:
 def _on_ray(
     payloads: Sequence[Any], work: Work, limit: float | None
 ) -> Iterator[tuple[int, Outcome]]:
-    """A task of one core each, on the cluster that RAY_ADDRESS names or else on this machine."""
+    """A task of one core each, on the cluster that RAY_ADDRESS names or else on this machine.
+
+    Raises `UserError` where a node lacks what the payloads name, before any work starts.
+    """
     try:
         import ray
     except ImportError:
@@ -177,6 +180,9 @@ def _on_ray(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
+    from paha_core.engine.ray_nodes import check_nodes
+
+    check_nodes(payloads)
     task = ray.remote(num_cpus=1, max_retries=0)(_attempt)
     waiting = list(reversed(range(len(payloads))))
     running: dict[Any, int] = {}

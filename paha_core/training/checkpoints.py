@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -26,40 +28,81 @@ STATE = "state.json"
 EXPORTED = "training.json"
 
 
-def save(
-    run: Run,
-    model: nn.Module,
-    ema: EMA | None,
-    optimizer: torch.optim.Optimizer,
-    state: State,
-    keep: int,
-) -> None:
-    """Write the checkpoint of `state.step`; keep the last `keep` and the permanent ones.
+class CheckpointWriter:
+    """Writes checkpoints in a thread while training goes on: one at a time, none of them lost.
 
-    Every process calls it, because a sharded optimizer's state is gathered; the main process, which
-    has `ema`, writes.
+    `save` copies the tensors to the host's memory (once more the size of a checkpoint) and returns.
+    The end of the block waits for the one that is being written, however the block ends; its
+    failure surfaces at the next `save`, `wait` or there.
     """
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
-        optimizer.consolidate_state_dict(to=0)
-    if ema is None:
-        return
-    names = [name for name, _ in model.named_parameters()]
-    moments = {
-        f"{names[i]}/{key}": value
-        for i, entry in optimizer.state_dict()["state"].items()
-        for key, value in entry.items()
+
+    def __init__(self, run: Run, keep: int) -> None:
+        self.run, self.keep = run, keep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(
+        self, model: nn.Module, ema: EMA | None, optimizer: torch.optim.Optimizer, state: State
+    ) -> None:
+        """Checkpoint `state.step`; keep the last `keep` and the permanent ones.
+
+        Every process calls it, so that shares of the optimizer come together; the one with `ema`
+        writes.
+        """
+        if isinstance(optimizer, ZeroRedundancyOptimizer):
+            optimizer.consolidate_state_dict(to=0)
+        if ema is None:
+            return
+        self.wait()  # before the copies: there are never those of two checkpoints
+        names = [name for name, _ in model.named_parameters()]
+        moments = {
+            f"{names[i]}/{key}": value
+            for i, entry in optimizer.state_dict()["state"].items()
+            for key, value in entry.items()
+        }
+        files = {
+            "model.safetensors": _copied(model.state_dict()),
+            "average.safetensors": _copied(dict(zip(names, ema.weights, strict=True))),
+            "optimizer.safetensors": _copied(moments),
+        }
+        self._writing = self._thread.submit(self._write, files, asdict(state))
+
+    def _write(self, files: dict[str, dict[str, torch.Tensor]], state: dict[str, int]) -> None:
+        run = self.run
+        description = state | {"fingerprint": run.fingerprint, "lineage": run.lineage}
+        with run.store.writing_folder(f"{run.folder}/steps/{state['step']:08d}", STATE) as folder:
+            for name, tensors in files.items():
+                save_file(tensors, folder / name)
+            (folder / STATE).write_text(json.dumps(description))
+        for old in checkpoints(run)[: -self.keep]:
+            if not _is_permanent(run, old):
+                run.store.remove(old)
+
+    def wait(self) -> None:
+        """Until the last checkpoint is in the store. Raises what its writing raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.wait()
+        except Exception:
+            if kind is None:
+                raise
+            log.exception("%s: the last checkpoint was not written", self.run.name)
+        finally:
+            self._thread.shutdown()
+
+
+def _copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the host, where the next step does not change them."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
-    description = asdict(state) | {"fingerprint": run.fingerprint, "lineage": run.lineage}
-    with run.store.writing_folder(f"{run.folder}/steps/{state.step:08d}", STATE) as folder:
-        save_file(
-            {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
-        )
-        save_file(dict(zip(names, ema.weights, strict=True)), folder / "average.safetensors")
-        save_file(moments, folder / "optimizer.safetensors")
-        (folder / STATE).write_text(json.dumps(description))
-    for old in checkpoints(run)[:-keep]:
-        if not _is_permanent(run, old):
-            run.store.remove(old)
 
 
 def checkpoints(run: Run) -> list[str]:

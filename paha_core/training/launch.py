@@ -1,10 +1,10 @@
-"""Starts one training in several processes of this host, with torchrun's environment.
+"""Starts one training in several processes, with torchrun's environment.
 
     python -m paha_core.training.launch PROCESSES GRACE_SECONDS COMMAND…
 
 torchrun itself answers every failure with exit code 1; here a run that saved a checkpoint on
-SIGTERM ends with 75, so that an orchestrator can start it again. For several hosts use torchrun on
-each.
+SIGTERM ends with 75, so that an orchestrator can start it again. On several hosts it is started
+once on each, with torchrun's NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT set.
 """
 
 from __future__ import annotations
@@ -35,23 +35,22 @@ def processes_of(wanted: int) -> int:
 
 
 def launch(command: Sequence[str], processes: int, grace: float) -> int:
-    """Run `command` in `processes` processes; returns one exit code for all.
+    """Run `command` in `processes` processes of this host; returns one exit code for all.
 
     0 when all are done, 75 when they stopped and saved a checkpoint, else the code of the first
     that failed; the others are then ended. SIGTERM and SIGINT are passed on as SIGTERM, with
     `grace` seconds until SIGKILL; a second SIGINT kills at once.
     """
-    shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-    }
+    hosts = int(os.environ.get("NNODES", "1"))
+    first_rank = int(os.environ.get("NODE_RANK", "0")) * processes if hosts > 1 else 0
+    shared = {"WORLD_SIZE": str(hosts * processes), "LOCAL_WORLD_SIZE": str(processes)}
+    if hosts == 1:
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     group = _ProcessGroup(grace)
     before = {s: signal.signal(s, group.request_shutdown) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         for rank in range(processes):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            own = {"RANK": str(first_rank + rank), "LOCAL_RANK": str(rank)}
             group.children.append(
                 subprocess.Popen(command, env=os.environ | shared | own, preexec_fn=die_with_parent)
             )

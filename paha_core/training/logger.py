@@ -1,4 +1,5 @@
-"""Metrics of a run while it trains: `log.jsonl`, TensorBoard, a progress bar, callbacks."""
+"""Metrics of a run while it trains: `log.jsonl`, TensorBoard, MLflow, a progress bar,
+callbacks."""
 
 from __future__ import annotations
 
@@ -32,6 +33,11 @@ class TrainingLogger:
     ) -> None:
         self.run, self.config, self.dist, self.device = run, config, dist, device
         self.files = _LogFiles(run, state.step) if dist.is_main_process else None
+        self.mlflow = None
+        if dist.is_main_process and run.trainer.mlflow:
+            from paha_core.training.mlflow_hook import MLflowRun
+
+            self.mlflow = MLflowRun(run, config)
         self.pending: list[Metrics] = []  # of the steps since the last line
         self.finite: list[torch.Tensor] = []  # whether each of them was applied
         self.progress = Progress(
@@ -83,6 +89,8 @@ class TrainingLogger:
         if self.files is not None:
             self.files.write(step, metrics)
             self.run.on_metrics(step, as_numbers(metrics))
+        if self.mlflow is not None:
+            self.mlflow.log(step, as_numbers(metrics))
 
     def publish(self) -> None:
         """Upload the log so far, for stores in which a file can't grow."""
@@ -92,10 +100,12 @@ class TrainingLogger:
     def __enter__(self) -> TrainingLogger:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.progress.close()
         if self.files is not None:
             self.files.close()
+        if self.mlflow is not None:
+            self.mlflow.close(finished=kind is None)
 
 
 class _LogFiles:

@@ -105,7 +105,10 @@ def _train(
         logger.reset_timer()
 
     dist.barrier()
-    with TrainingLogger(run, config, dist, gradient.device, state) as logger:
+    with (
+        TrainingLogger(run, config, dist, gradient.device, state) as logger,
+        checkpoints.CheckpointWriter(run, config.keep) as writer,
+    ):
         for step in range(state.step, config.steps):
             # 2. gradient
             rate = learning_rate(config, step)
@@ -145,17 +148,20 @@ def _train(
             if ema is not None and state.step in run.milestones:
                 checkpoints.export(run, task, ema, state.step, run.milestones[state.step])
             if saving:
-                checkpoints.save(run, model, ema, optimizer, state, config.keep)
+                writer.save(model, ema, optimizer, state)
                 logger.publish()
                 dist.barrier()
                 logger.reset_timer()
             if stopping:
+                writer.wait()
+                dist.barrier()  # no process ends, and takes the others along, before it is saved
                 raise Interrupted(
                     f"{run.name}: stopped at step {state.step} of {config.steps}, saved"
                 )
 
         # 6. publish
         validate()
+        writer.wait()
         if ema is not None:
             checkpoints.export(run, task, ema, config.steps, "final")
             checkpoints.remove_finished(run)

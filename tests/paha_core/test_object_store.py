@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -12,6 +14,7 @@ from paha_core import outages
 from paha_core.engine import table_cache
 from paha_core.engine.claims import claimed, holder_of, try_claim
 from paha_core.engine.manifest_stage import BASE_SCHEMA, Job, kept_rows, update_manifest
+from paha_core.local_files import shared_on_host
 from paha_core.outages import StoreUnavailable
 from paha_core.stages import Workspace
 from paha_core.stages.report_cache import ReportCache
@@ -143,6 +146,57 @@ def test_a_storm_of_failures_is_lived_through(store, server, trouble):
     CALLS[trouble](store)
     assert server.disturb(None, None) is None
     assert store.read_bytes("a") == (b"after" if trouble == 503 else b"before")
+
+
+def test_a_torn_upload_is_sent_again_and_never_seen_in_half(store, server):
+    troubles = iter(["torn"] * 8)  # more than one call of s3fs tries by itself
+    server.disturb = lambda kind, path: next(troubles, None) if kind == "PUT" else None
+    with store.writing_folder("steps/1", "state.json") as folder:
+        for name in ("model", "state.json"):
+            (folder / name).write_bytes(name.encode() * 100_000)
+    assert next(troubles, None) is None
+    puts = [line for line in server.log if line.startswith("PUT") and "steps/1" in line]
+    assert puts[-1].endswith("state.json")  # the marker comes when all else is whole
+    assert store.read_bytes("steps/1/model") == b"model" * 100_000
+
+
+def test_a_slow_link_is_waited_for(store, server):
+    data = os.urandom(300_000)
+    store.write_bytes("a", data)
+    server.disturb = lambda kind, path: "slow" if kind == "GET" else None
+    with store.reading("a") as path:
+        assert path.read_bytes() == data
+
+
+def test_processes_of_a_host_share_one_download(store, server):
+    for name in ("model", "optimizer", "state.json"):
+        store.write_bytes(f"steps/1/{name}", name.encode())
+    server.reset()
+    inside = threading.Barrier(4)
+
+    def read(_):
+        with store.reading_folder("steps/1") as folder:
+            inside.wait(timeout=60)
+            return folder, (folder / "model").read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read, range(4)))
+    assert {content for _, content in found} == {b"model"}
+    assert len({folder for folder, _ in found}) == 1
+    assert dict(server.counts) == {"LIST": 4, "GET": 3}
+    assert not found[0][0].exists()  # the last one removes it
+
+
+def test_a_download_that_fails_leaves_nothing(tmp_path):
+    def fill(folder):
+        (folder / "half").touch()
+        raise OSError("no space left")
+
+    key = str(tmp_path)
+    with pytest.raises(OSError, match="no space"), shared_on_host(key, fill):
+        raise AssertionError("not reached")
+    with shared_on_host(key, lambda folder: (folder / "whole").touch()) as folder:
+        assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
 def test_a_created_file_whose_answer_got_lost_is_ours(store, server):

@@ -4,15 +4,17 @@ import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+INSTANCE = yaml.safe_load((ROOT / "docker" / "prod" / "dagster.yaml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 
 
 def test_dagster_finds_its_home_and_keeps_history_in_the_volume():
-    [folder] = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.M)
+    [folder] = set(re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.M))
     assert f"DAGSTER_HOME={folder} " in DOCKERFILE  # the daemon starts with none other
     assert "DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME=pipelines.definitions " in DOCKERFILE
     instance = yaml.safe_load((ROOT / "dagster.yaml").read_text())
@@ -31,12 +33,70 @@ def test_both_services_are_one_machine_to_the_reaper():
     assert web["ports"] == ["127.0.0.1:3000:3000"]
 
 
+OWN = {
+    name: service
+    for name, service in COMPOSE["services"].items()
+    if service["image"].startswith("${PAHA_IMAGE")
+}
+
+
 def test_the_programs_that_are_started_are_installed():
     [started] = re.findall(r'^CMD \["(\S+)"', DOCKERFILE, re.M)
-    commands = [service["command"].split()[0] for service in COMPOSE["services"].values()]
+    commands = [service["command"].split()[0] for service in OWN.values()]
     assert {started, *commands} <= {entry.name for entry in entry_points(group="console_scripts")}
 
 
 def test_every_copied_file_exists():
-    for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M):
+    for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M):
         assert all((ROOT / name).exists() for name in line.split())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_service_can_do_no_more_than_it_needs(name):
+    service = OWN[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"]
+    if service["profiles"] == ["prod"] and name != "migrate":
+        assert service["mem_limit"]
+        assert service["healthcheck"]
+
+
+def test_images_are_pinned_and_run_as_a_user_without_secrets():
+    images = re.findall(r"^ARG PYTHON_IMAGE=(\S+)", DOCKERFILE, re.M)
+    images += [s["image"] for s in COMPOSE["services"].values() if s["image"][0] != "$"]
+    assert all(re.search(r":\d+\.\d+", image) for image in images)
+    stages = DOCKERFILE.split("\nFROM ")
+    assert len(stages) == 3  # what builds is not shipped
+    assert re.search(r"^USER paha$", stages[-1], re.M)
+    assert not re.search(r"PASSWORD|SECRET|TOKEN", DOCKERFILE)
+    example = (ROOT / "docker" / "env.example").read_text()
+    assert re.findall(r"^(?:PAHA_DB_PASSWORD|AWS_\w*KEY\w*)=(.+)$", example, re.M) == []
+    assert "docker/.env" in (ROOT / ".dockerignore").read_text()
+
+
+def test_runs_get_the_environment_that_the_code_server_has():
+    passed = INSTANCE["run_launcher"]["config"]["env_vars"]
+    given = OWN["code"]["environment"]
+    assert set(passed) <= set(given)
+    needed = {key for key in given if key.startswith(("AWS_", "PAHA_", "DAGSTER_"))}
+    assert needed - set(passed) == {"PAHA_IMAGE"}
+
+
+def test_volumes_and_network_of_a_runs_container_are_those_of_the_services():
+    config = INSTANCE["run_launcher"]["config"]
+    named = {volume["name"] for volume in COMPOSE["volumes"].values() if volume}
+    mounted = {line.split(":")[0] for line in config["container_kwargs"]["volumes"]}
+    assert mounted == named
+    assert config["network"] == COMPOSE["networks"]["paha"]["name"]
+    places = [
+        INSTANCE[key]["config"]["base_dir"] for key in ("local_artifact_storage", "compute_logs")
+    ]
+    assert all(place.startswith("/app/.dagster") for place in places)
+
+
+def test_development_and_production_have_the_same_policies():
+    local = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    for key in ("concurrency", "run_monitoring", "retention", "telemetry"):
+        assert INSTANCE[key] == local[key]

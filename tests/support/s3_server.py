@@ -39,13 +39,16 @@ def kind_of(method: str, target: str) -> str:
 
 
 class Proxy:
-    """Passes S3 requests on. `counts` by kind; `log` in order. `disturb(kind, path)` may return a
+    """Passes S3 requests on. `counts` by kind; `log` in order; `sent` and `received`: bytes to and
+    from the server. `disturb(kind, path)` may return a
     status to answer with instead, "cut" to break the connection before the request reaches the
-    server, or "late cut" to break it afterwards."""
+    server, "torn" to break it in the middle of an upload, "late cut" to break it afterwards, or
+    "slow" to let the answer through in small pieces."""
 
     def __init__(self, server: int) -> None:
         self.server, self.counts = server, Counter[str]()
         self.log: list[str] = []
+        self.sent = self.received = 0
         self.disturb: Callable[[str, str], int | str | None] = lambda kind, path: None
         self._lock = threading.Lock()
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -57,6 +60,7 @@ class Proxy:
         with self._lock:
             self.counts.clear()
             self.log.clear()
+            self.sent = self.received = 0
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         proxy = self
@@ -65,13 +69,15 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 kind = kind_of(self.command, self.path)
+                trouble = proxy.disturb(kind, self.path)
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length // 2 if trouble == "torn" else length)
                 with proxy._lock:
                     proxy.counts[kind] += 1
                     proxy.log.append(f"{kind} {self.path}")
-                trouble = proxy.disturb(kind, self.path)
-                if trouble == "cut":
+                    proxy.sent += len(body)
+                if trouble in ("cut", "torn"):
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
@@ -85,6 +91,8 @@ class Proxy:
                 upstream.request(self.command, self.path, body, dict(self.headers))
                 response = upstream.getresponse()
                 content = response.read()
+                with proxy._lock:
+                    proxy.received += len(content)
                 if late:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
@@ -97,7 +105,10 @@ class Proxy:
                     self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(content)
+                    piece = len(content) // 8 + 1 if trouble == "slow" else len(content) or 1
+                    for start in range(0, len(content), piece):
+                        self.wfile.write(content[start : start + piece])
+                        time.sleep(0.1 if trouble == "slow" else 0)
                 upstream.close()
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer

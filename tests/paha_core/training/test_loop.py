@@ -4,8 +4,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from paha_core.engine.claims import ClaimedError
 from paha_core.errors import Interrupted
 from paha_core.stages import checks
 from paha_core.store import Store
+from paha_core.training import checkpoints
 from paha_core.training.loop import fit, learning_rate
 from paha_core.training.optimizer import too_many_skipped
 from paha_core.training.run import Run, State, TrainingError
@@ -153,6 +156,67 @@ def test_a_stop_request_saves_before_validation(tmp_path):
     assert fit(TinyTask(), config(), run(tmp_path))  # what is left is to look, and to publish
     assert "validation_loss" in lines(tmp_path)[-1]
     assert weights(tmp_path)
+
+
+def held_store(folder, allowed):
+    """A store whose checkpoints are not written before `allowed` is set; `seen`: as they begin."""
+
+    class Held(Store):
+        seen: list[str] = []  # noqa: RUF012
+
+        @contextmanager
+        def writing_folder(self, rel, marker=""):
+            if "/steps/" in rel:
+                self.seen.append(rel)
+                assert allowed.wait(60)
+            with super().writing_folder(rel, marker) as path:
+                yield path
+
+    return Held(str(folder))
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_waits_for_the_one_before(tmp_path):
+    allowed, reached = threading.Event(), []
+    slow = run(tmp_path)
+    slow.store = held_store(tmp_path, allowed)
+
+    def let_go(step, metrics):
+        reached.append((step, len(slow.store.seen)))
+        if step == 9:  # steps 6 to 9 were taken while that of step 5 was held
+            allowed.set()
+
+    slow.on_metrics = let_go
+    fit(TinyTask(), config(), slow)
+    assert (9, 1) in reached
+    assert slow.store.seen[:2] == [f"checkpoints/tiny/steps/{n:08d}" for n in (5, 10)]
+    assert fit(TinyTask(), config(), run(tmp_path / "whole"))
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path))
+
+
+def test_a_signal_waits_for_the_checkpoint_that_is_being_written(tmp_path):
+    allowed = threading.Event()
+    stopped = run(tmp_path)
+    stopped.store = held_store(tmp_path, allowed)
+
+    def stop(step, metrics):
+        if step == 7:
+            threading.Timer(0.5, allowed.set).start()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped.on_metrics = stop
+    with pytest.raises(Interrupted, match="step 8 of 40"):
+        fit(TinyTask(), config(), stopped)
+    assert (tmp_path / "checkpoints/tiny/steps/00000008/state.json").exists()
+
+
+def test_a_checkpoint_that_can_not_be_written_ends_the_run(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        fit(TinyTask(), config(), run(tmp_path))
+    assert list(tmp_path.glob("checkpoints/tiny/steps/*")) == []
 
 
 def test_a_finished_run_is_not_repeated_and_a_changed_one_starts_anew(tmp_path):
