@@ -10,9 +10,10 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+PART = ".part"  # ending of a file of the host's cache that is being fetched
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)(?=[./]|$)")  # what a kill may leave behind
 
 
@@ -100,3 +101,68 @@ def shared_on_host(key: str, fill: Callable[[Path], None]) -> Iterator[Path]:
             with suppress(BlockingIOError):  # others still read it
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def kept_on_host(
+    folder: Path,
+    name: str,
+    size: int,
+    max_bytes: int,
+    fill: Callable[[Path], object],
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Path]:
+    """The file `name` of a bounded cache, made by `fill` unless it is there, locked in the block.
+
+    The folder holds at most `max_bytes`: to make room for `size` bytes, the least recently used
+    files are removed, files in use never. `waiting` is the context of the download and of waiting
+    for another process' download.
+    """
+    path = folder / name
+    with open(folder / f"{name.split('.')[0]}.lock", "w") as lock:
+        with waiting():
+            while True:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists():
+                    _make_room(folder, size, max_bytes)
+                    fill(path)
+                os.utime(path)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if path.exists():  # between the two locks another process may have made room
+                    break
+        yield path
+
+
+def cache_folder(part: str = "") -> Path:
+    """The folder of the copies of remote files (`PAHA_CACHE`, or one beside temporary files); only
+    this user may read it. A `part` of it is bounded by itself."""
+    default = Path(tempfile.gettempdir()) / f"paha-sources-{os.getuid()}"
+    folder = Path(os.environ.get("PAHA_CACHE") or default)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else: set PAHA_CACHE")
+    if part:
+        folder = folder / part
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _make_room(folder: Path, needed: int, max_bytes: int) -> None:
+    """Remove unfinished files of killed processes, then the least recently used ones."""
+    copies = []
+    for path in folder.iterdir():
+        if path.suffix != ".lock" and not path.is_dir():
+            with suppress(FileNotFoundError):  # another process makes room as well
+                stat = path.stat()
+                copies.append((path.suffix != PART, stat.st_mtime, stat.st_size, path))
+    total = sum(size for whole, _, size, _ in copies if whole)
+    for whole, _, size, path in sorted(copies):
+        if whole and total + needed <= max_bytes:
+            return
+        with open(folder / f"{path.name.split('.')[0]}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # in use
+            path.unlink(missing_ok=True)
+            total -= size if whole else 0

@@ -27,10 +27,13 @@ from fsspec.utils import glob_translate
 
 from paha_core.errors import UserError
 from paha_core.local_files import (
+    PART,
     UNFINISHED,
     beside,
+    cache_folder,
     ending,
     flush,
+    kept_on_host,
     local_versions,
     published,
     shared_on_host,
@@ -50,6 +53,7 @@ WITHOUT_FOLDERS = {
     "az",
     "memory",
 }  # nothing to make before a file
+KEPT_BYTES, FILE_BYTES = 4 * 2**30, 32 * 2**20  # of the host's cache, and about a file of it
 LISTS_BY_PREFIX = {"s3", "s3a", "gs", "gcs"}
 
 
@@ -258,15 +262,32 @@ class Store:
             self._upload(local, target)
 
     @contextmanager
-    def reading(self, rel: str) -> Iterator[Path]:
-        """A local path that holds `rel`: the file itself, or a temporary download."""
+    def reading(self, rel: str, sha256: str = "") -> Iterator[Path]:
+        """A local path that holds `rel`, to be read only: the file itself, or a download.
+
+        With the file's `sha256`, as manifests have it, the download is kept for further stages on
+        this host, which read the same clip again (`KEPT_BYTES` in all).
+        """
         if self.is_local:
             yield Path(self.full(rel))
+            return
+        if sha256:
+            folder, name = cache_folder("artifacts"), f"{sha256[:32]}{ending(rel)}"
+            with kept_on_host(folder, name, FILE_BYTES, KEPT_BYTES, self._fetcher(rel)) as path:
+                yield path
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:
             local = Path(folder) / Path(rel).name
             self._call(self.fs.get_file, self.full(rel), str(local))
             yield local
+
+    def _fetcher(self, rel: str) -> Callable[[Path], None]:
+        def fetch(path: Path) -> None:
+            part = path.with_name(path.name + PART)
+            self._call(self.fs.get_file, self.full(rel), str(part))
+            os.replace(part, path)
+
+        return fetch
 
     def upload(self, local: Path, rel: str) -> None:
         """Publish a copy of a local file as `rel`."""

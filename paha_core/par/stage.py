@@ -59,7 +59,7 @@ def par_masks_stage(
         target = f"{PAR_MASKS}/{clip_key(row['clip_id'])}.npz"
         parts = [PAR_MASKS, CODE_VERSION, par.settings(), grid, row["sha256"]]
         columns = {"speaker": row["speaker"], "split": row["split"]}
-        task = MaskTask(store, row["path"], target, par, grid)
+        task = MaskTask(store, row["path"], row["sha256"], target, par, grid)
         jobs.append(Job(row["clip_id"], sha256_json(parts), task, columns))
     return update_manifest(
         *(store, PAR_MASKS, dataset, jobs, make_masks), extra_schema=PAR_SCHEMA, workers=workers
@@ -72,6 +72,7 @@ class MaskTask:
 
     store: Store
     keypoints: str
+    keypoints_sha256: str
     target: str
     par: ParConfig
     grid: int
@@ -79,7 +80,7 @@ class MaskTask:
 
 def make_masks(task: MaskTask) -> MaskColumns:
     """Process one clip; returns its columns."""
-    with task.store.reading(task.keypoints) as path:
+    with task.store.reading(task.keypoints, task.keypoints_sha256) as path:
         keypoints = Keypoints.load(path)
     scene = (keypoints.points, keypoints.scores, keypoints.size, task.par, task.grid)
     weights, regions = par_weights(*scene), region_masks(*scene)

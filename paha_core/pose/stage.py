@@ -116,7 +116,7 @@ def keypoints_stage(
     jobs = []
     for row in kept_rows(store, "clips", [dataset]):
         target = f"{KEYPOINTS}/{clip_key(row['clip_id'])}.parquet"
-        task = KeypointTask(store, row["path"], target, config, threads)
+        task = KeypointTask(store, row["path"], row["sha256"], target, config, threads)
         parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
     return update_manifest(
@@ -149,9 +149,8 @@ def face_boxes_stage(
     for row in rows:
         target = f"{FACE_BOXES}/{clip_key(row['clip_id'])}.parquet"
         person = people.get(row["clip_id"])  # None: no body was found, the largest face counts
-        task = FaceTask(
-            store, row["path"], target, config, weights, person["path"] if person else ""
-        )
+        followed = (person["path"], person["sha256"]) if person else ("", "")
+        task = FaceTask(*(store, row["path"], row["sha256"], target, config, weights), *followed)
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
         parts += [person["sha256"] if person else ""]
         jobs.append(_job(row, parts, task))
@@ -168,6 +167,7 @@ class KeypointTask:
 
     store: Store
     clip: str
+    clip_sha256: str
     target: str
     config: PoseConfig
     threads: int
@@ -180,16 +180,18 @@ class FaceTask:
 
     store: Store
     source: str
+    source_sha256: str
     target: str
     config: PoseConfig
     detector_sha256: str
     keypoints: str = ""
+    keypoints_sha256: str = ""
 
 
 def find_keypoints(task: KeypointTask) -> KeypointColumns:
     """Process one clip; returns its columns."""
     detector = _detector(task.config, task.threads)
-    with _video(task.store, task.clip) as frames:
+    with _video(task.store, task.clip, task.clip_sha256) as frames:
         keypoints = detector.detect(frames)
     quality = keypoints.quality()
     if quality.body == 0:
@@ -216,14 +218,14 @@ def find_face_boxes(task: FaceTask) -> FaceColumns:
 
     keypoints = None
     if task.keypoints:
-        with task.store.reading(task.keypoints) as path:
+        with task.store.reading(task.keypoints, task.keypoints_sha256) as path:
             keypoints = Keypoints.load(path)
     if task.config.faces_from_keypoints:
         assert keypoints is not None
         faces = face_boxes_from_keypoints(keypoints, task.config)
         made_by = keypoints.version, keypoints.weights_sha256
     else:
-        with _video(task.store, task.source) as frames:
+        with _video(task.store, task.source, task.source_sha256) as frames:
             faces = detect_face_boxes(frames, task.config, keypoints)
         made_by = version("mediapipe"), task.detector_sha256
     if not faces.found.any():
@@ -247,11 +249,11 @@ def _job(row: dict[str, Any], parts: list[Any], task: Any) -> Job:
 
 
 @contextmanager
-def _video(store: Store, clip: str) -> Iterator[VideoFrames]:
+def _video(store: Store, clip: str, sha256: str) -> Iterator[VideoFrames]:
     """The clip's frames, decoded while they are iterated; a decoding error is a `Rejection`."""
     from paha_core.media.ffmpeg import MediaError
 
-    with store.reading(clip) as path:
+    with store.reading(clip, sha256) as path:
         try:
             yield VideoFrames(path)
         except MediaError as error:

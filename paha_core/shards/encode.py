@@ -85,7 +85,7 @@ def load_clip(store: Store, job: ClipJob, size: int) -> LoadedClip:
     Raises `Rejection` when they are not. A missing or broken file does not reject the clip but
     raises its reader's error.
     """
-    with store.reading(job.clip["path"]) as path:
+    with store.reading(job.clip["path"], job.clip["sha256"]) as path:
         frames = read_frames(path, size=size)
     with store.reading(job.clip["audio_path"]) as path:
         wave = read_audio(path, SAMPLE_RATE)

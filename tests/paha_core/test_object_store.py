@@ -6,20 +6,24 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from s3_server import BUCKET, environment, s3_server
 
 from paha_core import outages
+from paha_core.config import ParConfig
 from paha_core.engine import table_cache
 from paha_core.engine.claims import claimed, holder_of, try_claim
 from paha_core.engine.manifest_stage import BASE_SCHEMA, Job, kept_rows, update_manifest
 from paha_core.local_files import shared_on_host
 from paha_core.outages import StoreUnavailable
+from paha_core.par.stage import par_masks_stage
+from paha_core.pose.keypoints import Keypoints
 from paha_core.stages import Workspace
 from paha_core.stages.report_cache import ReportCache
 from paha_core.stages.stage_report import StageReport
-from paha_core.store import Store
+from paha_core.store import Store, sha256_file
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +189,46 @@ def test_processes_of_a_host_share_one_download(store, server):
     assert len({folder for folder, _ in found}) == 1
     assert dict(server.counts) == {"LIST": 4, "GET": 3}
     assert not found[0][0].exists()  # the last one removes it
+
+
+def test_further_stages_of_a_host_read_a_clip_without_asking(store, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("PAHA_CACHE", str(tmp_path))
+    sha256 = store.write_bytes("clips/a.mp4", b"first")
+    server.reset()
+    for _ in range(3):
+        with store.reading("clips/a.mp4", sha256) as path:
+            assert path.read_bytes() == b"first"
+    assert dict(server.counts) == {"GET": 1}
+    sha256 = store.write_bytes("clips/a.mp4", b"second")  # cut again: another content
+    with store.reading("clips/a.mp4", sha256) as path:
+        assert path.read_bytes() == b"second"
+
+
+def keypoints_of(number):
+    """A still person, another one for each number, for a stage that reads keypoints."""
+    points = np.full((4, 133, 2), 40.0 + number, np.float32)
+    return Keypoints(points, np.ones((4, 133), np.float32), (64, 64), "drawn", "1", "")
+
+
+def test_a_stage_asks_for_no_more_than_it_reads_and_writes(store, server, monkeypatch, tmp_path):
+    monkeypatch.setenv("PAHA_CACHE", str(tmp_path))
+    requests = {}
+    for count in (4, 12):
+        dataset, rows = f"set{count}", []
+        for number in range(count):
+            clip = f"{dataset}/a/{number}"
+            with store.writing(f"keypoints/{clip}.parquet") as path:
+                keypoints_of(count + number).save(path)
+                sha256 = sha256_file(path)
+            row = {"clip_id": clip, "dataset": dataset, "speaker": "a", "split": "train"}
+            row |= {"status": "kept", "reason": "", "fingerprint": clip, "sha256": sha256}
+            rows.append(row | {"path": f"keypoints/{clip}.parquet"})
+        table = pa.Table.from_pylist(rows, schema=BASE_SCHEMA)
+        store.write_table(f"manifests/keypoints/{dataset}.parquet", table)
+        server.reset()
+        assert par_masks_stage(store, dataset, ParConfig(), 8, workers=0).kept == count
+        requests[count] = sum(server.counts.values())
+    assert requests[12] - requests[4] == 2 * 8  # for each clip a file read and a file written
 
 
 def test_a_download_that_fails_leaves_nothing(tmp_path):
