@@ -272,8 +272,8 @@ class Store:
             yield Path(self.full(rel))
             return
         if sha256:
-            folder, name = cache_folder("artifacts"), f"{sha256[:32]}{ending(rel)}"
-            with kept_on_host(folder, name, FILE_BYTES, KEPT_BYTES, self._fetcher(rel)) as path:
+            cache, name = cache_folder("artifacts"), f"{sha256[:32]}{ending(rel)}"
+            with kept_on_host(cache, name, FILE_BYTES, KEPT_BYTES, self._fetcher(rel)) as path:
                 yield path
             return
         with tempfile.TemporaryDirectory(prefix="paha-") as folder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 import uuid
@@ -31,6 +32,7 @@ from paha_core.trained import PARALLEL
 JOBS = "launches"  # folder of the store: what jobs read and write while they run
 POLL = 2.0  # seconds between two questions about a job
 WORKER = ("-m", "assets.worker")
+NOT_ITS_OWN = re.compile("srun: |slurmstepd").match  # of a job's log
 LOST = -9  # the exit code of a job that something killed
 
 
@@ -49,17 +51,23 @@ class Job:
 class Settings(Protocol):
     """What every launcher's config has."""
 
-    hosts: int
-    resumes: int
+    @property
+    def hosts(self) -> int: ...
+
+    @property
+    def resumes(self) -> int: ...
 
 
 class Cluster(Protocol):
     """A scheduler's client."""
 
-    python: str  # the interpreter that has this project on the cluster's hosts
-
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def python(self) -> str:
+        """The interpreter that has this project, on the cluster's hosts."""
+        ...
 
     def submit(self, job: Job) -> str:
         """Returns the scheduler's id of the job. Raises `UserError` when it is refused."""
@@ -118,7 +126,7 @@ def run_on_cluster(
             [*launch, str(processes), str(trainer.grace_seconds), cluster.python, *worker, stage],
             {"PAHA_STORE": place, LAUNCH: folder, "PYTHONUNBUFFERED": "1"}
             | {n: v for n, v in os.environ.items() if n == "PAHA_FRONTEND"}
-            | session.get_bootstrap_env_vars(),
+            | dict(session.get_bootstrap_env_vars()),
             cluster.settings.hosts if stage in PARALLEL else 1,
             trainer.grace_seconds,
         )
@@ -149,7 +157,8 @@ def _watch(
         if text := cluster.new_log(job):
             sys.stdout.write(text)
             sys.stdout.flush()
-            last_line = ([line for line in text.splitlines() if line.strip()] or [last_line])[-1]
+            own = [line for line in text.splitlines() if line.strip() and not NOT_ITS_OWN(line)]
+            last_line = own[-1] if own else last_line
         if code is not None:
             return code, last_line
         if time.monotonic() - observed > OBSERVE_EVERY:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 from ray.util.placement_group import placement_group
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     ray.init(log_to_driver=True)
     group = placement_group([bundle] * int(hosts), strategy="STRICT_SPREAD")
     ray.get(group.ready())
-    actors = [
+    actors: list[Any] = [
         ray.remote(Host)
         .options(
             max_concurrency=2,  # `stop` while `run` waits

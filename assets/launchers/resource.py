@@ -31,10 +31,10 @@ class Launchers(dg.ConfigurableResource):
     """Where the stages of each group run: on this machine, unless a run's config or the file that
     PAHA_LAUNCHERS names says otherwise (`deploy/`)."""
 
-    data: Launcher = Field(LocalLauncher(), discriminator="kind")
-    networks: Launcher = Field(LocalLauncher(), discriminator="kind")
-    results: Launcher = Field(LocalLauncher(), discriminator="kind")
-    tables: Launcher = Field(LocalLauncher(), discriminator="kind")
+    data: Launcher = Field(default=LocalLauncher(), discriminator="kind")
+    networks: Launcher = Field(default=LocalLauncher(), discriminator="kind")
+    results: Launcher = Field(default=LocalLauncher(), discriminator="kind")
+    tables: Launcher = Field(default=LocalLauncher(), discriminator="kind")
 
 
 def cluster_of(launcher: Launcher) -> Slurm | Ray | Kubernetes | None:

@@ -103,14 +103,11 @@ class Slurm:
         state = self._state(job)
         if state and state not in FINAL:
             return None
-        if state not in ("", self.states.get(job)):
-            self.states[job] = state  # `new_log` names it
-        files = self.files.get(job)
-        try:
-            assert files is not None
-            return int(files.with_suffix(".exit").read_text())
-        except (AssertionError, FileNotFoundError):
-            return INTERRUPTED if state in RESUMABLE else LOST
+        exit_file = self.files.get(job, Path(job)).with_suffix(".exit")
+        if exit_file.exists():
+            return int(exit_file.read_text())
+        self.states[job] = state or "gone"  # `new_log` names it
+        return INTERRUPTED if state in RESUMABLE else LOST
 
     def cancel(self, job: str) -> None:
         if self._state(job) == "PENDING":
@@ -129,9 +126,8 @@ class Slurm:
             file.seek(self.read[job])
             data = file.read()
         self.read[job] += len(data)
-        text = data.decode(errors="replace")
-        state = self.states.pop(job, "COMPLETED")
-        return text if state == "COMPLETED" else f"{text}\nSlurm: job {job} is {state}\n"
+        state = self.states.pop(job, "")
+        return data.decode(errors="replace") + (f"Slurm: job {job} is {state}\n" if state else "")
 
     def _state(self, job: str) -> str:
         """squeue's word for it; empty where Slurm has forgotten the job."""
