@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from paha_core.config import Form, Mode, Precision
+from paha_core.config import Form, Mode, Precision, Solver
 from paha_core.stages import Workspace, prepare_torch
 
 
@@ -20,7 +20,8 @@ class GenerateConfig(dg.Config):
     dataset: str = Field("any", description="use this corpus' audio encoder (`audio.by_dataset`)")
     mode: Mode = "sequential"
     seed: int = 0
-    steps: int | None = Field(None, ge=1, description="DDIM steps")
+    steps: int | None = Field(None, ge=1, description="sampling steps")
+    solver: Literal["preset", Solver] = "preset"
     rate: float | None = Field(None, ge=0, le=1, description="share of the steps that are guided")
     lambda_face: float | None = Field(None, ge=0)
     lambda_non_face: float | None = Field(None, ge=0)
@@ -72,6 +73,7 @@ def generate_video(
         guidance=guidance,
         precision=None if config.precision == "preset" else config.precision,
         force=config.force,
+        solver=None if config.solver == "preset" else config.solver,
     )
     request = Request(
         Path(config.image), Path(config.audio), Path(config.out), settings, config.size, config.mark

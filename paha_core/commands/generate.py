@@ -23,7 +23,8 @@ from paha_core.commands.shared import (
     one_sentence,
     refuse_options,
 )
-from paha_core.config import Form, Language, Mode, Precision
+from paha_core.commands.streams import PIPE, open_sink, stream_alone, stream_spoken
+from paha_core.config import Form, Language, Mode, Precision, Solver
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
 from paha_core.media import FPS
@@ -40,12 +41,23 @@ def generate(
         Path | None,
         typer.Option(help="One person, face to the camera; transparent parts are white."),
     ] = None,
-    audio: Annotated[Path | None, typer.Option(help="The voice: any audio or video file.")] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            help="The voice: any audio or video file; - is 16 kHz PCM from a pipe, as it is spoken."
+        ),
+    ] = None,
     text: Annotated[
         str, typer.Option(help="Instead of --audio: what to say, in a synthetic voice.")
     ] = "",
     language: Annotated[Language, typer.Option(help="Language of --text.")] = "en",
-    out: Annotated[Path | None, typer.Option(help="The mp4 to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The mp4 to write; - streams to standard output alone.")
+    ] = None,
+    stream: Annotated[
+        Path | None,
+        typer.Option(help="Beside --out: a stream to watch while it is made, a new file or -."),
+    ] = None,
     preset: PresetOption = "demo",
     store: StoreOption = "",
     folder: FolderOption = None,
@@ -53,7 +65,11 @@ def generate(
     mode: Annotated[Mode, typer.Option(help="Guidance by the classifiers.")] = "sequential",
     seed: int = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="DDIM steps (default: the preset's).")
+        int | None, typer.Option(min=1, max=1000, help="Sampling steps (default: the preset's).")
+    ] = None,
+    solver: Annotated[
+        Solver | None,
+        typer.Option(help="Goes from one noise level to the next (default: the preset's)."),
     ] = None,
     rate: Annotated[
         float | None,
@@ -119,6 +135,10 @@ def generate(
         paha generate --from hello.json --out again.mp4         the same, bit for bit
 
         paha generate --batch list.csv --mode unguided          a second run continues
+
+        paha generate --image me.jpg --audio hello.wav --out - | ffplay -      watch it being made
+
+        arecord -f S16_LE -r 16000 | paha generate --image me.jpg --audio - --out - | ffplay -
     """
     from paha_core.inference.pipeline import Settings
     from paha_core.inference.video_file import Request
@@ -146,10 +166,17 @@ def generate(
             return
         if batch is not None:
             refuse_options(
-                given, {"image", "audio", "text", "out"}, "--batch takes them from its csv"
+                given,
+                {"image", "audio", "text", "out", "stream"},
+                "--batch takes them from its csv",
             )
         elif image is None or out is None or not (audio or text):
             raise StageError("give --image, --audio (or --text) and --out, or --batch, or --from")
+        elif PIPE in (audio, out):
+            refuse_options(given, {"stream"}, "--out - is a stream already")
+            if out != PIPE:
+                raise StageError("--audio - is streamed as it is spoken: give --out - as well")
+            refuse_options(given, {"text"}, "--out - leaves no file for the synthetic voice")
         elif text:
             refuse_options(given, {"audio"}, "--text is spoken by a synthetic voice")
             audio = _spoken(text, language, out)
@@ -171,6 +198,7 @@ def generate(
             letterbox=letterbox,
             precision=precision,
             force=force,
+            solver=solver,
         )
 
         def opened() -> PahaPipeline:
@@ -178,11 +206,18 @@ def generate(
 
         if batch is not None:
             _batch(batch, settings, size, not no_mark, opened)
+            return
+        assert image is not None
+        assert audio is not None
+        assert out is not None
+        request = Request(image, audio, out, settings, size, not no_mark)
+        if audio == PIPE:
+            stream_spoken(opened, image, settings, size, not no_mark)
+        elif out == PIPE:
+            stream_alone(opened, request)
         else:
-            assert image is not None
-            assert audio is not None
-            assert out is not None
-            _one(Request(image, audio, out, settings, size, not no_mark), opened)
+            request.check()
+            _make(opened(), request, stream)
 
 
 def _spoken(text: str, language: Language, out: Path) -> Path:
@@ -193,27 +228,29 @@ def _spoken(text: str, language: Language, out: Path) -> Path:
     if wav.exists() and not out.with_suffix(".json").exists():
         raise StageError(f"{wav} exists and was not made by paha: choose another name for --out")
     seconds = write_speech(wav, text, language)
-    typer.echo(f"{wav}: {seconds:.1f} s")
+    typer.echo(f"{wav}: {seconds:.1f} s", err=True)
     return wav
 
 
-def _one(request: Request, opened: Callable[[], PahaPipeline]) -> None:
-    request.check()
-    _make(opened(), request)
-
-
-def _make(pipeline: PahaPipeline, request: Request) -> dict[str, Any]:
+def _make(pipeline: PahaPipeline, request: Request, stream: Path | None = None) -> dict[str, Any]:
     from paha_core.inference.portraits import unfamiliar
+    from paha_core.inference.stream import StreamedCopy
     from paha_core.inference.video_file import make_video
 
     if note := unfamiliar(pipeline, request.image, request.settings.letterbox):
         typer.echo(f"note: {note}", err=True)
     with Progress(0, "generate", "segment", every=5.0) as progress:
-        sidecar = make_video(pipeline, request, progress.reach)
+        if stream is None:
+            sidecar = make_video(pipeline, request, progress.reach)
+        else:
+            with open_sink(stream) as sink:
+                copy = StreamedCopy(pipeline, request, sink)
+                with copy.video:
+                    sidecar = make_video(pipeline, request, progress.reach, copy.add)
     for name in sidecar["gates_failed"]:
         typer.echo(f"note: {name} did not pass its audio-swap gate", err=True)
-    seconds = sidecar["seconds"]["total"]
-    typer.echo(f"{request.out}: {sidecar['frames'] / FPS:.2f} s, generated in {seconds:.1f} s")
+    seconds = f"{sidecar['frames'] / FPS:.2f} s, generated in {sidecar['seconds']['total']:.1f} s"
+    typer.echo(f"{request.out}: {seconds}", err=stream == PIPE)
     return sidecar
 
 

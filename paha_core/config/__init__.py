@@ -47,6 +47,7 @@ from paha_core.config.results import (
     GuidanceConfig,
     GuidedMode,
     Mode,
+    Solver,
     SuiteConfig,
 )
 
@@ -79,6 +80,7 @@ __all__ = [
     "ReferenceConfig",
     "Section",
     "ShardConfig",
+    "Solver",
     "StudioConfig",
     "SuiteConfig",
     "TrainConfig",

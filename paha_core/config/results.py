@@ -15,6 +15,8 @@ MODES: tuple[Mode, ...] = ("unguided", *get_args(GuidedMode))
 Form = Literal["residual", "residual_printed_masks", "printed"]
 """How equation 12 is read (`inference/guidance.py`)."""
 FORMS: tuple[Form, ...] = get_args(Form)
+Solver = Literal["ddim", "dpm++2m", "unipc"]
+"""What goes from one noise level to the next (`inference/solvers.py`); DDIM is the paper's."""
 RENAMED = {"face": "lambda_face", "non_face": "lambda_non_face", "differential": "lambda_diff"}
 
 
@@ -80,7 +82,8 @@ class GuidanceConfig(GuidanceStrengths):
 class GenerationConfig(Section):
     """How videos are sampled: steps, segments, guidance, and the modes for held-out voices."""
 
-    ddim_steps: int = Field(30, ge=1)
+    ddim_steps: int = Field(30, ge=1, description="steps of the solver, whichever it is")
+    solver: Solver = "ddim"
     segment_frames: int = Field(32, ge=2)
     guidance: GuidanceConfig = GuidanceConfig()
     modes: tuple[Mode, ...] = MODES
@@ -108,6 +111,14 @@ class GenerationConfig(Section):
     batch: int = Field(8, ge=1, description="clips generated side by side: what memory allows")
     max_frames: int = Field(375, ge=2)
     seed: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        """As every section's, but for the solver that all videos had before there was a choice:
+        their fingerprints stay."""
+        found = super().settings()
+        if found["solver"] == "ddim":
+            del found["solver"]
+        return found
 
     @model_validator(mode="after")
     def _baseline(self) -> GenerationConfig:

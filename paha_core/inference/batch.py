@@ -10,6 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from paha_core.config import Preset
 from paha_core.errors import UserError
 from paha_core.inference.inputs import InputError
 from paha_core.inference.marks import is_unchanged
@@ -90,10 +93,18 @@ def is_made(pipeline: PahaPipeline, request: Request) -> bool:
         _without_paths(sidecar.get("request"))
         == _without_paths(request_json(replace(request, size=size)))
         and sidecar.get("networks") == pipeline.networks
-        and sidecar.get("preset") == pipeline.preset.model_dump(mode="json")
+        and _preset_of(sidecar) == pipeline.preset
         and sidecar.get("marked", False) == request.mark
         and _is_whole(request, sidecar)
     )
+
+
+def _preset_of(sidecar: dict[str, Any]) -> Preset | None:
+    """The sidecar's preset; keys that did not exist yet have their defaults."""
+    try:
+        return Preset(**sidecar.get("preset", {}))
+    except ValidationError:
+        return None
 
 
 def _is_whole(request: Request, sidecar: dict[str, Any]) -> bool:
@@ -107,6 +118,11 @@ def _without_paths(request: Any) -> Any:
     if not isinstance(request, dict):
         return None
     return {
-        name: value.get("sha256", value) if isinstance(value, dict) else value
+        name: value.get("sha256", _given(value)) if isinstance(value, dict) else value
         for name, value in request.items()
     }
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are not left to the preset, as all are that did not exist yet."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -121,8 +121,10 @@ def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) 
     guidance = (settings.guidance or generation.guidance).effective_settings(
         settings.mode, generation.ddim_steps
     )
-    sampling = generation.model_dump(mode="json", exclude=IGNORED_FIELDS)
+    sampling = {k: v for k, v in generation.settings().items() if k not in IGNORED_FIELDS}
     weights = [fingerprint(networks, name) for name in names]
+    if settings.solver:
+        sampling["solver"] = settings.solver
     precision = settings.precision or generation.precision
     made_by = [settings.mode, guidance, sampling, precision, settings.seed, weights]
     return sha256_json([CODE_VERSION, *made_by])

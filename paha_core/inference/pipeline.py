@@ -8,7 +8,7 @@ share.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from paha_core.config import GuidanceConfig, Mode, Precision
+from paha_core.config import GuidanceConfig, Mode, Precision, Solver
 from paha_core.errors import run_first
 from paha_core.inference.components import PipelineComponents
 from paha_core.inference.inputs import (
@@ -27,6 +27,7 @@ from paha_core.inference.inputs import (
     read_picture,
     read_voice,
 )
+from paha_core.inference.live import LiveSegment, live_segments
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
 from paha_core.inference.segment_guidance import GateError, SegmentGuidanceFactory, guiding_parts
 from paha_core.inference.sliding_window import sliding_window
@@ -44,7 +45,8 @@ class Settings:
     Attributes:
         mode: unguided, sequential or differential guidance.
         seed: of the noise.
-        steps: DDIM steps.
+        steps: of the solver.
+        solver: `ddim`, `dpm++2m` or `unipc`.
         max_seconds: cut the voice there.
         letterbox: keep the whole picture instead of cropping it to a square.
         guidance: strengths, rate and form of the guidance.
@@ -61,6 +63,7 @@ class Settings:
     guidance: GuidanceConfig | None = None
     precision: Precision | None = None
     force: bool = False
+    solver: Solver | None = None
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,24 @@ class PahaPipeline(PipelineComponents):
         """The conditions of a batch of one, the portrait's face box [4] in 0..1, and the voice as
         16 kHz mono."""
         wave = read_voice(audio, settings.max_seconds)
+        latents, embedding, box = self._portrait(image, settings)
+        with self.on_device(self.audio):
+            features = self.audio.encode(wave, len(wave) // SAMPLES_PER_FRAME)
+        windows = window_view(features.astype(np.float32), self.preset.audio.margin)
+        return Conditions(latents, embedding, torch.from_numpy(windows)[None]), box, wave
+
+    def _portrait(
+        self, image: Picture, settings: Settings
+    ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """Latents [1, C, h, w] and embedding [1, width] of a portrait, and its face box [4]."""
         picture, box = frame_portrait(
             read_picture(image), self.preset.codec.size, self.preset.pose, settings.letterbox
         )
-        with self.on_device(self.audio):
-            features = self.audio.encode(wave, len(wave) // SAMPLES_PER_FRAME)
         with self.on_device(self.reference):
             embedding = self.reference.encode(picture)
         with self.on_device(self.codec):
             latents = self.codec.encode(picture)
-        windows = window_view(features.astype(np.float32), self.preset.audio.margin)
-        conditions = Conditions(
-            reference_latents=latents,
-            reference_embedding=torch.from_numpy(embedding.astype(np.float32)),
-            audio=torch.from_numpy(windows)[None],
-        )
-        return conditions, box, wave
+        return latents, torch.from_numpy(embedding.astype(np.float32)), box
 
     def generate(
         self,
@@ -165,13 +170,7 @@ class PahaPipeline(PipelineComponents):
         generation = self.preset.generation
 
         # 2. sampler and guidance
-        sampler = Sampler(
-            self.univdm,
-            self.preset.univdm,
-            settings.steps or generation.ddim_steps,
-            generation.cfg_scale,
-            self.precision(settings),
-        )
+        sampler = self._sampler(settings)
         factory = self._guidance_factory(face_boxes, settings)
 
         # 3. noise
@@ -191,9 +190,7 @@ class PahaPipeline(PipelineComponents):
         for done, latents in enumerate(pieces, start=1):
             # 5. decode
             decoding = time.perf_counter()
-            with self.on_device(self.codec):
-                flat = self.codec.decode(rearrange(latents, "b c f h w -> (b f) c h w"))
-            frames = rearrange(flat, "(b f) h w c -> b f h w c", b=latents.shape[0])
+            frames = self._decode(latents)
 
             # 6. the next segment's condition image is the last frame
             if factory is not None and done < total:
@@ -201,6 +198,61 @@ class PahaPipeline(PipelineComponents):
             trace.codec += time.perf_counter() - decoding
             on_segment(done, total)
             yield frames
+
+    def stream_live(
+        self,
+        image: Picture,
+        chunks: Iterable[np.ndarray],
+        settings: Settings,
+        trace: Trace,
+        on_segment: OnSegment = lambda done, total: None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The frames of a voice that is being spoken, uint8 [f, H, W, 3], and their sound, float
+        mono at 16 kHz, as each segment adds them. `chunks` are float mono [N] at 16 kHz of any
+        length; `on_segment` is told as many segments in total as are done."""
+        self.check(settings)
+        generation = self.preset.generation
+        if generation.long_video == "sliding_window":
+            raise InputError("averaged windows need the whole voice: use long_video: chain")
+        latents, embedding, box = self._portrait(image, settings)
+        factory = self._guidance_factory(box[None], settings)
+        generator = torch.Generator().manual_seed(settings.seed)
+        added: list[LiveSegment] = []
+        frames = np.zeros(0, np.uint8)
+
+        def parts() -> Iterator[Conditions]:
+            margin = self.preset.audio.margin
+            segments = live_segments(chunks, self.audio, generation.segment_frames, margin)
+            for segment in segments:
+                if factory is not None and added:
+                    factory.update_face_boxes(frames[-1:])
+                added.append(segment)
+                yield Conditions(latents, embedding, segment.windows[None])
+
+        with self.on_device(self.audio):
+            sampler = self._sampler(settings)
+            pieces = sampler.chain(parts(), generator, guidance_factory=factory, trace=trace)
+            for done, made in enumerate(pieces, start=1):
+                frames = self._decode(made[:, :, : added[-1].new_frames])[0]
+                on_segment(done, done)
+                yield frames, added[-1].wave
+
+    def _sampler(self, settings: Settings) -> Sampler:
+        generation = self.preset.generation
+        return Sampler(
+            self.univdm,
+            self.preset.univdm,
+            settings.steps or generation.ddim_steps,
+            generation.cfg_scale,
+            self.precision(settings),
+            settings.solver or generation.solver,
+        )
+
+    def _decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Latents [b, C, f, h, w] as uint8 RGB [b, f, H, W, 3]."""
+        with self.on_device(self.codec):
+            flat = self.codec.decode(rearrange(latents, "b c f h w -> (b f) c h w"))
+        return rearrange(flat, "(b f) h w c -> b f h w c", b=latents.shape[0])
 
     def check(self, settings: Settings) -> None:
         """Raise where no video can be generated with these settings, whatever the inputs.

@@ -1,4 +1,4 @@
-"""DDIM sampling of video latents: one segment, and a long video as a chain of segments (paper
+"""Sampling of video latents: one segment, and a long video as a chain of segments (paper
 B.4.1).
 
 A segment's frame 0 is the last frame of the one before, given as latents: never decoded and encoded
@@ -7,18 +7,19 @@ again, which would drift in colour. So every segment after the first adds `frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from paha_core.config import Precision, UniVDMConfig
+from paha_core.config import Precision, Solver, UniVDMConfig
 from paha_core.inference.guidance import ClassifierGuidance, GuidedStates
 from paha_core.inference.halves import halves, on_each
 from paha_core.inference.precision import autocast
+from paha_core.inference.solvers import Solves, new_solver
 from paha_core.inference.trace import Stopwatch, Trace
-from paha_core.models.noise import ddim_step, sampling_scheduler
+from paha_core.models.noise import sampling_scheduler
 from paha_core.models.univdm import EncodedConditions, UniVDM, network_input
 
 
@@ -83,7 +84,7 @@ def draw_noise(shape: tuple[int, ...], generators: Generators) -> torch.Tensor:
 
 
 class Sampler:
-    """DDIM over a UniVDM.
+    """A solver over a UniVDM.
 
     Parameters:
         model (`UniVDM`).
@@ -91,6 +92,7 @@ class Sampler:
         num_inference_steps (`int`).
         cfg_scale (`float`, defaults to 1): classifier-free guidance; 1 turns it off.
         precision (`str`, defaults to "fp32"): that of the network; latents are always float32.
+        solver (`str`, defaults to "ddim").
     """
 
     def __init__(
@@ -100,11 +102,17 @@ class Sampler:
         num_inference_steps: int,
         cfg_scale: float = 1.0,
         precision: Precision = "fp32",
+        solver: Solver = "ddim",
     ) -> None:
-        self.model = model.eval()
+        self.model, self.config = model.eval(), config
         self.scheduler = sampling_scheduler(config, num_inference_steps)
-        self.timesteps: list[int] = self.scheduler.timesteps.tolist()
+        self.solver, self.num_inference_steps = solver, num_inference_steps
+        self.timesteps = self.new_solver().timesteps
         self.cfg_scale, self.precision = cfg_scale, precision
+
+    def new_solver(self, changed: Collection[int] = ()) -> Solves:
+        """A solver for one run; `changed` as `solvers.new_solver` says."""
+        return new_solver(self.solver, self.config, self.num_inference_steps, changed)
 
     def sigma(self, timestep: int) -> float:
         """sigma_t = sqrt(1 - alpha_bar_t)."""
@@ -133,17 +141,43 @@ class Sampler:
             guidance_factory: makes each segment's guidance; None for unguided sampling.
             trace: takes times and the metrics of guided steps.
         """
+        left = conditions.audio.shape[1]
+        count = segment_count(left, segment_frames)
+        parts = (conditions.part(k * (segment_frames - 1), segment_frames) for k in range(count))
+        for latents in self.chain(
+            parts,
+            generator,
+            first_frame=first_frame,
+            guidance_factory=guidance_factory,
+            trace=trace,
+        ):
+            new_latents = latents[:, :, :left]
+            left -= new_latents.shape[2]
+            yield new_latents
+
+    def chain(
+        self,
+        parts: Iterable[Conditions],
+        generator: Generators,
+        *,
+        first_frame: torch.Tensor | None = None,
+        guidance_factory: GuidanceFactory | None = None,
+        trace: Trace | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """The latents that each segment adds: all of the first, all but frame 0 of those after it.
+        `parts` are the conditions of one segment after the other, each taken when it is needed, so
+        that sound may still be arriving; the rest is as in `segments`."""
         trace = trace if trace is not None else Trace()
-        batch, channels, height, width = conditions.reference_latents.shape
-        frames_left, device = conditions.audio.shape[1], self.model.device
+        device = self.model.device
         last_noise: torch.Tensor | None = None
-        for k in range(segment_count(frames_left, segment_frames)):
+        for k, segment in enumerate(parts):
             # 1. conditions of the segment's frames
-            part = conditions.part(k * (segment_frames - 1), segment_frames).to(device)
+            part = segment.to(device)
+            batch, channels, height, width = part.reference_latents.shape
 
             # 2. noise; the frame that continues the previous segment keeps the noise it was
             # generated from: with new noise its details would change, a visible jump at the seam
-            shape = (batch, channels, segment_frames, height, width)
+            shape = (batch, channels, part.audio.shape[1], height, width)
             noise = draw_noise(shape, generator).to(device)
             if last_noise is not None:
                 noise[:, :, 0] = last_noise
@@ -157,15 +191,13 @@ class Sampler:
                 first_frame=first_frame,
                 guidance_factory=guidance_factory,
             )
-            parts = on_each(denoise, halves(batch, device))
-            trace.add([traced for _, traced in parts], [len(made) for made, _ in parts])
-            latents = torch.cat([made for made, _ in parts])
+            rows = on_each(denoise, halves(batch, device))
+            trace.add([traced for _, traced in rows], [len(made) for made, _ in rows])
+            latents = torch.cat([made for made, _ in rows])
 
             # 4. the last frame is given to the next segment, which adds the frames after it
             first_frame = latents[:, :, -1]
-            new_latents = (latents if k == 0 else latents[:, :, 1:])[:, :, :frames_left]
-            frames_left -= new_latents.shape[2]
-            yield new_latents
+            yield latents if k == 0 else latents[:, :, 1:]
 
     @torch.no_grad()
     def denoise(
@@ -195,6 +227,9 @@ class Sampler:
         encoded, dropped = self.encode(conditions)
         has_first_frame = first_frame is not None
         guidance = guidance_factory(conditions, rows, has_first_frame) if guidance_factory else None
+        steps = len(self.timesteps)
+        guided_steps = [i for i in range(steps) if guidance and guidance.acts_at(i, steps)]
+        solver = self.new_solver(changed=guided_steps)
         solver_time, total_time = Stopwatch(noise.device), Stopwatch(noise.device)
         metrics: list[dict[str, float | torch.Tensor | None]] = []
 
@@ -211,7 +246,7 @@ class Sampler:
                 # 4. guide: z* (equations 8 to 10), and with Differential Guidance its two parts
                 guided: GuidedStates | None = None
                 states: tuple[torch.Tensor, ...] = (latents,)
-                if guidance is not None and guidance.acts_at(i, len(self.timesteps)):
+                if guidance is not None and i in guided_steps:
                     guided = guidance.guide(latents, t, sigma)
                     metrics.append({"timestep": t, **guided.metrics(latents)})
                     states = guidance.states(guided)
@@ -229,7 +264,7 @@ class Sampler:
                     )
 
                     # 6. f_theta: x_t -> x_t-1
-                    batched = ddim_step(self.scheduler, noise_pred, i, batched)
+                    batched = solver.step(noise_pred, i, batched, n)
 
                 # 7. equation 11, or 12
                 solved = batched.chunk(len(states))
@@ -239,9 +274,9 @@ class Sampler:
                     latents = solved[0]
 
         # Metrics are read at the end, because each read synchronises with the device.
-        solver = solver_time.seconds()
+        seconds = solver_time.seconds()
         steps = [{k: None if x is None else float(x) for k, x in m.items()} for m in metrics]
-        return latents, Trace(solver, total_time.seconds() - solver, steps=steps)
+        return latents, Trace(seconds, total_time.seconds() - seconds, steps=steps)
 
     @torch.no_grad()
     def encode(self, conditions: Conditions) -> tuple[EncodedConditions, EncodedConditions | None]:

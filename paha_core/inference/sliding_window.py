@@ -7,7 +7,6 @@ import torch
 
 from paha_core.inference.sampling import Conditions, Generators, Sampler, draw_noise
 from paha_core.inference.trace import Stopwatch, Trace
-from paha_core.models.noise import ddim_step
 
 OVERLAP = 0.25  # of a window, as MagicAnimate's 4 of 16 frames
 
@@ -33,7 +32,7 @@ def sliding_window(
     counts = torch.zeros(size, device=device)
     for start in starts:
         counts[start : start + window] += 1
-    solving = Stopwatch(device)
+    solving, solver = Stopwatch(device), sampler.new_solver()
     encoded_parts = {
         start: sampler.encode(conditions.part(start, window).to(device)) for start in starts
     }
@@ -46,7 +45,7 @@ def sliding_window(
                 noise_pred = sampler.predict_noise(state, t, encoded, dropped, None)
                 total[:, :, start : start + window] += noise_pred
             mean = total / counts[:, None, None]
-            latents = ddim_step(sampler.scheduler, mean, i, latents)
+            latents = solver.step(mean, i, latents)
     trace.solver += solving.seconds()
     trace.segments += len(starts)
     return latents[:, :, :frames]

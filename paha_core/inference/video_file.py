@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,7 @@ from paha_core.inference.trace import Trace
 from paha_core.local_files import published
 from paha_core.media.encode import SoundFile, write_video
 from paha_core.media.frames import resize
+from paha_core.media.video import Frames
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import sha256_file
 
@@ -100,11 +102,12 @@ def make_video(
     pipeline: PahaPipeline,
     request: Request,
     on_segment: OnSegment = lambda done, total: None,
+    on_frames: Callable[[Frames], None] = lambda frames: None,
 ) -> dict[str, Any]:
     """Write `request.out` and the sidecar beside it, each atomically; returns the sidecar.
 
-    Frames go to the encoder as each segment adds them. Raises what `Request.check` and
-    `PahaPipeline.__call__` raise.
+    Frames go to `on_frames` and to the encoder as each segment adds them. Raises what
+    `Request.check` and `PahaPipeline.__call__` raise.
     """
     request.check()
     if request.mark:
@@ -113,9 +116,15 @@ def make_video(
     conditions, box, wave = pipeline.conditions(request.image, request.audio, settings)
     stream = pipeline.stream(conditions, box[None], settings, trace, on_segment)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
-    pictures = (picture for piece in stream for picture in resize(piece[0], size))
+
+    def pictures() -> Iterator[Frames]:
+        for piece in stream:
+            frames_of_segment = resize(piece[0], size)
+            on_frames(frames_of_segment)
+            yield from frames_of_segment
+
     with published(request.out) as path, repeatable(pipeline.device, pipeline.precision(settings)):
-        write_video(path, pictures, sound=SoundFile(request.audio), count=frames, timeout=None)
+        write_video(path, pictures(), sound=SoundFile(request.audio), count=frames, timeout=None)
         sha256 = sha256_file(path)
         sidecar = describe(pipeline, trace, time.perf_counter() - started)
         sidecar |= {
