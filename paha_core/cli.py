@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from paha_core.commands.app import app as page
 from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
 from paha_core.commands.evaluate import evaluate, report, results
@@ -141,6 +142,7 @@ for command in (
     serve,
 ):
     app.command()(command)
+app.command("app")(page)
 app.add_typer(corpus, name="corpus")
 app.add_typer(ingest, name="ingest")
 app.add_typer(train, name="train")

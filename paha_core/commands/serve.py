@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paha_core.commands.opening import chosen_preset, open_pipeline
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.errors import UserError
-from paha_core.stages import Workspace, prepare_torch
+from paha_core.stages import Workspace
+
+if TYPE_CHECKING:
+    from paha_core.inference.pipeline import PahaPipeline
 
 
 def serve(
@@ -42,31 +47,53 @@ def serve(
         curl -F image=@me.jpg -F audio=@hello.wav http://127.0.0.1:8000/v1/videos
     """
     with one_sentence():
-        from paha_core.inference.pipeline import PahaPipeline
+        from paha_core.inference.saved import saved_folder
 
-        try:
-            import uvicorn
-
-            from paha_core.serve.api import create_app
-            from paha_core.serve.limits import Limits, is_loopback
-        except ModuleNotFoundError as error:
-            raise UserError(f"no {error.name} here: pip install 'paha[serve]'") from error
-        if not token and not is_loopback(host):
-            raise UserError(f"{host} can be reached by others: set PAHA_TOKEN")
-        limits = Limits(
+        workspace = Workspace(preset, store)
+        chosen = saved_folder(folder) if folder is not None else None
+        used = chosen_preset(workspace, chosen, None, None)
+        listen(
+            lambda: open_pipeline(used, chosen, lambda: workspace.store),
+            host,
+            port,
+            data,
+            token,
+            page=False,
             body_bytes=max_megabytes << 20,
-            seconds=max_seconds,
+            max_seconds=max_seconds,
             capacity=queue,
             keep_hours=keep_hours,
         )
-        workspace = Workspace(preset, store)
-        device = prepare_torch(workspace.preset)
-        if folder is None:
-            pipeline = PahaPipeline.from_store(workspace.store, workspace.preset, device)
-        else:
-            pipeline = PahaPipeline.from_pretrained(folder, device)
-        app = create_app(pipeline, data, limits, token)
-        uvicorn.run(
-            app, host=host, port=port, log_level="info", timeout_keep_alive=5,
-            limit_concurrency=200,
-        )  # fmt: skip
+
+
+def listen(
+    opened: Callable[[], PahaPipeline],
+    host: str,
+    port: int,
+    data: Path,
+    token: str,
+    *,
+    page: bool,
+    max_seconds: float,
+    keep_hours: float,
+    body_bytes: int = 64 << 20,
+    capacity: int = 16,
+) -> None:
+    """Serve until interrupted. Raises `UserError` where the extra is not installed, or others could
+    reach the server without a token."""
+    try:
+        import uvicorn
+
+        from paha_core.serve.api import create_app
+        from paha_core.serve.limits import Limits, is_loopback
+    except ModuleNotFoundError as error:
+        raise UserError(f"no {error.name} here: pip install 'paha[serve]'") from error
+    if not token and not is_loopback(host):
+        raise UserError(f"{host} can be reached by others: set PAHA_TOKEN")
+    limits = Limits(
+        body_bytes=body_bytes, seconds=max_seconds, capacity=capacity, keep_hours=keep_hours
+    )
+    app = create_app(opened(), data, limits, token, page)
+    uvicorn.run(
+        app, host=host, port=port, log_level="info", timeout_keep_alive=5, limit_concurrency=200
+    )

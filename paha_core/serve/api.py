@@ -8,15 +8,13 @@ curl -o hello.mp4 http://127.0.0.1:8000/v1/videos/ID/result
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi import Path as PathParameter
@@ -29,29 +27,19 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 
-from paha_core.config import Mode
 from paha_core.inference.inputs import InputError, read_picture
 from paha_core.inference.pipeline import PahaPipeline
+from paha_core.serve.bodies import AUDIO, BODY, IMAGE, REFUSALS, VideoSettings, store_body
 from paha_core.serve.jobs import FINISHED, Job, Jobs, QueueFull, State
 from paha_core.serve.limits import Guard, Limits
+from paha_core.serve.live import HLS_TYPE, PLAYLIST, STREAM, growing
+from paha_core.serve.page import add_page
 from paha_core.serve.worker import Worker
 
 JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
-
-
-class VideoSettings(BaseModel):
-    """How the video is generated; null takes the preset's value."""
-
-    model_config = ConfigDict(extra="forbid")
-    mode: Mode = "unguided"
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    steps: int | None = Field(None, ge=1, le=1000)
-    letterbox: bool = False
-    force: bool = False
 
 
 class Video(BaseModel):
@@ -62,9 +50,11 @@ class Video(BaseModel):
     ahead: int = Field(description="videos that are generated before this one")
     segments_done: int
     segments_total: int
-    message: str
+    message: str = Field(description="why there is no video, or a note on it")
     created: float
+    started: float | None
     finished: float | None
+    settings: VideoSettings
 
 
 class ServerMetrics:
@@ -90,8 +80,11 @@ def _count(jobs: Jobs, state: State) -> float:
     return jobs.counts().get(state, 0)
 
 
-def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str = "") -> FastAPI:
-    """The application. `folder` holds the queue and the videos, and survives a restart."""
+def create_app(
+    pipeline: PahaPipeline, folder: Path, limits: Limits, token: str = "", page: bool = False
+) -> FastAPI:
+    """The application. `folder` holds the queue and the videos, and survives a restart. With `page`
+    it also shows a page, which lists all videos: to whoever can reach it."""
     jobs = Jobs(folder, limits.capacity)
     metrics = ServerMetrics(jobs)
     worker = Worker(
@@ -126,35 +119,60 @@ def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str 
             segments_total=job["total"],
             message=job["message"],
             created=job["created"],
+            started=job["started"],
             finished=job["finished"],
+            settings=VideoSettings(**job["settings"]),
         )
 
-    @app.post("/v1/videos", status_code=202, response_model=Video, openapi_extra=_BODY,
-              responses={n: {"description": d} for n, d in _REFUSALS.items()})  # fmt: skip
-    async def submit(request: Request, response: Response) -> Video:
-        """Queue a video of the portrait `image` speaking `audio`: multipart, or JSON in base64."""
+    async def queued(fill: Callable[[Path], Awaitable[VideoSettings]]) -> Video:
+        """Queue what `fill` writes into a new job's folder; nothing is left of what is refused."""
         if not jobs.has_room():
             metrics.refused.inc()
             raise _full(jobs)
         job_id = jobs.new_id()
         place = jobs.place(job_id)
         try:
-            settings = await _stored(request, place)
-            await run_in_threadpool(read_picture, place / "image")
-            job = jobs.submit(job_id, "image", "audio", settings.model_dump(exclude_none=True))
+            settings = await fill(place)
+            await run_in_threadpool(read_picture, place / IMAGE)
+            job = jobs.submit(job_id, IMAGE, AUDIO, settings.model_dump(exclude_none=True))
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, QueueFull):
                 metrics.refused.inc()
                 raise _full(jobs) from error
+            if isinstance(error, FileNotFoundError):
+                raise HTTPException(404, "its portrait and voice are not kept any more") from error
             if isinstance(error, InputError):
                 reason = str(error).replace(f"{place}/", "")
                 raise HTTPException(422, reason) from error
             raise
         metrics.accepted.inc()
         worker.notify()
-        response.headers["Location"] = f"/v1/videos/{job_id}"
         return shown(job)
+
+    @app.post("/v1/videos", status_code=202, response_model=Video, openapi_extra=BODY,
+              responses=REFUSALS)  # fmt: skip
+    async def submit(request: Request, response: Response) -> Video:
+        """Queue a video of the portrait `image` speaking `audio`, or `text` in a synthetic voice:
+        multipart, or JSON in base64."""
+        video = await queued(lambda place: store_body(request, place))
+        response.headers["Location"] = f"/v1/videos/{video.id}"
+        return video
+
+    @app.post("/v1/videos/{job_id}/again", status_code=202, responses=_UNKNOWN | REFUSALS)
+    async def again(job_id: JobId, settings: VideoSettings, response: Response) -> Video:
+        """Queue another video of the same portrait and voice."""
+        source = jobs.place(found(job_id)["id"])
+
+        async def copied(place: Path) -> VideoSettings:
+            place.mkdir(parents=True)
+            for name in (IMAGE, AUDIO):
+                await run_in_threadpool(shutil.copyfile, source / name, place / name)
+            return settings
+
+        video = await queued(copied)
+        response.headers["Location"] = f"/v1/videos/{video.id}"
+        return video
 
     @app.get("/v1/videos/{job_id}", responses=_UNKNOWN)
     def status(job_id: JobId) -> Video:
@@ -194,6 +212,28 @@ def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str 
         """The mp4."""
         return file_of(job_id, "video.mp4", "video/mp4")
 
+    @app.get("/v1/videos/{job_id}/stream", responses=_UNKNOWN)
+    def stream(job_id: JobId) -> StreamingResponse:
+        """The mp4 while it is generated, in fragments, until it is finished."""
+        found(job_id)
+
+        def is_finished() -> bool:
+            job = jobs.get(job_id)
+            return job is None or job["state"] in FINISHED
+
+        grows = growing(jobs.place(job_id) / STREAM, is_finished)
+        return StreamingResponse(grows, media_type="video/mp4")
+
+    @app.get("/v1/videos/{job_id}/{name}", response_class=FileResponse,
+             responses=_UNKNOWN | _NOT_DONE)  # fmt: skip
+    def hls(job_id: JobId, name: Literal["stream.m3u8", "stream.mp4"]) -> FileResponse:
+        """The same for HLS: a playlist that grows, and the file that it names parts of."""
+        job = found(job_id)
+        path = jobs.place(job_id) / name
+        if not path.is_file():
+            raise HTTPException(409, f"the video is {job['state']}")
+        return FileResponse(path, media_type=HLS_TYPE if name == PLAYLIST else "video/mp4")
+
     @app.get("/v1/videos/{job_id}/sidecar", responses=_UNKNOWN | _NOT_DONE)
     def sidecar(job_id: JobId) -> dict[str, Any]:
         """Everything the video was made from, without paths of this machine."""
@@ -214,6 +254,14 @@ def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str 
         if job["state"] in FINISHED:
             jobs.forget(job_id)
 
+    if page:
+        add_page(app, pipeline)
+
+        @app.get("/v1/videos")
+        def videos() -> list[Video]:
+            """All videos, the newest first."""
+            return [shown(job) for job in jobs.newest()]
+
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -227,84 +275,7 @@ def create_app(pipeline: PahaPipeline, folder: Path, limits: Limits, token: str 
 
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such video"}}
 _NOT_DONE: dict[int | str, dict[str, Any]] = {409: {"description": "It is not done"}}
-_REFUSALS = {
-    400: "The body can't be read",
-    413: "The body is too large",
-    415: "Neither multipart nor JSON",
-    422: "A field, the portrait or the voice is not usable",
-    429: "The queue is full; Retry-After says when to try again",
-}
-_FIELDS = VideoSettings.model_json_schema()["properties"]
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media: {
-                "schema": {
-                    "type": "object",
-                    "required": ["image", "audio"],
-                    "properties": {
-                        "image": {"type": "string", "format": kind},
-                        "audio": {"type": "string", "format": kind},
-                    }
-                    | _FIELDS,
-                }
-            }
-            for media, kind in (("multipart/form-data", "binary"), ("application/json", "byte"))
-        },
-    }
-}
 
 
 def _full(jobs: Jobs) -> HTTPException:
     return HTTPException(429, f"{jobs.capacity} videos are waiting", headers={"Retry-After": "30"})
-
-
-async def _stored(request: Request, place: Path) -> VideoSettings:
-    """Write the request's portrait and voice to `place` as `image` and `audio`, under names of our
-    own. Raises `HTTPException` for a body that can't be used."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind == "multipart/form-data":
-        form = await request.form(max_files=2, max_fields=16)
-        fields: dict[str, Any] = dict(form)
-    elif kind == "application/json":
-        fields = await _json(request)
-    else:
-        raise HTTPException(415, "send multipart/form-data, or application/json with base64")
-    place.mkdir(parents=True)
-    for name in ("image", "audio"):
-        data = await _content(name, fields.pop(name, None))
-        (place / name).write_bytes(data)
-    try:
-        return VideoSettings(**fields)
-    except (ValidationError, TypeError) as error:
-        problems = error.errors() if isinstance(error, ValidationError) else []
-        reason = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
-        raise HTTPException(422, reason or "a field is not usable") from error
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        content = json.loads(await request.body())
-    except ValueError as error:
-        raise HTTPException(400, "the body is not JSON") from error
-    if not isinstance(content, dict):
-        raise HTTPException(422, "the body must be an object")
-    return content
-
-
-async def _content(name: str, value: Any) -> bytes:
-    if isinstance(value, UploadFile):
-        data = await value.read()
-    elif isinstance(value, str) and "://" in value[:16]:
-        raise HTTPException(422, f"{name}: addresses are not fetched; send the file itself")
-    elif isinstance(value, str):
-        try:
-            data = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise HTTPException(422, f"{name} is not base64") from error
-    else:
-        raise HTTPException(422, f"{name} is missing")
-    if not data:
-        raise HTTPException(422, f"{name} is empty")
-    return data

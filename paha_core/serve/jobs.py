@@ -39,7 +39,7 @@ class Job(TypedDict):
     audio: str
     done: int  # segments generated
     total: int
-    message: str  # why it failed
+    message: str  # why it failed, or a note on the video
 
 
 class QueueFull(Exception):
@@ -97,6 +97,12 @@ class Jobs:
         with self._database() as database:
             row = database.execute("select * from videos where id = ?", (job_id,)).fetchone()
         return None if row is None else _job(row)
+
+    def newest(self) -> list[Job]:
+        """All jobs, the one submitted last first."""
+        with self._database() as database:
+            rows = database.execute("select * from videos order by created desc").fetchall()
+        return [_job(row) for row in rows]
 
     def progress(self, job_id: str, done: int, total: int) -> None:
         with self._database() as database:

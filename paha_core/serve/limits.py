@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import ipaddress
 from dataclasses import dataclass
@@ -42,7 +43,13 @@ class Guard:
             return
         headers = {key.lower(): value for key, value in scope["headers"]}
         if not self._allowed(scope["path"], headers.get(b"authorization", b"")):
-            await _refusal(401, "a token is needed: Authorization: Bearer …")(scope, receive, send)
+            refusal = _refusal(401, "a token is needed: Authorization: Bearer …")
+            refusal.headers["WWW-Authenticate"] = 'Basic realm="PAHA"'  # a browser asks for it
+            await refusal(scope, receive, send)
+            return
+        if self._from_elsewhere(headers):
+            refusal = _refusal(403, "another site's page may not use this server")
+            await refusal(scope, receive, send)
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.limits.body_bytes:
@@ -79,10 +86,29 @@ class Guard:
     def _allowed(self, path: str, given: bytes) -> bool:
         if not self.token or path in self.open_paths:
             return True
-        return hmac.compare_digest(given, f"Bearer {self.token}".encode())
+        kind, _, value = given.partition(b" ")
+        if kind.lower() == b"basic":  # the token as the password, with any name
+            value = _decoded(value).partition(b":")[2]
+        return hmac.compare_digest(value, self.token.encode())
+
+    def _from_elsewhere(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a page of another site sends a request through the user's browser. Without a
+        token only this machine's own names are answered to: a stranger's domain may point here."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin.partition("://")[2] != host:
+            return True
+        return not self.token and not is_loopback(host.rpartition(":")[0].strip("[]") or host)
 
     def _too_large(self) -> JSONResponse:
         return _refusal(413, f"more than {self.limits.body_bytes >> 20} MiB are refused")
+
+
+def _decoded(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        return b""
 
 
 def _refusal(status: int, message: str) -> JSONResponse:

@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from paha_core.config import GuidanceConfig
 from paha_core.errors import EXPECTED
 from paha_core.inference.pipeline import PahaPipeline, Settings
+from paha_core.inference.portraits import unfamiliar
 from paha_core.inference.video_file import Request, make_video
 from paha_core.serve.jobs import Job, Jobs
+from paha_core.serve.live import LiveFiles
 
 log = logging.getLogger(__name__)
+LAMBDAS = ("lambda_face", "lambda_non_face", "lambda_diff")
 
 
 class Cancelled(Exception):
@@ -75,11 +77,13 @@ class Worker:
                 raise Cancelled
 
         try:
-            settings = settings_of(job, self.max_seconds)
+            settings = settings_of(job, self.pipeline, self.max_seconds)
             request = Request(
                 folder / job["image"], folder / job["audio"], folder / "video.mp4", settings
             )
-            make_video(self.pipeline, request, on_segment)
+            note = unfamiliar(self.pipeline, request.image, settings.letterbox)
+            with LiveFiles(self.pipeline, request) as live:
+                make_video(self.pipeline, request, on_segment, live.add)
         except Cancelled:
             if self._is_cancelled(job):
                 self.jobs.finish(job["id"], "cancelled")
@@ -93,7 +97,7 @@ class Worker:
             log.exception("job %s failed", job["id"])
             self.jobs.finish(job["id"], "failed", "an error inside the server; its log has it")
         else:
-            self.jobs.finish(job["id"], "done")
+            self.jobs.finish(job["id"], "done", note)
             self.on_done(settings.mode, time.monotonic() - started)
 
     def _is_cancelled(self, job: Job) -> bool:
@@ -106,12 +110,10 @@ class Worker:
             self.jobs.forget(job_id)
 
 
-def settings_of(job: Job, max_seconds: float) -> Settings:
+def settings_of(job: Job, pipeline: PahaPipeline, max_seconds: float) -> Settings:
     """The job's settings; a longer voice than `max_seconds` is cut."""
     values = dict(job["settings"])
-    guidance = values.pop("guidance", None)
-    return Settings(
-        **values,
-        max_seconds=max_seconds,
-        guidance=GuidanceConfig(**guidance) if guidance else None,
-    )
+    strength = values.pop("strength", 1.0)
+    guidance = pipeline.preset.generation.guidance
+    changed = {name: getattr(guidance, name) * strength for name in LAMBDAS}
+    return Settings(**values, max_seconds=max_seconds, guidance=guidance.changed(**changed))

@@ -1,4 +1,4 @@
-"""serve_untrained.py FOLDER PORT CAPACITY: the API over untrained networks of the smoke preset."""
+"""serve_untrained.py FOLDER PORT CAPACITY: API and page over untrained networks (smoke preset)."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, port, capacity = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     app = create_app(
-        untrained_pipeline(load_preset("smoke")), folder, Limits(seconds=2.0, capacity=capacity)
+        untrained_pipeline(load_preset("smoke")),
+        folder,
+        Limits(seconds=2.0, capacity=capacity),
+        page=True,
     )
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

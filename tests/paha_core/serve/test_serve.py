@@ -3,67 +3,22 @@
 import base64
 import io
 import json
-import signal
-import socket
-import subprocess
-import sys
+import re
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import numpy as np
+import av
 import pytest
 from PIL import Image
 
-import serve_untrained
-from paha_core.corpora.studio import programme
-from paha_core.media.audio import write_wav
+from paha_core.inference.marks import inspect_video
 from paha_core.media.probe import probe
 from paha_core.serve.jobs import Jobs, QueueFull
-from paha_core.serve.limits import is_loopback
+from paha_core.serve.limits import Guard, Limits, is_loopback
 
-
-@pytest.fixture(scope="module")
-def picture():
-    drawn = programme.prepare("lin", 0, seconds=1, height=256, seed=0)
-    left, top, side = drawn.crop
-    frame = next(iter(programme.draw_frames(drawn)))
-    out = io.BytesIO()
-    Image.fromarray(frame[top : top + side, left : left + side]).save(out, "png")
-    return out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory):
-    path = tmp_path_factory.mktemp("voice") / "voice.wav"
-    time_axis = np.arange(8000) / 16000
-    write_wav(path, (0.3 * np.sin(700 * time_axis)).astype(np.float32), 16000)
-    return path.read_bytes()
-
-
-@contextmanager
-def serving(folder, capacity=16):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, serve_untrained.__file__, str(folder), str(port), str(capacity)]
-    process = subprocess.Popen(command)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{url}/healthz", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url, process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(90)
+JSON = {"Content-Type": "application/json"}
 
 
 def call(method, url, data=None, headers=None):
@@ -105,13 +60,14 @@ def multipart(image, audio):
     return parts + b"--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
-def test_a_video_from_submission_to_deletion(tmp_path, picture, voice):
-    with serving(tmp_path / "served") as (url, _):
+def test_a_video_from_submission_to_deletion(serve, tmp_path, picture, voice):
+    with serve(tmp_path / "served") as (url, _):
         status, headers, body = call("POST", f"{url}/v1/videos", *multipart(picture, voice))
         assert status == 202, body
         job = json.loads(body)["id"]
         assert headers["Location"] == f"/v1/videos/{job}"
         assert call("GET", f"{url}/v1/videos/{job}/result")[0] in (200, 409)
+        streamed = call("GET", f"{url}/v1/videos/{job}/stream")[2]  # ends with the video
         events = call("GET", f"{url}/v1/videos/{job}/events")[2].decode()
         states = [json.loads(line[6:])["state"] for line in events.splitlines() if line]
         assert states[-1] == "done"
@@ -120,6 +76,9 @@ def test_a_video_from_submission_to_deletion(tmp_path, picture, voice):
         assert (status, headers["Content-Type"]) == (200, "video/mp4")
         (tmp_path / "video.mp4").write_bytes(video)
         assert probe(tmp_path / "video.mp4").duration == pytest.approx(0.5, abs=0.05)
+        assert inspect_video(tmp_path / "video.mp4").state == "valid"
+        assert frames_of(streamed) == frames_of(video) == 13
+        assert_playlist(url, job, streamed)
         sidecar = call("GET", f"{url}/v1/videos/{job}/sidecar")[2].decode()
         assert str(tmp_path) not in sidecar
 
@@ -128,12 +87,57 @@ def test_a_video_from_submission_to_deletion(tmp_path, picture, voice):
         assert 'paha_generation_seconds_count{mode="unguided"} 1.0' in metrics
         assert call("DELETE", f"{url}/v1/videos/{job}")[0] == 204
         assert call("GET", f"{url}/v1/videos/{job}")[0] == 404
+        assert call("POST", f"{url}/v1/videos/{job}/again", b"{}", JSON)[0] == 404
         assert [p.name for p in (tmp_path / "served").iterdir() if p.is_dir()] == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["served", "video.mp4"]
 
 
-def test_what_can_not_be_used_is_refused_in_a_sentence_and_leaves_nothing(tmp_path, picture, voice):
-    with serving(tmp_path) as (url, _):
+def frames_of(data):
+    with av.open(io.BytesIO(data)) as container:
+        return len(list(container.decode(video=0)))
+
+
+def assert_playlist(url, job, streamed):
+    """Init and segments are ranges of the one stream, one after the other and to its end."""
+    status, headers, text = call("GET", f"{url}/v1/videos/{job}/stream.m3u8")
+    assert (status, headers["Content-Type"]) == (200, "application/vnd.apple.mpegurl")
+    ranges = re.findall(r'BYTERANGE[:=]"?(\d+)@(\d+)', text.decode())
+    end, data = 0, b""
+    for length, start in ranges:
+        assert int(start) == end
+        end += int(length)
+        part = {"Range": f"bytes={start}-{end - 1}"}
+        status, _, piece = call("GET", f"{url}/v1/videos/{job}/stream.mp4", headers=part)
+        assert status == 206
+        data += piece
+    assert text.decode().endswith("#EXT-X-ENDLIST\n")
+    assert frames_of(data) == frames_of(streamed)
+    assert streamed.startswith(data)
+
+
+def test_other_sites_and_strangers_names_are_refused(serve, tmp_path):
+    with serve(tmp_path) as (url, _):
+        assert call("GET", f"{url}/v1/videos")[0] == 200
+        assert call("GET", f"{url}/v1/videos", headers={"Origin": url})[0] == 200
+        for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}):
+            status, _, body = call("GET", f"{url}/v1/videos", headers=headers)
+            assert (status, b"another site" in body) == (403, True)
+
+
+def test_a_token_is_taken_as_bearer_and_as_a_password():
+    guard = Guard(None, Limits(), token="secret")
+    password = base64.b64encode(b"me:secret")
+    for given, allowed in (
+        (b"Bearer secret", True), (b"Basic " + password, True), (b"Bearer wrong", False),
+        (b"Basic !", False), (b"", False),
+    ):  # fmt: skip
+        assert guard._allowed("/v1/videos", given) == allowed
+
+
+def test_what_can_not_be_used_is_refused_in_a_sentence_and_leaves_nothing(
+    serve, tmp_path, picture, voice
+):
+    with serve(tmp_path) as (url, _):
         svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="99999" height="99999"/>'
         for image, audio, fields, status, message in (
             (svg, voice, {}, 422, "not a picture"),
@@ -165,8 +169,8 @@ def test_what_can_not_be_used_is_refused_in_a_sentence_and_leaves_nothing(tmp_pa
         assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [job]
 
 
-def test_twenty_clients_at_once_and_a_kill_lose_nothing(tmp_path, picture, voice):
-    with serving(tmp_path, capacity=12) as (url, process):
+def test_twenty_clients_at_once_and_a_kill_lose_nothing(serve, tmp_path, picture, voice):
+    with serve(tmp_path, capacity=12) as (url, process):
         with ThreadPoolExecutor(20) as clients:
             answers = list(clients.map(lambda n: submit(url, picture, voice, seed=n), range(20)))
         accepted = [json.loads(body)["id"] for status, _, body in answers if status == 202]
@@ -179,7 +183,7 @@ def test_twenty_clients_at_once_and_a_kill_lose_nothing(tmp_path, picture, voice
         kept = [job for job in accepted[:4] if wait(url, job, "queued", "running", "done")]
         process.kill()
         process.wait()
-    with serving(tmp_path, capacity=12) as (url, _):
+    with serve(tmp_path, capacity=12) as (url, _):
         for job in kept:
             assert wait(url, job, "done", "failed")["state"] == "done"
             assert call("GET", f"{url}/v1/videos/{job}/result")[0] == 200

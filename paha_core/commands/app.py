@@ -1,0 +1,51 @@
+"""`paha app`: the page, on this machine."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paha_core.commands.opening import FolderOption, chosen_folder, chosen_preset, open_pipeline
+from paha_core.commands.serve import listen
+from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
+from paha_core.stages import Workspace
+
+
+def app(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    preset: PresetOption = "demo",
+    store: StoreOption = "",
+    folder: FolderOption = None,
+    data: Annotated[Path, typer.Option(help="Folder of your videos; they stay there.")] = Path(
+        "paha-videos"
+    ),
+    token: Annotated[
+        str, typer.Option(envvar="PAHA_TOKEN", help="Bearer token; needed beyond this machine.")
+    ] = "",
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longer voices are cut.")] = 60.0,
+) -> None:
+    """Open the page: a portrait, a voice or a text, a video. Needs no Dagster.
+
+    Example:
+
+        paha app                    http://127.0.0.1:7860
+    """
+    with one_sentence():
+        chosen = chosen_folder(context, folder)
+        workspace = Workspace(preset, store)
+        used = chosen_preset(workspace, chosen, None, None)
+        listen(
+            lambda: open_pipeline(used, chosen, lambda: workspace.store),
+            host,
+            port,
+            data,
+            token,
+            page=True,
+            max_seconds=max_seconds,
+            keep_hours=math.inf,
+        )
