@@ -227,8 +227,8 @@ class Sampler:
         encoded, dropped = self.encode(conditions)
         has_first_frame = first_frame is not None
         guidance = guidance_factory(conditions, rows, has_first_frame) if guidance_factory else None
-        steps = len(self.timesteps)
-        guided_steps = [i for i in range(steps) if guidance and guidance.acts_at(i, steps)]
+        total = len(self.timesteps)
+        guided_steps = [i for i in range(total) if guidance and guidance.acts_at(i, total)]
         solver = self.new_solver(changed=guided_steps)
         solver_time, total_time = Stopwatch(noise.device), Stopwatch(noise.device)
         metrics: list[dict[str, float | torch.Tensor | None]] = []
