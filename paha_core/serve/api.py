@@ -114,7 +114,7 @@ def create_app(
         return Video(
             id=job["id"],
             state=job["state"],
-            ahead=0 if job["state"] in FINISHED else jobs.ahead_of(job),
+            ahead=jobs.ahead_of(job) if job["state"] == "queued" else 0,
             segments_done=job["done"],
             segments_total=job["total"],
             message=job["message"],

@@ -227,7 +227,8 @@ function together(pair) { // two modes on one sound play and stop as one; the fi
         select.append(option);
       }
     }
-    by("mode").value = model.modes.filter((m) => !m.reason).pop().mode;
+    const guided = model.modes.find((m) => m.mode === "sequential" && !m.reason);
+    by("mode").value = guided ? "sequential" : "unguided";
     model.examples.forEach(example);
     for (const video of (await api("GET", "/v1/videos")).reverse()) show(video, newPair());
   } catch (error) { complain(error); }
