@@ -1,5 +1,5 @@
-"""What guidance costs: SG and DG over unguided at each rate beside the paper's ratios, and the
-classifiers' pooled tokens against dense ones.
+"""Measures the cost of guidance: SG and DG over unguided at each rate beside the paper's ratios,
+and the classifiers' pooled tokens against dense ones.
 
     python benchmarks/guidance.py [--rounds 3] [--sizes demo mid] [--clips 4]
 
@@ -68,7 +68,7 @@ def conditions_for(pipeline: PahaPipeline, clips: int) -> Conditions:
 def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
     preset = preset_of(size)
     pipeline = untrained_pipeline(preset)
-    given, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
+    conditions, boxes = conditions_for(pipeline, clips), np.tile([0.3, 0.1, 0.7, 0.5], (clips, 1))
     cases: dict[tuple[Mode, float | str], tuple[Mode, GuidanceConfig]] = {
         ("unguided", 0.0): ("unguided", GuidanceConfig())
     }
@@ -83,7 +83,7 @@ def cost_of_guidance(size: str, clips: int, rounds: int) -> None:
         for case, (mode, guidance) in cases.items():
             started = time.perf_counter()
             settings = Settings(mode=mode, steps=STEPS[size], guidance=guidance, force=True)
-            made = pipeline.generate(given, boxes, settings)
+            made = pipeline.generate(conditions, boxes, settings)
             if turn:  # the first round warms up
                 times[case].append(time.perf_counter() - started)
                 solving += [made.trace.solver] if mode == "unguided" else []
@@ -157,10 +157,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--sizes", nargs="*", choices=list(STEPS), default=list(STEPS))
-    given = parser.parse_args()
+    args = parser.parse_args()
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-    for size in given.sizes:
-        cost_of_guidance(size, given.clips, given.rounds)
+    for size in args.sizes:
+        cost_of_guidance(size, args.clips, args.rounds)
     print("\nTokens of a classifier's transformer: t_v + t_a + 1 pooled, h w t_v + t_a + 1 dense")
     for side, frames in ((4, 8), (8, 16), (16, 16)):
         for kind in ("pooled", "dense"):

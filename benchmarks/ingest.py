@@ -169,17 +169,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--counts", type=int, nargs="*", default=[10, 100, 1000])
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="paha-") as folder:
-        if given.rounds:
+        if args.rounds:
             work = Path(folder, "compare")
             work.mkdir()
-            compare(work, given.minutes, given.intervals, given.rounds, given.workers)
-        if given.counts:
+            compare(work, args.minutes, args.intervals, args.rounds, args.workers)
+        if args.counts:
             work = Path(folder, "scale")
             work.mkdir()
-            scale(work, given.counts, given.workers)
+            scale(work, args.counts, args.workers)
 
 
 if __name__ == "__main__":

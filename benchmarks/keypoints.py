@@ -85,13 +85,13 @@ def main() -> None:
     parser.add_argument("--video", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        video = given.video or folder / "clip.mp4"
-        if given.video is None:
+        video = args.video or folder / "clip.mp4"
+        if args.video is None:
             studio_clip(video)
-        person, pose = given.person, given.pose
+        person, pose = args.person, args.pose
         if not (person and pose):
             person, pose = str(folder / "person.onnx"), str(folder / "pose.onnx")
             costs = (
@@ -101,7 +101,7 @@ def main() -> None:
             words = (f"{cost / 1e9:.2f} billion multiplications" for cost in costs)
             print("generated networks: person {}, pose {}".format(*words))
         detector = open_detector(
-            PoseConfig(detector="dwpose", dwpose_person=person, dwpose_pose=pose, batch=given.batch)
+            PoseConfig(detector="dwpose", dwpose_person=person, dwpose_pose=pose, batch=args.batch)
         )
         assert isinstance(detector, DWPose)
         frames = read_frames(video)
@@ -112,7 +112,7 @@ def main() -> None:
             "rtmlib Wholebody": plain_rtmlib(person, pose, video),
         }
         times: dict[str, list[float]] = {name: [] for name in works}
-        for turn in range(given.rounds + 1):
+        for turn in range(args.rounds + 1):
             for what, work in works.items():
                 started = time.perf_counter()
                 work()

@@ -42,15 +42,15 @@ SECOND = 25  # frames
 
 
 def conditions_for(
-    pipeline: PahaPipeline, given: argparse.Namespace
+    pipeline: PahaPipeline, args: argparse.Namespace
 ) -> tuple[Conditions, np.ndarray]:
     """A batch of one of `seconds`, and the reference's face box."""
-    frames = round(given.seconds * SECOND)
-    if given.image:
-        how = Settings(max_seconds=given.seconds)
-        conditions, box, _ = pipeline.conditions(given.image, given.audio, how)
+    frames = round(args.seconds * SECOND)
+    if args.image:
+        how = Settings(max_seconds=args.seconds)
+        conditions, box, _ = pipeline.conditions(args.image, args.audio, how)
         return conditions, box[None]
-    clips = select_clips(Store(given.store), pipeline.preset)
+    clips = select_clips(Store(args.store), pipeline.preset)
     clip = clips[0]
     voices = [c.sample.wave for c in clips if c.row["dataset"] == clip.row["dataset"]]
     need, pieces = frames * SAMPLES_PER_FRAME, itertools.cycle(voices)
@@ -85,16 +85,16 @@ def follow(pieces: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(colours), np.array(moved)
 
 
-def measure(case: str, given: argparse.Namespace) -> dict[str, float | str]:
+def measure(case: str, args: argparse.Namespace) -> dict[str, float | str]:
     kind, name = case.split()
     mode = TypeAdapter(Mode).validate_python(name)
-    preset = load_preset(given.preset)
+    preset = load_preset(args.preset)
     update = {"long_video": kind, "modes": (mode,)}
     generation = preset.generation.model_copy(update=update)
     preset = preset.model_copy(update={"generation": generation})
-    pipeline = PahaPipeline.from_store(Store(given.store), preset, given.device)
-    conditions, boxes = conditions_for(pipeline, given)
-    how, started = Settings(mode=mode, seed=given.seed, steps=given.steps, force=True), time.time()
+    pipeline = PahaPipeline.from_store(Store(args.store), preset, args.device)
+    conditions, boxes = conditions_for(pipeline, args)
+    how, started = Settings(mode=mode, seed=args.seed, steps=args.steps, force=True), time.time()
     colours, moved = follow(pipeline.stream(conditions, boxes, how, Trace()))
     at = seams(kind, len(colours), generation.segment_frames)
     else_ = np.delete(moved, np.concatenate([[0], at]))
@@ -130,23 +130,23 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=CASES, choices=CASES)
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a case, and where to write it
-    given = parser.parse_args()
-    if bool(given.image) != bool(given.audio):
+    args = parser.parse_args()
+    if bool(args.image) != bool(args.audio):
         parser.error("give --image and --audio together")
-    if given.one:
-        Path(given.one[1]).write_text(json.dumps(measure(given.one[0], given)))
+    if args.one:
+        Path(args.one[1]).write_text(json.dumps(measure(args.one[0], args)))
         return
-    if not Store(given.store).exists("checkpoints/univdm/final/config.json"):
-        print(f"no trained run in {given.store}: `make demo` makes one, or give --store")
+    if not Store(args.store).exists("checkpoints/univdm/final/config.json"):
+        print(f"no trained run in {args.store}: `make demo` makes one, or give --store")
         return
     rows = []
-    for case in given.cases:
-        for seconds in (given.short, given.seconds):
+    for case in args.cases:
+        for seconds in (args.short, args.seconds):
             rows.append(_in_a_process(case, seconds))
             print(", ".join(f"{k} {v:.3g}" if k != "case" else str(v) for k, v in rows[-1].items()))
-    Store(given.store).write_json(LONG_VIDEO, rows)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2))
+    Store(args.store).write_json(LONG_VIDEO, rows)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2))
 
 
 def _in_a_process(case: str, seconds: float) -> dict[str, float | str]:

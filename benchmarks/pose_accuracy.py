@@ -119,15 +119,15 @@ def main() -> None:
     parser.add_argument("--detector", choices=("mediapipe", "dwpose"), default="mediapipe")
     parser.add_argument("--dwpose-pose")
     parser.add_argument("--dwpose-person")
-    given = parser.parse_args()
+    args = parser.parse_args()
     config = PoseConfig(
-        detector=given.detector, dwpose_pose=given.dwpose_pose, dwpose_person=given.dwpose_person
+        detector=args.detector, dwpose_pose=args.dwpose_pose, dwpose_person=args.dwpose_person
     )
-    rows = measure(studio_scenes(given.seconds, 512), config)
-    show(f"{given.detector}, studio, {len(IDENTITIES)} presenters at 512x512", rows)
-    if given.wholebody:
-        rows = measure(photo_scenes(given.wholebody, given.min_side), config)
-        show(f"{given.detector}, COCO-WholeBody photos", rows)
+    rows = measure(studio_scenes(args.seconds, 512), config)
+    show(f"{args.detector}, studio, {len(IDENTITIES)} presenters at 512x512", rows)
+    if args.wholebody:
+        rows = measure(photo_scenes(args.wholebody, args.min_side), config)
+        show(f"{args.detector}, COCO-WholeBody photos", rows)
 
 
 if __name__ == "__main__":

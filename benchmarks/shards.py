@@ -346,13 +346,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--encoded", type=int, default=6, help="clips to encode")
     parser.add_argument("--workers", type=int, default=cores(), help="threads that decode them")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        reading(Store(str(folder / "read")), given.clips)
-        waiting(Store(str(folder / "train")), given.steps)
+        reading(Store(str(folder / "read")), args.clips)
+        waiting(Store(str(folder / "train")), args.steps)
         frames, weights, _, sound = studio_scene()
-        encoding(Store(str(folder / "encode")), frames, sound, given.encoded, given.workers)
+        encoding(Store(str(folder / "encode")), frames, sound, args.encoded, args.workers)
         bytes_per_second(folder, frames, sound)
         par_types(weights)
 

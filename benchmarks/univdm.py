@@ -96,8 +96,8 @@ def medians(cases: Mapping[str, Callable[[], None]], rounds: int = ROUNDS) -> di
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def tell(what: str, seconds: dict[str, float], note: dict[str, str] | None = None) -> None:
-    """Each beside the first."""
+def print_times(what: str, seconds: dict[str, float], note: dict[str, str] | None = None) -> None:
+    """Print each case with its ratio to the first."""
     base = next(iter(seconds.values()))
     for name, value in seconds.items():
         extra = (note or {}).get(name, "")
@@ -125,16 +125,18 @@ def main() -> None:
     cases = {"UNet3D": rival(), "UniVDM, no audio": ours(False), "UniVDM": ours(True)}
     print(f"batch {BATCH}, {FRAMES} frames, {SIZE}x{SIZE}, {torch.get_num_threads()} threads")
     for what, work in (("forward", forward), ("training step", train)):
-        tell(what, medians({name: partial(work, *case) for name, case in cases.items()}))
+        print_times(what, medians({name: partial(work, *case) for name, case in cases.items()}))
 
-    given = cases["UniVDM"]
-    losses = {name: partial(train, *given, plain=name == "plain") for name in ("plain", "PAR")}
-    tell("loss", medians(losses, 3 * ROUNDS))
+    network = cases["UniVDM"]
+    losses = {name: partial(train, *network, plain=name == "plain") for name in ("plain", "PAR")}
+    print_times("loss", medians(losses, 3 * ROUNDS))
 
     ways = {"all kept": False, "checkpointing": True}
     made = {name: checkpointed(on) for name, on in ways.items()}
     memory = {name: peak_mib(partial(checkpointed, on)) for name, on in ways.items()}
-    tell("memory", medians({name: partial(train, *case) for name, case in made.items()}), memory)
+    print_times(
+        "memory", medians({name: partial(train, *case) for name, case in made.items()}), memory
+    )
 
     for frames in (8, 16, 32, 64, 128):
         model, inputs = ours(True, frames)

@@ -1,4 +1,4 @@
-"""Does guidance by classifiers that pass their gate make lips and hands follow the voice?
+"""Measures whether guidance by classifiers that pass their gate improves lips and hands.
 
 Paper 4.2; docs/design.md 8 and docs/design.md 9.
 
@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("ways", nargs="+")
     parser.add_argument("--preset", default="study")
     parser.add_argument("--store", default="")
-    given = parser.parse_args()
-    workspace = Workspace(given.preset, given.store)
+    args = parser.parse_args()
+    workspace = Workspace(args.preset, args.store)
     store, preset = workspace.store, workspace.preset
     pipeline = PahaPipeline.from_store(store, preset, prepare_torch(preset))
     detector = open_detector(preset.pose)
@@ -105,7 +105,7 @@ def main() -> None:
     print(f"{len(clips)} held-out clips of {Path(store.url).name}")
     print("| way | " + " | ".join(f"{name} | change, paired" for name in METRICS), end="")
     print(" | mean update | seconds |\n|" + "---|" * (2 * len(METRICS) + 3))
-    for way in ("unguided", *given.ways):
+    for way in ("unguided", *args.ways):
         mode, settings = parsed(way)
         guidance = GuidanceConfig(**settings) if settings else None
         started, found, updates = time.perf_counter(), [], []

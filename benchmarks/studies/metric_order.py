@@ -257,15 +257,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--sync-only", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     names = list(IDENTITIES)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Store(folder), given.height)
-        chosen = [(names[k % len(names)], k // len(names)) for k in range(given.clips)]
-        clips = [draw(*one, given.seconds, given.height) for one in chosen]
-        print(f"{len(clips)} drawn clips of {clips[0].count} frames, {given.height} pixels")
+        bench = Bench(Store(folder), args.height)
+        chosen = [(names[k % len(names)], k // len(names)) for k in range(args.clips)]
+        clips = [draw(*one, args.seconds, args.height) for one in chosen]
+        print(f"{len(clips)} drawn clips of {clips[0].count} frames, {args.height} pixels")
         verdicts = sync_table(bench, clips)
-        if not given.sync_only:
+        if not args.sync_only:
             quality_table(bench, clips)
     wrong = [metric.title for metric, verdict in verdicts if verdict is not True]
     if wrong:

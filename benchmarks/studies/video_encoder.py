@@ -4,10 +4,10 @@
     python benchmarks/studies/video_encoder.py --preset study
 
 Real held-out clips are damaged in nine ways, three steps each. Of each way: the distance over the
-undamaged clips' own, how often a step of damage is told on the same 12 clips, and how often damaged
-clips lie farther than 12 *other* undamaged ones, as two systems' would. Beside it the same network
-as it was before training, which is what random features can do. Four of the nine ways (blur, lower
-resolution, held and shuffled frames) resemble what training shows.
+undamaged clips' own, how often a step of damage is detected on the same 12 clips, and how often
+damaged clips are farther than 12 *other* undamaged ones, as two systems' would. Beside it the same
+network as it was before training, which is what random features can do. Four of the nine ways
+(blur, lower resolution, held and shuffled frames) resemble what training shows.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def judge(space: SmallR3D, train: list[np.ndarray], held_out: list[np.ndarray]) 
         return reference.distance(np.concatenate([groups[i] for i in which]))
 
     everyone = np.arange(len(held_out))
-    own, ordered, told, apart = distance(whole, everyone), 0, [], []
-    print(f"\n{space.name}: real held-out clips lie at {own:.4g}\n")
-    print("| damage | distance over that | a step told on the same clips | told on other clips |")
+    own, ordered, detected, apart = distance(whole, everyone), 0, [], []
+    print(f"\n{space.name}: real held-out clips are at {own:.4g}\n")
+    print("| damage | distance over that | step detected, same clips | detected, other clips |")
     print("|---|---|---|---|")
     for name, steps in damages().items():
         groups = [whole, *(features(space, held_out, damage) for damage in steps)]
@@ -104,13 +104,13 @@ def judge(space: SmallR3D, train: list[np.ndarray], held_out: list[np.ndarray]) 
         step = np.mean([np.diff(values) > 0 for values in same], 0)
         beyond = np.mean([np.array(o) > s[0] for o, s in zip(other, same, strict=True)], 0)
         ordered += int((np.diff(far) > 0).sum())
-        told.append(step)
+        detected.append(step)
         apart.append(beyond)
         ratios = ", ".join(f"{value / far[0]:.2f}" for value in far[1:])
         print(f"| {name} | {ratios} | {shares(step)} | {shares(beyond)} |")
     print(
-        f"\n{ordered} of {3 * len(told)} steps in order over all clips; told on the same clips "
-        f"{np.mean(told):.2f}, on other clips {np.mean(apart):.2f}, mild damage "
+        f"\n{ordered} of {3 * len(detected)} steps in order over all clips; detected: same clips "
+        f"{np.mean(detected):.2f}, other clips {np.mean(apart):.2f}, mild damage "
         f"{np.mean([a[0] for a in apart]):.2f}"
     )
 
@@ -123,8 +123,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="study")
     parser.add_argument("--store", default="")
-    given = parser.parse_args()
-    workspace = Workspace(given.preset, given.store)
+    args = parser.parse_args()
+    workspace = Workspace(args.preset, args.store)
     store, preset = workspace.store, workspace.preset
     prepare_torch(preset)
     rows = {s: chosen_rows(store, preset, s, 2 * CLIPS) for s in ("train", "test")}
