@@ -6,8 +6,8 @@ TransNetV2 (Soucek and Lokoc 2020; its package carries the weights).
 
 Clips of 5 s are cut from the args programmes; half of them get one switch at a random moment:
 another programme's picture, at once or faded in over 10 frames, or the same programme enlarged by
-1.5 (a change of camera). Told for each kind: the share that is found, and false alarms among the
-clips that are whole.
+1.5 (a change of camera). Reported for each kind: the share that is found, and false alarms among
+the clips that are whole.
 """
 
 import argparse

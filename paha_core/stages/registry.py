@@ -62,7 +62,7 @@ class Stage:
     arguments: tuple[str | int, ...] = ()
     per_dataset: bool = False
     on_device: bool = False  # computes on the GPU, where there is one: one such stage at a time
-    looks_outside: bool = False  # reads inputs from outside the pipeline
+    has_external_inputs: bool = False  # reads inputs from outside the pipeline
     code_version: str = "1"
     replaced: Callable[[Preset], str | None] = lambda preset: (
         None
@@ -92,7 +92,7 @@ STAGES: dict[str, Stage] = {
         kinds=("ffmpeg", "python"),
         code="paha_core/corpora/studio",
         output="sources/corpus.json",
-        looks_outside=True,
+        has_external_inputs=True,
         replaced=lambda preset: "" if preset.corpora.studio else "the preset's own footage",
     ),
     "clips": Stage(
@@ -108,7 +108,7 @@ STAGES: dict[str, Stage] = {
         output="manifest",
         paper="5.1, C",
         needs=("programmes",),
-        looks_outside=True,
+        has_external_inputs=True,
         per_dataset=True,
         code_version="2",
     ),

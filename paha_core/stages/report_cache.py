@@ -31,8 +31,9 @@ READ_TOO = {"benchmark": ("systems",)}
 class ReportCache:
     """The last report of one stage, valid while nothing that the stage depends on has changed.
 
-    Not used for stages that read inputs from outside the pipeline (`Stage.looks_outside`), nor for
-    the tables, which have no manifest. `datasets`: those that the stage ran over, if not all.
+    Not used for stages that read inputs from outside the pipeline (`Stage.has_external_inputs`),
+    nor for the tables, which have no manifest. `datasets`: those that the stage ran over, if not
+    all.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ReportCache:
 
     def load(self) -> StageReport | None:
         """The stored report if the stage would find everything done, else None."""
-        if stage_of(self.stage).looks_outside or self.stage in TABLES:
+        if stage_of(self.stage).has_external_inputs or self.stage in TABLES:
             return None
         self._listings.clear()
         cached = self.store.read_json(self.path, absent=None)

@@ -27,9 +27,9 @@ def speech_probability(wave: NDArray[np.float32]) -> NDArray[np.float32]:
     context = np.zeros(CONTEXT, np.float32)
     found = []
     for window in wave[: len(wave) // WINDOW * WINDOW].reshape(-1, WINDOW):
-        heard = np.concatenate([context, window])[None].astype(np.float32)
+        chunk = np.concatenate([context, window])[None].astype(np.float32)
         out, state = session.run(
-            None, {"input": heard, "state": state, "sr": np.array(SPEECH_RATE, np.int64)}
+            None, {"input": chunk, "state": state, "sr": np.array(SPEECH_RATE, np.int64)}
         )
         found.append(out[0, 0])
         context = window[-CONTEXT:]
@@ -44,14 +44,14 @@ def dnsmos(wave: NDArray[np.float32]) -> tuple[float, float]:
     """
     if not np.any(wave):
         return 1.0, 1.0
-    heard = np.clip(wave, -1, 1)
-    while len(heard) < MOS_WINDOW:
-        heard = np.concatenate([heard, heard])
+    clipped = np.clip(wave, -1, 1)
+    while len(clipped) < MOS_WINDOW:
+        clipped = np.concatenate([clipped, clipped])
     session = wheel_network("speechmos", "dnsmos_models/sig_bak_ovr.onnx")
-    windows = int(len(heard) // SPEECH_RATE - MOS_WINDOW / SPEECH_RATE) + 1
+    windows = int(len(clipped) // SPEECH_RATE - MOS_WINDOW / SPEECH_RATE) + 1
     raw = []
     for start in range(0, windows * SPEECH_RATE, SPEECH_RATE):
-        window = heard[None, start : start + MOS_WINDOW].astype(np.float32)
+        window = clipped[None, start : start + MOS_WINDOW].astype(np.float32)
         (_signal, background, overall), *_ = session.run(None, {"input_1": window})[0]
         raw.append((np.polyval(OVERALL_FIT, overall), np.polyval(BACKGROUND_FIT, background)))
     overall, background = np.mean(raw, axis=0)

@@ -35,7 +35,7 @@ def lines(folder):
     return [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
 
 
-def journal(folder):
+def read_log(folder):
     return [(line["step"], line["loss"]) for line in lines(folder) if "loss" in line]
 
 
@@ -74,7 +74,7 @@ def test_killed_twice_it_ends_as_if_never_killed(tmp_path):
     assert fit(task, config(), run(killed))
     assert min(task.losses) >= reached > 0  # it went on, not from zero
     assert_same(weights(tmp_path / "whole"), weights(killed))
-    assert journal(tmp_path / "whole") == journal(killed)
+    assert read_log(tmp_path / "whole") == read_log(killed)
 
 
 def test_a_second_trainer_gets_the_name_of_the_first(tmp_path):
@@ -235,7 +235,7 @@ def test_a_finished_run_asked_for_more_steps_continues_to_the_weights_of_as_many
     assert fit(task, longer, run(tmp_path / "later", train=longer))
     assert min(task.losses) == 40
     assert_same(weights(tmp_path / "at once"), weights(tmp_path / "later"))
-    assert len(journal(tmp_path / "later")) == 60
+    assert len(read_log(tmp_path / "later")) == 60
     with pytest.raises(TrainingError, match=r"00000060 is beyond train.steps 40"):
         fit(TinyTask(), config(), run(tmp_path / "later"))
     assert_same(weights(tmp_path / "at once"), weights(tmp_path / "later"))
@@ -249,7 +249,7 @@ def test_a_finished_run_without_its_checkpoint_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="finished at step 40 with another schedule, and its"):
         fit(TinyTask(), longer, run(tmp_path, train=longer))
     assert_same(weights(tmp_path), before)
-    assert len(journal(tmp_path)) == 40
+    assert len(read_log(tmp_path)) == 40
     assert not fit(TinyTask(), config(), run(tmp_path))
 
 
