@@ -113,7 +113,7 @@ def generate(
         bool,
         typer.Option(
             "--no-mark",
-            help="Write no content credentials and no metadata; the sidecar says so.",
+            help="Write no content credentials and no metadata; the sidecar records this.",
         ),
     ] = False,
     batch: Annotated[

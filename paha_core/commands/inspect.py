@@ -1,4 +1,4 @@
-"""`paha inspect`: what a generated video says of itself, and whether it is unchanged."""
+"""`paha inspect`: show the marks of a generated video and verify that it is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which networks a command opens: a run's, or those of an exported folder."""
+"""Opens the networks of a command: a run's, or those of an exported folder."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def chosen_folder(context: typer.Context, folder: Path | None) -> Path | None:
-    """The saved pipeline to open: the one named; or the base, where nothing else is named and this
-    copy of the package carries it. None: a run's own networks."""
+    """The saved pipeline to open: the named one; or the base, where nothing else is named and this
+    copy of the package contains it. None: a run's own networks."""
     from paha_core.inference.saved import base_folder, is_saved, saved_folder
 
     if folder is not None:

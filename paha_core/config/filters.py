@@ -10,8 +10,8 @@ from paha_core.config.base import Section
 
 FRAME_CHANGE = "mean change of grey in 0.4 s, 0-255, that is a switch of scene"
 
-# What a tier sets where the corpus' own keys are silent; a key of null stays off. Where a value
-# comes from, docs/corpora.md says.
+# The thresholds that a tier sets where the corpus' own keys are absent; a key of null remains off.
+# docs/corpora.md has the source of each value.
 _STANDARD: dict[str, float] = {
     "max_frame_change": 25.0,
     "min_source_fps": 24.0,
@@ -64,10 +64,13 @@ class FilterConfig(Section):
         None, ge=0, le=15, description="frames by which the sound may be late or early"
     )
     correct_sync_offset: int | None = Field(
-        None, ge=1, le=15, description="offsets up to so many frames are put right by the cut"
+        None,
+        ge=1,
+        le=15,
+        description="offsets up to so many frames are corrected when the clip is cut",
     )
     min_sync_confidence: float | None = Field(
-        None, ge=0, description="how surely lips and sound belong together"
+        None, ge=0, description="confidence that lips and sound belong together"
     )
     min_lip_motion: float | None = Field(
         None, ge=0, description="face heights a frame that lips move while there is speech"
@@ -105,7 +108,7 @@ class FilterConfig(Section):
         None, ge=0, le=1, description="share of the picture that text covers: captions, tickers"
     )
     max_camera_motion: float | None = Field(
-        None, gt=0, description="sides of the picture that its ground moves in a second"
+        None, gt=0, description="sides of the picture that the background moves in a second"
     )
     max_unspoken: float | None = Field(
         None, gt=0, description="seconds of speech on end during which the lips rest"

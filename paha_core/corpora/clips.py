@@ -304,7 +304,7 @@ def _sound(stream: Any, span: Span, lead: float) -> Any:
     first = round(lead * rate)
     # Gaps become silence first, so that cutting by samples is cutting by time.
     stream = stream.filter("aresample", rate, **IN_TIME)
-    if first < 0:  # sound that is put right may begin before its source does
+    if first < 0:  # corrected sound may begin before its source does
         stream, first = stream.filter("adelay", delays=f"{-first}S", all=1), 0
     return stream.filter(
         "atrim", start_sample=first, end_sample=first + round(span.seconds * rate)

@@ -211,7 +211,7 @@ def choose_test(clips: Mapping[str, int], share: float) -> set[str]:
 def clip_spans(
     dataset: str, listed: LongSource, source: Source, config: CorporaConfig
 ) -> list[Span]:
-    """The clips that the inspection of the source found room for."""
+    """The clips of a source, at the spans that its inspection found."""
     settings: CnasConfig = config.entry(dataset)
     return [
         Span(

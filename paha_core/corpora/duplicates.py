@@ -42,7 +42,7 @@ def content_hash(clip: ClipData) -> str:
 
 
 def mark_duplicates(rows: list[Row]) -> list[Row]:
-    """The rows of one speaker with two columns more, empty where there is nothing to say.
+    """The rows of one speaker with two more columns, which may be empty.
 
     `duplicate_of`: the first clip, by id, that a kept one repeats. `in_train`: the training clip
     that a test clip repeats, or else the source that it shares with training clips.
@@ -75,8 +75,8 @@ def mark_duplicates(rows: list[Row]) -> list[Row]:
 
 
 def repeated_sources(rows: list[Row]) -> dict[str, str]:
-    """Of each kept row's source, the first by name of those that repeat it, directly or through
-    others: itself, where none does."""
+    """Maps each kept row's source to the first, by name, of the sources that repeat it, directly or
+    through others; to itself where none does."""
     source = {row["clip_id"]: str(row["source_id"]) for row in rows if row["status"] == KEPT}
     group = {name: name for name in source.values()}
     for a, b in near_clips(rows):
@@ -94,8 +94,8 @@ def near_clips(rows: list[Row]) -> list[tuple[str, str]]:
 
 
 def near_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:
-    """Which hashes are of the same moment: pairs (earlier, later) of their places, in the order of
-    the later ones. Candidates share a part of the sound's hash, so their number stays small."""
+    """The hashes of the same moment: pairs (earlier, later) of their indices, in the order of the
+    later ones. Candidates share a part of the sound's hash, so their number stays small."""
     if not hashes:
         return []
     pictures, sounds = (

@@ -1,9 +1,9 @@
 """The certificate that generated videos are signed with: the user's own, or a test certificate.
 
 PAHA_CREDENTIALS names a folder with the user's `certificates.pem` (the signing certificate first,
-then those that vouch for it, without the root if that is public) and `key.pem`. Without it a test
+then those of its issuers, without the root if that is public) and `key.pem`. Without it a test
 certificate is made at first use in the user's configuration folder. It proves that a file is
-unchanged since PAHA wrote it on this machine, and nothing about who made it.
+unchanged since PAHA wrote it on this machine, but not who made it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _own_folder() -> Path:
 
 
 def _write_test_credentials(folder: Path) -> None:
-    """Make a root, and a certificate that it vouches for: C2PA allows none that vouches for itself.
-    The root's key is forgotten. Of several processes the first wins."""
+    """Make a root, and a certificate that it signs: C2PA does not allow self-signed ones. The
+    root's key is not kept. Of several processes the first wins."""
     made = beside(folder, "tmp")
     made.mkdir(parents=True, mode=0o700)
     try:
@@ -84,7 +84,7 @@ def _write_test_credentials(folder: Path) -> None:
         (made / KEY).write_bytes(key)
         made.rename(folder)
     except OSError:
-        if not (folder / KEY).is_file():  # nobody else made them meanwhile
+        if not (folder / KEY).is_file():  # no other process made them meanwhile
             raise
     finally:
         for file in (made / CERTIFICATES, made / KEY):

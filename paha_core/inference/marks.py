@@ -1,7 +1,7 @@
-"""What a generated mp4 says of itself: C2PA content credentials, and a comment in its metadata.
+"""The marks of a generated mp4: C2PA content credentials, and a comment in its metadata.
 
 Both name the networks, their licence and the sha256 of the sidecar. The credentials are signed, and
-bind every byte of pictures and sound; the comment is for players, and for tools that know no C2PA.
+bind every byte of pictures and sound; the comment is for players, and for tools without C2PA.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ UNVOUCHED = "signingCredential.untrusted"
 
 @dataclass(frozen=True)
 class Mark:
-    """What a video says of itself. `sidecar_sha256` is empty in a stream, which is watched before
-    its sidecar is complete."""
+    """The content of a video's marks. `sidecar_sha256` is empty in a stream, which is watched
+    before its sidecar is complete."""
 
     generator: str
     model: str
@@ -87,12 +87,10 @@ class Inspection:
 
     Attributes:
         state: `valid` (signed and unchanged), `changed` (since it was signed), `unsigned`.
-        signed_by: the certificate's name. Whether it may be trusted is up to who knows it: no list
-            of authorities is built in.
-        claim: the signed mark.
-        comment: the mark in the metadata.
-        sidecar: the file whose sha256 the mark names; None where it is not beside the video.
-        problems: in words; empty for a video that is marked, unchanged and has its sidecar.
+        signed_by: the certificate's name. Whether to trust it is up to the user: no list of
+        authorities is built in. claim: the signed mark. comment: the mark in the metadata. sidecar:
+        the file whose sha256 the mark names; None where it is not beside the video. problems: in
+        words; empty for a video that is marked, unchanged and has its sidecar.
     """
 
     state: str
@@ -124,7 +122,7 @@ def inspect_video(path: Path) -> Inspection:
     if report is not None and not claim:
         problems.append("its content credentials are not PAHA's")
     if claim and comment != {name: value for name, value in claim.items() if value}:
-        problems.append("its comment says something else than its credentials")
+        problems.append("its comment contradicts its credentials")
     wanted = (claim or comment).get("sidecar_sha256", "")
     sidecar = find_sidecar(path, wanted)
     if wanted and sidecar is None:
@@ -161,8 +159,7 @@ def is_unchanged(video: Path, sidecar: Path) -> bool:
 
 
 def _report(path: Path) -> dict[str, Any] | None:
-    """c2pa's report of a file; None where it carries no credentials. Nothing is fetched, whatever
-    address a stranger's file names."""
+    """c2pa's report of a file; None without credentials. No address in the file is fetched."""
     import c2pa
 
     offline = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}

@@ -1,5 +1,5 @@
-"""SyncNet's face track and shifts, as its published pipeline has them: what metrics and filters
-share, without torch."""
+"""Constants of SyncNet's face track and shifts, as in its published pipeline; shared by metrics and
+filters, without torch."""
 
 SAMPLE_RATE = 16_000  # Hz
 SHIFT = 15  # frames that sound is moved either way

@@ -1,8 +1,8 @@
 """Sync-C and Sync-D: SyncNet's protocol (Chung & Zisserman 2016), frame by frame.
 
-A face track is cropped to 224 x 224; each window of 5 frames and of the 20 MFCC vectors that are
-heard with it becomes a point in one space. The mean distance is taken at every shift of -15 to 15
-frames: Sync-D is the smallest of those means, Sync-C the median minus the smallest.
+A face track is cropped to 224 x 224; each window of 5 frames and of the 20 MFCC vectors of the same
+time becomes a point in one space. The mean distance is taken at every shift of -15 to 15 frames:
+Sync-D is the smallest of those means, Sync-C the median minus the smallest.
 
     model, sha256 = load_syncnet("syncnet_v2.model")
     score = sync_score(model, frames, wave, boxes, min_frames=50, min_size=48)

@@ -58,7 +58,7 @@ class Video(BaseModel):
 
 
 class ServerMetrics:
-    """What `/metrics` reports, in a registry of this application's own."""
+    """The metrics at `/metrics`, in this application's own registry."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.registry = CollectorRegistry()

@@ -68,17 +68,18 @@ class ClipData:
 
     @property
     def sync(self) -> Sync | None:
-        """Where sound and lips fit best: SyncNet's word where its weights are given."""
+        """Where sound and lips fit best: by SyncNet where its weights are given, else by the
+        estimate."""
         return self.estimated_sync if self.syncnet is None else self.network_sync
 
     @cached_property
     def estimated_sync(self) -> Sync | None:
-        """By the embedded estimate."""
+        """Where sound and lips fit best, by the embedded estimate."""
         return estimate_sync(self.face_mesh.opening, self.speech)
 
     @cached_property
     def network_sync(self) -> Sync | None:
-        """By SyncNet; None without its weights, or without a face track."""
+        """The same by SyncNet; None without its weights, or without a face track."""
         if self.syncnet is None:
             return None
         model, _ = load_network(self.syncnet.path)
@@ -101,12 +102,12 @@ class ClipData:
 
     @cached_property
     def speech_probability(self) -> NDArray[np.float32]:
-        """Of each 32 ms, by Silero VAD."""
+        """Probability of speech in each 32 ms, by Silero VAD."""
         return speech_probability(self.speech)
 
     @cached_property
     def mos(self) -> tuple[float, float]:
-        """DNSMOS' quality of all that is heard, and of the background, 1 to 5."""
+        """DNSMOS' overall and background quality, 1 to 5."""
         return dnsmos(self.speech)
 
 

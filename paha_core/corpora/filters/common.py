@@ -36,7 +36,8 @@ Maker = Callable[[Any], Filter]
 
 
 def common_filters(settings: CorpusConfig, *, without: Iterable[Maker] = ()) -> tuple[Filter, ...]:
-    """The filters that are on, cheap ones first; `without` those that a kind has put ahead."""
+    """The filters that are on, cheap ones first; `without`: filters that a kind applies before
+    these."""
     choices: list[tuple[Maker, float | None]] = [
         (OneScene, settings.max_frame_change),
         (SourceRate, settings.min_source_fps),

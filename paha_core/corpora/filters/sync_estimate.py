@@ -37,7 +37,7 @@ class Sync:
 
     offset: int  # frames by which the sound comes late; negative: early
     confidence: float  # of the best fit over the median of all shifts, from 0
-    sure: float = SURE  # confidence from which the offset is believed
+    sure: float = SURE  # confidence from which the offset counts as sure
 
     @property
     def is_sure(self) -> bool:
@@ -45,8 +45,8 @@ class Sync:
 
 
 def estimate_sync(opening: Curve, wave: NDArray[np.float32]) -> Sync | None:
-    """From the lips' opening [T] at 25 fps and the wave [N] at 16 kHz that begins with it; None
-    for a clip of less than 2 s, and where the face is seen too seldom."""
+    """Estimate the offset from the lips' opening [T] at 25 fps and the wave [N] at 16 kHz that
+    begins with it; None for a clip of less than 2 s, and where the face is seen too seldom."""
     seen = ~np.isnan(opening)
     frames = len(opening)
     if frames < SHORTEST or seen.mean() < MIN_SHARE:

@@ -1,4 +1,4 @@
-"""SyncNet (Chung & Zisserman 2016) as the judge of sound against lips, where weights are given."""
+"""The offset of sound and lips by SyncNet (Chung & Zisserman 2016), where weights are given."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from paha_core.models.syncnet import SyncNet
 
 MIN_FRAMES, MIN_SIDE = 50, 48  # of the face track, as for the benchmark's Sync-C
-SURE = 3.0  # Sync-C from which an offset is believed: what LatentSync keeps
+SURE = 3.0  # Sync-C from which an offset counts as sure: LatentSync's threshold
 
 
 @dataclass(frozen=True)
 class SyncNetWeights:
-    """A file of weights, known to a fingerprint by its content."""
+    """A file of weights, which enters fingerprints by its content."""
 
     path: str
     sha256: str
@@ -32,14 +32,14 @@ class SyncNetWeights:
 
 @dataclass(frozen=True)
 class SyncCheck:
-    """How a clip's sound is compared with its lips: offsets up to `correct` frames are put right
-    by the cut; without `weights` the embedded estimate says what the offset is."""
+    """How a clip's sound is compared with its lips: offsets up to `correct` frames are corrected
+    when the clip is cut; without `weights` the offset comes from the embedded estimate."""
 
     correct: int = 0
     weights: SyncNetWeights | None = None
 
     def settings(self) -> dict[str, int | str]:
-        """What decides the result, for a fingerprint; empty where nothing is asked."""
+        """The settings that affect the result, for a fingerprint; empty for no check."""
         found: dict[str, int | str] = {"correct": self.correct} if self.correct else {}
         return found | ({"syncnet": self.weights.sha256} if self.weights else {})
 
@@ -48,7 +48,7 @@ NO_CHECK = SyncCheck()
 
 
 def sync_check(settings: CorpusConfig) -> SyncCheck:
-    """The check that a corpus asks for. Loads the network, so that a wrong file is an error before
+    """The check of a corpus' settings. Loads the network, so that a wrong file is an error before
     anything is cut: `FileNotFoundError`, or `ValueError` when it holds another network."""
     weights = None
     if settings.syncnet:
@@ -62,8 +62,9 @@ def measure_sync(
     boxes: NDArray[np.float64],
     wave: NDArray[np.float32],
 ) -> Sync | None:
-    """By RGB frames [H, W, 3] at 25 fps, a face's boxes [T, 4] in pixels (NaN without one) and the
-    wave [N] at 16 kHz that begins with them; None without a long and large enough track."""
+    """SyncNet's estimate from RGB frames [H, W, 3] at 25 fps, a face's boxes [T, 4] in pixels (NaN
+    without one) and the wave [N] at 16 kHz that begins with them; None without a long and large
+    enough track."""
     from paha_core.models.syncnet import sync_score
 
     score = sync_score(model, frames, wave, boxes, min_frames=MIN_FRAMES, min_size=MIN_SIDE)
