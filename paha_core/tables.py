@@ -43,7 +43,7 @@ class TableRow:
 def decode_text(data: bytes, name: str) -> str:
     """Text in the encoding of its byte order mark, else UTF-8, GBK or Latin-1 (Windows-1252).
 
-    Raises `TableError` for bytes that are no text.
+    Raises `TableError` for bytes that are not text.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):

@@ -206,7 +206,7 @@ def _attempt(
         probe(path)
     except MediaError as error:
         path.unlink(missing_ok=True)
-        return {"outcome": "failed", "reason": f"what came is no video: {error}"}
+        return {"outcome": "failed", "reason": f"the downloaded file is not a video: {error}"}
     except DownloadError as error:
         message = str(error)
         return {"outcome": "gone" if _GONE.search(message) else "failed", "reason": message}

@@ -137,10 +137,10 @@ def read_split(path: str | Path) -> dict[str, str]:
     try:
         value = json.loads(decode_text(read_file(path), Path(path).name))
     except ValueError as error:
-        raise SplitError(f"{Path(path).name} is no json: {error}") from None
+        raise SplitError(f"{Path(path).name} is not json: {error}") from None
     if not isinstance(value, dict) or not {"train", "test"} <= set(value):
         raise SplitError(
-            f"{Path(path).name} is no split file: it needs the lists `train` and `test`"
+            f"{Path(path).name} is not a split file: it needs the lists `train` and `test`"
         )
     return {interval_number(str(i)): split for split in ("train", "test") for i in value[split]}
 

@@ -155,7 +155,7 @@ class PipelineComponents:
     def trained(self) -> dict[str, ModelMixin]:
         """The networks that a saved pipeline holds, by the name of their folder.
 
-        Raises `InputError` for a codec that is no AutoencoderKL.
+        Raises `InputError` for a codec that is not an AutoencoderKL.
         """
         if not isinstance(self.codec, Codec):
             name = type(self.codec).__name__

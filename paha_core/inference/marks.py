@@ -103,7 +103,7 @@ class Inspection:
 
 def inspect_video(path: Path) -> Inspection:
     """Read and verify the marks of an mp4, and find its sidecar. Raises `FileNotFoundError`, or
-    `MediaError` for a file that is no video."""
+    `MediaError` for a file that is not a video."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     comment = _object(read_comment(path))

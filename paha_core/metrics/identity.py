@@ -78,13 +78,13 @@ class ArcFace:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime has no common public base for its errors
-            raise ValueError(f"{path} is no ONNX network: {error}") from error
+            raise ValueError(f"{path} is not an ONNX network: {error}") from error
         shape = self.session.get_inputs()[0].shape
         made = self.session.get_outputs()[0].shape
         if list(shape[1:]) != [3, 112, 112] or list(made[1:]) != [512]:
             raise ValueError(
                 f"{path} takes {shape} and makes {made}, not [1, 3, 112, 112] and [1, 512]: "
-                "it is no ArcFace"
+                "it is not an ArcFace network"
             )
         self.sha256 = sha256_file(path)
 

@@ -85,7 +85,7 @@ class I3D:
             self.network: Any = torch.jit.load(str(path), map_location=device).eval()
         except RuntimeError as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"{path} is no TorchScript file: {first}") from error
+            raise ValueError(f"{path} is not a TorchScript file: {first}") from error
         self.sha256, self.device = sha256_file(path), device
         shortest = torch.zeros(1, 3, 10, self.side, self.side)  # frames: I3D's own limit
         try:
@@ -94,7 +94,7 @@ class I3D:
             last = str(error).strip().splitlines()[-1]
             raise ValueError(f"{path} can't be called as I3D is: {last}") from error
         if made != [1, 400]:
-            raise ValueError(f"{path} makes {made} of a window, not [1, 400]: it is no I3D")
+            raise ValueError(f"{path} makes {made} of a window, not [1, 400]: it is not I3D")
 
     @torch.no_grad()
     def encode(self, windows: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def load_syncnet(
         model.load_state_dict(state)
     except (TypeError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        raise ValueError(f"{path} holds no SyncNet: {' '.join(lines[:2])}") from error
+        raise ValueError(f"{path} does not hold SyncNet: {' '.join(lines[:2])}") from error
     return model.eval().to(device), sha256_file(path)
 
 

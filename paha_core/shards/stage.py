@@ -271,5 +271,5 @@ def _rejected(clip: Row, reason: str, fingerprint: str) -> IndexRow:
 def _number(shard: str) -> int:
     match = re.search(r"-(\d+)-[0-9a-f]{8}\.tar$", shard)
     if match is None:
-        raise ValueError(f"{shard} is no shard of this stage")
+        raise ValueError(f"{shard} is not a shard of this stage")
     return int(match[1])

@@ -173,7 +173,7 @@ def test_splits(tmp_path):
     named = [interval("1", "a"), interval("cmu0000067583", "a"), interval("9", "b")]
     settings = PatsConfig(split_file=str(tmp_path / "s.json"))
     assert split_intervals(named, settings) == ["train", "test", ""]
-    for text, words in (("[]", "no split file"), ("{", "no json")):
+    for text, words in (("[]", "not a split file"), ("{", "not json")):
         (tmp_path / "s.json").write_text(text)
         with pytest.raises(SplitError, match=words):
             split_intervals(named, settings)

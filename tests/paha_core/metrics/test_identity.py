@@ -107,5 +107,5 @@ def test_arcface_errors_name_the_fault(tmp_path: Path) -> None:
     bad.write_bytes(b"hello")
     with pytest.raises(BrokenWeights, match="cut off or damaged"):
         ArcFace(bad)
-    with pytest.raises(ValueError, match="it is no ArcFace"):
+    with pytest.raises(ValueError, match="it is not an ArcFace"):
         ArcFace(save_network(bad, 128))

@@ -84,10 +84,10 @@ def test_i3d_errors_name_the_fault(tmp_path: Path) -> None:
         I3D(tmp_path / "none.pt")
     bad = tmp_path / "bad.pt"
     bad.write_bytes(b"hello")
-    with pytest.raises(ValueError, match="no TorchScript"):
+    with pytest.raises(ValueError, match="not a TorchScript"):
         I3D(bad)
     torch.jit.script(Logits(1)).save(str(bad))
-    with pytest.raises(ValueError, match=r"\[1, 3\] of a window, not \[1, 400\]: it is no I3D"):
+    with pytest.raises(ValueError, match=r"\[1, 3\] of a window, not \[1, 400\]: it is not I3D"):
         I3D(bad)
     torch.jit.script(torch.nn.Identity()).save(str(bad))
     with pytest.raises(ValueError, match="can't be called as I3D"):

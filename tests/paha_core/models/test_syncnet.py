@@ -135,7 +135,7 @@ def test_a_narrow_network_scores_a_clip(weights: Path) -> None:
 
 
 def test_a_narrow_networks_score_is_no_sync_c(weights: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no SyncNet: .*size mismatch"):
+    with pytest.raises(ValueError, match=r"does not hold SyncNet: .*size mismatch"):
         syncnet.load_syncnet(weights)
 
 
@@ -144,5 +144,5 @@ def test_other_files_are_refused_with_a_reason(tmp_path: Path) -> None:
         syncnet.load_syncnet(tmp_path / "none.model")
     other = tmp_path / "other.model"
     torch.save({"weight": torch.zeros(3)}, other)
-    with pytest.raises(ValueError, match="holds no SyncNet"):
+    with pytest.raises(ValueError, match="does not hold SyncNet"):
         syncnet.load_syncnet(other)
