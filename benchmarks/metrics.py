@@ -2,12 +2,11 @@
 
     python benchmarks/metrics.py
 
-The plain recipe works on one video at a time and takes SciPy's `sqrtm`; the bootstrap interval that
-every row carries is counted with the Fréchet distances, since that is what they cost. Results are
-the same to 1e-4 of their size, or this script fails. The second table times every metric on one
-drawn clip of 57 frames at 256 pixels, by the functions that
-`paha_core.benchmark.measuring.video_metrics` calls;
-SyncNet has its full size and random weights. Medians of several rounds, one thread.
+The plain recipe works on one video at a time and takes SciPy's `sqrtm`; the times of the Fréchet
+distances include the bootstrap interval of every row. Results are the same to 1e-4 of their size,
+or this script fails. The second table times every metric on one drawn clip of 57 frames at 256
+pixels, by the functions that `paha_core.benchmark.measuring.video_metrics` calls; SyncNet has its
+full size and random weights. Medians of several rounds, one thread.
 """
 
 import statistics
@@ -165,7 +164,7 @@ def video() -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def drawn_video(store: Store) -> Video:
-    """A presenter of the studio with voice and reference, as another system's video would lie."""
+    """A presenter of the studio with voice and reference, as another system's files."""
     import cv2
 
     programme = studio.prepare("lin", 0, seconds=4, height=256, seed=0)
@@ -185,7 +184,7 @@ def drawn_video(store: Store) -> Video:
 
 
 def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:
-    """By what it is called, the work behind each metric of one video."""
+    """The functions that compute each metric of one video, by title."""
     store, preset = Store(str(folder)), load_preset("demo")
     video = drawn_video(store)
     source = KeypointSource(store, preset)

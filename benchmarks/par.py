@@ -2,7 +2,7 @@
 
     python benchmarks/par.py
 
-The comparison is with `paha_core.par.literal`, to which the tests hold PAR equal. The scene is the
+The comparison is with `paha_core.par.literal`, which the tests compare PAR with. The scene is the
 studio's true keypoints with every point reliable: 68 of the face, two hands, the body. Medians of
 interleaved rounds. Targets: 50 times the literal version, and 2000 frames a second at 512 -> 64.
 """

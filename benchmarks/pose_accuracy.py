@@ -1,4 +1,4 @@
-"""How near a detector's keypoints come to the truth: pixels and PCK, part by part.
+"""Measures the accuracy of a detector's keypoints: pixels and PCK, part by part.
 
     python benchmarks/pose_accuracy.py                        the studio's drawn presenters
     python benchmarks/pose_accuracy.py --wholebody FOLDER     and COCO-WholeBody photos

@@ -299,7 +299,7 @@ def bytes_per_second(folder: Path, frames: np.ndarray, sound: np.ndarray) -> Non
 
 
 def par_types(weights: np.ndarray) -> None:
-    """What a compacter type would save, and what it would do to the loss."""
+    """The bytes that a smaller type would save, and its effect on the loss."""
     levels = np.log(weights.max()) / 255
 
     def log_codes(values: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ frames.
 
     python benchmarks/univdm.py
 
-Medians of several rounds that take turns, so that a busy machine disturbs all alike. The rival sees
-one frame more, because UniVDM carries the reference as one. Memory is the most that a step's own
-tensors take, traced (`paha_core.training.memory`).
+Medians of several rounds that take turns, so that a busy machine disturbs all alike. diffusers'
+network gets one more frame, because UniVDM has the reference as one. Memory is the most that a
+step's own tensors take, traced (`paha_core.training.memory`).
 """
 
 import statistics

@@ -2,10 +2,10 @@
 
 Paper 4.2; docs/design.md 8 and docs/design.md 9.
 
-Held-out clips are generated unguided and in other ways from the same noise. Seen by the keypoint
-detector: the mouth's openness is correlated with the drawn truth, and the gestures' beats are held
-against the speech's (BAS) and the drawn ones (mean distance). Differences are paired by clip, with
-bootstrap intervals.
+Held-out clips are generated unguided and in other ways from the same noise. From detected
+keypoints: the mouth's openness is correlated with the drawn truth, and the gestures' beats are
+compared with the speech's (BAS) and the drawn ones (mean distance). Differences are paired by clip,
+with bootstrap intervals.
 
     paha run generated_clips --preset study      # once: everything up to both classifiers
     python benchmarks/studies/guidance.py --preset study \

@@ -1,4 +1,5 @@
-"""Do metrics fall in order? Sync metrics of a later voice, quality metrics of a damaged picture.
+"""Tests the order of metrics: sync metrics with a delayed voice, quality metrics on damaged
+pictures.
 
     python benchmarks/studies/metric_order.py [--clips 6] [--seconds 5] [--height 256]
 
@@ -6,8 +7,8 @@ Presenters are drawn, encoded, and seen by the detector; the metrics are those o
 functions. Table 1: the voice comes late by so many frames, with the frozen first frame as what a
 video without motion gets. Every metric that claims sync must worsen at each step. Table 2: nine
 kinds of damage in three steps each; a metric that is best near the real videos' value is judged by
-its distance to the undamaged one. `in order`: worse at each step, on the mean of the clips; what a
-metric cannot see is a dash by definition and not a fault of it. Means of the clips.
+its distance to the undamaged one. `in order`: worse at each step, on the mean of the clips; damage
+that a metric cannot measure by definition is a dash. Means of the clips.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from paha_core.store import Store, sha256_file
 FPS, RATE = 25, 16_000
 SHIFTS = (0, 2, 4, 8)  # frames that the voice comes late
 GROUPS = ("Gesture", "Lips", "Picture")
-MOVING = ("Gesture", "Lips")  # what a voice can be in time with
+MOVING = ("Gesture", "Lips")  # groups of metrics that depend on the timing of the voice
 Damage = Callable[[np.ndarray], np.ndarray]
 
 
@@ -191,7 +192,7 @@ def mean_of(found: list[dict[str, float]], metric: str) -> float | None:
 
 def in_order(metric: Metric, values: list[float | None]) -> bool | None:
     """Whether each step is worse than the one before; `values[0]` is the undamaged. None where a
-    step has no value, or where nothing changes: the metric does not see it."""
+    step has no value, or where the metric does not change at all."""
     if any(value is None for value in values):
         return None
     known = [value for value in values if value is not None]

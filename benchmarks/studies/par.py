@@ -1,6 +1,5 @@
-"""Does PAR help, and does the voice matter?
-
-Paper 4.1.2, the row "w/o PAR" of table 3; docs/design.md 6.
+"""Measures the effect of PAR, and of the voice. Paper 4.1.2, the row "w/o PAR" of table 3;
+docs/design.md 6.
 
 UniVDM is trained with the PAR loss and with the plain one, from the same seed on the same data for
 the same number of steps, several seeds each. Then held-out clips are denoised at fixed timesteps

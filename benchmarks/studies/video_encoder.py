@@ -1,4 +1,4 @@
-"""Does FVD's stand-in put worse videos farther from real ones? Measured on a run's held-out clips.
+"""Measures whether FVD's stand-in increases with damage, on a run's held-out clips.
 
     paha run video_encoder --preset study
     python benchmarks/studies/video_encoder.py --preset study

@@ -1,9 +1,9 @@
 """ONNX networks with the inputs and outputs of YOLOX and DWPose-l, and a plausible cost.
 
-Their answers mean nothing: the person stands always in the same box, the points where the random
-weights see them. Only their time counts. The pose network costs what DWPose-l does (9 billion
-multiplications a crop), the person's network as much, where YOLOX-l really takes 78 billion: what
-is gained by searching less often is understated.
+Their outputs mean nothing: the person is always in the same box, and the points are random. Only
+their time counts. The pose network costs what DWPose-l does (9 billion multiplications a crop), the
+person's network as much, where YOLOX-l really takes 78 billion: what is gained by searching less
+often is understated.
 """
 
 from __future__ import annotations
