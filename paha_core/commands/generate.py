@@ -103,6 +103,12 @@ def generate(
         typer.Option(help="Precision of the networks (default: the preset's); tf32 needs a GPU."),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="Device (default: the preset's).")] = None,
+    offload: Annotated[
+        bool,
+        typer.Option(
+            "--offload", help="Codec and encoders wait in host memory: for cards with little."
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -182,6 +188,9 @@ def generate(
             audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
         used = chosen_preset(workspace, folder, device, dataset)
+        if offload:
+            generation = used.generation.model_copy(update={"offload": True})
+            used = used.model_copy(update={"generation": generation})
         guidance = used.generation.guidance.changed(
             rate=rate,
             lambda_face=lambda_face,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -67,6 +68,7 @@ def open_pipeline(preset: Preset, folder: Path | None, store: Callable[[], Store
     device = prepare_torch(preset)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise StageError("there is no CUDA device here: use --device cpu")
-    if folder is not None:
-        return PahaPipeline.from_pretrained(folder, device)
-    return PahaPipeline.from_store(store(), preset, device)
+    if folder is None:
+        return PahaPipeline.from_store(store(), preset, device)
+    saved = PahaPipeline.from_pretrained(folder, device)
+    return replace(saved, preset=preset) if preset.generation.offload else saved
