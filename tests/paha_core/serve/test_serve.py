@@ -77,7 +77,7 @@ def test_a_video_from_submission_to_deletion(serve, tmp_path, picture, voice):
         (tmp_path / "video.mp4").write_bytes(video)
         assert probe(tmp_path / "video.mp4").duration == pytest.approx(0.5, abs=0.05)
         assert inspect_video(tmp_path / "video.mp4").state == "valid"
-        assert frames_of(streamed) == frames_of(video) == 13
+        assert frames_of(streamed) == frames_of(video) == 12
         assert_playlist(url, job, streamed)
         sidecar = call("GET", f"{url}/v1/videos/{job}/sidecar")[2].decode()
         assert str(tmp_path) not in sidecar
