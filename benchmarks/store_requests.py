@@ -2,7 +2,7 @@
 
     python benchmarks/store_requests.py [PRESET]
 
-Needs `pip install -e '.[dev]'`. The figures stand in docs/results/cost.md.
+Needs `pip install -e '.[dev]'`. The figures are in docs/results/cost.md.
 """
 
 from __future__ import annotations

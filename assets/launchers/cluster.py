@@ -1,7 +1,6 @@
-"""A stage as a job of a cluster: submitted, watched, and ended with whoever asked for it.
-
-What differs between Slurm, Ray and Kubernetes is a `Cluster`; all else is here. The job gets
-preset, context and store through the store, so nothing but that has to be shared with its hosts.
+"""Runs a stage as a job of a cluster: submits it, watches it, and ends it with the run. What
+differs between Slurm, Ray and Kubernetes is a `Cluster`; all else is here. The job gets preset and
+context through the store, which is the only thing that its hosts must share.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from paha_core.store import Store
 from paha_core.trained import PARALLEL
 
 JOBS = "launches"  # folder of the store: what jobs read and write while they run
-POLL = 2.0  # seconds between two questions about a job
+POLL = 2.0  # seconds between two polls of a job
 WORKER = ("-m", "assets.worker")
 NOT_ITS_OWN = re.compile("srun: |slurmstepd").match  # of a job's log
-LOST = -9  # the exit code of a job that something killed
+LOST = -9  # the exit code of a job that was killed
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cluster is asked to run: `command` on each of `hosts` hosts, with torchrun's NNODES,
+    """A job to submit: `command` on each of `hosts` hosts, with torchrun's NNODES,
     NODE_RANK, MASTER_ADDR and MASTER_PORT where there are several."""
 
     name: str
@@ -49,7 +48,7 @@ class Job:
 
 
 class Settings(Protocol):
-    """What every launcher's config has."""
+    """The fields that every launcher's config has."""
 
     @property
     def hosts(self) -> int: ...
@@ -102,9 +101,9 @@ def run_on_cluster(
     """Run the stage as a job of `cluster`; returns its report.
 
     Its log goes to this step's stdout, its figures to observations. However this ends, also by a
-    cancel in the UI, the job is told to stop, has `trainer.grace_seconds` to save a checkpoint, and
-    is killed then. A job that a killed run left behind is ended first. Raises `dg.Failure` with the
-    job's own sentence, and `dg.RetryRequested` for one that can be resumed.
+    cancel in the UI, the job gets SIGTERM, has `trainer.grace_seconds` to save a checkpoint, and is
+    killed then. A job that a killed run left behind is ended first. Raises `dg.Failure` with the
+    job's own message, and `dg.RetryRequested` for one that can be resumed.
     """
     store, trainer = workspace.store, workspace.preset.trainer
     _end_orphan(context, store, stage, cluster, trainer.grace_seconds)
@@ -150,7 +149,7 @@ def _record(stage: str) -> str:
 def _watch(
     context: dg.AssetExecutionContext, session: dg.PipesSession, cluster: Cluster, job: str
 ) -> tuple[int, str]:
-    """Pass on log and figures while the job lives; returns its exit code and last line."""
+    """Forward log and metrics while the job runs; returns its exit code and last line."""
     observed, last_line = time.monotonic(), ""
     while True:
         code = cluster.exit_code(job)
@@ -174,15 +173,16 @@ def _end(cluster: Cluster, job: str, grace: float) -> None:
         deadline = time.monotonic() + grace
         while cluster.exit_code(job) is None and time.monotonic() < deadline:
             time.sleep(POLL)
-    with contextlib.suppress(UserError):  # the scheduler may have forgotten it
+    with contextlib.suppress(UserError):  # the scheduler may no longer know the job
         cluster.kill(job)
 
 
 def _end_orphan(
     context: dg.AssetExecutionContext, store: Store, stage: str, cluster: Cluster, grace: float
 ) -> None:
-    """End the job of a run that was killed before it could: the job goes on training for nobody,
-    and holds the network's claim. A living run's job is left alone; its claim refuses this one."""
+    """End the job of a run that was killed before it could: such a job continues to train and holds
+    the network's claim. The job of a run that is still active is kept; its claim refuses this one.
+    """
     record = store.read_json(_record(stage), absent=None)
     if record is None:
         return

@@ -1,7 +1,7 @@
 """Jobs of Kubernetes, by its API: an Indexed Job of one pod a host, and a service that names them.
 
 `PipesK8sClient` of dagster-k8s runs one pod, drops its exit code and deletes it at a cancel without
-waiting for the checkpoint; so this client speaks to the API itself.
+waiting for the checkpoint; so this client uses the API itself.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from assets.launchers.cluster import LOST, Job
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
-PORT = 29400  # of the first pod, where the processes of several hosts meet
-KEPT = 24 * 3600  # seconds that a finished job whose run was killed stays to be looked at
+PORT = 29400  # port of the first pod, the rendezvous of the processes
+KEPT = 24 * 3600  # seconds for which a finished job of a killed run is kept for inspection
 
 
 class KubernetesLauncher(dg.Config):
@@ -72,7 +72,7 @@ class Kubernetes:
         return job.name
 
     def exit_code(self, job: str) -> int | None:
-        """Of several pods the highest; a pod that its node lost can be resumed."""
+        """The highest exit code of several pods; a pod that lost its node can be resumed."""
         try:
             status = self.jobs.read_namespaced_job(job, self.settings.namespace).status
         except self.refused as error:
@@ -120,7 +120,7 @@ class Kubernetes:
 
 
 def _exit_code(pod: Any) -> int | None:
-    """Of a pod that its node was too full for, or that lost its node, as of one interrupted."""
+    """A pod's exit code; a pod that was evicted or lost its node counts as interrupted."""
     if any(each.type == "DisruptionTarget" for each in pod.status.conditions or []):
         return INTERRUPTED
     states = [container.state for container in pod.status.container_statuses or []]
@@ -128,7 +128,7 @@ def _exit_code(pod: Any) -> int | None:
 
 
 def service(job: Job) -> dict[str, Any]:
-    """Gives the pods of a job on several hosts names: `<job>-0.<job>`."""
+    """A service that gives the pods of a job on several hosts names: `<job>-0.<job>`."""
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -31,7 +31,7 @@ class Host:
         self.stopped = False
 
     def address(self) -> tuple[str, int]:
-        """This host's, with a free port."""
+        """This host's address, with a free port."""
         with socket.socket() as probe:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), int(probe.getsockname()[1])

@@ -74,7 +74,7 @@ class Ray:
     def exit_code(self, job: str) -> int | None:
         try:
             details = self.client.get_job_info(job)
-        except RuntimeError:  # Ray has forgotten it
+        except RuntimeError:  # Ray no longer knows the job
             return LOST
         if details.status not in ("SUCCEEDED", "FAILED", "STOPPED"):
             return None

@@ -1,4 +1,4 @@
-"""The launcher of each group of stages, as a Dagster resource."""
+"""A Dagster resource: the launcher of each group of stages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILE = "PAHA_LAUNCHERS"  # environment: a yaml file of the deployment's own laun
 
 class Launchers(dg.ConfigurableResource):
     """Where the stages of each group run: on this machine, unless a run's config or the file that
-    PAHA_LAUNCHERS names says otherwise (`deploy/`)."""
+    PAHA_LAUNCHERS names sets another launcher (`deploy/`)."""
 
     data: Launcher = Field(default=LocalLauncher(), discriminator="kind")
     networks: Launcher = Field(default=LocalLauncher(), discriminator="kind")

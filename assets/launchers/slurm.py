@@ -1,7 +1,7 @@
 """Jobs of Slurm, by its own commands: sbatch, squeue, scancel.
 
-A thin client: no accounting database is asked, since many sites have none. The job's script writes
-the exit code beside its log, in a folder that the hosts share as they share the project.
+A thin client: it does not use the accounting database, since many sites have none. The job's script
+writes the exit code beside its log, in a folder that the hosts share as they share the project.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from assets.launchers.cluster import LOST, Job
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
-# What squeue says of a job that has ended; all other states may still change.
+# squeue's states of a job that has ended; all other states may still change.
 FINAL = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
 FINAL |= {"OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
-RESUMABLE = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # the host's end, not the stage's
+RESUMABLE = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # ended by the host, not by the stage
 
 
 class SlurmLauncher(dg.Config):
@@ -130,7 +130,7 @@ class Slurm:
         return data.decode(errors="replace") + (f"Slurm: job {job} is {state}\n" if state else "")
 
     def _state(self, job: str) -> str:
-        """squeue's word for it; empty where Slurm has forgotten the job."""
+        """The job's state in squeue; empty where Slurm no longer knows the job."""
         asked = subprocess.run(
             ["squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}"],
             capture_output=True,
@@ -143,7 +143,7 @@ class Slurm:
 
 
 def _slurm(*command: str) -> str:
-    """Raises `UserError` with Slurm's own sentence."""
+    """Raises `UserError` with Slurm's own message."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -21,7 +21,7 @@ def app(
     preset: PresetOption = "demo",
     store: StoreOption = "",
     folder: FolderOption = None,
-    data: Annotated[Path, typer.Option(help="Folder of your videos; they stay there.")] = Path(
+    data: Annotated[Path, typer.Option(help="Folder of your videos, which are kept there.")] = Path(
         "paha-videos"
     ),
     token: Annotated[

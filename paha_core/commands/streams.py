@@ -20,8 +20,8 @@ PIPE = Path("-")  # standard output, or input
 
 @contextmanager
 def open_sink(target: Path) -> Iterator[Callable[[bytes], object]]:
-    """Takes a stream's bytes, each at once. Raises `StageError` for a terminal, for a file that
-    exists, and when the reader of the pipe is gone."""
+    """A function that writes a stream's bytes without buffering. Raises `StageError` for a
+    terminal, for a file that exists, and when the reader of the pipe is gone."""
     if target != PIPE:
         if target.exists():
             raise StageError(f"{target} exists: choose another name for the stream")

@@ -1,5 +1,5 @@
-"""What each node of a Ray cluster must have before work is sent there: the stores and local files
-that the payloads name, and whatever opens them."""
+"""Checks each node of a Ray cluster before work is sent there: it must have the stores and local
+files that the payloads name, and the packages that open them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROBES = "claims/nodes"
 def check_nodes(payloads: Sequence[Any]) -> None:
     """Raises `UserError` that names a node, what it lacks and what to do, before any work starts.
 
-    Local folders are no mistake as such: on one host, or on a file system that all nodes share,
-    they are found.
+    Local folders are allowed: on one host, or on a file system that all nodes share, they are
+    found.
     """
     import ray
     from ray.exceptions import RayError
@@ -53,7 +53,7 @@ def check_nodes(payloads: Sequence[Any]) -> None:
 
 
 def lacking_here(stores: Sequence[Store], files: Sequence[Path], probe: str) -> str:
-    """What this host lacks, in words; empty for nothing."""
+    """A sentence about what this host lacks; empty if nothing."""
     for store in stores:
         try:
             found = store.exists(probe)

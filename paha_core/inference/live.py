@@ -1,4 +1,4 @@
-"""A voice as it is spoken: the audio windows of each segment, as soon as its sound has arrived.
+"""Live audio: the audio windows of each segment, as soon as its sound has arrived.
 
 A segment of S frames can begin when its own sound is there, and the sound of the `margin` frames
 after it that its last windows hold: S/25 + (margin + 1)/25 seconds after its first frame was
@@ -17,8 +17,8 @@ from paha_core.inference.inputs import InputError
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
 from paha_core.models.protocols import AudioEncoder
 
-CONTEXT = 50  # frames before a segment that the encoder hears again: 2 s
-AHEAD = 1  # frame after the last window that the encoder's own windows reach into
+CONTEXT = 50  # frames before a segment that are encoded again as context: 2 s
+AHEAD = 1  # frames after the last window that the encoder's own windows reach into
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def live_segments(
 ) -> Iterator[LiveSegment]:
     """The segments of a voice that arrives in `chunks`, float mono [N] at 16 kHz of any length.
 
-    With an encoder that hears no further than `AHEAD`, as log-mel, they are those of the whole
-    voice to the bit; one that hears everything (wav2vec2) has heard only what was said so far.
+    With an encoder that looks ahead by at most `AHEAD`, such as log-mel, they are bit-equal to
+    those of the whole voice; one with unlimited context (wav2vec2) only gets the sound up to now.
     Raises `InputError` for less than two frames of sound.
     """
     source, heard = iter(chunks), np.zeros(0, np.float32)
@@ -58,7 +58,7 @@ def live_segments(
         if first and total <= first + 1:  # its one frame is the last one of the segment before
             return
 
-        # 2. features of what is there, with what was said before
+        # 2. features of the sound so far, with the context before it
         wave = _fitted(heard, total - dropped)
         features = encoder.encode(wave, total - dropped)
         stop = min(first + segment_frames, total)
@@ -70,7 +70,7 @@ def live_segments(
         if ended and stop == total:
             return
 
-        # 3. forget what no later segment hears
+        # 3. drop what no later segment needs
         first += segment_frames - 1
         forget = max(0, first - margin - CONTEXT - dropped)
         heard, dropped = heard[forget * SAMPLES_PER_FRAME :], dropped + forget

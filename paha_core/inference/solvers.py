@@ -1,4 +1,5 @@
-"""f_theta of algorithm 1: what turns a prediction at one noise level into the sample at the next.
+"""f_theta of algorithm 1: the solver step from a prediction at one noise level to the sample at the
+next.
 
 DDIM is the paper's. DPM++ 2M and UniPC (diffusers) also use the predictions of earlier steps, and
 need fewer of them. All three go through the same noise levels, so a guidance rate means the same
@@ -28,12 +29,12 @@ class Solves(Protocol):
         self, model_output: torch.Tensor, index: int, sample: torch.Tensor, states: int = 1
     ) -> torch.Tensor:
         """The samples after step `index`. `sample` [states * b, ...] are `states` states of each
-        video, z* first, which is the one that the run goes on from."""
+        video, z* first, from which the run continues."""
         ...
 
 
 class DDIM:
-    """DDIM, deterministic; it remembers nothing."""
+    """Deterministic DDIM, which has no state."""
 
     def __init__(self, scheduler: DDIMScheduler) -> None:
         self.scheduler = scheduler
@@ -46,7 +47,7 @@ class DDIM:
 
 
 class Multistep:
-    """A diffusers scheduler that remembers earlier predictions: those of z*."""
+    """A multistep scheduler of diffusers, which keeps earlier predictions of z*."""
 
     def __init__(self, scheduler: DPMSolverMultistepScheduler | UniPCMultistepScheduler) -> None:
         self.scheduler = scheduler
@@ -75,9 +76,8 @@ def new_solver(
 ) -> Solves:
     """A solver of so many steps, for one run.
 
-    `changed` are the steps before which something else has changed the sample, as guidance does:
-    UniPC corrects a sample from what it was before, and would take that change back, so it does not
-    correct there.
+    `changed` are the steps before which something else, such as guidance, has changed the sample:
+    UniPC's corrector would undo that change, so it is turned off there.
     """
     levels = sampling_scheduler(config, steps)
     if name == "ddim":

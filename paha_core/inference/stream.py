@@ -1,7 +1,5 @@
-"""A video that is watched while it is made: fragmented MP4, segment by segment.
-
-A stream carries no content credentials: they bind bytes that do not exist yet when it is watched.
-Its metadata say that it is generated.
+"""Streams a video while it is generated: fragmented MP4, segment by segment. A stream has no
+content credentials: they would bind bytes that do not exist yet. Its metadata mark it as generated.
 """
 
 from __future__ import annotations

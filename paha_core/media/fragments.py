@@ -35,7 +35,8 @@ class FragmentedVideo:
         comment: in the file's metadata.
 
     FFmpeg's own fragments end when the next packet arrives; here each has a muxer of its own, so
-    that nothing that was added waits. Sound has one encoder for all, since each start would click.
+    that added frames are written at once. Sound has one encoder for all fragments, since each start
+    of an encoder causes a click.
     """
 
     def __init__(
@@ -119,5 +120,5 @@ class FragmentedVideo:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        if error is None:  # what is cut off stays cut off
+        if error is None:  # after an error the file remains cut off
             self.close()

@@ -1,4 +1,4 @@
-"""What a request to generate a video holds: its settings, its portrait and its voice."""
+"""The body of a request to generate a video: settings, portrait and voice."""
 
 from __future__ import annotations
 

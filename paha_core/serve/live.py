@@ -20,7 +20,7 @@ from paha_core.media import FPS
 
 STREAM, PLAYLIST = "stream.mp4", "stream.m3u8"
 HLS_TYPE = "application/vnd.apple.mpegurl"
-POLL = 0.1  # seconds between looks at a file that grows
+POLL = 0.1  # seconds between reads of a growing file
 PIECE = 1 << 16
 
 
@@ -74,7 +74,7 @@ async def growing(path: Path, is_finished: Callable[[], bool]) -> AsyncIterator[
         await asyncio.sleep(POLL)
     with path.open("rb") as file:
         while True:
-            finished = await asyncio.to_thread(is_finished)  # asked before the last read
+            finished = await asyncio.to_thread(is_finished)  # checked before the last read
             while data := file.read(PIECE):
                 yield data
             if finished:

@@ -1,4 +1,4 @@
-"""The page of `paha app`: static files over the HTTP API, and what only one's own page may see."""
+"""The page of `paha app`: static files beside the HTTP API, and endpoints for the page alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ModelInfo(BaseModel):
 
 
 def add_page(app: FastAPI, pipeline: PahaPipeline) -> None:
-    """Add the page and what it asks of the networks."""
+    """Add the page and the endpoints that it uses."""
     folder = Path(str(resources.files("paha_core"))) / "serve" / "static"
 
     @app.get("/", include_in_schema=False)
@@ -65,7 +65,7 @@ def add_page(app: FastAPI, pipeline: PahaPipeline) -> None:
 
     @app.get("/v1/model")
     def model() -> ModelInfo:
-        """The networks: which modes they can guide in, and what they may be used for."""
+        """The networks: their modes of guidance and permitted uses."""
         preset = pipeline.preset
         return ModelInfo(
             name=preset.name,

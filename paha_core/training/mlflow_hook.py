@@ -17,8 +17,8 @@ LINEAGE = "paha.lineage"  # tag: a training that resumes continues the run of it
 
 
 class MLflowRun:
-    """One MLflow run for each network and lineage. A server that fails costs its lines and a
-    warning, never the training."""
+    """One MLflow run for each network and lineage. If the server fails, its lines are lost with a
+    warning, and the training continues."""
 
     def __init__(self, run: Run, config: TrainConfig) -> None:
         try:
@@ -30,7 +30,7 @@ class MLflowRun:
                 "trainer.mlflow needs its client: pip install 'paha[mlflow]', or leave it empty"
             ) from None
         self.name, self.metric = run.name, Metric
-        self.errors = (MlflowException, OSError)  # what a server or a network may raise
+        self.errors = (MlflowException, OSError)  # errors of the server or the network
         self.run_id, self.warned = "", False
         self.client: Any = self._try(lambda: MlflowClient(tracking_uri=run.trainer.mlflow))
         if self.client is not None:
@@ -54,7 +54,7 @@ class MLflowRun:
         return made
 
     def log(self, step: int, metrics: Scalars) -> None:
-        """The finite ones of a line of metrics."""
+        """Log the finite metrics of a line."""
         if self.run_id:
             now = int(time.time() * 1000)
             batch = [self.metric(name, value, now, step) for name, value in metrics.items()]
