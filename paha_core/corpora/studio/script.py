@@ -16,7 +16,6 @@ from paha_core.corpora.studio.sentences import (
 from paha_core.corpora.studio.speech import SAMPLE_RATE, Phoneme, speak
 
 _SHORTEST_INTERVAL = 4.4  # seconds; PATS clips of under 4 s are filtered at ingestion
-_SHORTEST_PROGRAMME = 5.6  # seconds; a CNAS clip is 5 s
 _PEAK = 0.7
 
 
@@ -53,7 +52,10 @@ def split_of(identity: Identity, programme: int) -> str:
 
 
 def write_script(name: str, programme: int, seconds: float, seed: int) -> Script:
-    """The script of one programme of at least `seconds`, the same for the same arguments."""
+    """The script of one programme of at least `seconds`, the same for the same arguments.
+
+    Whole sentences fill intervals of at least 4.4 seconds, or of `seconds` where that is less.
+    """
     identity = presenter(name)
     random = _generator(name, programme, seed)
     pool = _pool(identity, programme)
@@ -63,6 +65,7 @@ def write_script(name: str, programme: int, seconds: float, seed: int) -> Script
     spoken: list[str] = []
     intervals: list[SpokenInterval] = []
     at, begun, queue = 0.0, 0.0, []  # type: ignore[var-annotated]
+    shortest = min(_SHORTEST_INTERVAL, seconds)
 
     def pause() -> None:
         nonlocal at
@@ -71,7 +74,7 @@ def write_script(name: str, programme: int, seconds: float, seed: int) -> Script
         at += len(parts[-1]) / SAMPLE_RATE
 
     pause()
-    while at < max(seconds, _SHORTEST_PROGRAMME) or begun > 0:
+    while at < seconds or begun > 0:
         queue = queue or list(random.permutation(len(pool)))
         text = pool[queue.pop()]
         if begun == 0:
@@ -85,7 +88,7 @@ def write_script(name: str, programme: int, seconds: float, seed: int) -> Script
         at += len(utterance.samples) / SAMPLE_RATE
         ended = at
         pause()
-        if ended - begun >= _SHORTEST_INTERVAL:
+        if ended - begun >= shortest:
             intervals.append(SpokenInterval(round(begun, 2), round(ended + 0.15, 2)))
             begun = 0.0
     samples = np.concatenate(parts).astype(np.float64)
