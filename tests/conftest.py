@@ -10,6 +10,38 @@ for _name in [name for name in os.environ if name.startswith("PAHA_")]:
     del os.environ[_name]
 
 
+# The files that take longest, longest first: begun last, one would keep a process busy while the other
+# has nothing left (`make test`).
+LONGEST = (
+    "test_shell.py",
+    "test_distributed.py",
+    "test_held_out.py",
+    "test_tiny_suites.py",
+    "test_serve.py",
+    "test_run.py",
+    "test_trainer.py",
+    "test_pairs.py",
+    "test_ingest.py",
+    "test_parallel.py",
+    "test_report.py",
+    "test_object_store.py",
+    "test_suites.py",
+    "test_sync_filter.py",
+    "test_people.py",
+    "test_video_encoder.py",
+    "test_export.py",
+    "test_negatives.py",
+    "test_job_in_process.py",
+    "test_plan.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others in the order in which they were found."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_configuration_folder(tmp_path_factory):
     """The test certificate that videos are signed with is made here, not in the user's folder."""

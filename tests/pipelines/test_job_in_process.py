@@ -14,9 +14,9 @@ def preset(tmp_path):
     path = tmp_path / "tiny.yaml"
     slow = dict.fromkeys(("min_body_share", "max_hand_gap", "min_dnsmos", "max_jitter"))
     corpora = {
-        "studio": {"programmes": 1, "seconds": 2.5, "height": 128},
+        "studio": {"programmes": 1, "seconds": 2.1, "height": 128},
         "clip": {"size": 128},
-        "cnas": {"clip_frames": 125, "region": [128, 224]} | slow,
+        "cnas": {"clip_frames": 75, "region": [128, 224]} | slow,
     }
     path.write_text(json.dumps({"name": "tiny", "workers": 1, "corpora": corpora}))
     return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -39,7 +40,8 @@ def test_pats_and_cnas(paha, studio, tmp_path):
     again = paha(*given, "--size", 64, "--workers", 1, "--retry-rejected")
     assert "1 computed, 2 reused" in again.output
 
-    anchors = ("cnas", "--programmes", studio / "cnas", "--out", out, "--size", 64)
+    shutil.copytree(studio / "cnas/lin", tmp_path / "anchors/lin")
+    anchors = ("cnas", "--programmes", tmp_path / "anchors", "--out", out, "--size", 64)
     done = paha(*anchors, "--workers", 1)
     assert done.exit_code == 0, done.output
     assert read_manifest(Store(str(out)), "clips", "cnas")
