@@ -10,8 +10,8 @@ for _name in [name for name in os.environ if name.startswith("PAHA_")]:
     del os.environ[_name]
 
 
-# The files that take longest, longest first: begun last, one would keep a process busy while the other
-# has nothing left (`make test`).
+# The files that take longest, longest first: begun last, one would keep a process of `make test`
+# busy while the other has nothing left.
 LONGEST = (
     "test_shell.py",
     "test_distributed.py",

@@ -62,3 +62,17 @@ def test_gpu_needs_neither_dagster_nor_mediapipe():
 
 def _environment():
     return os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+
+
+def test_metric_order_shifts_the_picture_and_judges_each_step(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER / "studies"))
+    import metric_order
+
+    from paha_core.metrics.registry import METRICS
+
+    psnr, sharpness = METRICS["background_psnr"], METRICS["sharpness_face"]
+    assert metric_order.in_order(psnr, [40.0, 30.0, 20.0, 10.0]) is True
+    assert metric_order.in_order(psnr, [40.0, 30.0, 31.0, 10.0]) is False
+    assert metric_order.in_order(psnr, [40.0, 40.01, 40.0, 39.99]) is None  # not seen
+    assert metric_order.in_order(psnr, [40.0, None, 20.0, 10.0]) is None
+    assert metric_order.in_order(sharpness, [100.0, 110.0, 80.0, 150.0]) is True  # as real is best

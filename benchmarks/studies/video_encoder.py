@@ -13,62 +13,18 @@ network as it was before training, which is what random features can do. Four of
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
 
+from paha_core.metrics.damage import Damage, damages
 from paha_core.metrics.frechet import FrechetReference
 from paha_core.metrics.video_features import SmallR3D, windows_of
 from paha_core.stages import Workspace, prepare_torch
 from paha_core.training.tasks.video_encoder import WEIGHTS, chosen_rows, load_clips
 
 CLIPS, TOGETHER, DRAWS, FRAMES = 48, 12, 100, 56
-Damage = Callable[[np.ndarray], np.ndarray]
-
-
-def damages() -> dict[str, list[Damage]]:
-    """By name, from mild to strong; uint8 `[T, 64, 64, 3]` to the same."""
-    noise = np.random.default_rng(0)
-
-    def clip(x: np.ndarray) -> np.ndarray:
-        return np.clip(x, 0, 255).astype(np.uint8)
-
-    def coarse(v: np.ndarray, factor: float) -> np.ndarray:
-        frames = torch.from_numpy(v).permute(0, 3, 1, 2).float()
-        small = F.interpolate(frames, scale_factor=1 / factor, mode="area")
-        large = F.interpolate(small, size=v.shape[1:3], mode="bilinear", align_corners=False)
-        return large.permute(0, 2, 3, 1).numpy().astype(np.uint8)
-
-    def trembling(v: np.ndarray, most: int) -> np.ndarray:
-        padded = np.pad(v, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-        at = noise.integers(0, 2 * most + 1, (len(v), 2))
-        return np.stack([f[y : y + 64, x : x + 64] for f, (y, x) in zip(padded, at, strict=True)])
-
-    def shuffled(v: np.ndarray, block: int) -> np.ndarray:
-        order = np.arange(len(v))
-        for start in range(0, len(v), block):
-            order[start : start + block] = noise.permutation(order[start : start + block])
-        return v[order]
-
-    def each(damage: Callable[[np.ndarray, float], np.ndarray], *how: float) -> list[Damage]:
-        return [lambda v, s=s: damage(v, s) for s in how]  # type: ignore[misc]
-
-    return {
-        "blur, sigma in pixels": each(lambda v, s: gaussian_filter(v, (0, s, s, 0)), 0.5, 1, 2),
-        "lower resolution, times": each(coarse, 1.5, 2.5, 4),
-        "noise, grey levels": each(lambda v, s: clip(v + noise.normal(0, s, v.shape)), 4, 10, 25),
-        "trembling, pixels": each(lambda v, s: trembling(v, int(s)), 1, 2, 4),
-        "held frames": each(lambda v, s: v[np.arange(len(v)) // int(s) * int(s)], 2, 4, 16),
-        "shuffled in blocks of": each(lambda v, s: shuffled(v, int(s)), 2, 4, 8),
-        "blur over time, frames": each(lambda v, s: gaussian_filter(v, (s, 0, 0, 0)), 0.6, 1.2, 3),
-        "brighter, grey levels": each(lambda v, s: clip(v.astype(float) + s), 4, 10, 25),
-        "flicker, grey levels": each(
-            lambda v, s: clip(v + noise.normal(0, s, (len(v), 1, 1, 1))), 2, 5, 12
-        ),
-    }
+BLUR = (0.5, 1, 2)  # pixels of 64
 
 
 @torch.no_grad()
@@ -96,7 +52,7 @@ def judge(space: SmallR3D, train: list[np.ndarray], held_out: list[np.ndarray]) 
     print(f"\n{space.name}: real held-out clips are at {own:.4g}\n")
     print("| damage | distance over that | step detected, same clips | detected, other clips |")
     print("|---|---|---|---|")
-    for name, steps in damages().items():
+    for name, steps in damages(BLUR).items():
         groups = [whole, *(features(space, held_out, damage) for damage in steps)]
         far = [distance(group, everyone) for group in groups]
         same = [[distance(g, o[:TOGETHER]) for g in groups] for o in orders]
