@@ -88,6 +88,9 @@ class TrainerConfig(Section):
     shard_optimizer: bool = Field(
         False, description="ZeRO-1: each process keeps only its share of the optimizer's moments"
     )
+    optimizer_bits: Literal[32, 8] = Field(
+        32, description="of AdamW's moments; 8 needs bitsandbytes, pip install 'paha[adam8bit]'"
+    )
     keep_every: int = Field(
         0, ge=0, description="checkpoints at multiples of this step are kept for good; 0: none"
     )

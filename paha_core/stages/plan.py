@@ -7,13 +7,14 @@ that is reached. Where a preset does not limit the number of clips, the paper's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
 from paha_core.benchmark.tables.specs import SUITES
-from paha_core.config import GuidanceConfig, Mode, Preset, TrainConfig
+from paha_core.benchmark.tables.variants import variant_name
+from paha_core.config import GuidanceConfig, Mode, Preset, TrainConfig, derived
 from paha_core.inference.negatives import count_of
 from paha_core.inference.sampling import segment_count
 from paha_core.media import FPS
@@ -22,6 +23,7 @@ from paha_core.models.codec import new_autoencoder
 from paha_core.training import traces
 from paha_core.training.gradient import MEMORY_ADVICE as TRAINING_ADVICE
 from paha_core.training.memory import StepCost
+from paha_core.training.optimizer import moments_bytes
 
 GIB = 2**30
 FLOAT32 = 4
@@ -40,6 +42,7 @@ MEMORY_ADVICE = {  # settings to change where a stage does not fit, the cheapest
     "negative_samples": "negatives.precision bf16; a smaller negatives.batch",
     "classifiers": TRAINING_ADVICE,
     "generated_clips": _GENERATION,
+    "table3 trainings": TRAINING_ADVICE,
     "tables": _GENERATION,
 }
 # Of the published weights: CLIP ViT-H/14's vision tower, wav2vec2-base.
@@ -87,11 +90,17 @@ class StagePlan:
 
 
 class Planner:
-    """Plans the stages of one preset; each piece of work is traced once."""
+    """Plans the stages of one preset; each piece of work is traced once.
 
-    def __init__(self, preset: Preset, machine: Machine) -> None:
+    `traced`: of another preset whose networks have the same sizes.
+    """
+
+    def __init__(
+        self, preset: Preset, machine: Machine, traced: dict[Hashable, StepCost] | None = None
+    ) -> None:
         self.preset, self.machine = preset, machine
         self.widths = traces.planned_widths(preset)
+        self.traced: dict[Hashable, StepCost] = {} if traced is None else traced
 
     # Sizes
 
@@ -116,7 +125,9 @@ class Planner:
     def univdm(self) -> StagePlan:
         train = self.preset.univdm.train
         micro, _ = train.shares(self.machine.gpus)
-        step = traces.univdm_step(self.preset, self.widths, micro)
+        step = self._once(
+            ("univdm", micro), lambda: traces.univdm_step(self.preset, self.widths, micro)
+        )
         flops = step.flops / micro * train.batch * train.steps
         return self._training("univdm", train, self.univdm_sizes, step, flops)
 
@@ -126,7 +137,10 @@ class Planner:
         lengths = self.preset.negatives.lengths_within(config.max_frames)
         micro, _ = config.train.shares(self.machine.gpus)
         ends = {
-            n: traces.classifier_step(self.preset, self.widths, micro, n)
+            n: self._once(
+                ("classifier", micro, n),
+                lambda n=n: traces.classifier_step(self.preset, self.widths, micro, n),
+            )
             for n in {min(lengths), max(lengths)}
         }
         per_step = _mean_between(ends, lengths) / micro * config.train.batch
@@ -144,7 +158,7 @@ class Planner:
         networks: int = 1,
     ) -> StagePlan:
         weights = FLOAT32 * sum(sizes)
-        optimizer = 2 * weights + FLOAT32 * len(sizes)  # AdamW: two moments, a step each
+        optimizer = moments_bytes(sizes, self.preset.trainer.optimizer_bits)
         average = weights if train.ema else 0
         memory = {
             "weights": weights,
@@ -192,7 +206,7 @@ class Planner:
 
     def tables(self) -> StagePlan:
         """The rows of the paper's tables at `benchmark.suite.seeds` noises; rows that other tables
-        hold too are counted once, trainings of table 3 not at all."""
+        hold too are counted once, the trainings of table 3 by `variants`."""
         suite = self.preset.benchmark.suite
         rows = {
             (row.mode, row.guidance(self.preset).model_dump_json(), str(row.training))
@@ -205,6 +219,25 @@ class Planner:
         )
         memory = self.generation_memory()
         return StagePlan("tables", memory, flops, self.machine.days(flops), 0, {"rows": len(rows)})
+
+    def variants(self) -> StagePlan:
+        """What the rows of table 3 train anew: negatives, both classifiers and, where its own
+        settings change, UniVDM. They change no sizes, so the most memory is that of ours."""
+        rows = [row for table in SUITES.values() for row in table.rows if row.training]
+        parts: list[StagePlan] = []
+        for name in {variant_name(row.training): row for row in rows}:
+            same = [row for row in rows if variant_name(row.training) == name]
+            preset = derived(self.preset, same[0].training)
+            planner = Planner(preset, self.machine, self.traced)
+            if preset.univdm != self.preset.univdm:
+                parts.append(planner.univdm())
+            if any(row.mode != "unguided" for row in same):
+                parts += [planner.negatives(), planner.classifiers()]
+        largest = max(parts, key=lambda part: part.allocated)
+        flops, disk = (sum(getattr(part, what) for part in parts) for what in ("flops", "disk"))
+        notes = {"trainings": len(parts)}
+        days = self.machine.days(flops)
+        return StagePlan("table3 trainings", largest.memory, flops, days, round(disk), notes)
 
     def generation_memory(self) -> dict[str, int]:
         """What one GPU holds while a batch of clips is generated, guided by two classifiers."""
@@ -241,18 +274,17 @@ class Planner:
         """One batch of frames through the codec's decoder."""
         return traces.codec_passes(self.preset.codec, self.preset.codec.batch, self.size)[1]
 
-    @cached_property
-    def _traces(self) -> dict[tuple[str, int, int, str], StepCost]:
-        return {}
-
     def _traced(self, what: str, side: int, batch: int, precision: str) -> StepCost:
+        generation = self.preset.generation.model_copy(update={"precision": precision})
+        preset = self.preset.model_copy(update={"generation": generation})
+        trace = traces.solver_pass if what == "solver" else traces.guidance_gradient
         key = what, side, batch, precision
-        if key not in self._traces:
-            generation = self.preset.generation.model_copy(update={"precision": precision})
-            preset = self.preset.model_copy(update={"generation": generation})
-            trace = traces.solver_pass if what == "solver" else traces.guidance_gradient
-            self._traces[key] = trace(preset, self.widths, batch, side)
-        return self._traces[key]
+        return self._once(key, lambda: trace(preset, self.widths, batch, side))
+
+    def _once(self, key: Hashable, trace: Callable[[], StepCost]) -> StepCost:
+        if key not in self.traced:
+            self.traced[key] = trace()
+        return self.traced[key]
 
     @cached_property
     def _codec_bytes(self) -> int:
@@ -309,6 +341,7 @@ def plan_stages(preset: Preset, machine: Machine) -> list[StagePlan]:
         planner.negatives(),
         planner.classifiers(),
         planner.generation(),
+        planner.variants(),
         planner.tables(),
     ]
 

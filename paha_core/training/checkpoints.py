@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +19,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from paha_core.config import TrainConfig
 from paha_core.training.ema import EMA
+from paha_core.training.optimizer import load_moments, moments_of
 from paha_core.training.run import Run, State, Task, TrainingError
 
 log = logging.getLogger("paha")
@@ -57,7 +57,7 @@ class CheckpointWriter:
         names = [name for name, _ in model.named_parameters()]
         moments = {
             f"{names[i]}/{key}": value
-            for i, entry in optimizer.state_dict()["state"].items()
+            for i, entry in moments_of(optimizer).items()
             for key, value in entry.items()
         }
         files = {
@@ -217,15 +217,7 @@ def _load_moments(
     for name, value in moments.items():
         owner, key = name.rsplit("/", 1)
         entries.setdefault(index[owner], {})[key] = value
-    groups = [
-        {name: value for name, value in group.items() if name != "params"}
-        | {"params": list(range(len(group["params"])))}
-        for group in optimizer.param_groups
-    ]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    inner: Any = getattr(optimizer, "optim", optimizer)
-    for parameter, entry in inner.state.items():  # ZeRO's loading leaves counts on the host
-        entry["step"] = entry["step"].to(parameter.device)
+    load_moments(optimizer, entries)
 
 
 def export(run: Run, task: Task, ema: EMA, step: int, name: str) -> None:

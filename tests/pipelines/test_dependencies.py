@@ -25,6 +25,7 @@ def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = project["dependencies"] + extras["download"] + extras["ray"] + extras["serve"]
+    wanted += extras["adam8bit"]
     return {re.split(r"[<>=\[ ;]", line)[0].lower().replace("_", "-") for line in wanted}
 
 

@@ -242,12 +242,18 @@ def test_every_stage_is_planned_and_work_adds_up():
         "negative_samples",
         "classifiers",
         "generated_clips",
+        "table3 trainings",
         "tables",
     ]
     assert all(plan.flops > 0 and plan.days > 0 and plan.fits(MACHINE) for plan in plans.values())
     assert plans["training_shards"].disk > 0
     assert plans["univdm"].disk > plans["univdm"].memory["weights"]
     assert plans["tables"].notes["rows"] > 20
+    # without PAR: UniVDM, negatives, classifiers; without augmentation: negatives, classifiers
+    anew = plans["table3 trainings"]
+    assert anew.notes["trainings"] == 5
+    twice = sum(plans[s].flops for s in ("univdm", "negative_samples", "classifiers"))
+    assert twice < anew.flops < 3 * twice
     programs = json.loads(json.dumps(as_json(stages, MACHINE)))
     assert programs["fits"]
     assert programs["memory"] == 8 * GIB

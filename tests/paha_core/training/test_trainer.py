@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from paha_core.training.compiled import check_gradient, compile_model
 from paha_core.training.distributed import SINGLE_PROCESS
 from paha_core.training.gradient import GradientAccumulation, memory_advice
 from paha_core.training.loop import fit
+from paha_core.training.optimizer import moments_bytes
 from paha_core.training.run import TrainingError
 from paha_core.training.tasks.strips import Strips
 from tiny import TinyTask, config, run
@@ -61,6 +63,33 @@ def test_a_compiled_network_trains_to_the_same_weights_under_the_same_names(tmp_
     assert eager.keys() == compiled.keys()
     for name, value in eager.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_moments_in_8_bits_need_bitsandbytes_and_no_shares(tmp_path, monkeypatch):
+    for name in ("bitsandbytes", "bitsandbytes.optim"):  # as where it is not installed
+        monkeypatch.setitem(sys.modules, name, None)
+    for changes, message in (
+        ({}, r"needs bitsandbytes: pip install 'paha\[adam8bit\]'"),
+        ({"shard_optimizer": True}, "choose one of them"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            fit(TinyTask(), config(), with_trainer(tmp_path, optimizer_bits=8, **changes))
+
+
+def test_moments_in_8_bits_are_a_quarter_and_come_back_from_a_checkpoint(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes")
+    whole, parts = (with_trainer(tmp_path / name, optimizer_bits=8) for name in ("whole", "parts"))
+    fit(TinyTask(hidden=1024), config(steps=20), whole)
+    for steps in (10, 20):
+        fit(TinyTask(hidden=1024), config(steps=steps), parts)
+    final = "checkpoints/tiny/final/model.safetensors"
+    one, two = (load_file(tmp_path / name / final) for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    saved = load_file(tmp_path / "whole/checkpoints/tiny/steps/00000020/optimizer.safetensors")
+    sizes = [p.numel() for p in TinyTask(hidden=1024).model.parameters()]
+    assert saved["0.weight/state1"].dtype == torch.uint8
+    kept = sum(v.nbytes for k, v in saved.items() if "qmap" not in k and not k.endswith("step"))
+    assert kept + 4 * sum(s < 4096 for s in sizes) == moments_bytes(sizes, bits=8)
 
 
 def test_bf16_compiled_on_a_cpu_is_refused(tmp_path):
