@@ -10,13 +10,14 @@ export DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME := pipelines.definitions
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo test lint ui bench clean
+.PHONY: help install demo test test-gpu lint ui bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make install   .venv with the pinned dependencies and this project"
 	@echo "make demo      the whole pipeline on the embedded corpus, up to a video and a report"
 	@echo "make test      the tests"
+	@echo "make test-gpu  the tests that need a CUDA device, which make test skips without one"
 	@echo "make lint      ruff and mypy"
 	@echo "make ui        Dagster's UI and daemon on http://127.0.0.1:3000"
 	@echo "make bench     the measurements in benchmarks/"
@@ -41,6 +42,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu -vv
 
 lint: install
 	$(BIN)/ruff check .

@@ -37,9 +37,17 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, all others in the order in which they were found."""
+    """Long files first, all others in the order in which they were found; tests marked `gpu` are
+    skipped without a CUDA device."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu:
+        import torch
+
+        skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+        for item in on_gpu:
+            item.add_marker(skipped)
 
 
 @pytest.fixture(scope="session", autouse=True)

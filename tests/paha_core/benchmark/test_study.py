@@ -4,14 +4,17 @@ the taste of simulated raters."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +155,91 @@ def test_an_answer_that_was_confirmed_survives_kill_9(folder: Path) -> None:
     found, bad = answers.read([folder / answers.FILE])
     assert ([a["rater"] for a in found], bad) == ([*(f"r{k}" for k in range(20)), "after"], 1)
     (folder / answers.FILE).unlink()
+
+
+# --- a browser ------------------------------------------------------------------------------------
+
+RANKS = {"unguided": 0, "sequential": 1, "differential": 2}  # a rater's taste
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    with api.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def begin(page: Any) -> None:
+    """Past the consent, by keys alone."""
+    for key in ("Tab", "Space", "Tab", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#task:not([hidden])")
+
+
+def rate(page: Any, key: Key, *, mouse: bool = False) -> None:
+    """Play every video of the item that is shown, answer its questions, go on with Enter."""
+    before = page.inner_text("#progress")
+    for k in range(page.locator("video").count()):
+        page.keyboard.press("p")
+        page.wait_for_function("k => !document.querySelectorAll('video')[k].paused", arg=k)
+        page.eval_on_selector_all("video", "videos => videos.forEach(video => video.pause())")
+    page.clock.fast_forward(20_000)
+    for asked in page.locator("fieldset").all():
+        values = [box.get_attribute("value") for box in asked.locator("input").all()]
+        right = key.answers.get(asked.get_attribute("data-name"))
+        if right is None:
+            right = max(values, key=lambda value: RANKS[key.systems[value]])
+        if mouse:
+            asked.locator("input").nth(values.index(right)).check()
+        else:
+            page.keyboard.press(str(values.index(right) + 1))
+    page.keyboard.press("Enter")
+    gone_on = "document.getElementById('progress').textContent !== before"
+    page.wait_for_function(
+        f"before => document.getElementById('task').hidden || {gone_on}", arg=before
+    )
+
+
+def test_raters_of_known_taste_in_a_real_browser(folder: Path, browser: Any) -> None:
+    """One by keys, with a reload in the middle; one by mouse, whose answers can't be sent."""
+    _, key = load_study(folder)
+    files = [folder / answers.FILE, folder / "by-hand.jsonl"]
+    with server(folder) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        for mouse in (False, True):
+            page = browser.new_context(accept_downloads=True).new_page()
+            page.clock.install()
+            if mouse:
+                page.route("**/answers", lambda route: route.abort())
+            page.goto(f"http://127.0.0.1:{running.server_address[1]}")
+            begin(page)
+            rate(page, key, mouse=mouse)
+            if not mouse:
+                page.reload()
+                begin(page)
+                assert page.inner_text("#progress").startswith("2 of ")
+            while page.is_visible("#task"):
+                rate(page, key, mouse=mouse)
+            if mouse:
+                with page.expect_download() as download:
+                    page.click("#download")
+                download.value.save_as(files[1])
+            else:
+                page.wait_for_selector("#saved:visible")
+            page.context.close()
+        running.shutdown()
+    result = analyse(folder, files)
+    assert (result.raters, result.excluded, result.repeated) == (2, {}, 0)
+    shares = {(one.system, one.question): one.share.value for one in result.preferences}
+    for question in QUESTIONS:
+        assert [shares[system, question] for system in RANKS] == [0.0, 0.5, 1.0]
+    for file in files:
+        file.unlink()
 
 
 # --- analysis -------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def test_tf32_is_used_only_where_it_is_asked_for(precision, allowed):
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_guided_video_repeats_bit_for_bit_on_a_gpu(precision, inputs, tmp_path):
     from paha_core.inference.pipeline import Settings
