@@ -269,7 +269,8 @@ def sync_score(
     count = min(len(track), len(speech) // FRAME_SAMPLES) - WINDOW
     if count < 2:
         return None
-    sound = torch.from_numpy(mfcc(np.round(speech * 32767)).T.astype(np.float32))
+    sixteen_bits = np.round(np.clip(speech, -1, 1) * 32767)  # decoded AAC overshoots
+    sound = torch.from_numpy(mfcc(sixteen_bits).T.astype(np.float32))
     lips, voices = [], []
     for first in range(0, count, batch):
         starts = range(first, min(first + batch, count))

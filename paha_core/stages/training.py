@@ -103,10 +103,10 @@ def train_pose_autoencoder(
     """The feature extractor of FGD and Diversity, trained on the corpus' real poses."""
     from paha_core.training.tasks import pose_autoencoder
 
-    prepare_torch(preset)
+    device = prepare_torch(preset)
     for dataset in preset.corpora.datasets:
         require_manifest(store, "keypoints", dataset)
-    run = with_metrics_callback(pose_autoencoder.pose_run(store, preset), on_metrics)
+    run = with_metrics_callback(pose_autoencoder.pose_run(store, preset, device), on_metrics)
     return trained(run, lambda: pose_autoencoder.train_pose_autoencoder(store, preset, run))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class PoseTask:
 
 
 def reconstruction(model: Any, windows: torch.Tensor) -> torch.Tensor:
-    """L1 of standardised poses plus L1 of their differences in time."""
+    """L1 of standardised poses plus L1 of their differences in time, on the model's device."""
+    windows = windows.to(next(model.parameters()).device, non_blocking=True)
     target = model.standardise(windows)
     output = model.decode(model.encode(windows))
     return F.l1_loss(output, target) + F.l1_loss(output.diff(dim=1), target.diff(dim=1))
@@ -105,12 +106,13 @@ def load_windows(store: Store, preset: Preset, split: str, window: int) -> PoseW
     return PoseWindows({name: np.concatenate(parts) for name, parts in by_dataset.items()})
 
 
-def pose_run(store: Store, preset: Preset) -> Run:
+def pose_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
     """The run's name and fingerprint: poses, window and settings."""
     rows = kept_rows(store, "keypoints", preset.corpora.datasets)
     poses = [(row["clip_id"], row["sha256"], row["split"]) for row in rows]
     content = [CODE_VERSION, pose_window(store, preset), poses]
-    return Run.of(store, NAME, train_config(preset), preset.trainer, content)
+    run = Run.of(store, NAME, train_config(preset), preset.trainer, content)
+    return replace(run, device=device)
 
 
 def train_pose_autoencoder(store: Store, preset: Preset, run: Run | None = None) -> bool:

@@ -132,6 +132,12 @@ def test_a_narrow_network_scores_a_clip(weights: Path) -> None:
     again = syncnet.sync_score(model, frames, wave, boxes, min_frames=20, min_size=30, batch=3)
     assert again.distance == pytest.approx(score.distance, abs=1e-5)
     assert syncnet.sync_score(model, frames, wave, boxes, min_frames=30, min_size=30) is None
+    loud = wave / np.abs(wave).max() * 1.3  # as decoded AAC overshoots
+    given, clipped = (
+        syncnet.sync_score(model, frames, heard, boxes, min_frames=20, min_size=30)
+        for heard in (loud, np.clip(loud, -1, 1))
+    )
+    assert given == clipped
 
 
 def test_a_narrow_networks_score_is_no_sync_c(weights: Path) -> None:
