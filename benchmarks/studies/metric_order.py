@@ -50,7 +50,9 @@ def real_clips(store: Store, preset: Preset, count: int) -> list[Video]:
     lengths = {
         row["clip_id"]: row["frames"] for row in kept_rows(store, "clips", preset.corpora.datasets)
     }
-    real = collect_videos(store, preset)["real"][:count]
+    every = collect_videos(store, preset)["real"]  # by dataset and speaker: taken evenly
+    chosen = np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)
+    real = [every[place] for place in chosen]
     most = (min(v.frames, int(lengths[v.clip_id]) - max(SHIFTS)) for v in real)
     return [replace(video, frames=frames) for video, frames in zip(real, most, strict=True)]
 
