@@ -136,17 +136,17 @@ class Planner:
         config = self.preset.classifiers
         lengths = self.preset.negatives.lengths_within(config.max_frames)
         micro, _ = config.train.shares(self.machine.gpus)
-        ends = {
-            n: self._once(
-                ("classifier", micro, n),
-                lambda n=n: traces.classifier_step(self.preset, self.widths, micro, n),
-            )
-            for n in {min(lengths), max(lengths)}
-        }
+        ends = {n: self._classifier_step(micro, n) for n in {min(lengths), max(lengths)}}
         per_step = _mean_between(ends, lengths) / micro * config.train.batch
         flops = 2 * per_step * config.train.steps
         longest = ends[max(lengths)]
         return self._training("classifiers", config.train, self.classifier_sizes, longest, flops, 2)
+
+    def _classifier_step(self, micro: int, frames: int) -> StepCost:
+        return self._once(
+            ("classifier", micro, frames),
+            lambda: traces.classifier_step(self.preset, self.widths, micro, frames),
+        )
 
     def _training(
         self,
@@ -225,7 +225,7 @@ class Planner:
         settings change, UniVDM. They change no sizes, so the most memory is that of ours."""
         rows = [row for table in SUITES.values() for row in table.rows if row.training]
         parts: list[StagePlan] = []
-        for name in {variant_name(row.training): row for row in rows}:
+        for name in dict.fromkeys(variant_name(row.training) for row in rows):
             same = [row for row in rows if variant_name(row.training) == name]
             preset = derived(self.preset, same[0].training)
             planner = Planner(preset, self.machine, self.traced)
@@ -235,7 +235,7 @@ class Planner:
                 parts += [planner.negatives(), planner.classifiers()]
         largest = max(parts, key=lambda part: part.allocated)
         flops, disk = (sum(getattr(part, what) for part in parts) for what in ("flops", "disk"))
-        notes = {"trainings": len(parts)}
+        notes: dict[str, float] = {"trainings": len(parts)}
         days = self.machine.days(flops)
         return StagePlan("table3 trainings", largest.memory, flops, days, round(disk), notes)
 

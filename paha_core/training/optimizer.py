@@ -56,7 +56,8 @@ def step_if_finite(optimizer: torch.optim.Optimizer, finite: torch.Tensor) -> No
     the kernel itself leaves weights and moments alone, as under a gradient scaler. The
     8-bit kernel can't, and the host waits."""
     inner: Any = getattr(optimizer, "optim", optimizer)  # the AdamW inside ZeRO's wrapper
-    if isinstance(inner, torch.optim.AdamW):
+    can_skip = isinstance(inner, torch.optim.AdamW)
+    if can_skip:
         inner.found_inf = (~finite).float()
         optimizer.step()
     elif finite:
