@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi import Path as PathParameter
@@ -224,15 +224,23 @@ def create_app(
         grows = growing(jobs.place(job_id) / STREAM, is_finished)
         return StreamingResponse(grows, media_type="video/mp4")
 
-    @app.get("/v1/videos/{job_id}/{name}", response_class=FileResponse,
-             responses=_UNKNOWN | _NOT_DONE)  # fmt: skip
-    def hls(job_id: JobId, name: Literal["stream.m3u8", "stream.mp4"]) -> FileResponse:
-        """The same for HLS: a playlist that grows, and the file that it names parts of."""
-        job = found(job_id)
-        path = jobs.place(job_id) / name
+    def live_file(job_id: str, name: str, media_type: str) -> FileResponse:
+        job, path = found(job_id), jobs.place(job_id) / name
         if not path.is_file():
             raise HTTPException(409, f"the video is {job['state']}")
-        return FileResponse(path, media_type=HLS_TYPE if name == PLAYLIST else "video/mp4")
+        return FileResponse(path, media_type=media_type)
+
+    @app.get("/v1/videos/{job_id}/stream.m3u8", response_class=FileResponse,
+             responses=_UNKNOWN | _NOT_DONE)  # fmt: skip
+    def playlist(job_id: JobId) -> FileResponse:
+        """The same for HLS: a playlist that grows with the video."""
+        return live_file(job_id, PLAYLIST, HLS_TYPE)
+
+    @app.get("/v1/videos/{job_id}/stream.mp4", response_class=FileResponse,
+             responses=_UNKNOWN | _NOT_DONE)  # fmt: skip
+    def stream_file(job_id: JobId) -> FileResponse:
+        """What there is of the stream; the playlist names ranges of its bytes."""
+        return live_file(job_id, STREAM, "video/mp4")
 
     @app.get("/v1/videos/{job_id}/sidecar", responses=_UNKNOWN | _NOT_DONE)
     def sidecar(job_id: JobId) -> dict[str, Any]:
