@@ -36,6 +36,21 @@ def test_it_imports(script, monkeypatch):
     assert callable(getattr(module, "main", None)) or script.parts[0] == "support"
 
 
+def test_the_fuzzer_tells_an_unforeseen_error_from_a_readers_own(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import fuzz
+
+    assert fuzz.run(["table", "split", "time"], 0.2, tmp_path, seed=1) == {}
+
+    def breaks(data, folder):
+        raise KeyError("unforeseen")
+
+    monkeypatch.setitem(fuzz.TARGETS, "time", breaks)
+    found = fuzz.run(["time"], 0.05, tmp_path, seed=1)
+    assert [name.split("_")[:2] for name in found] == [["time", "KeyError"]]
+    assert "unforeseen" in next(tmp_path.glob("time_KeyError*.txt")).read_text()
+
+
 def test_gpu_runs_at_tiny_sizes_and_writes_its_rows(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
     import gpu

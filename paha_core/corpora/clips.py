@@ -44,12 +44,13 @@ from paha_core.media.audio import IN_TIME, to_mono, write_wav
 from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
 from paha_core.media.streams import stream_indices
-from paha_core.media.video import conversion_at, frame_time, iter_frames, seek_point
+from paha_core.media.video import Frames, conversion_at, frame_time, iter_frames, seek_point
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
 CODE_VERSION = "clips-6"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
+HELD_BYTES = 256 * 2**20  # of a clip's frames, so that its filters share one decoding
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
 CLIP_SCHEMA = pa.schema(
@@ -316,7 +317,11 @@ def _decode(task: ClipTask, video: Path, audio: Path) -> ClipData:
     span = task.span
     chosen = set(np.linspace(0, span.frames - 1, min(PROBES, span.frames)).round().astype(int))
     probes, thumbnails = [], []
+    held: list[Frames] = []
+    holds = span.frames * 3 * task.config.size**2 <= HELD_BYTES
     for number, frame in enumerate(iter_frames(video)):
+        if holds:
+            held.append(frame)
         if number in chosen:
             probes.append(frame)
         small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
@@ -329,7 +334,7 @@ def _decode(task: ClipTask, video: Path, audio: Path) -> ClipData:
         np.asarray(thumbnails, dtype=np.uint8),
         to_mono(wave),
         span.source.info.audio_rate,
-        lambda: iter_frames(video),
+        lambda: held if holds else iter_frames(video),
         span.source.info.fps,
         span.crop.side,
         task.sync.weights,

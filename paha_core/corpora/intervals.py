@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from paha_core.errors import UserError
 from paha_core.tables import TableError, TableRow, decode_text, read_rows
 
 COLUMNS = ("speaker", "interval_id", "start_time", "end_time")
+LONGEST = 1e7  # seconds, 115 days: a later time is none
 SAME = 1e-3  # seconds: tolerance within which one piece continues another
 
 _DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
@@ -92,9 +94,13 @@ def parse_seconds(text: str) -> float:
     clock = re.fullmatch(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", text)
     if clock:
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return hours * 3600 + minutes * 60 + seconds
-    if re.fullmatch(r"\d+(\.\d*)?", text):
-        return float(text)
+        total = hours * 3600 + minutes * 60 + seconds
+    elif re.fullmatch(r"\d+(\.\d*)?", text):
+        total = float(text)
+    else:
+        total = math.inf
+    if total < LONGEST:
+        return total
     raise Rejection(f"a time that can't be read: {text!r}")
 
 
@@ -138,7 +144,8 @@ def read_split(path: str | Path) -> dict[str, str]:
         value = json.loads(decode_text(read_file(path), Path(path).name))
     except ValueError as error:
         raise SplitError(f"{Path(path).name} is not json: {error}") from None
-    if not isinstance(value, dict) or not {"train", "test"} <= set(value):
+    sides = [value.get(side) for side in ("train", "test")] if isinstance(value, dict) else [None]
+    if not all(isinstance(ids, list) for ids in sides):
         raise SplitError(
             f"{Path(path).name} is not a split file: it needs the lists `train` and `test`"
         )
