@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from paha_core.commands.adapt import adapt
 from paha_core.commands.app import app as page
 from paha_core.commands.benchmark import benchmark
 from paha_core.commands.corpus import corpus
@@ -130,6 +131,7 @@ def status(preset: PresetOption = "demo", store: StoreOption = "") -> None:
 for command in (
     pose,
     generate,
+    adapt,
     export,
     inspect,
     evaluate,

@@ -21,6 +21,8 @@ def classifier_name(part: Part) -> str:
 
 CODEC = "latent_codec"
 UNIVDM = "univdm"
+ADAPTER = "adapter"
+"""LoRA on UniVDM, which `paha adapt` trains in a store of its own."""
 CLASSIFIERS = tuple(map(classifier_name, PARTS))
 PARALLEL = (UNIVDM, *CLASSIFIERS)
 """Networks that several processes can train together."""

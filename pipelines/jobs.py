@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.adapt_speaker import adapt_speaker
 from assets.generate_video import generate_video
 from assets.inputs import INPUT_KEYS
 from assets.stages import key_of
@@ -103,6 +104,15 @@ def generate() -> None:
     generate_video()
 
 
+@dg.job(
+    description="Minutes of one person's footage to an adapter of a run's UniVDM.",
+    tags=TAGS,
+    executor_def=EXECUTOR,
+)
+def adapt() -> None:
+    adapt_speaker()
+
+
 ALL: list[Any] = [  # Dagster has no public name for a job of assets
     full_rebuild,
     smoke_rebuild,
@@ -112,4 +122,5 @@ ALL: list[Any] = [  # Dagster has no public name for a job of assets
     all_tables,
     observe_inputs,
     generate,
+    adapt,
 ]

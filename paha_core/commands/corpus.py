@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from paha_core.commands.fetch import fetch
 from paha_core.commands.shared import one_sentence
 
 if TYPE_CHECKING:
     from paha_core.store import Store
 
-corpus = typer.Typer(no_args_is_help=True, help="Make footage; describe and publish clips.")
+corpus = typer.Typer(
+    no_args_is_help=True, help="Make and fetch footage; describe and publish clips."
+)
+corpus.command()(fetch)
 
 
 @corpus.command()

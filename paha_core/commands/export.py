@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paha_core.commands.opening import DatasetOption, chosen_preset, open_pipeline
+from paha_core.commands.opening import (
+    AdapterOption,
+    DatasetOption,
+    chosen_preset,
+    open_pipeline,
+)
 from paha_core.commands.shared import (
     PresetOption,
     StoreOption,
@@ -27,7 +32,11 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The folder to write.")] = None,
     preset: PresetOption = "demo",
     store: StoreOption = "",
+    folder: Annotated[
+        Path | None, typer.Option(help="An exported folder, to merge adapters into its networks.")
+    ] = None,
     dataset: DatasetOption = None,
+    adapter: AdapterOption = None,
     half: Annotated[
         bool, typer.Option("--half", help="float16 weights: half the bytes, nearly the same video.")
     ] = False,
@@ -41,23 +50,37 @@ def export(
 ) -> None:
     """Save all that `paha generate` needs of a run as one folder to copy or publish.
 
-    Example:
+    A model card in the form of model hubs (`README.md`) says what the weights are made of, which
+    licences bind them and what was measured.
+
+    Examples:
 
         paha export --out my-paha && paha generate --folder my-paha --image … --audio … --out …
+
+        paha export --adapter me --out my-paha-me          `paha adapt`'s adapter merged in
 
     In Python: `PahaPipeline.from_pretrained("my-paha")("me.jpg", "hello.wav")`.
     """
     with one_sentence():
         given, workspace = given_options(context), Workspace(preset, store)
+        if folder is not None:
+            refuse_options(given, {"preset", "store", "base"}, "--folder holds its own networks")
         if base:
-            refuse_options(given, {"out", "half"}, "--base has a fixed folder and precision")
+            refuse_options(
+                given, {"out", "half", "adapter"}, "--base has a fixed folder and precision"
+            )
         elif out is None:
             raise StageError("give --out, the folder to write, or --base")
-        pipeline = open_pipeline(
-            chosen_preset(workspace, None, "cpu", dataset), None, lambda: workspace.store
-        )
+        used = chosen_preset(workspace, folder, "cpu", dataset)
+        pipeline = open_pipeline(used, folder, lambda: workspace.store, adapter)
+        terms = [one.info.licence for one in pipeline.adapters.values()]
+        if adapter:
+            pipeline.fuse_adapters()
         if out is not None:
+            from paha_core.benchmark.report.model_card import write_model_card
+
             pipeline.save_pretrained(out, half=half)
+            write_model_card(out, pipeline, None if folder else workspace.store, terms)
             typer.echo(f"{out}: {', '.join(pipeline.networks)}")
         else:
             _export_base(pipeline, workspace, figures)

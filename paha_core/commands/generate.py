@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paha_core.commands.opening import (
+    AdapterOption,
     DatasetOption,
     Device,
     FolderOption,
@@ -62,6 +63,7 @@ def generate(
     store: StoreOption = "",
     folder: FolderOption = None,
     dataset: DatasetOption = None,
+    adapter: AdapterOption = None,
     mode: Annotated[Mode, typer.Option(help="Guidance by the classifiers.")] = "sequential",
     seed: int = 0,
     steps: Annotated[
@@ -138,6 +140,8 @@ def generate(
 
         paha generate --image me.jpg --text "Hello, world." --out hello.mp4
 
+        paha generate --adapter me --image me.jpg --audio hello.wav --out hello.mp4
+
         paha generate --from hello.json --out again.mp4         the same, bit for bit
 
         paha generate --batch list.csv --mode unguided          a second run continues
@@ -211,7 +215,7 @@ def generate(
         )
 
         def opened() -> PahaPipeline:
-            return open_pipeline(used, folder, lambda: workspace.store)
+            return open_pipeline(used, folder, lambda: workspace.store, adapter)
 
         if batch is not None:
             _batch(batch, settings, size, not no_mark, opened)
@@ -287,6 +291,7 @@ def _again(
     pipeline = open_pipeline(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
     pipeline = replace(pipeline, preset=replay.preset)
     replay.check_networks(pipeline)
+    replay.load_adapters(pipeline)
     mark = replay.request.mark and not no_mark
     repeated = _make(pipeline, replace(replay.request, mark=mark))
     same = repeated["video_sha256"] == replay.sidecar["video_sha256"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from paha_core.commands.fetch import MAX_REASONS, download_and_show
 from paha_core.commands.shared import one_sentence, print_table
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from paha_core.engine.manifest_stage import StageResult
     from paha_core.engine.workers import Workers
     from paha_core.store import Store
-
-MAX_REASONS = 20  # in a table
 
 ingest = typer.Typer(
     no_args_is_help=True,
@@ -69,6 +68,10 @@ def pats(
             "counts as train."
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Of another list than PATS's: talkvid, hdtf, …, or a column map's yaml."),
+    ] = None,
     split: Annotated[
         Literal["paper", "by_video"] | None,
         typer.Option(help="by_video: no source video in train and in test [paper]."),
@@ -97,6 +100,9 @@ def pats(
         paha ingest pats --csv cmu_intervals_df.csv --videos s3://bucket/videos \\
             --out s3://bucket/pats --split-file filtered_intervals.json --split by_video
 
+        paha ingest pats --columns talkvid --dataset talkvid --csv clips.json --videos videos \\
+            --out runs/talkvid
+
         paha ingest pats --dataset ted --csv ted.csv --videos ted --out runs/ted --preset ted.yaml
     """
     with one_sentence():
@@ -104,7 +110,7 @@ def pats(
         from paha_core.corpora.pats_summary import split_ids_path, summary_path
 
         given = {"csv": csv, "videos": videos, "split_file": split_file}
-        given |= {"split": split, "too_long": too_long}
+        given |= {"split": split, "too_long": too_long, "columns": columns}
         name, store = _ingest(
             PatsConfig, dataset, given, size, preset, out, workers, retry_rejected, prune
         )
@@ -184,12 +190,7 @@ def download(
             --split-file filtered_intervals.json --speaker oliver --rate 2000
     """
     with one_sentence():
-        from paha_core.corpora.download import (
-            LEDGER,
-            DownloadSettings,
-            download_videos,
-            wanted_videos,
-        )
+        from paha_core.corpora.download import DownloadSettings, wanted_videos
         from paha_core.corpora.intervals import read_intervals, read_split
 
         ids = set(read_split(split_file)) if split_file else None
@@ -203,17 +204,7 @@ def download(
             "retry_gone": retry_gone,
         }
         settings = DownloadSettings(**{k: v for k, v in given.items() if v is not None})
-        result = download_videos(wanted, videos, settings)
-        outcomes = Counter({"already there": result.here, "not tried, gone for good": result.left})
-        outcomes.update(row["outcome"] for row in result.attempts)
-        counts = [(outcome, str(count)) for outcome, count in outcomes.items() if count]
-        print_table(f"{len(wanted)} videos", ("outcome", "videos"), counts)
-        reasons = Counter(row["reason"] for row in result.attempts if row["reason"])
-        if reasons:
-            listed = [(str(count), reason) for reason, count in reasons.most_common(MAX_REASONS)]
-            print_table("not downloaded", ("videos", "reason"), listed)
-        typer.echo(f"ledger: {videos / LEDGER}")
-        if result.here + result.count("downloaded") < len(wanted):
+        if not download_and_show(wanted, videos, settings):
             raise typer.Exit(3)
 
 

@@ -29,6 +29,13 @@ DatasetOption = Annotated[
     str | None,
     typer.Option(help="Use this corpus' audio encoder (default: audio.pretrained)."),
 ]
+AdapterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        help="A folder made by `paha adapt`, or FOLDER:SCALE; repeatable, they add up.",
+    ),
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -59,8 +66,13 @@ def chosen_preset(
     return preset.model_copy(update={"device": device}) if device else preset
 
 
-def open_pipeline(preset: Preset, folder: Path | None, store: Callable[[], Store]) -> PahaPipeline:
-    """Open the networks of the exported folder, or else of the run's store."""
+def open_pipeline(
+    preset: Preset,
+    folder: Path | None,
+    store: Callable[[], Store],
+    adapters: list[str] | None = None,
+) -> PahaPipeline:
+    """Open the networks of the exported folder, or else of the run's store, with adapters."""
     import torch
 
     from paha_core.inference.pipeline import PahaPipeline
@@ -69,6 +81,20 @@ def open_pipeline(preset: Preset, folder: Path | None, store: Callable[[], Store
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise StageError("there is no CUDA device here: use --device cpu")
     if folder is None:
-        return PahaPipeline.from_store(store(), preset, device)
-    saved = PahaPipeline.from_pretrained(folder, device)
-    return replace(saved, preset=preset) if preset.generation.offload else saved
+        pipeline = PahaPipeline.from_store(store(), preset, device)
+    else:
+        pipeline = PahaPipeline.from_pretrained(folder, device)
+        pipeline = replace(pipeline, preset=preset) if preset.generation.offload else pipeline
+    for adapter in adapters or []:
+        path, scale = _path_and_scale(adapter)
+        pipeline.load_adapter(path, scale=scale)
+    return pipeline
+
+
+def _path_and_scale(text: str) -> tuple[str, float]:
+    """`me:0.5` as its two parts."""
+    path, colon, scale = text.rpartition(":")
+    try:
+        return (path, float(scale)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0

@@ -4,6 +4,7 @@ A preset is one yaml file (`paha_core/presets/*.yaml`, or a path). Unknown keys 
 refused by name. Keys that are symbols in the paper carry the symbol in a comment.
 """
 
+from paha_core.config.adapt import AdaptConfig
 from paha_core.config.base import Precision, Section
 from paha_core.config.data import (
     CORPUS_KINDS,
@@ -55,6 +56,7 @@ __all__ = [
     "CORPUS_KINDS",
     "FORMS",
     "MODES",
+    "AdaptConfig",
     "AudioConfig",
     "BenchmarkConfig",
     "ClassifierConfig",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from paha_core.config.base import Section
+from paha_core.config.columns import column_map_names, load_column_map
 from paha_core.config.filters import FRAME_CHANGE, FilterConfig
 
 Language = Literal["en", "zh"]
@@ -75,15 +76,22 @@ class CorpusConfig(FilterConfig):
 
 
 class PatsConfig(CorpusConfig):
-    """Clips from an interval csv as PATS's. Null paths: the studio corpus' English footage."""
+    """Clips from a list of intervals: PATS's csv, or another through a column map. Null paths: the
+    studio corpus' English footage."""
 
     kind: Literal["pats"] = "pats"
-    csv: str | None = None
+    csv: str | None = Field(None, description="the list: a file, with some column maps a folder")
+    columns: str | None = Field(
+        None, description="column map of another list: talkvid, …, or a .yaml; null: PATS's csv"
+    )
     videos: str | None = None
     split_file: str | None = Field(
         None, description="S2G's json; null: the csv's own `dataset` column"
     )
     split: Literal["paper", "by_video"] = "paper"
+    test_share: float = Field(
+        0.1, ge=0, lt=1, description="of the speakers, where a list has no split of its own"
+    )
     min_seconds: float = Field(4.0, gt=0)
     max_seconds: float = Field(15.0, gt=0)
     too_long: Literal["cut", "reject"] = Field(
@@ -225,9 +233,10 @@ class CorporaConfig(Section):
         stated: dict[str, Any] = {}
         for name, entry in value.items():
             if name not in cls.model_fields and isinstance(entry, dict):
+                entry = _with_defaults(name, entry)
                 kind = entry.get("kind", name)
                 if kind not in CORPUS_KINDS:
-                    known = ", ".join(CORPUS_KINDS)
+                    known = ", ".join([*CORPUS_KINDS, *column_map_names()])
                     raise ValueError(f"{name} needs a `kind`, how its footage is read: {known}")
                 stated[name] = entry | {"kind": kind}
             elif name in cls.model_fields or entry is not None:
@@ -254,6 +263,19 @@ class CorporaConfig(Section):
                     "there is no `studio` in its place"
                 )
         return self
+
+
+def _with_defaults(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry whose kind, or whose name without one, is that of a column map is of the kind
+    `pats`; settings that it doesn't give are the map's."""
+    kind = entry.get("kind", name)
+    if kind not in CORPUS_KINDS and kind in column_map_names():
+        entry = entry | {"kind": "pats", "columns": kind}
+    if not entry.get("columns"):
+        return entry
+    columns = load_column_map(entry["columns"])
+    about = {"licence": columns.licence, "language": columns.language}
+    return about | columns.entry | entry
 
 
 class PoseConfig(Section):

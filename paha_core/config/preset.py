@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from paha_core.config.adapt import AdaptConfig
 from paha_core.config.base import Section
 from paha_core.config.data import CorporaConfig, ParConfig, PoseConfig, ShardConfig
 from paha_core.config.networks import (
@@ -55,6 +56,7 @@ class Preset(Section):
     trainer: TrainerConfig = TrainerConfig()
     negatives: NegativeConfig = NegativeConfig()
     classifiers: ClassifierConfig = ClassifierConfig()
+    adapt: AdaptConfig = AdaptConfig()
     generation: GenerationConfig = GenerationConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
 

@@ -47,6 +47,7 @@ class PatsInterval:
     problem: str = ""
     link: str = ""
     pieces: int = 1  # rows of the csv
+    box: tuple[float, ...] | None = None  # as a column map describes it
 
 
 def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[PatsInterval]:
@@ -130,12 +131,21 @@ def join_pieces(intervals: Sequence[PatsInterval]) -> list[PatsInterval]:
 
 def split_intervals(intervals: Sequence[PatsInterval], settings: PatsConfig) -> list[str]:
     """`train`, `test` or (not in the split file) an empty string for each interval."""
-    if settings.split_file is None:
+    has_split = settings.split_file or any(i.dataset for i in intervals)
+    if settings.columns and not has_split:
+        splits = ["test" if _is_held_out(i.speaker, settings) else "train" for i in intervals]
+    elif settings.split_file is None:
         splits = ["test" if i.dataset == "test" else "train" for i in intervals]
     else:
         ids = read_split(settings.split_file)
         splits = [ids.get(interval_number(i.id), "") for i in intervals]
     return _by_video(intervals, splits) if settings.split == "by_video" else splits
+
+
+def _is_held_out(speaker: str, settings: PatsConfig) -> bool:
+    """Whether a hash of the name falls into `test_share`: a new speaker moves no other."""
+    digest = hashlib.sha256(speaker.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < settings.test_share * 2**64
 
 
 def read_split(path: str | Path) -> dict[str, str]:

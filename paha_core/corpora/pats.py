@@ -1,4 +1,6 @@
-"""The kind `pats`: clips from an interval csv and source videos, a manifest row an interval.
+"""The kind `pats`: clips from a list of intervals and source videos, a manifest row an interval.
+
+The list is PATS's csv, or another one through a column map (`listed.py`).
 
 Beside the clips it keeps a summary (`manifests/summaries/<dataset>.json`) and, where a split file
 lists the wanted ids, a row for each of them (`manifests/split_ids/<dataset>.parquet`): kept,
@@ -7,6 +9,7 @@ rejected with its reason, or not in the csv.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -15,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from paha_core.config import CorporaConfig, PatsConfig
+from paha_core.config.columns import load_column_map
 from paha_core.corpora.clips import (
     CLIP_SCHEMA,
     STAGE,
@@ -40,6 +44,7 @@ from paha_core.corpora.intervals import (
     read_split,
     split_intervals,
 )
+from paha_core.corpora.listed import crop_of, read_listed
 from paha_core.corpora.names import slug, unique
 from paha_core.corpora.pats_summary import summary, summary_path, write_split_ids
 from paha_core.corpora.record import licence_of, write_record
@@ -75,7 +80,11 @@ def ingest_pats(
     limit = 2 * config.clip.timeout_seconds
     store.tidy(f"clips/{dataset}", limit)  # a clip takes no longer
     files = list_sources(videos)
-    rows = read_intervals(csv, need_dataset=settings.split_file is None)
+    columns = load_column_map(settings.columns) if settings.columns else None
+    if columns is None:
+        rows = read_intervals(csv, need_dataset=settings.split_file is None)
+    else:
+        rows = read_listed(csv, columns)
     intervals = join_pieces(rows)
     splits = split_intervals(intervals, settings)
     intervals = [
@@ -107,6 +116,7 @@ def ingest_pats(
         try:
             _not_twice(interval, before)
             source = _source_of(interval, found, inspected, known)
+            interval = _ended(interval, source, settings)
             span = _span(dataset, interval, speaker, name, source, config)
             job = clip_job(store, span, config.clip, filters, sync)
         except Rejection as reason:
@@ -169,11 +179,22 @@ def _checked(interval: PatsInterval, settings: PatsConfig, dataset: str) -> Pats
         return replace(interval, problem=f"shorter than {low:g} s")
     if seconds > high + 1e-6 and settings.too_long == "reject":
         return replace(interval, problem=f"longer than {high:g} s")
-    if interval.speaker not in crop_lefts(settings, interval.speaker):
+    if settings.columns is None and interval.speaker not in crop_lefts(settings, interval.speaker):
         name = interval.speaker
         problem = f"no crop is known for speaker {name!r}: set corpora.{dataset}.crop_left.{name}"
         return replace(interval, problem=problem)
     return interval
+
+
+def _ended(interval: PatsInterval, source: Source, settings: PatsConfig) -> PatsInterval:
+    """`interval` with its source's end, where the whole file is the clip. Raises `Rejection` for a
+    file that is too short."""
+    if math.isfinite(interval.end):
+        return interval
+    ended = replace(interval, end=math.floor(source.info.duration * FPS) / FPS)
+    if ended.end < settings.min_seconds:
+        raise Rejection(f"shorter than {settings.min_seconds:g} s")
+    return ended
 
 
 def _not_wanted(interval: PatsInterval) -> PatsInterval:
@@ -201,8 +222,8 @@ def _rejected(
         source_id=slug(PurePosixPath(interval.video).stem),
         interval=name,
         start=interval.start,
-        end=interval.end,
-        interval_seconds=interval.end - interval.start,
+        end=interval.end if math.isfinite(interval.end) else None,
+        interval_seconds=interval.end - interval.start if math.isfinite(interval.end) else None,
     )
 
 
@@ -242,7 +263,12 @@ def _span(
         raise Rejection(f"the clock of its source jumps at {at:.2f} s: times behind it are unknown")
     # S2G's list has intervals of up to 113 s; its preparation keeps the first 375 frames of each.
     frames = round(min(seconds, settings.max_seconds) * FPS)
-    left = crop_lefts(settings, interval.speaker)[interval.speaker]
+    width, height = source.info.width, source.info.height
+    if settings.columns:
+        crop = crop_of(interval, load_column_map(settings.columns).box, width, height)
+    else:
+        left = crop_lefts(settings, interval.speaker)[interval.speaker]
+        crop = full_height(left, width, height)
     return Span(
         dataset=dataset,
         speaker=speaker,
@@ -251,7 +277,7 @@ def _span(
         source=source,
         start=interval.start,
         frames=frames,
-        crop=full_height(left, source.info.width, source.info.height),
+        crop=crop,
         licence=licence_of(config, dataset),
         interval_seconds=seconds,
     )

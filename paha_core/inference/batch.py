@@ -93,6 +93,7 @@ def is_made(pipeline: PahaPipeline, request: Request) -> bool:
         _without_paths(sidecar.get("request"))
         == _without_paths(request_json(replace(request, size=size)))
         and sidecar.get("networks") == pipeline.networks
+        and sidecar.get("adapters", []) == pipeline.acting_adapters()
         and _preset_of(sidecar) == pipeline.preset
         and sidecar.get("marked", False) == request.mark
         and _is_whole(request, sidecar)

@@ -21,16 +21,18 @@ from diffusers import AutoencoderKL, ModelMixin
 from torch import nn
 
 from paha_core.config import Preset, load_preset
+from paha_core.inference.adapters import LoadedAdapter, WithAdapters
 from paha_core.inference.inputs import InputError
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec
 from paha_core.models.load import load_classifier, load_codec, load_univdm
+from paha_core.models.lora import base_state
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import UniVDM
-from paha_core.pretrained import weights_sha256
+from paha_core.pretrained import state_sha256, weights_sha256
 from paha_core.store import Store
 from paha_core.trained import PARTS, Part, classifier_name, gate_verdict
 from paha_core.weight_formats import check_weights
@@ -39,7 +41,7 @@ ENCODERS = ("audio_encoder", "reference_encoder")
 
 
 @dataclass
-class PipelineComponents:
+class PipelineComponents(WithAdapters):
     """UniVDM with its codec, encoders and classifiers.
 
     Attributes:
@@ -47,6 +49,7 @@ class PipelineComponents:
         source: the `store` or the `folder` that they were opened from.
         familiar_from: PSNR in dB that the codec's reconstruction of a portrait reaches where it is
             like those of the corpus (`inference.portraits`); None where it was never measured.
+        adapters: of UniVDM, by name (`load_adapter`).
     """
 
     preset: Preset
@@ -59,6 +62,7 @@ class PipelineComponents:
     device: str = "cpu"
     source: dict[str, str] = field(default_factory=dict)
     familiar_from: float | None = None
+    adapters: dict[str, LoadedAdapter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         generation = self.preset.generation
@@ -155,8 +159,10 @@ class PipelineComponents:
     def trained(self) -> dict[str, ModelMixin]:
         """The networks that a saved pipeline holds, by the name of their folder.
 
-        Raises `InputError` for a codec that is not an AutoencoderKL.
+        Raises `InputError` for a codec that is not an AutoencoderKL, or while adapters are loaded.
         """
+        if self.adapters:
+            raise InputError("adapters are loaded: call fuse_adapters or unload_adapters first")
         if not isinstance(self.codec, Codec):
             name = type(self.codec).__name__
             raise InputError(f"a {name} can't be saved: only an AutoencoderKL")
@@ -207,7 +213,7 @@ class PipelineComponents:
                 ("reference_encoder", self.reference),
             )
         }
-        named["univdm"] = {"name": "univdm", "sha256": weights_sha256(self.univdm)}
+        named["univdm"] = {"name": "univdm", "sha256": state_sha256(base_state(self.univdm))}
         return named | {
             classifier_name(part): {
                 "name": classifier_name(part),

@@ -329,6 +329,7 @@ def describe(pipeline: PahaPipeline, trace: Trace, seconds: float) -> dict[str, 
     return {
         "preset": pipeline.preset.model_dump(mode="json"),
         "networks": pipeline.networks,
+        "adapters": pipeline.acting_adapters(),
         "seconds": {
             "total": seconds,
             "solver": trace.solver,

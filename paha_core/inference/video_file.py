@@ -208,6 +208,13 @@ class Replay:
                     "the one that did"
                 )
 
+    def load_adapters(self, pipeline: PahaPipeline) -> None:
+        """Load the adapters that acted. Raises `InputError` for one that has changed."""
+        for made in self.sidecar.get("adapters", []):
+            name = pipeline.load_adapter(made["path"], scale=made["scale"])
+            if pipeline.adapters[name].sha256 != made["sha256"]:
+                raise InputError(f"{made['path']} is not the adapter that made the video")
+
 
 def read_sidecar(
     path: Path, out: Path, image: Path | None = None, audio: Path | None = None

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from paha_core.config import TrainConfig, TrainerConfig
-from paha_core.trained import CLASSIFIERS, CODEC, UNIVDM
+from paha_core.trained import ADAPTER, CLASSIFIERS, CODEC, UNIVDM
 from paha_core.training.compiled import check_gradient, compile_model
 from paha_core.training.distributed import Distributed
 from paha_core.training.run import Metrics, Task, TrainingError
@@ -154,7 +154,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def memory_advice(name: str) -> str:
     """Which settings of the network to lower, in the order of what they cost."""
-    if name == UNIVDM:
+    if name in (UNIVDM, ADAPTER):
         return MEMORY_ADVICE
     advice = ["trainer.precision bf16"]
     if name in CLASSIFIERS:

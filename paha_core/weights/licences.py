@@ -48,8 +48,8 @@ def parts_of(preset: Preset) -> list[LicensedPart]:
             )
         )
     for dataset in preset.corpora.datasets:
-        config = getattr(preset.corpora, dataset)
-        drawn = preset.corpora.studio is not None
+        config = preset.corpora.entry(dataset)
+        drawn = preset.corpora.studio is not None and not config.has_footage
         licence_text = "drawn and spoken by this project" if drawn else config.licence
         terms: Terms = "free" if drawn else _terms_of(licence_text)
         found.append(LicensedPart("corpus", dataset, licence_text, terms, terms != "free"))

@@ -1,4 +1,4 @@
-"""The job that makes one video, in this process, on networks with random weights."""
+"""The jobs outside of the stages, in this process, on networks with random weights."""
 
 import json
 
@@ -76,3 +76,16 @@ def test_what_is_missing_is_one_sentence(store, inputs, tmp_path):
         [event] = [e for e in failed.all_events if e.is_step_failure]
         user_data = event.step_failure_data.user_failure_data
         assert words in user_data.description
+
+
+def test_the_adapt_job_says_what_is_missing_in_one_sentence(store, tmp_path):
+    config = {"videos": ["no.mp4"], "out": str(tmp_path / "me"), "licence": "mine", "steps": 1}
+    run_config = {
+        "ops": {"adapt_speaker": {"config": config}},
+        "resources": {"workspace": {"config": {"preset": "smoke", "store": store.url}}},
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("adapt")
+        failed = job.execute_in_process(run_config, instance=instance, raise_on_error=False)
+    [event] = [e for e in failed.all_events if e.is_step_failure]
+    assert "no video no.mp4" in event.step_failure_data.user_failure_data.description

@@ -40,6 +40,7 @@ from paha_core.metrics.registry import GROUPS, METRICS, Group, Metric, shortfall
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from paha_core.trained import NETWORKS
+from paha_core.weights.licences import parts_of, summary
 
 INDEX = "report/index.html"
 
@@ -109,6 +110,8 @@ def build_report(store: Store, preset: Preset) -> str:
         "published": [published_grid(table) for table in PUBLISHED.values()],
         "extractors": extractors(rows),
         "weights": facts.weights_of(store),
+        "licences": parts_of(preset),
+        "licence_summary": summary(parts_of(preset)),
         "titles": svg.TITLES,
         "radar": table_plots.radar(rows, {mode: f"s-{mode}" for mode in preset.generation.modes}),
         "controls": control_lines(rows),

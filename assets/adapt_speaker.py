@@ -1,0 +1,78 @@
+"""An adapter of one's own speaker, as an op outside the pipeline's stages."""
+
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from paha_core.stages import Workspace, prepare_torch
+
+
+class AdaptSpeakerConfig(dg.Config):
+    """Footage of one person, and the adapter to make of it. Null takes the preset's value
+    (`adapt`)."""
+
+    videos: list[str] = Field(description="files, or folders of them, that show one person")
+    out: str = Field(description="folder of the adapter; its name is the speaker's")
+    licence: str = Field(description="whose footage it is, and what the person shown agreed to")
+    folder: str | None = Field(None, description="made by `paha export`; null: the run's networks")
+    dataset: str = Field("any", description="use this corpus' audio encoder (`audio.by_dataset`)")
+    steps: int | None = Field(None, ge=1, description="of the training")
+    rank: int | None = Field(None, ge=1, description="of the matrices")
+    device: Literal["preset", "auto", "cpu", "cuda"] = "preset"
+
+
+@dg.op(
+    out=dg.Out(dg.Nothing),
+    pool="gpu",
+    description="Minutes of one person's footage to LoRA on UniVDM: a file of a few megabytes.",
+)
+def adapt_speaker(
+    context: dg.OpExecutionContext,
+    config: AdaptSpeakerConfig,
+    workspace: dg.ResourceParam[Workspace],
+) -> None:
+    from dataclasses import replace
+
+    from paha_core.config import load_preset
+    from paha_core.errors import EXPECTED
+    from paha_core.inference.pipeline import PahaPipeline
+    from paha_core.stages.adapt import adapt, adapted_preset
+
+    try:
+        folder = Path(config.folder) if config.folder else None
+        preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
+        if config.dataset != "any":
+            preset = preset.model_copy(update={"audio": preset.audio.for_dataset(config.dataset)})
+        if config.device != "preset":
+            preset = preset.model_copy(update={"device": config.device})
+        device = prepare_torch(preset)
+        if folder:
+            pipeline = PahaPipeline.from_pretrained(folder, device)
+        else:
+            pipeline = PahaPipeline.from_store(workspace.store, preset, device)
+        pipeline = replace(pipeline, preset=adapted_preset(preset, config.steps, config.rank))
+        report = adapt(
+            pipeline,
+            [Path(video) for video in config.videos],
+            Path(config.out),
+            config.licence,
+            on_report=lambda done: context.log.info(
+                f"{done.stage}: {done.kept} kept, {done.rejected} rejected {done.reasons or ''}"
+            ),
+            on_metrics=lambda step, metrics: context.log.info(f"step {step}: {metrics}"),
+        )
+    except EXPECTED as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.log_event(
+        dg.AssetMaterialization(
+            "adapter",
+            description=f"of {Path(config.out).name}",
+            metadata={
+                "file": dg.MetadataValue.path(report.artifacts["adapter"]),
+                "fingerprint": report.data_version,
+                **report.figures,
+            },
+        )
+    )
