@@ -140,3 +140,17 @@ def test_a_sidecar_repeats_a_video_with_its_adapter(trained_store, me, inputs, t
     run = CliRunner().invoke(app, list(map(str, again)))
     assert run.exit_code == 0, run.output
     assert "identical to the first" in run.output
+
+
+def test_an_export_with_an_adapter_is_merged_and_its_card_has_the_licence_line(
+    trained_store, me, tmp_path
+):
+    asked = ["export", "--adapter", me, "--out", tmp_path / "merged", "--preset", "smoke"]
+    run = CliRunner().invoke(app, list(map(str, [*asked, "--store", trained_store.root])))
+    assert run.exit_code == 0, run.output
+    card = (tmp_path / "merged/README.md").read_text()
+    assert "A merged adapter: my own; base: no part forbids any use." in card
+    opened = PahaPipeline.from_pretrained(tmp_path / "merged")
+    assert not opened.adapters
+    wrong = CliRunner().invoke(app, ["export", "--folder", str(tmp_path), "--preset", "smoke"])
+    assert "leave out --preset" in wrong.output
