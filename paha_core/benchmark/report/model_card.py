@@ -19,7 +19,7 @@ from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from paha_core.trained import NETWORKS
-from paha_core.weights.licences import Part, parts_of, summary
+from paha_core.weights.licences import LicensedPart, parts_of, summary
 
 CARD = "README.md"
 TASK = {"type": "image-to-video", "name": "Audio-driven human animation"}
@@ -74,7 +74,9 @@ def card(
     return "\n".join(sections)
 
 
-def _front_matter(preset: Preset, parts: list[Part], shown: list[MetricRow]) -> dict[str, Any]:
+def _front_matter(
+    preset: Preset, parts: list[LicensedPart], shown: list[MetricRow]
+) -> dict[str, Any]:
     bound = [part for part in parts if part.binds and part.terms != "free"]
     licence: dict[str, Any] = {"license": "apache-2.0"}
     if bound:
@@ -105,7 +107,7 @@ def _result(row: MetricRow) -> dict[str, Any]:
     }
 
 
-def _licences(parts: list[Part], adapters: Sequence[str]) -> str:
+def _licences(parts: list[LicensedPart], adapters: Sequence[str]) -> str:
     lines = [
         f"| {part.name} | {part.kind} | {part.licence} | {'yes' if part.binds else 'no'} |"
         for part in parts
