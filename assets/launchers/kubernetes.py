@@ -48,6 +48,7 @@ class Kubernetes:
     def __init__(self, settings: KubernetesLauncher) -> None:
         try:
             import kubernetes
+            import urllib3
         except ImportError:
             raise UserError(
                 "the kubernetes launcher needs its client: pip install 'paha[kubernetes]'"
@@ -58,7 +59,7 @@ class Kubernetes:
             raise UserError(f"no Kubernetes cluster is configured: {error}") from None
         self.settings, self.python = settings, settings.python
         self.jobs, self.pods = kubernetes.client.BatchV1Api(), kubernetes.client.CoreV1Api()
-        self.refused = kubernetes.client.ApiException
+        self.refused, self.silent = kubernetes.client.ApiException, urllib3.exceptions.HTTPError
         self.read: dict[str, int] = {}  # lines of each pod's log
 
     def submit(self, job: Job) -> str:
@@ -75,10 +76,14 @@ class Kubernetes:
         """The highest exit code of several pods; a pod that lost its node can be resumed."""
         try:
             status = self.jobs.read_namespaced_job(job, self.settings.namespace).status
+        except self.silent:  # the server does not answer; the job may well run
+            return None
         except self.refused as error:
-            if error.status != 404:
-                raise
-            return LOST
+            if error.status == 404:
+                return LOST
+            if error.status == 429 or error.status >= 500:
+                return None
+            raise
         ended = {c.type for c in status.conditions or [] if c.status == "True"}
         if status.active or not ended & {"Complete", "Failed"}:
             return None
@@ -101,12 +106,16 @@ class Kubernetes:
                     raise
 
     def new_log(self, job: str) -> str:
-        texts = []
-        for pod in self._pods(job):
+        texts: list[str] = []
+        try:
+            pods = self._pods(job)
+        except (self.refused, self.silent):
+            return ""
+        for pod in pods:
             name = pod.metadata.name
             try:
                 log = self.pods.read_namespaced_pod_log(name, self.settings.namespace)
-            except self.refused:  # not started yet, or gone
+            except (self.refused, self.silent):  # not started yet, gone, or no answer
                 continue
             lines = log.splitlines(keepends=True)
             texts += lines[self.read.get(name, 0) :]

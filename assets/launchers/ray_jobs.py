@@ -66,8 +66,8 @@ class Ray:
                 entrypoint_num_gpus=wanted.pop("GPU", 0),
                 entrypoint_resources=wanted or None,
             )
-        except RuntimeError as error:
-            raise UserError(f"Ray refuses the job: {error}") from None
+        except (RuntimeError, OSError) as error:  # it is busy, or does not answer
+            raise UserError(f"Ray does not take the job: {error}") from None
         self.read[submitted] = 0
         return str(submitted)
 
@@ -85,7 +85,10 @@ class Ray:
         return LOST if details.status == "STOPPED" else INTERRUPTED  # its node was lost
 
     def cancel(self, job: str) -> None:
-        self.client.stop_job(job)
+        try:
+            self.client.stop_job(job)
+        except (RuntimeError, OSError) as error:
+            raise UserError(f"Ray does not stop {job}: {error}") from None
 
     def kill(self, job: str) -> None:
         """Ray kills what is left itself, `RAY_JOB_STOP_WAIT_TIME_S` after `cancel`."""
@@ -93,7 +96,7 @@ class Ray:
     def new_log(self, job: str) -> str:
         try:
             log = str(self.client.get_job_logs(job))
-        except RuntimeError:  # none yet
+        except (RuntimeError, OSError):  # none yet, or no answer
             return ""
         start = self.read.get(job, 0)
         self.read[job] = len(log)
