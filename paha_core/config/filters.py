@@ -35,7 +35,7 @@ QUALITY: dict[str, dict[str, float]] = {
         "min_source_side": 480,
         "min_detail": 0.12,
         "min_face_area": 0.0167,
-        "min_face_sharpness": 20.0,
+        "min_face_sharpness": 15.0,
         "min_hand_sharpness": 10.0,
         "min_head_steadiness": 60.0,
         "max_text_area": 0.005,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -226,6 +227,23 @@ def test_a_span_beyond_the_end(tmp_path, store, counter):
     span = Span("pats", "ada", "i", "p", source, 2.0, 50, Crop(16, 0, 64))
     with pytest.raises(Rejection, match="its source at"):  # known without fetching it
         cut_clip(ClipTask(store, span, ClipConfig(), ()))
+
+
+@dataclass(frozen=True)
+class SameFrames:
+    """Fails unless the frames that it reads were decoded before."""
+
+    name: ClassVar[str] = "same"
+
+    def check(self, clip: ClipData) -> float:
+        assert clip.frames() is clip.frames()
+        return float(len(list(clip.frames())))
+
+
+def test_the_filters_of_a_clip_share_one_decoding(tmp_path, store, counter):
+    path = counter(tmp_path / "s.mp4", fps=25, frames=60)
+    row = cut(store, path, start=0.2, frames=30, filters=[SameFrames()])
+    assert json.loads(row["scores"])["same"] == 30
 
 
 def test_filters_on_synthetic_pictures():
