@@ -84,7 +84,8 @@ def test_a_stream_plays_before_it_is_done(page, picture, long_voice):
     """`<video>` on the chunked response shows frames while later segments are generated."""
     upload(page, picture, long_voice)
     page.click("summary")
-    page.fill("#steps", "30")
+    page.fill("#steps", "12")
+    page.select_option("#mode", "unguided")
     page.click("#generate")
     page.wait_for_function(
         """() => {
@@ -109,8 +110,13 @@ def test_a_text_and_two_modes_side_by_side_by_keyboard_alone(page):
     assert page.locator("#other option[value=unguided]").count() == 1
     page.focus("#generate")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    before = page.locator(".card").count()
     page.keyboard.press("Enter")
-    page.locator(".card").first.wait_for()
+    page.wait_for_function("n => document.querySelectorAll('.card').length > n", arg=before)
+    cancel = page.locator(".card").first.locator(".cancel")
+    cancel.focus()
+    page.keyboard.press("Enter")
+    cancel.wait_for(state="hidden")
 
 
 def test_what_is_no_portrait_is_told_in_words(page, voice):
@@ -120,7 +126,7 @@ def test_what_is_no_portrait_is_told_in_words(page, voice):
     assert page.locator("#problem").inner_text() == "Choose a portrait first."
     upload(page, out.getvalue(), voice)
     page.click("#generate")
-    failed = page.locator(".card[data-state=failed]").first
+    failed = page.locator(".card[data-state=failed]").first  # behind what is still computed
     failed.wait_for()
     assert "no face was found" in failed.locator(".state").inner_text()
     upload(page, b"<svg/>", voice)
