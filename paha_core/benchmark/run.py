@@ -91,7 +91,7 @@ def results_fingerprint(store: Store, preset: Preset, systems: Systems, *more: o
         {
             "protocol": protocol_of(preset).sha256,
             "code": CODE_VERSION,
-            "settings": [preset.benchmark.settings(), preset.pose.settings()],
+            "settings": [preset.benchmark.settings(), preset.pose.identity()],
             "weights": weight_files(preset),
             "metrics": sorted(metric.name for metric in metrics_of(preset)),
             "videos": [asdict(video) for video in videos],

@@ -17,6 +17,8 @@ class Section(BaseModel):
     # Keys that do not affect the result: runtime settings, and paths of files that are identified
     # by their content.
     outside: ClassVar[frozenset[str]] = frozenset()
+    # Keys that came after runs had been made: at their defaults they change no identity.
+    added: ClassVar[frozenset[str]] = frozenset()
 
     def settings(self) -> dict[str, Any]:
         """The section as plain JSON: what a stage's fingerprint is made of."""
@@ -24,10 +26,12 @@ class Section(BaseModel):
 
     def identity(self, *without: str) -> dict[str, Any]:
         """The `settings` that affect the result: without the keys `outside`, here and in sections
-        below, and without the keys `without`."""
+        below, without the keys `without`, and without those `added` that are at their defaults."""
         found: dict[str, Any] = {}
+        fields = type(self).model_fields
+        unused = {name for name in self.added if getattr(self, name) == fields[name].default}
         for name, plain in self.settings().items():
-            if name not in self.outside and name not in without:
+            if name not in self.outside | unused and name not in without:
                 value = getattr(self, name)
                 found[name] = value.identity() if isinstance(value, Section) else plain
         return found

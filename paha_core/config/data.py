@@ -281,6 +281,8 @@ def _with_defaults(name: str, entry: dict[str, Any]) -> dict[str, Any]:
 class PoseConfig(Section):
     """Whole-body keypoints and face boxes (docs/design.md 5)."""
 
+    added = frozenset({"keypoints_source"})
+
     detector: Literal["mediapipe", "dwpose"] = "mediapipe"
     dwpose_pose: str | None = Field(None, description="path or URL of the DWPose-l 384x288 ONNX")
     dwpose_person: str | None = Field(None, description="path or URL of the YOLOX ONNX file")
@@ -291,6 +293,11 @@ class PoseConfig(Section):
     )
     face_box_scale: float = Field(1.2, ge=1)
     max_face_gap: int = Field(5, ge=0, description="frames of a face dropout that are bridged")
+    keypoints_source: Literal["detector", "drawn"] = Field(
+        "detector",
+        description="drawn: the studio's own truth, in training alone; a metric that compares real "
+        "with generated keypoints needs one detector for both",
+    )
     face_source: Literal["auto", "mediapipe", "keypoints"] = Field(
         "auto", description="what face boxes come from; auto: keypoints if they are DWPose's"
     )

@@ -125,8 +125,14 @@ class CodecConfig(PretrainedSection):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
     outside = PretrainedSection.outside | {"batch"}
+    added = frozenset({"architecture", "latent_noise", "crop", "edge_weight"})
 
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
+    architecture: Literal["autoencoder_kl", "patch"] = Field(
+        "autoencoder_kl",
+        description="of one trained here; patch: principal components of patches and a residual "
+        "network, which a CPU trains much faster",
+    )
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: int = Field(2, ge=1)
     latent_channels: int = Field(4, ge=1)
@@ -134,6 +140,18 @@ class CodecConfig(PretrainedSection):
     norm_groups: int = Field(32, ge=1)
     par_power: float = Field(0.5, ge=0, le=1, description="exponent of PAR's M in its loss")
     kl_weight: float = Field(1e-5, ge=0)
+    latent_noise: float = Field(
+        0.0, ge=0, description="deviation of latents that the decoder learns to bear (patch)"
+    )
+    crop: int | None = Field(
+        None,
+        ge=32,
+        description="side in pixels of the crops it learns from, drawn by PAR's M; "
+        "null: whole frames",
+    )
+    edge_weight: float = Field(
+        0.0, ge=0, description="of the error of differences between neighbouring pixels"
+    )
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     batch: int = Field(
         32, ge=1, description="frames encoded or decoded at once: what memory allows"
@@ -155,6 +173,10 @@ class CodecConfig(PretrainedSection):
     def _divides(self) -> CodecConfig:
         if self.size % self.factor:
             raise ValueError(f"codec.size {self.size} is not a multiple of {self.factor}")
+        if self.crop is not None and (self.crop % self.factor or self.crop > self.size):
+            raise ValueError(
+                f"codec.crop {self.crop} must be a multiple of {self.factor} up to {self.size}"
+            )
         return self
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import torch
 import yaml
-from diffusers import AutoencoderKL, ModelMixin
+from diffusers import ModelMixin
 from torch import nn
 
 from paha_core.config import Preset, load_preset
@@ -25,7 +25,7 @@ from paha_core.inference.adapters import LoadedAdapter, WithAdapters
 from paha_core.inference.inputs import InputError
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
-from paha_core.models.codec import Codec
+from paha_core.models.codec import Codec, autoencoder_class
 from paha_core.models.load import load_classifier, load_codec, load_univdm
 from paha_core.models.lora import base_state
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
@@ -125,7 +125,8 @@ class PipelineComponents(WithAdapters):
         preset = load_preset(folder / "preset.yaml")
         # float32 whatever the file holds
         read: dict[str, Any] = {"use_safetensors": True, "torch_dtype": torch.float32}
-        codec = AutoencoderKL.from_pretrained(folder / "codec", **read).to(device)
+        kind = autoencoder_class(folder / "codec")
+        codec = kind.from_pretrained(folder / "codec", **read).to(device)
         opened = cls(
             preset,
             Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"], preset.codec.batch),
@@ -159,13 +160,13 @@ class PipelineComponents(WithAdapters):
     def trained(self) -> dict[str, ModelMixin]:
         """The networks that a saved pipeline holds, by the name of their folder.
 
-        Raises `InputError` for a codec that is not an AutoencoderKL, or while adapters are loaded.
+        Raises `InputError` for a codec that is no `Codec`, or while adapters are loaded.
         """
         if self.adapters:
             raise InputError("adapters are loaded: call fuse_adapters or unload_adapters first")
         if not isinstance(self.codec, Codec):
             name = type(self.codec).__name__
-            raise InputError(f"a {name} can't be saved: only an AutoencoderKL")
+            raise InputError(f"a {name} can't be saved: only one of an autoencoder")
         classifiers = {classifier_name(part): net for part, net in self.classifiers.items()}
         return {"univdm": self.univdm, "codec": self.codec.autoencoder, **classifiers}
 

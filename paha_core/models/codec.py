@@ -1,5 +1,5 @@
 """The latent codec: Stable Diffusion's AutoencoderKL from given weights, or a small one trained on
-the corpus.
+the corpus, of that class or a `PatchAutoencoder`.
 
 Latents leave here normalised to about zero mean and unit variance per channel, whatever the
 autoencoder: the diffusion noise has unit variance, and cells of very different scale would never be
@@ -9,6 +9,7 @@ convolutions are most of the cost on a CPU.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,24 @@ from torch.nn import functional as F
 
 from paha_core.config import CodecConfig
 from paha_core.errors import run_first
+from paha_core.models.patch_autoencoder import PatchAutoencoder
 from paha_core.pretrained import load_frozen, weights_sha256
 
+Autoencoder = AutoencoderKL | PatchAutoencoder
 
-def new_autoencoder(config: CodecConfig) -> AutoencoderKL:
-    """A fresh AutoencoderKL of the configured size."""
+
+def new_autoencoder(config: CodecConfig) -> Autoencoder:
+    """A fresh autoencoder of the configured class and size."""
+    if config.architecture == "patch":
+        return PatchAutoencoder(
+            in_channels=3 * config.patch**2,
+            out_channels=3 * config.patch**2,
+            block_out_channels=config.block_out_channels,
+            layers_per_block=config.layers_per_block,
+            latent_channels=config.latent_channels,
+            latent_noise=config.latent_noise,
+            sample_size=config.size,
+        )
     levels = len(config.block_out_channels)
     return AutoencoderKL(
         in_channels=3 * config.patch**2,
@@ -37,10 +51,18 @@ def new_autoencoder(config: CodecConfig) -> AutoencoderKL:
     )
 
 
-class Codec:
-    """An AutoencoderKL with its normalisation, on whole clips (protocol `LatentCodec`)."""
+def autoencoder_class(place: str | Path) -> type[Autoencoder]:
+    """The class whose weights lie in a folder; AutoencoderKL for any other place, such as a hub
+    id."""
+    config = Path(place).expanduser() / "config.json"
+    named = json.loads(config.read_text()).get("_class_name") if config.is_file() else None
+    return PatchAutoencoder if named == PatchAutoencoder.__name__ else AutoencoderKL
 
-    def __init__(self, autoencoder: AutoencoderKL, name: str, sha256: str, batch: int = 32) -> None:
+
+class Codec:
+    """An autoencoder with its normalisation, on whole clips (protocol `LatentCodec`)."""
+
+    def __init__(self, autoencoder: Autoencoder, name: str, sha256: str, batch: int = 32) -> None:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.name, self.sha256, self.batch = name, sha256, batch
         settings = autoencoder.config
@@ -107,12 +129,17 @@ def open_codec(config: CodecConfig, trained: Path | None, device: str = "cpu") -
     Raises `FileNotFoundError` when neither is there.
     """
     if config.pretrained:
-        place, name = config.pretrained, f"autoencoder-kl:{Path(config.pretrained).name}"
+        place = config.pretrained
+        kind = "patch" if autoencoder_class(place) is PatchAutoencoder else "autoencoder-kl"
+        name = f"{kind}:{Path(place).name}"
     elif trained is not None and (trained / "config.json").is_file():
-        place, name = str(trained), f"small-kl-f{config.factor}"
+        kind = "kl" if autoencoder_class(trained) is AutoencoderKL else "patch"
+        place, name = str(trained), f"small-{kind}-f{config.factor}"
     else:
         raise FileNotFoundError(
             f"no codec weights: {run_first('latent_codec')}, or set codec.pretrained"
         )
-    autoencoder = load_frozen(AutoencoderKL, place, "codec.pretrained", safetensors_only=True)
+    autoencoder = load_frozen(
+        autoencoder_class(place), place, "codec.pretrained", safetensors_only=True
+    )
     return Codec(autoencoder.to(device), name, weights_sha256(autoencoder), config.batch)

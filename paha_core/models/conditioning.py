@@ -6,7 +6,8 @@ from __future__ import annotations
 import torch
 from einops import rearrange
 from torch import nn
-from torch.nn import functional as F
+
+from paha_core.models.attention import attention
 
 
 class AudioAttention(nn.Module):
@@ -38,7 +39,7 @@ class AudioAttention(nn.Module):
             rearrange(x, "n l (d c) -> n d l c", d=self.heads)
             for x in (self.to_q(self.norm(cells)), self.to_k(audio), self.to_v(audio))
         )
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attention(query, key, value)
         attended = self.to_out(rearrange(attended, "n d l c -> n l (d c)"))
         attended = rearrange(
             attended, "(b f) (h w) c -> b f c h w", b=video.shape[0], h=height, w=width

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from paha_core.models.attention import attention
 from paha_core.models.conditioning import AudioAttention
 
 
@@ -63,7 +64,7 @@ class PlainAttention:
             rearrange(x, "b l (d c) -> b d l c", d=attn.heads)
             for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
         )
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attention(query, key, value)
         output: torch.Tensor = attn.to_out[0](rearrange(attended, "b d l c -> b l (d c)"))
         return output
 

@@ -27,6 +27,7 @@ from paha_core.engine.manifest_stage import (
     update_manifest,
 )
 from paha_core.engine.workers import Workers, cores
+from paha_core.pose import drawn as drawing
 from paha_core.pose.detect import Detector, detector_sha256, open_detector
 from paha_core.pose.frames import VideoFrames
 from paha_core.pose.keypoints import Keypoints
@@ -112,11 +113,19 @@ def keypoints_stage(
     # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
     settings = {"detector": config.detector, "model_complexity": config.model_complexity}
     workers = pose_workers(config, workers, gpu_count)
-    weights, threads = detector_sha256(config), _threads(workers)
+    weights, drawn = "", config.keypoints_source == "drawn"
+    if drawn:
+        settings = {"source": drawing.NAME, "version": drawing.VERSION}
+    else:
+        weights = detector_sha256(config)
+    threads = _threads(workers)
     jobs = []
     for row in kept_rows(store, "clips", [dataset]):
         target = f"{KEYPOINTS}/{clip_key(row['clip_id'])}.parquet"
-        task = KeypointTask(store, row["path"], row["sha256"], target, config, threads)
+        task = KeypointTask(
+            *(store, row["path"], row["sha256"], target, config, threads),
+            drawn=row if drawn else None,
+        )
         parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
     return update_manifest(
@@ -163,7 +172,8 @@ def face_boxes_stage(
 
 @dataclass(frozen=True)
 class KeypointTask:
-    """Input of `find_keypoints`: paths in the store, and CPU threads of the network."""
+    """Input of `find_keypoints`: paths in the store, CPU threads of the network, and the clip's row
+    where its points are to be the drawn ones."""
 
     store: Store
     clip: str
@@ -171,6 +181,7 @@ class KeypointTask:
     target: str
     config: PoseConfig
     threads: int
+    drawn: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,9 +201,12 @@ class FaceTask:
 
 def find_keypoints(task: KeypointTask) -> KeypointColumns:
     """Process one clip; returns its columns."""
-    detector = _detector(task.config, task.threads)
-    with _video(task.store, task.clip, task.clip_sha256) as frames:
-        keypoints = detector.detect(frames)
+    if task.drawn is not None:
+        keypoints = drawing.drawn_keypoints(task.store, task.drawn)
+    else:
+        detector = _detector(task.config, task.threads)
+        with _video(task.store, task.clip, task.clip_sha256) as frames:
+            keypoints = detector.detect(frames)
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from paha_core.benchmark.measuring.videos import (
 from paha_core.media.frames import FPS
 from paha_core.metrics import beats, face_dynamics, lips, video_quality
 from paha_core.metrics.pose_features import gesture_points
+from paha_core.pose.drawn import clip_start, truth_path
 from paha_core.store import Store
 
 if TYPE_CHECKING:
@@ -205,13 +206,6 @@ class VideoInputs:
 # --- the studio corpus' own truth -----------------------------------------------------------------
 
 
-def truth_path(clip: Mapping[str, Any] | None) -> str:
-    """The side file of a studio clip's programme; empty for a clip without a programme."""
-    if clip is None or not clip.get("source_id"):
-        return ""
-    return f"sources/truth/{clip['speaker']}/{PurePosixPath(str(clip['source_id'])).stem}.npz"
-
-
 def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Truth | None:
     """Truth of a studio clip's first `frames` frames; None for any other corpus."""
     rel = truth_path(clip)
@@ -219,6 +213,6 @@ def drawn_truth(store: Store, clip: Mapping[str, Any] | None, frames: int) -> Tr
         return None
     with np.load(BytesIO(store.read_bytes(rel)), allow_pickle=False) as truth:
         openness, fps, times = truth["mouth_openness"], float(truth["fps"]), truth["beats"]
-    start = float(clip["start"] if clip.get("cut_start") is None else clip["cut_start"])
+    start = clip_start(clip)
     times = times[(times >= start) & (times < start + frames / FPS)] - start
     return Truth(lips.resample_to_clip(openness, fps, start, frames), times)

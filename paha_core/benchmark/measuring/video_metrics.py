@@ -23,6 +23,7 @@ from paha_core.metrics import beats, drift, face_dynamics, hands, lips, video_qu
 from paha_core.metrics.identity import descriptors, identity_similarity
 from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import Missing
+from paha_core.pose.drawn import truth_path
 from paha_core.pose.layout import FACE, HANDS, LEFT_HAND, RIGHT_HAND
 from paha_core.store import sha256_json
 
@@ -35,7 +36,6 @@ from paha_core.benchmark.measuring.video_inputs import (
     T,
     VideoInputs,
     required,
-    truth_path,
 )
 
 # --- measures -------------------------------------------------------------------------------------

@@ -16,13 +16,15 @@ from paha_core.config import CodecConfig, Preset
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.errors import UserError
 from paha_core.media.video import read_frames
-from paha_core.models.codec import fold, new_autoencoder, to_pixels
+from paha_core.models.codec import fold, new_autoencoder, to_pixels, unfold
+from paha_core.models.patch_autoencoder import PatchAutoencoder
 from paha_core.store import Store
 from paha_core.trained import CODEC
 from paha_core.training.loop import fit
 from paha_core.training.run import Metrics, Run, Scalars, step_generator
 
 CODE_VERSION = "1"
+LINEAR_FRAMES = 500  # of the corpus, that the linear part of a PatchAutoencoder is fitted to
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,22 @@ class Frames:
 
     pixels: np.ndarray  # uint8 [N, size, size, 3]
     weights: np.ndarray  # float32 [N, grid, grid], powers of PAR's M
+
+    def crops(self, count: int, side: int, generator: torch.Generator) -> Frames:
+        """`count` crops of `side` pixels. Their centres are drawn by the frames' weights, and all
+        their cells weigh the same: face and hands are seen as often as they count."""
+        frames = torch.randint(len(self.pixels), (count,), generator=generator).numpy()
+        grid, size = self.weights.shape[-1], self.pixels.shape[1]
+        cells = torch.from_numpy(self.weights[frames]).flatten(1)
+        cells = torch.multinomial(cells, 1, generator=generator)[:, 0].numpy()
+        inside = torch.rand(count, 2, generator=generator).numpy()  # of the cell
+        centre = (np.stack([cells // grid, cells % grid], axis=1) + inside) * size / grid
+        corners = np.clip(np.round(centre - side / 2), 0, size - side).astype(int)
+        cut = [
+            self.pixels[frame, top : top + side, left : left + side]
+            for frame, (top, left) in zip(frames, corners, strict=True)
+        ]
+        return Frames(np.stack(cut), np.ones((count, 1, 1), np.float32))
 
     def batch(
         self, index: np.ndarray, patch: int, device: torch.device
@@ -50,16 +68,29 @@ class CodecTask:
         torch.manual_seed(config.train.seed)
         self.config, self.train, self.held_out = config, train, held_out
         self.count, _ = config.train.shares()
-        self.model: nn.Module = new_autoencoder(config)
+        model = new_autoencoder(config)
+        if isinstance(model, PatchAutoencoder):
+            some = train.pixels[:: max(len(train.pixels) // LINEAR_FRAMES, 1)]
+            model.fit_linear(fold(to_pixels(some), config.patch))
+        self.model: nn.Module = model
 
     def loss(self, model: Any, number: int) -> tuple[torch.Tensor, Metrics]:
         generator = step_generator(self.config.train.seed, number)
-        indices = torch.randint(len(self.train.pixels), (self.count,), generator=generator)
+        if self.config.crop is None:
+            indices = torch.randint(len(self.train.pixels), (self.count,), generator=generator)
+            frames, indices = self.train, indices.numpy()
+        else:
+            frames = self.train.crops(self.count, self.config.crop, generator)
+            indices = np.arange(self.count)
         device = next(model.parameters()).device
-        pixels, weights = self.train.batch(indices.numpy(), self.config.patch, device)
+        pixels, weights = frames.batch(indices, self.config.patch, device)
         posterior = model.encode(pixels).latent_dist
-        decoded = model.decode(posterior.sample(generator=generator)).sample
+        decoded = model.decode(posterior.sample(generator=generator)).sample.float()
         loss = reconstruction_loss(decoded, pixels, weights)
+        if self.config.edge_weight:
+            patch = self.config.patch
+            edges = edge_loss(unfold(decoded, patch), unfold(pixels, patch))
+            loss = loss + self.config.edge_weight * edges
         loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
         return loss, {"psnr": psnr(decoded.detach(), pixels)}
 
@@ -68,10 +99,18 @@ class CodecTask:
         device = next(model.parameters()).device
         every = np.arange(len(self.held_out.pixels))
         pixels, weights = self.held_out.batch(every, self.config.patch, device)
-        decoded = model.decode(model.encode(pixels).latent_dist.mode()).sample
+        decoded = torch.cat(
+            [
+                model.decode(model.encode(part).latent_dist.mode()).sample.float()
+                for part in pixels.split(32)
+            ]
+        )
+        pictures = (unfold(each, self.config.patch) for each in (decoded, pixels))
+        made, real = (sharpness(each).mean() for each in pictures)
         return {
             "validation_loss": float(reconstruction_loss(decoded, pixels, weights)),
             "validation_psnr": float(psnr(decoded, pixels)),
+            "validation_sharpness": float(made / real),
         }
 
     @torch.no_grad()
@@ -96,6 +135,21 @@ def reconstruction_loss(
     """Weighted L1 plus squared error of pixels in -1..1."""
     error = decoded - pixels
     return ((error.abs() + error.square()) * weights).mean()
+
+
+def edge_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error of the differences between neighbouring pixels, [n, 3, h, w]."""
+    error = decoded - pixels
+    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+
+
+def sharpness(pixels: torch.Tensor) -> torch.Tensor:
+    """Variance of the Laplacian of each picture's grey levels, [n, 3, h, w] in -1..1 to [n]."""
+    grey = (pixels.float().mean(1) + 1) * 127.5
+    inside = grey[:, 1:-1, 1:-1]
+    across = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
+    laplacian = across + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * inside
+    return laplacian.var((1, 2))
 
 
 def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
