@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from paha_core.errors import run_first
 from paha_core.models.patch_autoencoder import PatchAutoencoder
 from paha_core.pretrained import load_frozen, weights_sha256
 
-Autoencoder = AutoencoderKL | PatchAutoencoder
+Autoencoder: TypeAlias = AutoencoderKL | PatchAutoencoder
 
 
 def new_autoencoder(config: CodecConfig) -> Autoencoder:
@@ -51,7 +52,7 @@ def new_autoencoder(config: CodecConfig) -> Autoencoder:
     )
 
 
-def autoencoder_class(place: str | Path) -> type[Autoencoder]:
+def autoencoder_class(place: str | Path) -> Any:
     """The class whose weights lie in a folder; AutoencoderKL for any other place, such as a hub
     id."""
     config = Path(place).expanduser() / "config.json"

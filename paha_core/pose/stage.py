@@ -111,7 +111,9 @@ def keypoints_stage(
     Raises `FileNotFoundError` when the detector's weights are missing.
     """
     # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
-    settings = {"detector": config.detector, "model_complexity": config.model_complexity}
+    settings: dict[str, Any] = {
+        "detector": config.detector, "model_complexity": config.model_complexity
+    }  # fmt: skip
     workers = pose_workers(config, workers, gpu_count)
     weights, drawn = "", config.keypoints_source == "drawn"
     if drawn:

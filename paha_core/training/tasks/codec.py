@@ -37,10 +37,10 @@ class Frames:
     def crops(self, count: int, side: int, generator: torch.Generator) -> Frames:
         """`count` crops of `side` pixels. Their centres are drawn by the frames' weights, and all
         their cells weigh the same: face and hands are seen as often as they count."""
-        frames = torch.randint(len(self.pixels), (count,), generator=generator).numpy()
+        frames: np.ndarray = torch.randint(len(self.pixels), (count,), generator=generator).numpy()
         grid, size = self.weights.shape[-1], self.pixels.shape[1]
-        cells = torch.from_numpy(self.weights[frames]).flatten(1)
-        cells = torch.multinomial(cells, 1, generator=generator)[:, 0].numpy()
+        weights = torch.from_numpy(self.weights[frames]).flatten(1)
+        cells = torch.multinomial(weights, 1, generator=generator)[:, 0].numpy()
         inside = torch.rand(count, 2, generator=generator).numpy()  # of the cell
         centre = (np.stack([cells // grid, cells % grid], axis=1) + inside) * size / grid
         corners = np.clip(np.round(centre - side / 2), 0, size - side).astype(int)
@@ -78,12 +78,12 @@ class CodecTask:
         generator = step_generator(self.config.train.seed, number)
         if self.config.crop is None:
             indices = torch.randint(len(self.train.pixels), (self.count,), generator=generator)
-            frames, indices = self.train, indices.numpy()
+            frames, index = self.train, indices.numpy()
         else:
             frames = self.train.crops(self.count, self.config.crop, generator)
-            indices = np.arange(self.count)
+            index = np.arange(self.count)
         device = next(model.parameters()).device
-        pixels, weights = frames.batch(indices, self.config.patch, device)
+        pixels, weights = frames.batch(index, self.config.patch, device)
         posterior = model.encode(pixels).latent_dist
         decoded = model.decode(posterior.sample(generator=generator)).sample.float()
         loss = reconstruction_loss(decoded, pixels, weights)
