@@ -23,9 +23,8 @@ def imported(folder):
 
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["download"] + extras["ray"] + extras["serve"]
-    wanted += extras["adam8bit"]
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
+    wanted = [*project["dependencies"], *(line for lines in extras for line in lines)]
     return {re.split(r"[<>=\[ ;]", line)[0].lower().replace("_", "-") for line in wanted}
 
 
@@ -35,5 +34,7 @@ def test_every_imported_package_is_declared():
         package: {name.lower().replace("_", "-") for name in names}
         for package, names in packages_distributions().items()
     }
+    # Where an extra is not installed, nothing says which package carries the name.
+    carriers.setdefault("mlflow", {"mlflow-skinny"})
     missing = {name for name in ours if not carriers.get(name, {name}) & declared()}
     assert missing == set()
