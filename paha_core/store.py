@@ -44,15 +44,8 @@ from paha_core.outages import with_retries
 T = TypeVar("T")
 
 MUST_EXIST: Final = object()
-WITHOUT_FOLDERS = {
-    "s3",
-    "s3a",
-    "gs",
-    "gcs",
-    "abfs",
-    "az",
-    "memory",
-}  # nothing to make before a file
+# Nothing has to be made before a file.
+WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
 KEPT_BYTES, FILE_BYTES = 4 * 2**30, 32 * 2**20  # of the host's cache, and about a file of it
 LISTS_BY_PREFIX = {"s3", "s3a", "gs", "gcs"}
 
@@ -139,9 +132,7 @@ class Store:
             return local_versions(self.root, folder, start)
         options = {}
         if self.protocols & LISTS_BY_PREFIX:
-            if (
-                not start and "/" in folder
-            ):  # s3fs looks twice for an empty folder, not for a prefix
+            if not start and "/" in folder:  # s3fs asks twice for a folder, once for a prefix
                 folder, _, name = folder.rpartition("/")
                 start = f"{name}/"
             options["prefix"] = start
