@@ -215,7 +215,7 @@ def test_names_in_the_data_are_escaped(run_preset: Preset) -> None:
     page["protocol"] = protocol_of(run_preset)
     lists = ("controls", "suites", "shifts", "trends", "long_video")
     page |= {name: [] for name in lists} | {"radar": None, "verdict": Verdict("", "", [], 0)}
-    page |= {"titles": {}, "study": None, "study_paper": {}}
+    page |= {"titles": {}, "study": None, "study_paper": {}, "licences": [], "licence_summary": ""}
     page |= {"preset": run_preset, "headline": None, "embedded": True, "weights": [], "cards": []}
     page["players"] = [showcase.Player("<script>bad</script>", 1.0, "", [])]
     assert "<script>bad" not in render(page)
