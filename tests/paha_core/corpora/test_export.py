@@ -31,10 +31,11 @@ def filled(config, tmp_path_factory, studio):
     """A store with CNAS clips of two speakers, train and test, and a file that is no video."""
     folder = tmp_path_factory.mktemp("programmes")
     store = Store(str(tmp_path_factory.mktemp("store")))
+    # Two different recordings each: of two equal ones neither would be held out.
     for speaker in ("lin", "wei"):
         (folder / speaker).mkdir(parents=True)
-        video = (studio / f"cnas/{speaker}/{speaker}_000.mp4").read_bytes()
-        for name in ("a.mp4", "b.mp4"):
+        for name, of in (("a.mp4", "lin"), ("b.mp4", "wei")):
+            video = (studio / f"cnas/{of}/{of}_000.mp4").read_bytes()
             (folder / speaker / name).write_bytes(video)
     (folder / "lin" / "broken.mp4").write_bytes(b"no video")
     ingest_cnas(store, config, "cnas", folder, workers=0)
