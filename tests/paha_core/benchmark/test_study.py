@@ -186,7 +186,9 @@ def rate(page: Any, key: Key, *, mouse: bool = False) -> None:
     before = page.inner_text("#progress")
     for k in range(page.locator("video").count()):
         page.keyboard.press("p")
-        page.wait_for_function("k => !document.querySelectorAll('video')[k].paused", arg=k)
+        # A short video may have ended before it is looked at.
+        started = "k => document.querySelectorAll('video')[k].played.length > 0"
+        page.wait_for_function(started, arg=k)
         page.eval_on_selector_all("video", "videos => videos.forEach(video => video.pause())")
     page.clock.fast_forward(20_000)
     for asked in page.locator("fieldset").all():

@@ -75,7 +75,7 @@ def test_a_new_source_is_all_that_is_computed(store, config, programmes):
     # one source a speaker: nothing to hold out
     assert {r["split"] for r in first.table.to_pylist()} == {"train"}
     wei = programmes / "wei"
-    (wei / "second.mp4").write_bytes((wei / "wei_000.mp4").read_bytes())
+    (wei / "second.mp4").write_bytes((programmes / "lin" / "lin_000.mp4").read_bytes())
     second = ingest_cnas(store, config, "cnas", programmes, workers=0)
     rows = second.table.to_pylist()
     new = [r for r in rows if "second" in r["clip_id"]]
