@@ -4,6 +4,7 @@ test_manifest_stage.py."""
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from paha_core.engine.ray_nodes import PROBES, check_nodes, lacking_here, places_of
@@ -42,7 +43,8 @@ def test_another_folder_and_missing_footage_are_named(tmp_path):
     assert "a.mp4: put footage where" in lacking_here([], [tmp_path / "a.mp4"], "probe")
 
 
-def test_a_node_without_credentials_is_told_so(monkeypatch, tmp_path):
+def test_a_node_without_credentials_is_refused(monkeypatch, tmp_path):
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # of a test that had credentials
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

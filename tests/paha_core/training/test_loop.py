@@ -89,21 +89,26 @@ def test_a_second_trainer_gets_the_name_of_the_first(tmp_path):
     assert fit(TinyTask(), config(), run(tmp_path))  # a dead one's is taken over at once
 
 
+def killed_in_second_checkpoint(folder, hidden):
+    """Kill a run while it writes its second checkpoint; returns whether it was caught at that."""
+    process = start(folder, 0, hidden)
+    steps = folder / "checkpoints/tiny/steps"
+    deadline = time.monotonic() + 240
+    while not (found := list(steps.glob("*00000010.*"))) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    return bool(found) and found[0].exists() and not (steps / "00000010").exists()
+
+
 def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
     hidden = 100_000  # some 15 MB a checkpoint
     assert fit(TinyTask(hidden=hidden), config(), run(tmp_path / "whole"))
-    killed = tmp_path / "killed"
-    process = start(killed, 0, hidden)
-    half_written = killed / "checkpoints/tiny/steps"
-    deadline = time.monotonic() + 240
-    while not (found := list(half_written.glob("*00000010.*"))):  # the second: one is whole
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert found[0].exists()
-    assert not (half_written / "00000010").exists()
+    # A busy machine may be too late, and the checkpoint be whole already: then another try.
+    killed = next(
+        folder for n in range(5) if killed_in_second_checkpoint(folder := tmp_path / f"{n}", hidden)
+    )
     task = TinyTask(hidden=hidden)
     assert fit(task, config(), run(killed))
     assert min(task.losses) == 5  # from the checkpoint before
