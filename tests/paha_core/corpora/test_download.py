@@ -122,7 +122,7 @@ def test_every_video_has_its_outcome(tmp_path, site, film):
     assert (folder / "It's 100% #1, a talk.mp4").read_bytes() == film
     assert (rows[0]["file"], rows[0]["bytes"]) == ("It's 100% #1, a talk.mp4", len(film))
     for row, words in zip(
-        rows[2:], ("404", "no video", "403", "plain name", "no link"), strict=True
+        rows[2:], ("404", "not a video", "403", "plain name", "no link"), strict=True
     ):
         assert words in row["reason"]
     assert (result.here, result.left, len(result.attempts)) == (1, 0, 7)

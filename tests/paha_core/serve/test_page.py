@@ -77,7 +77,7 @@ def test_a_video_is_made_watched_and_made_again(page, url, picture, voice):
     again = page.locator(".card", has_text="seed 1")
     again.and_(page.locator("[data-state=done]")).wait_for()
     page.reload()  # the history is the server's
-    assert page.locator(".card").nth(1).is_visible()
+    page.locator(".card").nth(1).wait_for()
 
 
 def test_a_stream_plays_before_it_is_done(page, picture, long_voice):
