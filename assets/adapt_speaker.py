@@ -43,10 +43,10 @@ def adapt_speaker(
     try:
         folder = Path(config.folder) if config.folder else None
         preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
-        if config.dataset != "any":
-            preset = preset.model_copy(update={"audio": preset.audio.for_dataset(config.dataset)})
-        if config.device != "preset":
-            preset = preset.model_copy(update={"device": config.device})
+        preset = preset.changed(
+            None if config.device == "preset" else config.device,
+            None if config.dataset == "any" else config.dataset,
+        )
         device = prepare_torch(preset)
         if folder:
             pipeline = PahaPipeline.from_pretrained(folder, device)

@@ -52,11 +52,10 @@ def generate_video(
     from paha_core.inference.pipeline import PahaPipeline, Settings
     from paha_core.inference.video_file import Request, make_video
 
-    preset = workspace.preset
-    if config.device != "preset":
-        preset = preset.model_copy(update={"device": config.device})
-    if config.dataset != "any":
-        preset = preset.model_copy(update={"audio": preset.audio.for_dataset(config.dataset)})
+    preset = workspace.preset.changed(
+        None if config.device == "preset" else config.device,
+        None if config.dataset == "any" else config.dataset,
+    )
     guidance = preset.generation.guidance.changed(
         rate=config.rate,
         lambda_face=config.lambda_face,

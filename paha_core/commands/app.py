@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from paha_core.commands.opening import FolderOption, chosen_folder, chosen_preset, open_pipeline
-from paha_core.commands.serve import listen
+from paha_core.commands.serve import SecondsOption, TokenOption, listen
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.stages import Workspace
 
@@ -24,10 +24,8 @@ def app(
     data: Annotated[Path, typer.Option(help="Folder of your videos, which are kept there.")] = Path(
         "paha-videos"
     ),
-    token: Annotated[
-        str, typer.Option(envvar="PAHA_TOKEN", help="Bearer token; needed beyond this machine.")
-    ] = "",
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longer voices are cut.")] = 60.0,
+    token: TokenOption = "",
+    max_seconds: SecondsOption = 60.0,
 ) -> None:
     """Open the page: a portrait, a voice or a text, a video. Needs no Dagster.
 

@@ -61,9 +61,7 @@ def chosen_preset(
     from paha_core.config import load_preset
 
     preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
-    if dataset is not None:
-        preset = preset.model_copy(update={"audio": preset.audio.for_dataset(dataset)})
-    return preset.model_copy(update={"device": device}) if device else preset
+    return preset.changed(device, dataset)
 
 
 def open_pipeline(

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from paha_core.inference.pipeline import PahaPipeline
 
 
+TokenOption = Annotated[
+    str, typer.Option(envvar="PAHA_TOKEN", help="Bearer token; needed beyond this machine.")
+]
+SecondsOption = Annotated[float, typer.Option(min=0.1, help="Longer voices are cut.")]
+
+
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
@@ -28,10 +34,8 @@ def serve(
     data: Annotated[
         Path, typer.Option(help="Folder of the queue and the videos; survives a restart.")
     ] = Path("served"),
-    token: Annotated[
-        str, typer.Option(envvar="PAHA_TOKEN", help="Bearer token; needed beyond this machine.")
-    ] = "",
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longer voices are cut.")] = 60.0,
+    token: TokenOption = "",
+    max_seconds: SecondsOption = 60.0,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
     queue: Annotated[int, typer.Option(min=1, help="Videos that may wait; then 429.")] = 16,
     keep_hours: Annotated[float, typer.Option(min=0, help="How long videos are kept.")] = 24.0,

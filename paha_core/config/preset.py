@@ -89,6 +89,14 @@ class Preset(Section):
             raise ValueError(f"classifiers.datasets names no corpus: {', '.join(sorted(unknown))}")
         return self
 
+    def changed(self, device: str | None = None, dataset: str | None = None) -> Preset:
+        """On that device, and with the audio encoder of that dataset where it has one; None: as it
+        is."""
+        changes: dict[str, Any] = {"device": device} if device else {}
+        if dataset is not None:
+            changes["audio"] = self.audio.for_dataset(dataset)
+        return self.model_copy(update=changes)
+
     @property
     def classifier_datasets(self) -> list[str]:
         """The datasets that the classifiers and their negatives are trained on."""

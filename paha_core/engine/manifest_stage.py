@@ -332,8 +332,8 @@ class _Manifest:
 
 
 def with_columns(row: Row, columns: dict[str, Any]) -> Row:
-    """The row with these columns: itself where it has them already, so that what is unchanged can
-    be told quickly."""
+    """The row with these columns: itself where it has them already, so that what is unchanged is
+    found by identity."""
     return row if all(row.get(name) == value for name, value in columns.items()) else row | columns
 
 

@@ -209,7 +209,7 @@ class PahaPipeline(PipelineComponents):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The frames of a voice that is being spoken, uint8 [f, H, W, 3], and their sound, float
         mono at 16 kHz, as each segment adds them. `chunks` are float mono [N] at 16 kHz of any
-        length; `on_segment` is told as many segments in total as are done."""
+        length; `on_segment` gets the segments done so far as their total too."""
         self.check(settings)
         generation = self.preset.generation
         if generation.long_video == "sliding_window":

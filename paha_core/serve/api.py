@@ -84,7 +84,7 @@ def create_app(
     pipeline: PahaPipeline, folder: Path, limits: Limits, token: str = "", page: bool = False
 ) -> FastAPI:
     """The application. `folder` holds the queue and the videos, and survives a restart. With `page`
-    it also shows a page, which lists all videos: to whoever can reach it."""
+    it also shows a page, which lists all videos to everybody who can reach it."""
     jobs = Jobs(folder, limits.capacity)
     metrics = ServerMetrics(jobs)
     worker = Worker(

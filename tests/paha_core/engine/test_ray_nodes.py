@@ -1,4 +1,4 @@
-"""What a node lacks is said before work starts; the cluster itself is tried in
+"""What a node lacks is an error before work starts; the cluster itself is tried in
 test_manifest_stage.py."""
 
 from dataclasses import dataclass
