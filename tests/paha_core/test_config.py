@@ -69,3 +69,41 @@ def test_the_study_is_ten_lines_over_the_demo():
     study, demo = load_preset("study"), load_preset("demo")
     assert study.corpora.studio.programmes == 64
     assert (study.codec, study.univdm.network) == (demo.codec, demo.univdm.network)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "source"),
+    [
+        ("par.threshold", 0.8, "tau, 5.1"),
+        ("par.radius", 10, "r, 5.1"),
+        ("par.hand_face_weight", 10, "omega_1, 5.1"),
+        ("par.body_weight", 2, "omega_2, 5.1"),
+        ("univdm.train.frames", 32, "5.1"),
+        ("univdm.train.steps", 100_000, "appendix B.1"),
+        ("univdm.train.batch", 8, "B.1"),
+        ("univdm.train.learning_rate", 5e-5, "B.1"),
+        ("negatives_step", 60_000, "5.1, B.3.2"),
+        ("negatives.count", 50_000, "5.1"),
+        ("negatives.lengths", (30, 60, 90, 120), "5.1"),
+        ("negatives.ddim_steps", 30, "5.1, B.3.3"),
+        ("classifier_datasets", ["pats"], "positives are PATS' training set, 5.1"),
+        ("classifiers.mask_probability", 0.8, "5.1"),
+        ("classifiers.train.steps", 100_000, "B.3.3"),
+        ("classifiers.train.batch", 16, "B.3.3"),
+        ("classifiers.train.learning_rate", 1e-4, "B.3.3"),
+        ("classifiers.train.warmup", 5000, "B.3.3"),
+        ("pose.faces_from_keypoints", False, "MediaPipe's boxes, 5.1 and B.3.3"),
+        ("generation.clips", 0, "all of both test sets, 5.1"),
+        ("generation.size", 256, "the final video is evaluated at 256 x 256, B.4.2"),
+        ("generation.ddim_steps", 30, "B.4.2"),
+        ("generation.guidance.rate", 0.5, "the first 15 of 30 steps, B.4.2"),
+        ("generation.guidance.lambda_face", 0.1, "B.4.2"),
+        ("generation.guidance.lambda_non_face", 1.0, "B.4.2"),
+        ("generation.guidance.lambda_diff", 0.25, "B.4.2"),
+    ],
+)
+def test_the_paper_preset_has_the_papers_value(value, expected, source):
+    found = load_preset("paper")
+    for name in value.split("."):
+        found = getattr(found, name)
+    assert found == expected, source
