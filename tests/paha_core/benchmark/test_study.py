@@ -4,7 +4,6 @@ the taste of simulated raters."""
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chromium import LIMIT, chromium, open_page
 from paha_core.benchmark.measuring.videos import collect_videos
 from paha_core.benchmark.report.page import build_report
 from paha_core.benchmark.study import answers
@@ -164,14 +164,8 @@ RANKS = {"unguided": 0, "sequential": 1, "differential": 2}  # a rater's taste
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs chromium")
-    with api.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with chromium() as running:
+        yield running
 
 
 def begin(page: Any) -> None:
@@ -181,14 +175,26 @@ def begin(page: Any) -> None:
     page.wait_for_selector("#task:not([hidden])")
 
 
+def play(page: Any, number: int) -> None:
+    """Press P, again where a video hangs, until the page takes `number` videos for played."""
+    from playwright.sync_api import TimeoutError as TooLong
+
+    played = "n => document.querySelectorAll('[data-played]').length >= n"
+    for patience in (15_000, 30_000, 60_000, LIMIT):
+        page.keyboard.press("p")
+        try:
+            page.wait_for_function(played, arg=number, timeout=patience)
+            return
+        except TooLong:
+            continue
+    pytest.fail(f"video {number} does not play: {page.inner_text('#options')!r}")
+
+
 def rate(page: Any, key: Key, *, mouse: bool = False) -> None:
     """Play every video of the item that is shown, answer its questions, go on with Enter."""
     before = page.inner_text("#progress")
     for k in range(page.locator("video").count()):
-        page.keyboard.press("p")
-        # A short video may have ended before it is looked at.
-        started = "k => document.querySelectorAll('video')[k].played.length > 0"
-        page.wait_for_function(started, arg=k)
+        play(page, k + 1)
         page.eval_on_selector_all("video", "videos => videos.forEach(video => video.pause())")
     page.clock.fast_forward(20_000)
     for asked in page.locator("fieldset").all():
@@ -214,7 +220,7 @@ def test_raters_of_known_taste_in_a_real_browser(folder: Path, browser: Any) -> 
     with server(folder) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         for mouse in (False, True):
-            page = browser.new_context(accept_downloads=True).new_page()
+            page = open_page(browser, accept_downloads=True)
             page.clock.install()
             if mouse:
                 page.route("**/answers", lambda route: route.abort())
@@ -242,6 +248,37 @@ def test_raters_of_known_taste_in_a_real_browser(folder: Path, browser: Any) -> 
         assert [shares[system, question] for system in RANKS] == [0.0, 0.5, 1.0]
     for file in files:
         file.unlink()
+
+
+def test_a_video_is_loaded_again_when_the_network_is_back(folder: Path, browser: Any) -> None:
+    down, asked = True, 0
+
+    def answer_media(route: Any) -> None:
+        nonlocal asked
+        asked += down
+        _ = route.abort() if down else route.continue_()
+
+    with server(folder) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        page = open_page(browser)
+        page.clock.install()
+        page.route("**/media/**", answer_media)
+        page.goto(f"http://127.0.0.1:{running.server_address[1]}")
+        begin(page)
+        videos = page.locator("video").count()
+        for _ in range(4):
+            page.wait_for_function("[...document.querySelectorAll('video')].every(v => v.error)")
+            page.clock.fast_forward(10_000)
+        page.get_by_text("can't be loaded. Check your connection.").nth(videos - 1).wait_for()
+        assert asked == 5 * videos
+        down = False
+        page.locator("figcaption button").first.click()
+        page.locator("[data-played]").wait_for()
+        for number in range(2, videos + 1):
+            play(page, number)
+        assert page.get_by_text("can't be loaded").count() == 0
+        page.context.close()
+        running.shutdown()
 
 
 # --- analysis -------------------------------------------------------------------------------------

@@ -2,46 +2,37 @@
 
 import io
 import json
-import shutil
 import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from chromium import chromium, open_page
 from paha_core.media.audio import write_wav
-
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-PATIENCE = 240_000  # ms: machines that test are busy
-
-
-@pytest.fixture(scope="module")
-def url(serve, tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("served")) as (url, _):
-        yield url
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(browser, serve, tmp_path_factory):
+    with serve(tmp_path_factory.mktemp("served")) as (url, _):
+        yield url
 
 
 @pytest.fixture
 def page(browser, url):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
+    page = open_page(browser, viewport={"width": 1280, "height": 900})
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.goto(url)
     page.locator("#mode option").first.wait_for(state="attached")
     yield page
-    page.close()
+    page.context.close()
     assert failures == []
 
 
@@ -138,7 +129,7 @@ def test_what_is_no_portrait_is_told_in_words(page, voice):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_cut_off_on_a_phone_and_contrast_holds(browser, url, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = open_page(browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.goto(url)
     page.locator("#examples img").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -148,7 +139,7 @@ def test_nothing_is_cut_off_on_a_phone_and_contrast_holds(browser, url, width, s
     assert page.evaluate(f"{unlabelled}.length") == 0
     for selector in (".hint", "#generate", "label"):
         assert contrast(page, selector) >= 4.5
-    page.close()
+    page.context.close()
 
 
 def contrast(page, selector):
