@@ -125,7 +125,7 @@ class CodecConfig(PretrainedSection):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
     outside = PretrainedSection.outside | {"batch"}
-    added = frozenset({"architecture", "latent_noise", "crop", "edge_weight"})
+    added = frozenset({"architecture", "latent_noise", "crop", "edge_weight", "contrast_weight"})
 
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
     architecture: Literal["autoencoder_kl", "patch"] = Field(
@@ -151,6 +151,9 @@ class CodecConfig(PretrainedSection):
     )
     edge_weight: float = Field(
         0.0, ge=0, description="of the error of differences between neighbouring pixels"
+    )
+    contrast_weight: float = Field(
+        0.0, ge=0, description="of the error of local contrast, which keeps edges sharp"
     )
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     batch: int = Field(

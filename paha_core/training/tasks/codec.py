@@ -24,6 +24,8 @@ from paha_core.training.loop import fit
 from paha_core.training.run import Metrics, Run, Scalars, step_generator
 
 CODE_VERSION = "1"
+CONTRAST_WINDOW = 4  # pixels a side
+CONTRAST_FLOOR = 25.0  # squared grey levels: noise of flat areas has no contrast to keep
 LINEAR_FRAMES = 500  # of the corpus, that the linear part of a PatchAutoencoder is fitted to
 
 
@@ -87,10 +89,12 @@ class CodecTask:
         posterior = model.encode(pixels).latent_dist
         decoded = model.decode(posterior.sample(generator=generator)).sample.float()
         loss = reconstruction_loss(decoded, pixels, weights)
+        patch = self.config.patch
+        pictures = unfold(decoded, patch), unfold(pixels, patch)
         if self.config.edge_weight:
-            patch = self.config.patch
-            edges = edge_loss(unfold(decoded, patch), unfold(pixels, patch))
-            loss = loss + self.config.edge_weight * edges
+            loss = loss + self.config.edge_weight * edge_loss(*pictures)
+        if self.config.contrast_weight:
+            loss = loss + self.config.contrast_weight * contrast_loss(*pictures)
         loss = loss + self.config.kl_weight * posterior.kl().mean() / pixels[0].numel()
         return loss, {"psnr": psnr(decoded.detach(), pixels)}
 
@@ -143,13 +147,28 @@ def edge_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
+def contrast_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Mean absolute log ratio of local contrast, the mean squared Laplacian of a small window,
+    [n, 3, h, w] in -1..1. An edge whose place is uncertain is blurred by errors of pixels alone;
+    this asks for one as strong as the real one."""
+    made, real = (
+        F.avg_pool2d(laplacian(each)[:, None].square(), CONTRAST_WINDOW) + CONTRAST_FLOOR
+        for each in (decoded, pixels)
+    )
+    return (made / real).log().abs().mean()
+
+
 def sharpness(pixels: torch.Tensor) -> torch.Tensor:
-    """Variance of the Laplacian of each picture's grey levels, [n, 3, h, w] in -1..1 to [n]."""
+    """Variance of the Laplacian of each picture, [n, 3, h, w] in -1..1 to [n]."""
+    return laplacian(pixels).var((1, 2))
+
+
+def laplacian(pixels: torch.Tensor) -> torch.Tensor:
+    """Of the grey levels 0..255 of pictures [n, 3, h, w] in -1..1: [n, h - 2, w - 2]."""
     grey = (pixels.float().mean(1) + 1) * 127.5
     inside = grey[:, 1:-1, 1:-1]
     across = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    laplacian = across + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * inside
-    return laplacian.var((1, 2))
+    return across + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * inside
 
 
 def psnr(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,14 @@ from paha_core.config import CodecConfig, TrainerConfig
 from paha_core.models.codec import Codec, fold, new_autoencoder, open_codec, to_pixels
 from paha_core.training.distributed import SINGLE_PROCESS
 from paha_core.training.gradient import GradientAccumulation
-from paha_core.training.tasks.codec import CodecTask, Frames, edge_loss, psnr, sharpness
+from paha_core.training.tasks.codec import (
+    CodecTask,
+    Frames,
+    contrast_loss,
+    edge_loss,
+    psnr,
+    sharpness,
+)
 
 SMALL = CodecConfig(
     architecture="patch", size=32, patch=2, block_out_channels=(16, 16), layers_per_block=1,
@@ -100,11 +107,21 @@ def test_blurring_lowers_sharpness_and_costs_at_edges(pictures):
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     assert (sharpness(blurred) < 0.5 * sharpness(pixels)).all()
     assert edge_loss(blurred, pixels) > 0 == edge_loss(pixels, pixels)
+    assert contrast_loss(blurred, pixels) > 0 == contrast_loss(pixels, pixels)
+
+
+def test_a_sharp_edge_beside_its_place_has_more_contrast_than_a_blurred_one():
+    def edge(column: int) -> torch.Tensor:
+        return (torch.arange(32) >= column).float().expand(1, 3, 32, 32) * 2 - 1
+
+    blurred = F.avg_pool2d(F.pad(edge(19), (2, 2, 0, 0), mode="replicate"), (1, 5), 1)
+    assert contrast_loss(edge(18), edge(19)) == 0  # in the same window
+    assert contrast_loss(blurred, edge(19)) > 0.1
 
 
 def test_settings_that_are_not_used_change_no_identity():
     plain = CodecConfig()
-    assert {"architecture", "latent_noise", "crop", "edge_weight"}.isdisjoint(plain.identity())
+    assert CodecConfig.added.isdisjoint(plain.identity())
     assert SMALL.identity()["architecture"] == "patch"
     assert SMALL.identity()["crop"] == 32
 
