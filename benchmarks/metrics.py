@@ -22,7 +22,7 @@ from scipy.linalg import sqrtm
 
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import ON_CPU, measure
-from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_frames
+from paha_core.benchmark.measuring.videos import KeypointSource, SystemVideo, load_frames
 from paha_core.config import load_preset
 from paha_core.corpora.studio import programme as studio
 from paha_core.media.audio import read_audio, write_wav
@@ -163,7 +163,7 @@ def video() -> tuple[Callable[[], object], Callable[[], object]]:
     return lambda: video_features(space, frames), plain
 
 
-def drawn_video(store: Store) -> Video:
+def drawn_video(store: Store) -> SystemVideo:
     """A presenter of the studio with voice and reference, as another system's files."""
     import cv2
 
@@ -180,7 +180,7 @@ def drawn_video(store: Store) -> Video:
     with store.writing("a.mp4") as path:
         write_video(path, np.stack(drawn))
         sha256 = sha256_file(path)
-    return Video("drawn", "external/drawn/a", "a.mp4", sha256, FRAMES, "a.wav", "a.png")
+    return SystemVideo("drawn", "external/drawn/a", "a.mp4", sha256, FRAMES, "a.wav", "a.png")
 
 
 def as_a_run_measures(folder: Path) -> dict[str, Callable[[], object]]:

@@ -36,7 +36,7 @@ LOST = -9  # the exit code of a job that was killed
 
 
 @dataclass(frozen=True)
-class Job:
+class ClusterJob:
     """A job to submit: `command` on each of `hosts` hosts, with torchrun's NNODES,
     NODE_RANK, MASTER_ADDR and MASTER_PORT where there are several."""
 
@@ -68,7 +68,7 @@ class Cluster(Protocol):
         """The interpreter that has this project, on the cluster's hosts."""
         ...
 
-    def submit(self, job: Job) -> str:
+    def submit(self, job: ClusterJob) -> str:
         """Returns the scheduler's id of the job. Raises `UserError` when it is refused."""
         ...
 
@@ -120,7 +120,7 @@ def run_on_cluster(
         extras={"datasets": datasets},
     ) as session:
         launch = [cluster.python, "-m", "paha_core.training.launch"]
-        job = Job(
+        job = ClusterJob(
             name,
             [*launch, str(processes), str(trainer.grace_seconds), cluster.python, *worker, stage],
             {"PAHA_STORE": place, LAUNCH: folder, "PYTHONUNBUFFERED": "1"}

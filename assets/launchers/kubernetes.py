@@ -12,7 +12,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from assets.launchers.cluster import LOST, Job
+from assets.launchers.cluster import LOST, ClusterJob
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
@@ -62,7 +62,7 @@ class Kubernetes:
         self.refused, self.silent = kubernetes.client.ApiException, urllib3.exceptions.HTTPError
         self.read: dict[str, int] = {}  # lines of each pod's log
 
-    def submit(self, job: Job) -> str:
+    def submit(self, job: ClusterJob) -> str:
         try:
             if job.hosts > 1:
                 self.pods.create_namespaced_service(self.settings.namespace, service(job))
@@ -136,7 +136,7 @@ def _exit_code(pod: Any) -> int | None:
     return next((state.terminated.exit_code for state in states if state.terminated), None)
 
 
-def service(job: Job) -> dict[str, Any]:
+def service(job: ClusterJob) -> dict[str, Any]:
     """A service that gives the pods of a job on several hosts names: `<job>-0.<job>`."""
     return {
         "apiVersion": "v1",
@@ -151,7 +151,7 @@ def service(job: Job) -> dict[str, Any]:
     }
 
 
-def job_manifest(settings: KubernetesLauncher, job: Job) -> dict[str, Any]:
+def job_manifest(settings: KubernetesLauncher, job: ClusterJob) -> dict[str, Any]:
     """The Job: no retries of its own, since a stage that can be resumed is a new job."""
     variables: list[dict[str, Any]] = [
         {"name": name, "value": value}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from assets.launchers.cluster import LOST, Job
+from assets.launchers.cluster import LOST, ClusterJob
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
@@ -45,7 +45,7 @@ class Ray:
             raise UserError(f"no Ray cluster at {settings.address}: {error}") from None
         self.read: dict[str, int] = {}  # characters of each job's log
 
-    def submit(self, job: Job) -> str:
+    def submit(self, job: ClusterJob) -> str:
         settings = self.settings
         each = {"CPU": settings.cpus, "GPU": settings.gpus, **settings.resources}
         command, wanted = shlex.join(job.command), dict(each)

@@ -15,7 +15,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from assets.launchers.cluster import LOST, Job
+from assets.launchers.cluster import LOST, ClusterJob
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
@@ -53,7 +53,7 @@ class Slurm:
         self.read: dict[str, int] = {}  # bytes of its log
         self.states: dict[str, str] = {}
 
-    def submit(self, job: Job) -> str:
+    def submit(self, job: ClusterJob) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
         files = self.folder / job.name
         script = files.with_suffix(".sh")
@@ -62,7 +62,7 @@ class Slurm:
         self.files[identity], self.read[identity] = files, 0
         return identity
 
-    def script(self, job: Job) -> str:
+    def script(self, job: ClusterJob) -> str:
         """The batch script of a job."""
         settings, files = self.settings, self.folder / job.name
         wanted = {

@@ -27,7 +27,7 @@ import numpy as np
 
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.evaluation import Evaluation
-from paha_core.benchmark.measuring.videos import Systems, Video, collect_videos, load_frames
+from paha_core.benchmark.measuring.videos import Systems, SystemVideo, collect_videos, load_frames
 from paha_core.benchmark.tables.variants import OverlayStore
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import clip_key, kept_rows
@@ -45,7 +45,7 @@ UNSEEN = 1e-3  # of the undamaged value
 Values = list[float | None]
 
 
-def real_clips(store: Store, preset: Preset, count: int) -> list[Video]:
+def real_clips(store: Store, preset: Preset, count: int) -> list[SystemVideo]:
     """The run's held-out clips, as long as leaves the picture room to be shifted."""
     lengths = {
         row["clip_id"]: row["frames"] for row in kept_rows(store, "clips", preset.corpora.datasets)
@@ -58,7 +58,7 @@ def real_clips(store: Store, preset: Preset, count: int) -> list[Video]:
 
 
 def changed_pictures(
-    store: Store, video: Video, *, damaged: bool
+    store: Store, video: SystemVideo, *, damaged: bool
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Name and frames `[T, H, W, 3]` of everything that is done to a clip's picture.
 
@@ -79,7 +79,7 @@ def step_name(damage: str, number: int) -> str:
     return f"{damage} {number + 1}"
 
 
-def systems_of(store: Store, preset: Preset, clips: list[Video], *, damaged: bool) -> Systems:
+def systems_of(store: Store, preset: Preset, clips: list[SystemVideo], *, damaged: bool) -> Systems:
     """Each change of the clips as a system of its own, beside the clips themselves."""
     systems: Systems = {"real": clips}
     for clip in clips:

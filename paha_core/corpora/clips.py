@@ -33,7 +33,7 @@ from paha_core.corpora.filters import (
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import (
-    Job,
+    ClipWork,
     ManifestRow,
     Rejection,
     TransientError,
@@ -154,7 +154,7 @@ def clip_job(
     config: ClipConfig,
     filters: Sequence[Filter],
     sync: SyncCheck = NO_CHECK,
-) -> Job:
+) -> ClipWork:
     """The job that cuts `span`; done again when source, span, settings or code change."""
     settings: dict[str, Any] = {
         "span": [span.start, span.frames, vars(span.crop)],
@@ -162,7 +162,7 @@ def clip_job(
         "filters": _filter_settings(tuple(filters)),
     }
     settings |= sync.settings()
-    return Job(
+    return ClipWork(
         clip_id=span.clip_id,
         fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
         payload=ClipTask(store, span, config, tuple(filters), sync),
@@ -175,9 +175,9 @@ def _filter_settings(filters: tuple[Filter, ...]) -> dict[str, Any]:
     return {f.name: asdict(f) for f in filters}  # type: ignore[call-overload]
 
 
-def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> Job:
+def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> ClipWork:
     """A row for an input that no clip comes from; computed again when its reason changes."""
-    return Job(clip_id, sha256_json([str(reason), CODE_VERSION]), reason, columns)
+    return ClipWork(clip_id, sha256_json([str(reason), CODE_VERSION]), reason, columns)
 
 
 def cut_clip(task: ClipTask) -> dict[str, Any]:

@@ -52,7 +52,7 @@ from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source, inspect_sources
 from paha_core.engine.manifest_stage import (
     KEPT,
-    Job,
+    ClipWork,
     Rejection,
     Row,
     StageResult,
@@ -97,7 +97,7 @@ def ingest_cnas(
         limit_seconds=limit + config.clip.max_source_seconds,  # a source is decoded as a whole
         retry_rejected=retry_rejected,
     )
-    jobs: list[Job] = []
+    jobs: list[ClipWork] = []
     for each in listed:
         source = Rejection(each.problem) if each.problem else sources[each.path]
         if isinstance(source, Rejection):
@@ -229,7 +229,7 @@ def clip_spans(
     ]
 
 
-def _rejected(dataset: str, listed: LongSource, reason: Rejection) -> Job:
+def _rejected(dataset: str, listed: LongSource, reason: Rejection) -> ClipWork:
     return rejected_job(
         f"{dataset}/{listed.speaker}/{listed.name}",
         reason,

@@ -51,7 +51,7 @@ from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
 from paha_core.corpora.source_manifest import Source, inspect_sources, known_sources
-from paha_core.engine.manifest_stage import Job, Rejection, StageResult, update_manifest
+from paha_core.engine.manifest_stage import ClipWork, Rejection, StageResult, update_manifest
 from paha_core.engine.workers import Workers
 from paha_core.media import FPS
 from paha_core.store import Store
@@ -108,7 +108,7 @@ def ingest_pats(
     known = known_sources(store, dataset)
 
     filters, sync = interval_filters(settings), sync_check(settings)
-    jobs: list[Job] = []
+    jobs: list[ClipWork] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)
     before: set[tuple[Any, ...]] = set()
     for interval, split, name in zip(intervals, splits, names, strict=True):
@@ -213,7 +213,7 @@ def _not_twice(interval: PatsInterval, before: set[tuple[Any, ...]]) -> None:
 
 def _rejected(
     dataset: str, interval: PatsInterval, reason: Rejection, speaker: str, name: str
-) -> Job:
+) -> ClipWork:
     return rejected_job(
         f"{dataset}/{speaker}/{name}",
         reason,

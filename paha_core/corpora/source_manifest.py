@@ -25,7 +25,7 @@ from paha_core.corpora.source_files import RemoteFile, SourceFile, asking
 from paha_core.engine.manifest_stage import (
     KEPT,
     NO_FINGERPRINT,
-    Job,
+    ClipWork,
     ManifestRow,
     Rejection,
     TransientError,
@@ -180,7 +180,7 @@ def inspect_sources(
     ids = unique(f"{dataset}/{slug(files[p])}/{slug(p.name)}" for p in paths)
     print_of = {"limits": limits.settings(), "settings": settings, "code": CODE_VERSION}
     jobs = [
-        Job(
+        ClipWork(
             clip_id=clip_id,
             fingerprint=sha256_json([hashes[path], print_of]),
             payload=SourceTask(path, hashes[path], limits, settings),

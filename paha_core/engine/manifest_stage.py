@@ -1,6 +1,6 @@
 """Runs per-clip stages: skips finished clips, distributes the rest, survives a kill.
 
-A stage turns `Job`s into rows of its manifest, one Parquet file a speaker
+A stage turns `ClipWork`s into rows of its manifest, one Parquet file a speaker
 (`manifests/<stage>/<dataset>/<speaker>.parquet`). A job whose fingerprint (content, settings, code
 version) is already in the manifest is not computed again. A `Rejection` becomes a rejected row
 with its reason; a `TransientError` as well, but the next run tries again. Any other exception is a
@@ -33,8 +33,8 @@ from paha_core.engine.table_cache import read_tables
 from paha_core.engine.workers import (
     Outcome,
     Rejection,
+    RowFunction,
     TransientError,
-    Work,
     Workers,
     outcomes,
 )
@@ -74,7 +74,7 @@ class ManifestRow(TypedDict):
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipWork:
     """One clip's work: `payload` is for the stage's function, the rest goes to the manifest."""
 
     clip_id: str
@@ -167,8 +167,8 @@ def update_manifest(
     store: Store,
     stage: str,
     dataset: str,
-    jobs: Sequence[Job],
-    work: Work,
+    jobs: Sequence[ClipWork],
+    work: RowFunction,
     *,
     extra_schema: pa.Schema,
     workers: Workers = 1,
@@ -195,7 +195,7 @@ def update_manifest(
     before = {row["clip_id"]: row for row in manifest.read()}
     existing = existing_files(store, before.values())
     rows: dict[str, Row] = {}
-    todo: list[Job] = []
+    todo: list[ClipWork] = []
     computed = 0
     for job in jobs:
         old = before.get(job.clip_id)
@@ -337,7 +337,7 @@ def with_columns(row: Row, columns: dict[str, Any]) -> Row:
     return row if all(row.get(name) == value for name, value in columns.items()) else row | columns
 
 
-def is_up_to_date(old: Row, job: Job, existing_files: set[str], retry_rejected: bool) -> bool:
+def is_up_to_date(old: Row, job: ClipWork, existing_files: set[str], retry_rejected: bool) -> bool:
     """Whether the row's files were made from the same input and still exist."""
     if old["fingerprint"] != job.fingerprint:
         return False
@@ -387,7 +387,7 @@ def _remove_leftovers(
     store.remove_files(sorted(leftovers))
 
 
-def _row(job: Job, outcome: Outcome, dataset: str) -> Row:
+def _row(job: ClipWork, outcome: Outcome, dataset: str) -> Row:
     row = {"clip_id": job.clip_id, "dataset": dataset, "fingerprint": job.fingerprint} | job.columns
     if isinstance(outcome, Rejection):
         row |= outcome.columns | {"status": REJECTED, "reason": str(outcome)}

@@ -22,7 +22,7 @@ from paha_core.errors import UserError
 
 Workers = int | Literal["ray"]  # local processes (0: in this one), or those of a Ray cluster
 Columns = Mapping[str, Any]  # a stage's own columns of one row
-Work = Callable[[Any], Columns]
+RowFunction = Callable[[Any], Columns]
 
 
 class Rejection(Exception):
@@ -49,7 +49,7 @@ def cores() -> int:
 
 
 def outcomes(
-    payloads: Sequence[Any], work: Work, workers: Workers, limit: float | None = None
+    payloads: Sequence[Any], work: RowFunction, workers: Workers, limit: float | None = None
 ) -> Iterator[tuple[int, Outcome]]:
     """The number of each payload and its outcome, in the order in which they are done.
 
@@ -75,7 +75,7 @@ def unlimited() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, left)
 
 
-def _attempt(work: Work, payload: Any, limit: float | None = None) -> Outcome:
+def _attempt(work: RowFunction, payload: Any, limit: float | None = None) -> Outcome:
     if limit is not None:
         # The default action of SIGALRM ends the process, also when it hangs in a library's code.
         signal.setitimer(signal.ITIMER_REAL, limit)
@@ -99,7 +99,7 @@ def _ended(seconds: float, limit: float | None) -> Rejection:
 
 
 def _over_processes(
-    payloads: Sequence[Any], work: Work, workers: int, limit: float | None
+    payloads: Sequence[Any], work: RowFunction, workers: int, limit: float | None
 ) -> Iterator[tuple[int, Outcome]]:
     queue = list(range(len(payloads)))
     while queue:
@@ -111,7 +111,7 @@ def _over_processes(
 
 
 def _run_pool(
-    queue: list[int], payloads: Sequence[Any], work: Work, workers: int, limit: float | None
+    queue: list[int], payloads: Sequence[Any], work: RowFunction, workers: int, limit: float | None
 ) -> Generator[tuple[int, Outcome], None, tuple[list[int], list[int]]]:
     """Yields outcomes; returns (those in flight when the pool broke, those not started)."""
     waiting = list(reversed(queue))
@@ -147,7 +147,7 @@ def _begin() -> None:
     quiet_native_stderr()
 
 
-def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
+def _alone(work: RowFunction, payload: Any, limit: float | None) -> Outcome:
     with _pool(1) as pool:
         # The limit counts from when the process has started, since a failed start is not the clip's
         # fault.
@@ -159,7 +159,7 @@ def _alone(work: Work, payload: Any, limit: float | None) -> Outcome:
             return _ended(time.monotonic() - started, limit)
 
 
-def _ready(work: Work) -> None:
+def _ready(work: RowFunction) -> None:
     """Runs in a new worker process to show that it is up, with all imports that the work needs."""
 
 
@@ -167,7 +167,7 @@ def _ready(work: Work) -> None:
 
 
 def _on_ray(
-    payloads: Sequence[Any], work: Work, limit: float | None
+    payloads: Sequence[Any], work: RowFunction, limit: float | None
 ) -> Iterator[tuple[int, Outcome]]:
     """A task of one core each, on the cluster that RAY_ADDRESS names or else on this machine.
 

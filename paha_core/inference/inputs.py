@@ -18,7 +18,7 @@ from paha_core.models.audio_encoder import SAMPLE_RATE, SAMPLES_PER_FRAME, fit_w
 from paha_core.pose.face import detect_faces, face_turn
 
 Picture = str | Path | Image.Image | np.ndarray
-Voice = str | Path | np.ndarray
+Sound = str | Path | np.ndarray
 MAX_PICTURE_BYTES = 64 << 20
 MIN_SIDE, MAX_PIXELS, MAX_ASPECT = 64, 64_000_000, 8
 TOO_LARGE = "more than 64 million pixels are refused"
@@ -32,7 +32,7 @@ class InputError(UserError):
     """A picture or a voice that can't be used; the message is one sentence with the reason."""
 
 
-def read_voice(voice: Voice, max_seconds: float | None = None) -> np.ndarray:
+def read_voice(voice: Sound, max_seconds: float | None = None) -> np.ndarray:
     """float32 mono 16 kHz, cut or padded to whole frames, of any audio or video file, or of such
     samples [N] themselves.
 

@@ -22,7 +22,7 @@ from paha_core.inference.components import PipelineComponents
 from paha_core.inference.inputs import (
     InputError,
     Picture,
-    Voice,
+    Sound,
     frame_portrait,
     read_picture,
     read_voice,
@@ -82,7 +82,7 @@ class PahaPipeline(PipelineComponents):
     def __call__(
         self,
         image: Picture,
-        audio: Voice,
+        audio: Sound,
         settings: Settings = Settings(),
         *,
         on_segment: OnSegment = lambda done, total: None,
@@ -107,7 +107,7 @@ class PahaPipeline(PipelineComponents):
         return self.generate(conditions, box[None], settings, on_segment=on_segment), wave
 
     def conditions(
-        self, image: Picture, audio: Voice, settings: Settings
+        self, image: Picture, audio: Sound, settings: Settings
     ) -> tuple[Conditions, np.ndarray, np.ndarray]:
         """The conditions of a batch of one, the portrait's face box [4] in 0..1, and the voice as
         16 kHz mono."""

@@ -16,17 +16,17 @@ from paha_core.store import Store, sha256_json
 PARTS = ("solver", "classifiers", "codec")
 HELD_OUT = "generated/times.json"  # of the stage `generated_clips`
 
-Times = dict[str, list[dict[str, float]]]
+Timings = dict[str, list[dict[str, float]]]
 """By mode or row, one entry a repeat: `tc` and `tc_<part>` for each of `PARTS`, in seconds. The
 parts need not add up to `tc`."""
 
 
-def read_times(store: Store, path: str) -> Times:
+def read_times(store: Store, path: str) -> Timings:
     """The times written there; empty before anything was timed."""
     return dict(store.read_json(path)["times"]) if store.exists(path) else {}
 
 
-def time_held_out(store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline]) -> Times:
+def time_held_out(store: Store, preset: Preset, pipeline: Callable[[], PahaPipeline]) -> Timings:
     """TC of the preset's modes on its first held-out clip. `pipeline` opens the networks."""
     clip = select_clips(store, preset)[0]
     settings: dict[str, Settings] = {
@@ -42,7 +42,7 @@ def segment_times(
     settings: Mapping[str, Settings],
     clip: HeldOutClip,
     pipeline: Callable[[], PahaPipeline],
-) -> Times:
+) -> Timings:
     """`time_segments` of each of the named `settings`, cached as `path` together with the machine
     that was timed, until one of the settings or its networks change. `pipeline` opens the networks.
     """
@@ -60,7 +60,7 @@ def segment_times(
 
 def time_segments(
     pipeline: PahaPipeline, settings: Mapping[str, Settings], clip: HeldOutClip, repeats: int
-) -> Times:
+) -> Timings:
     """Time the first segment of `clip`, a batch of one, from noise to pictures.
 
     Each repeat goes through all settings in turn: other load on the machine then slows all alike,
@@ -69,7 +69,7 @@ def time_segments(
     preset = pipeline.preset
     conditions = conditions_of(pipeline, [clip], preset.generation.segment_frames)
     box = clip.face_box[None]
-    times: Times = {name: [] for name in settings}
+    times: Timings = {name: [] for name in settings}
     with Progress((repeats + 1) * len(settings), "time cost", unit="segment") as progress:
         for repeat in range(repeats + 1):
             for name, one in settings.items():

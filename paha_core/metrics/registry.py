@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from paha_core.config import Preset
 
 Direction = Literal["up", "down", "real"]
-Group = Literal["Gesture", "Lips", "Picture", "Time"]
+MetricGroup = Literal["Gesture", "Lips", "Picture", "Time"]
 Kind = Literal["clip", "windows", "repeats"]
-Plot = Literal["radar", "trend", "trade_off"]
+PlotKind = Literal["radar", "trend", "trade_off"]
 Reads = Literal[
     "keypoints",
     "beats",
@@ -48,7 +48,7 @@ class Metric:
     title: str
     unit: str
     direction: Direction
-    group: Group
+    group: MetricGroup
     kind: Kind = "clip"
     reads: Reads = "keypoints"
     digits: int = 3
@@ -59,7 +59,7 @@ class Metric:
     stands_for: str = ""  # the published metric whose claims it is held against, marked so
     corpus: Literal["", "drawn", "filmed"] = ""  # the only kind of corpus that has it
     headline: str = ""  # what it is called among a report's first figures; empty: not there
-    plots: tuple[Plot, ...] = ()
+    plots: tuple[PlotKind, ...] = ()
 
 
 # fmt: off
@@ -149,9 +149,9 @@ METRICS: dict[str, Metric] = {
     )
 }
 # fmt: on
-GROUPS: dict[Group, list[Metric]] = {
+GROUPS: dict[MetricGroup, list[Metric]] = {
     group: [metric for metric in METRICS.values() if metric.group == group]
-    for group in get_args(Group)
+    for group in get_args(MetricGroup)
 }
 """In the order in which a report shows them."""
 
@@ -163,7 +163,7 @@ def metrics_of(preset: Preset) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.corpus in ("", corpus)]
 
 
-def plotted(plot: Plot) -> list[Metric]:
+def plotted(plot: PlotKind) -> list[Metric]:
     """The metrics that a kind of plot shows."""
     return [metric for metric in METRICS.values() if plot in metric.plots]
 

@@ -42,19 +42,19 @@ PLAIN = {
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Converted:
     """A network in diffusers' layout, and the keys that were left out."""
 
-    state: State
+    state: StateDict
     config: dict[str, Any]
     left_out: list[str]
 
 
-def convert(state: State, latent_channels: int = 4) -> Converted:
+def convert(state: StateDict, latent_channels: int = 4) -> Converted:
     """A `UNetSD` state dict under the names of `UNet3DConditionModel`.
 
     Raises `UserError` when it is not a UNetSD.
@@ -64,7 +64,7 @@ def convert(state: State, latent_channels: int = 4) -> Converted:
             "this is not the UNetSD layout: there is no input_blocks.0.0 or no middle_block.0"
         )
     prefixes = dict(_prefixes(state))
-    renamed: State = {}
+    renamed: StateDict = {}
     left_out = []
     for name, value in state.items():
         target = _renamed(name, prefixes)
@@ -113,7 +113,7 @@ def _renamed(name: str, prefixes: dict[str, str]) -> str | None:
     return None
 
 
-def _prefixes(state: State) -> Iterator[tuple[str, str]]:
+def _prefixes(state: StateDict) -> Iterator[tuple[str, str]]:
     """Each module of UNetSD with diffusers' name for it."""
     yield from PLAIN.items()
     yield from _layer(state, "middle_block", "mid_block", parts=(0, 1, 2), layer=0)
@@ -122,7 +122,7 @@ def _prefixes(state: State) -> Iterator[tuple[str, str]]:
     yield from _blocks(state, "output_blocks", "up_blocks", first=0)
 
 
-def _blocks(state: State, source: str, target: str, first: int) -> Iterator[tuple[str, str]]:
+def _blocks(state: StateDict, source: str, target: str, first: int) -> Iterator[tuple[str, str]]:
     """A row of numbered blocks; a change of scale ends a level."""
     level = layer = 0
     for number in range(first, len(_numbers(state, source))):
@@ -140,7 +140,7 @@ def _blocks(state: State, source: str, target: str, first: int) -> Iterator[tupl
 
 
 def _layer(
-    state: State, block: str, target: str, parts: Iterable[int], layer: int
+    state: StateDict, block: str, target: str, parts: Iterable[int], layer: int
 ) -> Iterator[tuple[str, str]]:
     """A residual block with its temporal convolution; the first transformer is spatial."""
     transformers = iter(("attentions", "temp_attentions"))
@@ -154,12 +154,12 @@ def _layer(
             yield source, f"{target}.{next(transformers, 'attentions')}.{layer}"
 
 
-def _numbers(state: State, prefix: str) -> list[int]:
+def _numbers(state: StateDict, prefix: str) -> list[int]:
     pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
     return sorted({int(match[1]) for name in state if (match := pattern.match(name))})
 
 
-def _config(state: State) -> dict[str, Any]:
+def _config(state: StateDict) -> dict[str, Any]:
     """The constructor's arguments, read off the tensors' shapes."""
     levels = len(_numbers(state, "down_blocks"))
     attends = [f"down_blocks.{i}.attentions.0.norm.weight" in state for i in range(levels)]

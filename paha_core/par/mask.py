@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FACE_BIT, HANDS_BIT, BODY_BIT = 1, 2, 4
 COVERED = 0.25  # share of a cell's pixels that a region must cover for its bit to be set
 
-Grid = int | tuple[int, int]
+GridSize = int | tuple[int, int]
 
 _REFERENCE = 512.0  # the side at which ParConfig's pixel numbers hold
 
@@ -41,7 +41,7 @@ def par_weights(
     scores: np.ndarray,
     size: tuple[int, int],
     config: ParConfig,
-    grid: Grid,
+    grid: GridSize,
 ) -> np.ndarray: ...
 
 
@@ -51,12 +51,12 @@ def par_weights(
     scores: torch.Tensor,
     size: tuple[int, int],
     config: ParConfig,
-    grid: Grid,
+    grid: GridSize,
 ) -> torch.Tensor: ...
 
 
 def par_weights(
-    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: Grid
+    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: GridSize
 ) -> Any:
     """The weight M of each latent cell: float32 [T, rows, columns], never below 1.
 
@@ -88,7 +88,7 @@ def par_weights(
 
 
 def region_masks(
-    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: Grid
+    points: Any, scores: Any, size: tuple[int, int], config: ParConfig, grid: GridSize
 ) -> Any:
     """Equation 2 at the cells: uint8 [T, rows, columns], bits 1 face, 2 hands, 4 body rectangle.
 
@@ -152,7 +152,7 @@ def body_rectangles(pixels: np.ndarray, usable: np.ndarray, size: tuple[int, int
 
 
 def _checked(
-    points: np.ndarray, scores: np.ndarray, size: tuple[int, int], config: ParConfig, grid: Grid
+    points: np.ndarray, scores: np.ndarray, size: tuple[int, int], config: ParConfig, grid: GridSize
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of the points, int32 [T, 133, 2], and which are reliable, bool [T, 133]."""
     frames = len(points)
@@ -175,7 +175,7 @@ def _checked(
     return pixels.astype(np.int32), usable
 
 
-def _rows_columns(grid: Grid) -> tuple[int, int]:
+def _rows_columns(grid: GridSize) -> tuple[int, int]:
     return (grid, grid) if isinstance(grid, int) else grid
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from paha_core.config import ParConfig
-from paha_core.engine.manifest_stage import Job, StageResult, clip_key, kept_rows, update_manifest
+from paha_core.engine.manifest_stage import (
+    ClipWork,
+    StageResult,
+    clip_key,
+    kept_rows,
+    update_manifest,
+)
 from paha_core.engine.workers import Workers
 from paha_core.par.mask import BODY_BIT, FACE_BIT, HANDS_BIT, par_weights, region_masks
 from paha_core.pose import Keypoints
@@ -60,7 +66,7 @@ def par_masks_stage(
         parts = [PAR_MASKS, CODE_VERSION, par.settings(), grid, row["sha256"]]
         columns = {"speaker": row["speaker"], "split": row["split"]}
         task = MaskTask(store, row["path"], row["sha256"], target, par, grid)
-        jobs.append(Job(row["clip_id"], sha256_json(parts), task, columns))
+        jobs.append(ClipWork(row["clip_id"], sha256_json(parts), task, columns))
     return update_manifest(
         *(store, PAR_MASKS, dataset, jobs, make_masks), extra_schema=PAR_SCHEMA, workers=workers
     )

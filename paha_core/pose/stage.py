@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from paha_core.config import PoseConfig
 from paha_core.engine.manifest_stage import (
-    Job,
+    ClipWork,
     Rejection,
     StageResult,
     clip_key,
@@ -259,9 +259,9 @@ def find_face_boxes(task: FaceTask) -> FaceColumns:
     }
 
 
-def _job(row: dict[str, Any], parts: list[Any], task: Any) -> Job:
+def _job(row: dict[str, Any], parts: list[Any], task: Any) -> ClipWork:
     columns = {"speaker": row["speaker"], "split": row["split"]}
-    return Job(row["clip_id"], sha256_json(parts), task, columns)
+    return ClipWork(row["clip_id"], sha256_json(parts), task, columns)
 
 
 @contextmanager

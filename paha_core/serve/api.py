@@ -33,7 +33,7 @@ from starlette.concurrency import run_in_threadpool
 from paha_core.inference.inputs import InputError, read_picture
 from paha_core.inference.pipeline import PahaPipeline
 from paha_core.serve.bodies import AUDIO, BODY, IMAGE, REFUSALS, VideoSettings, store_body
-from paha_core.serve.jobs import FINISHED, Job, Jobs, QueueFull, State
+from paha_core.serve.jobs import FINISHED, Job, Jobs, JobState, QueueFull
 from paha_core.serve.limits import Guard, Limits
 from paha_core.serve.live import HLS_TYPE, PLAYLIST, STREAM, growing
 from paha_core.serve.page import add_page
@@ -46,7 +46,7 @@ class Video(BaseModel):
     """A video with its state and progress."""
 
     id: str
-    state: State
+    state: JobState
     ahead: int = Field(description="videos that are generated before this one")
     segments_done: int
     segments_total: int
@@ -72,11 +72,11 @@ class ServerMetrics:
             registry=self.registry, buckets=(1, 3, 10, 30, 60, 120, 300, 600, 1800),
         )  # fmt: skip
         states = Gauge("paha_videos", "Videos by state", ["state"], registry=self.registry)
-        for state in get_args(State):
+        for state in get_args(JobState):
             states.labels(state).set_function(partial(_count, jobs, state))
 
 
-def _count(jobs: Jobs, state: State) -> float:
+def _count(jobs: Jobs, state: JobState) -> float:
     return jobs.counts().get(state, 0)
 
 

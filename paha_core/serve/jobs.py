@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-State = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
-FINISHED: tuple[State, ...] = ("done", "failed", "cancelled")
+JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
+FINISHED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 _SCHEMA = """
 create table if not exists videos (
@@ -30,7 +30,7 @@ class Job(TypedDict):
     """One row of the queue."""
 
     id: str
-    state: State
+    state: JobState
     created: float
     started: float | None
     finished: float | None
@@ -110,7 +110,7 @@ class Jobs:
                 "update videos set done = ?, total = ? where id = ?", (done, total, job_id)
             )
 
-    def finish(self, job_id: str, state: State, message: str = "") -> None:
+    def finish(self, job_id: str, state: JobState, message: str = "") -> None:
         with self._database() as database:
             database.execute(
                 "update videos set state = ?, message = ?, finished = ? where id = ?",

@@ -35,7 +35,7 @@ from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, Part, classifier_na
 if TYPE_CHECKING:
     from paha_core.config import Preset
 
-Group = Literal["data", "networks", "results", "tables"]
+StageGroup = Literal["data", "networks", "results", "tables"]
 # What shows that a stage is done: a manifest for each dataset or guidance mode, a trained network,
 # or else a file of the store.
 Output = Literal["manifest", "modes", "network"]
@@ -52,7 +52,7 @@ class Stage:
     run: Callable[..., StageReport]
     title: str  # what it does, in a line
     description: str  # the asset's description in Dagster
-    group: Group
+    group: StageGroup
     kinds: tuple[str, ...]  # Dagster's badges: what it computes with, what it writes
     code: str  # where to read it, relative to the repository
     output: Output | str

@@ -20,7 +20,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from paha_core.config import TrainConfig
 from paha_core.training.ema import EMA
 from paha_core.training.optimizer import load_moments, moments_of
-from paha_core.training.run import Run, State, Task, TrainingError
+from paha_core.training.run import Run, Task, TrainingError, TrainingState
 
 log = logging.getLogger("paha")
 
@@ -42,7 +42,11 @@ class CheckpointWriter:
         self._writing: Future[None] | None = None
 
     def save(
-        self, model: nn.Module, ema: EMA | None, optimizer: torch.optim.Optimizer, state: State
+        self,
+        model: nn.Module,
+        ema: EMA | None,
+        optimizer: torch.optim.Optimizer,
+        state: TrainingState,
     ) -> None:
         """Checkpoint `state.step`; keep the last `keep` and the permanent ones.
 
@@ -163,7 +167,7 @@ def resume(
     model: nn.Module,
     ema: EMA | None,
     optimizer: torch.optim.Optimizer,
-    state: State,
+    state: TrainingState,
     config: TrainConfig,
 ) -> None:
     """Load the newest checkpoint, if there is one; a finished run resumes when `train.steps` was

@@ -16,7 +16,7 @@ from paha_core.config import TrainConfig
 from paha_core.engine.progress import Progress
 from paha_core.training.distributed import Distributed
 from paha_core.training.gradient import nanmeans
-from paha_core.training.run import Metrics, Run, Scalars, State
+from paha_core.training.run import Metrics, Run, Scalars, TrainingState
 
 
 class TrainingLogger:
@@ -29,7 +29,12 @@ class TrainingLogger:
     """
 
     def __init__(
-        self, run: Run, config: TrainConfig, dist: Distributed, device: torch.device, state: State
+        self,
+        run: Run,
+        config: TrainConfig,
+        dist: Distributed,
+        device: torch.device,
+        state: TrainingState,
     ) -> None:
         self.run, self.config, self.dist, self.device = run, config, dist, device
         self.files = _LogFiles(run, state.step) if dist.is_main_process else None
@@ -54,7 +59,7 @@ class TrainingLogger:
         return step % self.run.trainer.log_every == 0 or step == self.config.steps
 
     def log_step(
-        self, state: State, metrics: Metrics, learning_rate: float, finite: torch.Tensor
+        self, state: TrainingState, metrics: Metrics, learning_rate: float, finite: torch.Tensor
     ) -> None:
         """Add the metrics of one step, and whether it was `finite`; `state` is that after it."""
         self.steps_timed += 1

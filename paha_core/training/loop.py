@@ -36,7 +36,7 @@ from paha_core.training.optimizer import (
     step_if_finite,
     too_many_skipped,
 )
-from paha_core.training.run import Run, State, Task, TrainingError
+from paha_core.training.run import Run, Task, TrainingError, TrainingState
 
 log = logging.getLogger("paha")
 
@@ -67,7 +67,7 @@ def _fit(task: Task, config: TrainConfig, run: Run, dist: Distributed) -> bool:
     dist.barrier()
     if run.is_done():
         return False
-    state = State()
+    state = TrainingState()
     try:
         with GracefulShutdown() as shutdown:
             _train(task, config, run, dist, state, shutdown)
@@ -85,7 +85,7 @@ def _train(
     config: TrainConfig,
     run: Run,
     dist: Distributed,
-    state: State,
+    state: TrainingState,
     shutdown: GracefulShutdown,
 ) -> None:
     # 1. set-up

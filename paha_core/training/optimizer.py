@@ -13,7 +13,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from paha_core.config import TrainConfig, TrainerConfig
 from paha_core.trained import MAX_SKIPPED_SHARE
 from paha_core.training.distributed import Distributed
-from paha_core.training.run import State, TrainingError
+from paha_core.training.run import TrainingError, TrainingState
 
 log = logging.getLogger("paha")
 
@@ -105,7 +105,7 @@ def moments_bytes(sizes: Sequence[int], bits: int = 32) -> int:
 class SkippedSteps:
     """Counts steps whose loss or gradient was not finite, on the device; `read` waits for it."""
 
-    def __init__(self, state: State, device: torch.device) -> None:
+    def __init__(self, state: TrainingState, device: torch.device) -> None:
         self.total = torch.tensor(state.skipped_steps, device=device)
         self.in_a_row = torch.tensor(state.skipped_in_a_row, device=device)
         self.last = torch.tensor(-1, device=device)
@@ -116,7 +116,7 @@ class SkippedSteps:
         self.in_a_row = torch.where(finite, 0, self.in_a_row + 1)
         self.last = torch.where(finite, self.last, step)
 
-    def read(self, state: State, name: str) -> None:
+    def read(self, state: TrainingState, name: str) -> None:
         """Bring `state` up to date; warns of steps skipped since the last call."""
         values = torch.stack([self.total, self.in_a_row, self.last]).tolist()
         count = values[0] - state.skipped_steps
@@ -128,7 +128,7 @@ class SkippedSteps:
             )
 
 
-def too_many_skipped(state: State, config: TrainConfig) -> bool:
+def too_many_skipped(state: TrainingState, config: TrainConfig) -> bool:
     """Whether more than `max_bad_steps` were skipped in a row, or in all more than `max_bad_steps`
     and 1 % of the steps, the share that the check `finite_loss` allows."""
     allowed = max(config.max_bad_steps, MAX_SKIPPED_SHARE * state.step)

@@ -2,7 +2,7 @@
 
     python -m paha_core.training.parallel FILE
 
-is what each of them runs; FILE is the pickled `Work` that the process which started them wrote.
+is what each of them runs; FILE is the pickled `ParallelTask` of the process that started them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paha_core.training.tasks import classifier, univdm
 
 
 @dataclass(frozen=True)
-class Work:
+class ParallelTask:
     store: Store
     preset: Preset
     network: str
@@ -48,7 +48,7 @@ def train(store: Store, preset: Preset, run: Run) -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix="paha-train-") as folder:
         path = Path(folder) / "work.pickle"
-        path.write_bytes(pickle.dumps(Work(store, preset, run.name, run.device)))
+        path.write_bytes(pickle.dumps(ParallelTask(store, preset, run.name, run.device)))
         command = [sys.executable, "-m", "paha_core.training.parallel", str(path)]
         code = launch(command, processes, preset.trainer.grace_seconds)
     if code == INTERRUPTED:
@@ -80,7 +80,7 @@ def main(path: str) -> int:
     """One of the processes; returns its exit code."""
     level = logging.INFO if is_main_process() else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    work: Work = pickle.loads(Path(path).read_bytes())
+    work: ParallelTask = pickle.loads(Path(path).read_bytes())
     if work.preset.threads:
         import torch
 

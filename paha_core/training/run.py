@@ -83,7 +83,7 @@ class Run:
 
 
 @dataclass
-class State:
+class TrainingState:
     """How far a run is: what a checkpoint holds beside its tensors."""
 
     step: int = 0

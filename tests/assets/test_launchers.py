@@ -15,7 +15,7 @@ import slurm_commands
 from assets import process
 from assets.launchers import cluster as clusters
 from assets.launchers import remote
-from assets.launchers.cluster import Job, run_on_cluster
+from assets.launchers.cluster import ClusterJob, run_on_cluster
 from assets.launchers.kubernetes import Kubernetes, KubernetesLauncher, job_manifest, service
 from assets.launchers.resource import Launchers, cluster_of, launchers_of
 from assets.launchers.slurm import Slurm, SlurmLauncher
@@ -182,7 +182,7 @@ def test_the_job_of_a_run_that_was_killed_is_ended(cluster, run_stage, tmp_path)
     store, client = Store(str(tmp_path / "store")), cluster()
     touch = f"from pathlib import Path; Path({str(tmp_path / 'orphan')!r}).touch()"
     orphan = client.submit(
-        Job("paha-orphan", [sys.executable, "-c", f"{touch}; import time; time.sleep(60)"])
+        ClusterJob("paha-orphan", [sys.executable, "-c", f"{touch}; import time; time.sleep(60)"])
     )
     while not (tmp_path / "orphan").exists():
         time.sleep(0.1)
@@ -206,7 +206,9 @@ def test_sbatch_gets_what_the_config_says(tmp_path, monkeypatch):
         options=["--account=lab"], setup="export FOO='a b'", folder=str(tmp_path / "jobs"),
     )  # fmt: skip
     client = Slurm(settings)
-    job = client.submit(Job("paha-x", ["bash", "-c", 'echo "$FOO, $NODE_RANK of $NNODES"'], {}, 2))
+    job = client.submit(
+        ClusterJob("paha-x", ["bash", "-c", 'echo "$FOO, $NODE_RANK of $NNODES"'], {}, 2)
+    )
     while client.exit_code(job) is None:
         time.sleep(0.05)
     assert client.exit_code(job) == 0
@@ -222,7 +224,7 @@ def test_sbatch_gets_what_the_config_says(tmp_path, monkeypatch):
 def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="run Dagster where Slurm's commands are"):
-        Slurm(SlurmLauncher(folder=str(tmp_path))).submit(Job("x", ["true"]))
+        Slurm(SlurmLauncher(folder=str(tmp_path))).submit(ClusterJob("x", ["true"]))
 
 
 @pytest.mark.parametrize("hosts", [1, 2])
@@ -239,7 +241,9 @@ def test_manifests_are_what_kubernetes_takes(hosts):
             ],
         },
     )  # fmt: skip
-    job = Job("paha-univdm-1a2b3c4d", ["python", "-m", "x"], {"PAHA_STORE": "s3://b/r"}, hosts)
+    job = ClusterJob(
+        "paha-univdm-1a2b3c4d", ["python", "-m", "x"], {"PAHA_STORE": "s3://b/r"}, hosts
+    )
     manifest = job_manifest(settings, job)
     for each in (manifest, service(job)):
         validate(each, "1.30", strict=True)

@@ -16,7 +16,7 @@ from paha_core import outages
 from paha_core.config import ParConfig
 from paha_core.engine import table_cache
 from paha_core.engine.claims import claimed, holder_of, try_claim
-from paha_core.engine.manifest_stage import BASE_SCHEMA, Job, kept_rows, update_manifest
+from paha_core.engine.manifest_stage import BASE_SCHEMA, ClipWork, kept_rows, update_manifest
 from paha_core.local_files import shared_on_host
 from paha_core.outages import StoreUnavailable
 from paha_core.par.stage import par_masks_stage
@@ -297,7 +297,7 @@ def test_a_stage_with_nothing_to_do_asks_for_listings_alone(store, server):
     clips = [f"set/{speaker}/{n}" for speaker in ("a", "b") for n in range(20)]
     for clip in clips:
         store.write_bytes(f"made/{clip}", b"")
-    jobs = [Job(clip, clip, clip, {"speaker": clip.split("/")[1]}) for clip in clips]
+    jobs = [ClipWork(clip, clip, clip, {"speaker": clip.split("/")[1]}) for clip in clips]
 
     def update(work):
         server.reset()

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from paha_core.benchmark.measuring.evaluation import Evaluation
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import MEASURES, Measured
-from paha_core.benchmark.measuring.videos import KeypointSource, Video
+from paha_core.benchmark.measuring.videos import KeypointSource, SystemVideo
 from paha_core.benchmark.tables.claims import compare
 from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
@@ -294,7 +294,8 @@ def made_up_table(number: int, clips: int = 8, repeats: int = 6) -> SuiteResult:
     ids = [f"{('pats', 'cnas')[i % 2]}/someone/{i}" for i in range(clips)]
     level = {clip_id: rng.normal(0.4, 0.1) for clip_id in ids}
     systems = {
-        name: [Video(name, clip_id, "", name, FRAMES, "", "") for clip_id in ids] for name in names
+        name: [SystemVideo(name, clip_id, "", name, FRAMES, "", "") for clip_id in ids]
+        for name in names
     }
     source = KeypointSource(Store("memory://made-up"), preset())
     result = Evaluation(preset(), systems, Extractors(source))

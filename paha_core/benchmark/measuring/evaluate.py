@@ -17,7 +17,7 @@ from paha_core.benchmark.measuring.video_metrics import (
     measure,
     measured_path,
 )
-from paha_core.benchmark.measuring.videos import KeypointSource, Systems, Video
+from paha_core.benchmark.measuring.videos import KeypointSource, Systems, SystemVideo
 from paha_core.config import Preset
 from paha_core.engine.processes import die_with_parent, quiet_native_stderr
 from paha_core.engine.progress import Progress
@@ -61,7 +61,7 @@ def evaluate(
     return result
 
 
-def _measured(source: KeypointSource, extractors: Extractors, video: Video) -> Measured:
+def _measured(source: KeypointSource, extractors: Extractors, video: SystemVideo) -> Measured:
     """Both parts of a video's measurements: those on the CPU, and those of networks that may be on
     a GPU."""
     on_cpu = measure(source, extractors, video, ON_CPU)
@@ -73,7 +73,7 @@ def _measured(source: KeypointSource, extractors: Extractors, video: Video) -> M
 
 
 def _fill_caches(
-    source: KeypointSource, extractors: Extractors, videos: Sequence[Video], workers: int
+    source: KeypointSource, extractors: Extractors, videos: Sequence[SystemVideo], workers: int
 ) -> None:
     """Do all CPU work in worker processes, one core per video. Networks on a GPU stay in this
     process; the workers measure what needs none, and detect the boxes for SyncNet's crops.
@@ -111,7 +111,7 @@ def _open_worker(store: Store, preset: Preset, networks: bool) -> None:
     _worker.update(source=source, extractors=Extractors(source), networks=networks)
 
 
-def _measure_one(video: Video) -> None:
+def _measure_one(video: SystemVideo) -> None:
     """`networks`: whether the CPU runs SyncNet and the video networks as well."""
     source, extractors = _worker["source"], _worker["extractors"]
     measure(source, extractors, video, ON_CPU)

@@ -16,7 +16,7 @@ import numpy as np
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_inputs import NO_FACE
 from paha_core.benchmark.measuring.video_metrics import Measured, common_reason
-from paha_core.benchmark.measuring.videos import EXTERNAL, NO_VIDEOS, Systems, Video
+from paha_core.benchmark.measuring.videos import EXTERNAL, NO_VIDEOS, Systems, SystemVideo
 from paha_core.config import Preset
 from paha_core.metrics import lips
 from paha_core.metrics.bootstrap import (
@@ -36,7 +36,7 @@ from paha_core.metrics.registry import METRICS, Metric, Reads, metrics_of
 from paha_core.metrics.row import MetricRow, Missing
 from paha_core.metrics.video_features import concatenated
 
-Key = tuple[str, str, int]
+VideoKey = tuple[str, str, int]
 Clips = dict[str, Any]
 """A metric's samples by clip: a number, or features `[n, D]` by noise."""
 
@@ -63,8 +63,8 @@ class Evaluation:
     preset: Preset
     systems: Systems
     extractors: Extractors
-    measured: dict[Key, Measured] = field(default_factory=dict)
-    features: dict[Reads, dict[Key, np.ndarray]] = field(default_factory=dict)
+    measured: dict[VideoKey, Measured] = field(default_factory=dict)
+    features: dict[Reads, dict[VideoKey, np.ndarray]] = field(default_factory=dict)
     references: dict[Reads, dict[str, np.ndarray]] = field(default_factory=dict)
     times: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     detector: tuple[str, str] = ("", "")
@@ -73,7 +73,7 @@ class Evaluation:
 
     # --- samples ----------------------------------------------------------------------------------
 
-    def videos(self, system: str, dataset: str) -> list[Video]:
+    def videos(self, system: str, dataset: str) -> list[SystemVideo]:
         """`all`: the held-out clips of all data sets; another system's own clips are no part of it,
         but of `external`."""
         if dataset in self.groups:
@@ -105,12 +105,14 @@ class Evaluation:
             return common_reason([value for _, value in values if isinstance(value, Missing)])
         return {clip_id: float(np.mean(numbers)) for clip_id, numbers in found.items()}
 
-    def _value(self, metric: str, video: Video, videos: Sequence[Video]) -> float | Missing:
+    def _value(
+        self, metric: str, video: SystemVideo, videos: Sequence[SystemVideo]
+    ) -> float | Missing:
         if METRICS[metric].across_clips:
             return self._exchanged(video, videos)
         return self.measured[video.key].values[metric]
 
-    def _repeats(self, metric: str, system: str, videos: Sequence[Video]) -> Clips | Missing:
+    def _repeats(self, metric: str, system: str, videos: Sequence[SystemVideo]) -> Clips | Missing:
         """One segment's times, with repeats in place of clips, so that two systems' repeats are
         paired."""
         repeats = self.times.get(system, ())
@@ -120,7 +122,7 @@ class Evaluation:
             return Missing("real videos are not generated")
         return Missing("no timing was recorded for this system")
 
-    def _windows(self, reads: Reads, videos: Sequence[Video]) -> Clips | Missing:
+    def _windows(self, reads: Reads, videos: Sequence[SystemVideo]) -> Clips | Missing:
         """Clips that have a window for every noise, so that all noises cover the same clips."""
         noises = {video.seed for video in videos}
         found: dict[str, dict[int, np.ndarray]] = {}
@@ -133,7 +135,7 @@ class Evaluation:
             return Missing(f"needs at least 2 clips with a whole window, there are {len(clips)}")
         return clips
 
-    def _exchanged(self, video: Video, videos: Sequence[Video]) -> float | Missing:
+    def _exchanged(self, video: SystemVideo, videos: Sequence[SystemVideo]) -> float | Missing:
         """The control: a video against other clips' mouths. Real lip sync is near 0 here."""
         mouth = self.measured[video.key].mouth
         if mouth is None:

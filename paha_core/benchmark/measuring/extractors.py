@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from paha_core.benchmark.measuring.videos import KeypointSource, Video, load_frames, real_video
+from paha_core.benchmark.measuring.videos import (
+    KeypointSource,
+    SystemVideo,
+    load_frames,
+    real_video,
+)
 from paha_core.config import Preset
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
@@ -42,7 +47,7 @@ class Extractor(Protocol):
 class WindowExtractor(Extractor, Protocol):
     """The feature space of a Fréchet distance or of Diversity."""
 
-    def features(self, video: Video) -> np.ndarray:
+    def features(self, video: SystemVideo) -> np.ndarray:
         """Features `[N, D]` of a video's windows; N is 0 where there is none."""
         ...
 
@@ -112,7 +117,7 @@ class PoseSpace:
     sha256: str
     source: KeypointSource
 
-    def features(self, video: Video) -> np.ndarray:
+    def features(self, video: SystemVideo) -> np.ndarray:
         keypoints = self.source.of(video)
         points = pf.gesture_points(keypoints) if keypoints is not None else None
         if points is None:
@@ -157,13 +162,13 @@ class VideoSpace:
     def sha256(self) -> str:
         return self.network.sha256
 
-    def path(self, video: Video) -> str:
+    def path(self, video: SystemVideo) -> str:
         """Depends on the video, the network and the protocol."""
         protocol = self.extractors.protocol.sha256
         space = sha256_json([protocol, self.name, self.sha256])[:16]
         return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
 
-    def features(self, video: Video) -> np.ndarray:
+    def features(self, video: SystemVideo) -> np.ndarray:
         from paha_core.metrics.video_features import video_features
 
         rel, store = self.path(video), self.extractors.store

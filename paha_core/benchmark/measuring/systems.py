@@ -21,7 +21,7 @@ import pyarrow as pa
 from paha_core.benchmark.measuring.videos import (
     EXTERNAL,
     Systems,
-    Video,
+    SystemVideo,
     even_sides,
     load_frames,
     real_video,
@@ -237,7 +237,7 @@ def _same_name(one: str, other: str) -> bool:
     return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
-def external_systems(store: Store, real: list[Video]) -> Systems:
+def external_systems(store: Store, real: list[SystemVideo]) -> Systems:
     """The videos of every imported system; where a video shows a held-out clip, its reference is
     ours."""
     ours = {video.clip_id: video for video in real}
@@ -251,19 +251,19 @@ def external_systems(store: Store, real: list[Video]) -> Systems:
             reference = row["reference"] or (known.reference if known else "")
             frames = min(row["frames"], known.frames) if known else row["frames"]
             named = (name, row["clip_id"], row["path"], row["sha256"])
-            systems[name].append(Video(*named, frames, row["audio_path"], reference))
+            systems[name].append(SystemVideo(*named, frames, row["audio_path"], reference))
     return systems
 
 
 # --- controls -------------------------------------------------------------------------------------
 
 
-def control_systems(store: Store, preset: Preset, real: list[Video]) -> Systems:
+def control_systems(store: Store, preset: Preset, real: list[SystemVideo]) -> Systems:
     """The built-in reference rows, over the same voices as `real`."""
     if not real:
         return {name: [] for name in CONTROLS}
     rng = np.random.default_rng(preset.benchmark.seed)
-    exchanged: list[Video] = []
+    exchanged: list[SystemVideo] = []
     if len(real) > 1:
         order = derangement(len(real), rng)
         exchanged = [_seen_in("real_exchanged", v, real[k]) for v, k in zip(real, order)]
@@ -274,7 +274,7 @@ def control_systems(store: Store, preset: Preset, real: list[Video]) -> Systems:
     }
 
 
-def _seen_in(system: str, voice: Video, other: Video) -> Video:
+def _seen_in(system: str, voice: SystemVideo, other: SystemVideo) -> SystemVideo:
     """The voice of one clip over the picture of another."""
     frames = min(voice.frames, other.frames)
     return replace(
@@ -288,8 +288,8 @@ def _seen_in(system: str, voice: Video, other: Video) -> Video:
 
 
 def _random_real(
-    store: Store, preset: Preset, real: list[Video], rng: np.random.Generator
-) -> list[Video]:
+    store: Store, preset: Preset, real: list[SystemVideo], rng: np.random.Generator
+) -> list[SystemVideo]:
     by_speaker: dict[str, list[dict[str, Any]]] = {}
     for row in kept_rows(store, "clips", preset.corpora.datasets):
         by_speaker.setdefault(f"{row['dataset']}/{row['speaker']}", []).append(row)
@@ -304,7 +304,7 @@ def _random_real(
     return found
 
 
-def _frozen(store: Store, preset: Preset, video: Video) -> Video:
+def _frozen(store: Store, preset: Preset, video: SystemVideo) -> SystemVideo:
     from paha_core.media.encode import write_video
 
     crf = preset.corpora.clip.crf

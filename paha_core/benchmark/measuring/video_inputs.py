@@ -18,7 +18,7 @@ import numpy as np
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.videos import (
     KeypointSource,
-    Video,
+    SystemVideo,
     at_clip_size,
     even_sides,
     load_frames,
@@ -67,7 +67,7 @@ class Truth:
 class VideoInputs:
     """The inputs of one video's measures. A property raises `NoValue` where it does not exist."""
 
-    def __init__(self, source: KeypointSource, extractors: Extractors, video: Video) -> None:
+    def __init__(self, source: KeypointSource, extractors: Extractors, video: SystemVideo) -> None:
         self.source, self.extractors, self.video = source, extractors, video
         self.store = source.store
 

@@ -15,7 +15,7 @@ import numpy as np
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.videos import (
     KeypointSource,
-    Video,
+    SystemVideo,
     at_clip_size,
 )
 from paha_core.media.frames import resize
@@ -232,7 +232,7 @@ class Measured:
 
 
 def measured_path(
-    source: KeypointSource, extractors: Extractors, video: Video, metrics: list[str]
+    source: KeypointSource, extractors: Extractors, video: SystemVideo, metrics: list[str]
 ) -> str:
     """The cache path of these metrics of a video, hashed from the content of their inputs."""
     key = {
@@ -251,7 +251,7 @@ def measured_path(
 
 
 def measure(
-    source: KeypointSource, extractors: Extractors, video: Video, metrics: list[str]
+    source: KeypointSource, extractors: Extractors, video: SystemVideo, metrics: list[str]
 ) -> Measured:
     """These metrics of a video; from the cache when nothing that they depend on has changed."""
     rel, store = measured_path(source, extractors, video, metrics), source.store

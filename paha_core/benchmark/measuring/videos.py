@@ -27,7 +27,7 @@ NO_VIDEOS = "no generated clips of this mode: run `generated_clips` first"
 
 
 @dataclass(frozen=True)
-class Video:
+class SystemVideo:
     """One clip as one system shows it. Paths are relative to the store."""
 
     system: str
@@ -50,7 +50,7 @@ class Video:
         return self.system, self.clip_id, self.seed
 
 
-Systems = dict[str, list[Video]]
+Systems = dict[str, list[SystemVideo]]
 
 
 def collect_videos(store: Store, preset: Preset) -> Systems:
@@ -62,7 +62,7 @@ def collect_videos(store: Store, preset: Preset) -> Systems:
     datasets = preset.corpora.datasets
     clips = {row["clip_id"]: row for row in kept_rows(store, "clips", datasets)}
     systems: Systems = {"real": []}
-    real: dict[str, Video] = {}
+    real: dict[str, SystemVideo] = {}
     for mode in preset.generation.modes:
         systems[mode] = []
         for row in kept_rows(store, "generated_clips", [mode]):
@@ -82,9 +82,9 @@ def collect_videos(store: Store, preset: Preset) -> Systems:
     return systems
 
 
-def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video:
+def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> SystemVideo:
     """The video of a row of the manifest `generated_clips`."""
-    return Video(
+    return SystemVideo(
         system,
         row["clip_id"],
         row["path"],
@@ -96,12 +96,14 @@ def generated_video(system: str, row: Mapping[str, Any], seed: int = 0) -> Video
     )
 
 
-def real_video(row: Mapping[str, Any], most: int) -> Video:
+def real_video(row: Mapping[str, Any], most: int) -> SystemVideo:
     """The first frames, at most `most`, of the clip in a row of the manifest `clips`."""
     frames = min(int(row.get("frames") or most), most)
     audio = row.get("audio_path") or row["path"]
     clip_id = row["clip_id"]
-    return Video("real", clip_id, row["path"], row["sha256"], frames, audio, "", shows=clip_id)
+    return SystemVideo(
+        "real", clip_id, row["path"], row["sha256"], frames, audio, "", shows=clip_id
+    )
 
 
 class KeypointSource:
@@ -125,7 +127,7 @@ class KeypointSource:
         path = self.stage.get(clip_id)
         return first_frames(self._load(path), frames) if path else None
 
-    def of(self, video: Video) -> Keypoints | None:
+    def of(self, video: SystemVideo) -> Keypoints | None:
         """Keypoints of a video, in pixels of the clip size."""
         if video.shows:
             return self.real(video.shows, video.frames)
@@ -136,7 +138,7 @@ class KeypointSource:
         """Keypoints of a picture in the store, as one frame, in pixels of the clip size."""
         return self._cached([self.content(rel)], lambda: load_picture(self.store, rel)[None])
 
-    def face_boxes(self, video: Video) -> np.ndarray:
+    def face_boxes(self, video: SystemVideo) -> np.ndarray:
         """Tight boxes for SyncNet's face track: float `[T, 4]` xyxy in pixels of the clip size, NaN
         where no face was found. Cached, so that CPU workers find them and the GPU does not wait.
         """
@@ -201,7 +203,7 @@ def first_frames(keypoints: Keypoints, frames: int | None) -> Keypoints:
     return replace(keypoints, points=keypoints.points[:frames], scores=keypoints.scores[:frames])
 
 
-def load_frames(store: Store, video: Video) -> np.ndarray:
+def load_frames(store: Store, video: SystemVideo) -> np.ndarray:
     """uint8 RGB `[T, H, W, 3]` as stored, T at most `video.frames`."""
     from paha_core.media.frames import read_first
 

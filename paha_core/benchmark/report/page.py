@@ -36,7 +36,7 @@ from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
 from paha_core.metrics.bootstrap import MIN_CLIPS
 from paha_core.metrics.protocol import protocol_of
-from paha_core.metrics.registry import GROUPS, METRICS, Group, Metric, shortfall
+from paha_core.metrics.registry import GROUPS, METRICS, Metric, MetricGroup, shortfall
 from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
 from paha_core.trained import NETWORKS
@@ -69,7 +69,7 @@ class ResultTable:
     dataset: str
     paper_dataset: str  # empty: other systems' own clips, which the paper has not
     systems: list[tuple[str, str, str]]  # class of the style sheet, title, clips and frames
-    groups: list[tuple[Group, list[ResultLine]]]
+    groups: list[tuple[MetricGroup, list[ResultLine]]]
     footnotes: list[tuple[str, str]]
     clips: int  # of the system that has the fewest
 

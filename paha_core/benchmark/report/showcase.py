@@ -11,7 +11,7 @@ import numpy as np
 from paha_core.benchmark.measuring.systems import external_systems
 from paha_core.benchmark.measuring.videos import (
     KeypointSource,
-    Video,
+    SystemVideo,
     at_clip_size,
     collect_videos,
     load_frames,
@@ -59,11 +59,11 @@ class Overlay:
     largest: float  # the largest weight in the frame
 
 
-def _by_clip(store: Store, preset: Preset) -> dict[str, dict[str, Video]]:
+def _by_clip(store: Store, preset: Preset) -> dict[str, dict[str, SystemVideo]]:
     """Videos of each generated clip by system, including imported ones; empty before generation."""
     systems = collect_videos(store, preset)
     systems |= external_systems(store, systems["real"])
-    found: dict[str, dict[str, Video]] = {}
+    found: dict[str, dict[str, SystemVideo]] = {}
     for system, videos in systems.items():
         for video in videos:
             found.setdefault(video.clip_id, {})[system] = video

@@ -10,7 +10,7 @@ import numpy as np
 
 from paha_core.benchmark.study import answers as answer_file
 from paha_core.benchmark.study.answers import Answer
-from paha_core.benchmark.study.design import QUESTIONS, Key, Study, load_study
+from paha_core.benchmark.study.design import QUESTIONS, AnswerKey, Study, load_study
 from paha_core.metrics.bootstrap import Interval
 from paha_core.store import Store
 
@@ -91,7 +91,7 @@ def _first_answers(found: list[Answer], study: Study) -> tuple[list[Answer], int
     return list(first.values()), len(own) - len(first)
 
 
-def _excluded(found: list[Answer], study: Study, key: Key) -> dict[str, str]:
+def _excluded(found: list[Answer], study: Study, key: AnswerKey) -> dict[str, str]:
     """Raters who failed or skipped a check, or answered faster than a video can be watched."""
     by_rater: dict[str, list[Answer]] = defaultdict(list)
     for answer in found:
@@ -109,7 +109,7 @@ def _excluded(found: list[Answer], study: Study, key: Key) -> dict[str, str]:
     return reasons
 
 
-def _votes(found: list[Answer], study: Study, key: Key) -> list[Vote]:
+def _votes(found: list[Answer], study: Study, key: AnswerKey) -> list[Vote]:
     items = {item.name: item for item in study.items if item.kind == "rating"}
     votes = []
     for answer in found:

@@ -18,7 +18,7 @@ import numpy as np
 from paha_core.benchmark.measuring.systems import CONTROLS
 from paha_core.benchmark.measuring.videos import (
     Systems,
-    Video,
+    SystemVideo,
     at_clip_size,
     even_sides,
     load_frames,
@@ -65,7 +65,7 @@ class Study:
 
 
 @dataclass
-class Key:
+class AnswerKey:
     """What the page must not reveal: each media file's system and clip, and the checks' answers."""
 
     systems: dict[str, str] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def make_study(
         raise UserError(f"{', '.join(names)} share no clip: give them the same voices")
     rng = random.Random(seed)
     chosen = sorted(rng.sample(shared, min(clips, len(shared))))
-    key, media = Key(), folder / "media"
+    key, media = AnswerKey(), folder / "media"
     media.mkdir(parents=True, exist_ok=True)
     items: list[Item] = []
     with Progress(len(chosen) * len(names), "study", unit="video") as progress:
@@ -120,7 +120,7 @@ def make_study(
     return study
 
 
-def _videos(systems: Systems, names: list[str]) -> dict[str, dict[str, Video]]:
+def _videos(systems: Systems, names: list[str]) -> dict[str, dict[str, SystemVideo]]:
     if len(set(names)) < 2:
         raise UserError("a study compares at least two systems")
     found = {}
@@ -132,7 +132,7 @@ def _videos(systems: Systems, names: list[str]) -> dict[str, dict[str, Video]]:
     return found
 
 
-def _encode(store: Store, preset: Preset, video: Video, target: Path) -> None:
+def _encode(store: Store, preset: Preset, video: SystemVideo, target: Path) -> None:
     """Encode a video at the clip size, with the voice, by one encoder, so that systems differ only
     in content."""
     from paha_core.media.audio import read_audio
@@ -145,7 +145,12 @@ def _encode(store: Store, preset: Preset, video: Video, target: Path) -> None:
 
 
 def _checks(
-    store: Store, preset: Preset, video: Video, media: Path, key: Key, rng: random.Random
+    store: Store,
+    preset: Preset,
+    video: SystemVideo,
+    media: Path,
+    key: AnswerKey,
+    rng: random.Random,
 ) -> list[Item]:
     """Two attention checks: a visual one (a video beside a grey picture) and an audible one (how
     many beeps)."""
@@ -176,7 +181,7 @@ def _beeps(count: int) -> np.ndarray:
     return wave
 
 
-def _write(folder: Path, study: Study, key: Key) -> None:
+def _write(folder: Path, study: Study, key: AnswerKey) -> None:
     import json
     from importlib import resources
 
@@ -191,7 +196,7 @@ def _write(folder: Path, study: Study, key: Key) -> None:
     (folder / "index.html").write_text(page.render(title=study.title, study=embedded))
 
 
-def load_study(folder: Path) -> tuple[Study, Key]:
+def load_study(folder: Path) -> tuple[Study, AnswerKey]:
     """What `make_study` wrote. Raises `UserError` where there is none."""
     import json
 
@@ -199,4 +204,4 @@ def load_study(folder: Path) -> tuple[Study, Key]:
         raise UserError(f"{folder} holds no study with its key: make one by `paha study make`")
     stored = json.loads((folder / "study.json").read_text())
     stored["items"] = [Item(**item) for item in stored["items"]]
-    return Study(**stored), Key(**json.loads((folder / "key.json").read_text()))
+    return Study(**stored), AnswerKey(**json.loads((folder / "key.json").read_text()))

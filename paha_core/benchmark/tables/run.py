@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.systems import external_systems
-from paha_core.benchmark.measuring.videos import Systems, Video, real_video
+from paha_core.benchmark.measuring.videos import Systems, SystemVideo, real_video
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.benchmark.tables.claims import Comparison, compare
 from paha_core.benchmark.tables.published import PUBLISHED
@@ -20,7 +20,7 @@ from paha_core.config import Preset, derived
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.engine.progress import Progress
 from paha_core.errors import StageError
-from paha_core.inference.timing import Times
+from paha_core.inference.timing import Timings
 from paha_core.metrics.protocol import protocol_of
 from paha_core.metrics.row import MetricRow, rows_to_table
 from paha_core.store import Store
@@ -170,13 +170,13 @@ def _systems(
     return systems
 
 
-def _real(store: Store, samples: RowSamples) -> list[Video]:
+def _real(store: Store, samples: RowSamples) -> list[SystemVideo]:
     rows = {r["clip_id"]: r for r in kept_rows(store, "clips", samples.preset.corpora.datasets)}
     videos = ((clip, real_video(rows[clip.clip_id], clip.frames)) for clip in samples.clips)
     return [replace(video, reference=clip.reference) for clip, video in videos]
 
 
-def _times(suite: Suite, samples: dict[str, RowSamples]) -> Times:
+def _times(suite: Suite, samples: dict[str, RowSamples]) -> Timings:
     """Seconds of each row's segments, where the paper prints them."""
     if not any(cell.metric == "tc" for cell in PUBLISHED[suite.number].cells):
         return {}

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from paha_core.benchmark.measuring.videos import Video, generated_video
+from paha_core.benchmark.measuring.videos import SystemVideo, generated_video
 from paha_core.benchmark.tables.specs import SuiteRow
 from paha_core.config import Preset
 from paha_core.engine.progress import Progress
 from paha_core.inference.held_out import VideoSet, generation_fingerprint, make_videos
 from paha_core.inference.held_out_clips import select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings
-from paha_core.inference.timing import Times, segment_times
+from paha_core.inference.timing import Timings, segment_times
 from paha_core.store import Store
 
 
@@ -67,12 +67,12 @@ class RowSamples:
         sets = list(self._sets.values())
         make_videos(sets, lambda: self.pipeline, self.device, progress.update)
 
-    def videos(self, row: SuiteRow, seed: int) -> list[Video]:
+    def videos(self, row: SuiteRow, seed: int) -> list[SystemVideo]:
         """The generated videos of `video_set`, under the row's name."""
         rows = self.video_set(row, seed).table().to_pylist()
         return [generated_video(row.name, one, seed) for one in rows]
 
-    def times(self, rows: Sequence[SuiteRow], rel: str) -> Times:
+    def times(self, rows: Sequence[SuiteRow], rel: str) -> Timings:
         """The times of each row, stored at `rel`; rows with the same settings are timed once."""
         seed = self.preset.generation.seed
         settings = {row.name: self._settings(row, seed) for row in rows}

@@ -28,7 +28,7 @@ RIDGE, FOLDS, BETWEEN = 100.0, 5, 5  # penalty; parts of the clip; frames left o
 SURE = 1.0  # confidence from which an offset counts as sure: docs/results/sync.md
 MIN_SHARE = 0.8  # of frames with a face
 
-Curve = NDArray[np.float64]
+Signal = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Sync:
         return self.confidence >= self.sure
 
 
-def estimate_sync(opening: Curve, wave: NDArray[np.float32]) -> Sync | None:
+def estimate_sync(opening: Signal, wave: NDArray[np.float32]) -> Sync | None:
     """Estimate the offset from the lips' opening [T] at 25 fps and the wave [N] at 16 kHz that
     begins with it; None for a clip of less than 2 s, and where the face is seen too seldom."""
     seen = ~np.isnan(opening)
@@ -78,7 +78,7 @@ def _fast(curves: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(curves - gaussian_filter1d(curves, SLOW, axis=-1, mode="nearest"))
 
 
-def _fit(lips: Curve, sound: NDArray[np.float64], shift: int) -> float:
+def _fit(lips: Signal, sound: NDArray[np.float64], shift: int) -> float:
     """How well the sound `shift` frames later explains the lips, -2 to 2."""
     frames = len(lips)
     early, late = max(0, -shift), max(0, shift)
@@ -87,7 +87,7 @@ def _fit(lips: Curve, sound: NDArray[np.float64], shift: int) -> float:
     return _correlation(target, bands.mean(axis=1)) + _predicted(target, bands)
 
 
-def _predicted(target: Curve, bands: NDArray[np.float64]) -> float:
+def _predicted(target: Signal, bands: NDArray[np.float64]) -> float:
     """Correlation of the lips with their prediction from the bands [T, B], each part's from a ridge
     regression on the others."""
     inputs = (bands - bands.mean(axis=0)) / (bands.std(axis=0) + 1e-9)
@@ -103,6 +103,6 @@ def _predicted(target: Curve, bands: NDArray[np.float64]) -> float:
     return _correlation(wanted, prediction)
 
 
-def _correlation(a: Curve, b: Curve) -> float:
+def _correlation(a: Signal, b: Signal) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / np.sqrt((a @ a) * (b @ b) + 1e-12))

@@ -30,13 +30,13 @@ LINEAR_FRAMES = 500  # of the corpus, that the linear part of a PatchAutoencoder
 
 
 @dataclass(frozen=True)
-class Frames:
+class WeightedFrames:
     """Frames of the corpus with their loss weights on the latent grid."""
 
     pixels: np.ndarray  # uint8 [N, size, size, 3]
     weights: np.ndarray  # float32 [N, grid, grid], powers of PAR's M
 
-    def crops(self, count: int, side: int, generator: torch.Generator) -> Frames:
+    def crops(self, count: int, side: int, generator: torch.Generator) -> WeightedFrames:
         """`count` crops of `side` pixels. Their centres are drawn by the frames' weights, and all
         their cells weigh the same: face and hands are seen as often as they count."""
         frames: np.ndarray = torch.randint(len(self.pixels), (count,), generator=generator).numpy()
@@ -50,7 +50,7 @@ class Frames:
             self.pixels[frame, top : top + side, left : left + side]
             for frame, (top, left) in zip(frames, corners, strict=True)
         ]
-        return Frames(np.stack(cut), np.ones((count, 1, 1), np.float32))
+        return WeightedFrames(np.stack(cut), np.ones((count, 1, 1), np.float32))
 
     def batch(
         self, index: np.ndarray, patch: int, device: torch.device
@@ -66,7 +66,9 @@ class Frames:
 class CodecTask:
     """Reconstruction of frames, weighted by a power of PAR's mask; a KL term keeps it smooth."""
 
-    def __init__(self, config: CodecConfig, train: Frames, held_out: Frames) -> None:
+    def __init__(
+        self, config: CodecConfig, train: WeightedFrames, held_out: WeightedFrames
+    ) -> None:
         torch.manual_seed(config.train.seed)
         self.config, self.train, self.held_out = config, train, held_out
         self.count, _ = config.train.shares()
@@ -207,7 +209,7 @@ def codec_run(store: Store, preset: Preset, device: str = "cpu") -> Run:
     return replace(run, device=device)
 
 
-def read_split(store: Store, preset: Preset, split: str, limit: int) -> Frames:
+def read_split(store: Store, preset: Preset, split: str, limit: int) -> WeightedFrames:
     """About `limit` frames spread evenly over the clips of a split."""
     datasets = preset.corpora.datasets
     masks = {row["clip_id"]: row["path"] for row in kept_rows(store, "par_masks", datasets)}
@@ -226,4 +228,4 @@ def read_split(store: Store, preset: Preset, split: str, limit: int) -> Frames:
             np.load(path, allow_pickle=False) as arrays,
         ):
             weights.append(arrays["weights"][::stride].astype(np.float32) ** preset.codec.par_power)
-    return Frames(np.concatenate(pixels)[:limit], np.concatenate(weights)[:limit])
+    return WeightedFrames(np.concatenate(pixels)[:limit], np.concatenate(weights)[:limit])

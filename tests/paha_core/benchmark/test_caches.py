@@ -8,14 +8,14 @@ import pytest
 
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import MEASURES, ON_CPU, measure, measured_path
-from paha_core.benchmark.measuring.videos import KeypointSource, Video
+from paha_core.benchmark.measuring.videos import KeypointSource, SystemVideo
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.config import Preset
 from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import Missing
 from paha_core.store import Store
 
-VIDEO = Video("S2G", "external/S2G/a", "a.mp4", "1" * 64, 40, "a.wav", "a.png")
+VIDEO = SystemVideo("S2G", "external/S2G/a", "a.mp4", "1" * 64, 40, "a.wav", "a.png")
 
 
 def changed(preset: Preset, **benchmark) -> Preset:
@@ -62,7 +62,7 @@ def test_weights_are_known_by_content(store: Store, run_preset: Preset, tmp_path
 def test_features_are_kept_by_network_protocol_and_length(
     run_store: Store, run_preset: Preset
 ) -> None:
-    def path(preset: Preset, video: Video = VIDEO) -> str:
+    def path(preset: Preset, video: SystemVideo = VIDEO) -> str:
         return Extractors(KeypointSource(run_store, preset)).network("r3d").path(video)
 
     other = changed(run_preset, min_face=10)  # any setting of the protocol
@@ -73,7 +73,7 @@ def test_features_are_kept_by_network_protocol_and_length(
 def test_keypoints_are_kept_by_size_and_length(
     store: Store, run_preset: Preset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def frames(store: Store, video: Video) -> np.ndarray:
+    def frames(store: Store, video: SystemVideo) -> np.ndarray:
         return np.full((video.frames, 32, 48, 3), 128, np.uint8)
 
     monkeypatch.setattr("paha_core.benchmark.measuring.videos.load_frames", frames)

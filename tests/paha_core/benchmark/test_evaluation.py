@@ -10,7 +10,7 @@ from paha_core.benchmark.measuring.evaluate import evaluate
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_inputs import NoValue, VideoInputs
 from paha_core.benchmark.measuring.video_metrics import MEASURES
-from paha_core.benchmark.measuring.videos import KeypointSource, Video, collect_videos
+from paha_core.benchmark.measuring.videos import KeypointSource, SystemVideo, collect_videos
 from paha_core.benchmark.tables.groups import rows_by
 from paha_core.benchmark.tables.variants import OverlayStore
 from paha_core.config import Preset
@@ -29,7 +29,7 @@ def test_every_metric_of_a_clip_has_one_measure() -> None:
 def test_a_short_video_is_held_against_the_beats_of_its_own_length(
     run_store: Store, run_preset: Preset
 ) -> None:
-    whole = Video("S2G", "pats/oliver/003", "", "", 64, "", "")
+    whole = SystemVideo("S2G", "pats/oliver/003", "", "", 64, "", "")
     short = replace(whole, system="SDT", frames=30)  # 1.2 s: the drawn beat at 1.5 s is not in it
     source = KeypointSource(run_store, run_preset)
     for video, error in ((short, 0), (whole, 0.125)):
@@ -67,7 +67,7 @@ def test_hand_confidence_needs_a_detector_that_scores_points(
     run_store: Store, run_preset: Preset
 ) -> None:
     source = KeypointSource(run_store, run_preset)
-    inputs = VideoInputs(source, Extractors(source), Video("S2G", "a/b/c", "", "", 5, "", ""))
+    inputs = VideoInputs(source, Extractors(source), SystemVideo("S2G", "a/b/c", "", "", 5, "", ""))
     points, scores = np.zeros((5, 133, 2), np.float32), np.full((5, 133), 0.5, np.float32)
     inputs.frames = np.zeros((5, 64, 64, 3), np.uint8)
     inputs.keypoints = Keypoints(points, scores, (64, 64), "dwpose", "1", "")

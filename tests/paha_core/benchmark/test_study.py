@@ -31,7 +31,7 @@ from paha_core.benchmark.study.analyse import (
     save,
     to_markdown,
 )
-from paha_core.benchmark.study.design import QUESTIONS, Key, Study, load_study, make_study
+from paha_core.benchmark.study.design import QUESTIONS, AnswerKey, Study, load_study, make_study
 from paha_core.benchmark.study.serve import server
 from paha_core.config import Preset
 from paha_core.errors import UserError
@@ -190,7 +190,7 @@ def play(page: Any, number: int) -> None:
     pytest.fail(f"video {number} does not play: {page.inner_text('#options')!r}")
 
 
-def rate(page: Any, key: Key, *, mouse: bool = False) -> None:
+def rate(page: Any, key: AnswerKey, *, mouse: bool = False) -> None:
     """Play every video of the item that is shown, answer its questions, go on with Enter."""
     before = page.inner_text("#progress")
     for k in range(page.locator("video").count()):
@@ -285,7 +285,12 @@ def test_a_video_is_loaded_again_when_the_network_is_back(folder: Path, browser:
 
 
 def simulated(
-    study: Study, key: Key, raters: int, taste: dict[str, float], seed: int = 0, **more: object
+    study: Study,
+    key: AnswerKey,
+    raters: int,
+    taste: dict[str, float],
+    seed: int = 0,
+    **more: object,
 ) -> list[answers.Answer]:
     """Raters who choose by Bradley-Terry's rule with these strengths, and pass the checks."""
     rng = np.random.default_rng(seed)

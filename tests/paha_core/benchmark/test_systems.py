@@ -22,7 +22,7 @@ from paha_core.benchmark.measuring.systems import (
     system_names,
 )
 from paha_core.benchmark.measuring.videos import (
-    Video,
+    SystemVideo,
     collect_videos,
     load_frames,
     load_picture,
@@ -204,7 +204,9 @@ def flashes(fps: float, seconds: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
 
 def sync_errors(store: Store, row: dict) -> np.ndarray:
     """Seconds between each flash and its click, of a system's video as it is evaluated."""
-    video = Video("S2G", row["clip_id"], row["path"], "", row["frames"], row["audio_path"], "")
+    video = SystemVideo(
+        "S2G", row["clip_id"], row["path"], "", row["frames"], row["audio_path"], ""
+    )
     bright = load_frames(store, video).mean(axis=(1, 2, 3)) > 128
     shown = (np.flatnonzero(bright[1:] & ~bright[:-1]) + 1) / 25
     with store.reading(row["audio_path"]) as path:
@@ -248,7 +250,7 @@ def test_a_varying_rate_and_a_late_picture_keep_their_sync(
     assert {row["status"] for row in rows.values()} == {"kept"}
     assert np.abs(sync_errors(store, rows["phone"])).max() <= 0.0201
     for name in ("late25", "late60"):  # shown 0.4 s late by every player, judged as such
-        video = Video("S2G", "x", rows[name]["path"], "", 60, rows[name]["audio_path"], "")
+        video = SystemVideo("S2G", "x", rows[name]["path"], "", 60, rows[name]["audio_path"], "")
         bright = load_frames(store, video).mean(axis=(1, 2, 3)) > 128
         shown = (np.flatnonzero(bright[1:] & ~bright[:-1]) + 1) / 25
         np.testing.assert_allclose(shown, [0.9, 1.5], atol=0.0201)

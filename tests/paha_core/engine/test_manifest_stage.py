@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from paha_core.engine.manifest_stage import (
-    Job,
+    ClipWork,
     Rejection,
     TransientError,
     existing_files,
@@ -54,10 +54,10 @@ def work(payload: dict[str, Any]) -> dict[str, Any]:
     return {"path": f"made/{name}", "sha256": sha, "length": len(name)}
 
 
-def jobs(store: Store, *ids: str, version: int = 1) -> list[Job]:
+def jobs(store: Store, *ids: str, version: int = 1) -> list[ClipWork]:
     """A job for each `speaker/name`."""
     return [
-        Job(
+        ClipWork(
             clip_id=f"set/{id}",
             fingerprint=f"{id}-{version}",
             payload={"store": store, "name": id.split("/")[1]},
@@ -67,7 +67,7 @@ def jobs(store: Store, *ids: str, version: int = 1) -> list[Job]:
     ]
 
 
-def run(store: Store, listed: list[Job], **kwargs: Any):
+def run(store: Store, listed: list[ClipWork], **kwargs: Any):
     return update_manifest(
         store, "stage", "set", listed, work, extra_schema=EXTRA, **({"workers": 0} | kwargs)
     )
@@ -116,7 +116,7 @@ def test_rejected_rows_are_tried_again_only_when_asked(store):
 
 
 def test_a_rejection_as_payload_needs_no_worker(store):
-    row = Job("set/a/x", "x", Rejection("never"), {"speaker": "a", "split": "train"})
+    row = ClipWork("set/a/x", "x", Rejection("never"), {"speaker": "a", "split": "train"})
     result = run(store, [row, *jobs(store, "a/one")], workers=1)
     assert (result.computed, result.reasons, calls(store)) == (2, {"never": 1}, 1)
 

@@ -11,7 +11,7 @@ from paha_core.training.distributed import SINGLE_PROCESS
 from paha_core.training.gradient import GradientAccumulation
 from paha_core.training.tasks.codec import (
     CodecTask,
-    Frames,
+    WeightedFrames,
     contrast_loss,
     edge_loss,
     psnr,
@@ -39,7 +39,7 @@ def pictures():
 
 
 def frames(pictures):
-    return Frames(pictures, np.ones((len(pictures), 16, 16), np.float32))
+    return WeightedFrames(pictures, np.ones((len(pictures), 16, 16), np.float32))
 
 
 def test_untrained_it_gives_the_principal_components_back(pictures):
@@ -96,7 +96,7 @@ def test_crops_lie_where_the_weights_are(pictures):
     weights[:, 2, 13] = 1.0  # at 8..12 pixels from the top, 52..56 from the left
     marked = pictures.copy()
     marked[:, 8:12, 52:56] = 255
-    cut = Frames(marked, weights).crops(6, 32, torch.Generator().manual_seed(0))
+    cut = WeightedFrames(marked, weights).crops(6, 32, torch.Generator().manual_seed(0))
     assert cut.pixels.shape == (6, 32, 32, 3)
     assert (cut.weights == 1).all()
     assert (cut.pixels[:, 8:12, 20:24] == 255).all()  # moved inwards to 0..32 and 32..64

@@ -22,7 +22,7 @@ from paha_core.store import Store
 from paha_core.training import checkpoints
 from paha_core.training.loop import fit, learning_rate
 from paha_core.training.optimizer import too_many_skipped
-from paha_core.training.run import Run, State, TrainingError
+from paha_core.training.run import Run, TrainingError, TrainingState
 from tiny import TinyTask, config, run
 
 
@@ -278,7 +278,7 @@ def test_a_skipped_step_leaves_weights_average_and_moments_alone(tmp_path):
     [(20, 20, 30, False), (21, 1, 300, True), (900, 3, 99_000, False), (900, 21, 99_000, True)],
 )
 def test_too_many_skipped_steps_are_more_than_a_share_or_a_row(skipped, in_a_row, step, stops):
-    state = State(step=step, skipped_steps=skipped, skipped_in_a_row=in_a_row)
+    state = TrainingState(step=step, skipped_steps=skipped, skipped_in_a_row=in_a_row)
     assert too_many_skipped(state, config(max_bad_steps=20)) is stops
 
 
