@@ -164,6 +164,10 @@ class BenchmarkConfig(Section):
     seed: int = 0
     syncnet: str | None = Field(None, description="path of SyncNet's weights: Sync-C, Sync-D")
     i3d: str | None = Field(None, description="path of I3D's TorchScript file: FVD")
+    inception: str | None = Field(
+        None, description="path of the TorchScript file of Inception v3 (2015): FID"
+    )
+    lpips: str | None = Field(None, description="path of LPIPS VGG16's TorchScript file: LPIPS")
     arcface: str | None = Field(None, description="path of an ArcFace ONNX file: identity")
     min_track: int = Field(50, ge=7, description="frames of the shortest face track for Sync-C")
     min_face: int = Field(48, ge=8, description="pixels of the smallest tracked face, clip size")

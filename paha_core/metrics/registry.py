@@ -27,11 +27,22 @@ Reads = Literal[
     "pose_autoencoder",
     "r3d",
     "i3d",
+    "inception",
+    "lpips",
     "syncnet",
     "arcface",
     "hog",
 ]
-NETWORKS: tuple[Reads, ...] = ("pose_autoencoder", "r3d", "i3d", "syncnet", "arcface", "hog")
+NETWORKS: tuple[Reads, ...] = (
+    "pose_autoencoder",
+    "r3d",
+    "i3d",
+    "inception",
+    "lpips",
+    "syncnet",
+    "arcface",
+    "hog",
+)
 """What is read through a network of `paha_core.benchmark.measuring.extractors`."""
 
 
@@ -130,6 +141,8 @@ METRICS: dict[str, Metric] = {
         Metric("identity", "Identity", "cosine", "up", "Picture", "clip", "arcface"),
         Metric("identity_hog", "Identity[hog-colour]", "cosine", "up", "Picture", "clip", "hog",
                plots=("radar",)),
+        Metric("lpips", "LPIPS", "", "down", "Picture", "clip", "lpips"),
+        Metric("fid", "FID", "", "down", "Picture", "windows", "inception", 1, reference="train"),
         Metric("fvd", "FVD", "", "down", "Picture", "windows", "i3d", 1,
                reference="train", plots=("radar",)),
         Metric("fvd[studio-r3d]", "FVD[studio-r3d]", "", "down", "Picture", "windows", "r3d", 1,

@@ -69,6 +69,21 @@ def video_features(space: VideoFeatures, frames: np.ndarray, batch: int = 8) -> 
     return torch.cat(encoded).float().cpu().numpy() if encoded else np.zeros((0, 1), np.float32)
 
 
+def load_torchscript(path: str | Path, name: str, device: str) -> tuple[Any, str]:
+    """The network in a TorchScript file, and the file's sha256. Raises `FileNotFoundError`, or
+    `ValueError` for a file of another kind."""
+    from paha_core.store import sha256_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no {name} weights at {path}")
+    try:
+        network = torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a TorchScript file: {first}") from error
+    return network, sha256_file(path)
+
+
 class I3D:
     """I3D, Kinetics-400, as the TorchScript file that published FVD code shares (400 logits)."""
 
@@ -77,16 +92,8 @@ class I3D:
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
         """Raises `FileNotFoundError`, or `ValueError` for a file of another kind."""
-        from paha_core.store import sha256_file
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no I3D weights at {path}")
-        try:
-            self.network: Any = torch.jit.load(str(path), map_location=device).eval()
-        except RuntimeError as error:
-            first = str(error).splitlines()[0]
-            raise ValueError(f"{path} is not a TorchScript file: {first}") from error
-        self.sha256, self.device = sha256_file(path), device
+        self.network, self.sha256 = load_torchscript(path, "I3D", device)
+        self.device = device
         shortest = torch.zeros(1, 3, 10, self.side, self.side)  # frames: I3D's own limit
         try:
             made = list(self.encode(shortest).shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,7 +61,8 @@ class WindowExtractor(Extractor, Protocol):
 def weight_files(preset: Preset) -> dict[str, str]:
     """The sha256 of each weight file that the preset names and that exists."""
     settings = preset.benchmark
-    named = {"syncnet": settings.syncnet, "i3d": settings.i3d, "arcface": settings.arcface}
+    names = ("syncnet", "i3d", "inception", "lpips", "arcface")
+    named = {name: getattr(settings, name) for name in names}
     return {name: sha256_file(p) for name, p in named.items() if p and Path(p).is_file()}
 
 
@@ -144,14 +146,15 @@ def _pose_autoencoder(extractors: Extractors) -> PoseSpace | Missing:
     return PoseSpace(model, name, sha256, extractors.source)
 
 
-# --- windows of frames: FVD -----------------------------------------------------------------------
+# --- frames: FVD, FID -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class VideoSpace:
-    """A video network; features are cached by content (`metrics/features/`)."""
+    """A network of videos or pictures; features are cached by content (`metrics/features/`)."""
 
-    network: VideoFeatures
+    network: Extractor
+    encode: Callable[[np.ndarray], np.ndarray]  # frames to features [N, D]
     extractors: Extractors
 
     @property
@@ -169,13 +172,11 @@ class VideoSpace:
         return f"metrics/features/{space}/{video.sha256}-{video.frames}.npy"
 
     def features(self, video: SystemVideo) -> np.ndarray:
-        from paha_core.metrics.video_features import video_features
-
         rel, store = self.path(video), self.extractors.store
         if store.exists(rel):
             with store.reading(rel) as path:
                 return np.asarray(np.load(path, allow_pickle=False))
-        found = video_features(self.network, load_frames(store, video))
+        found = self.encode(load_frames(store, video))
         with store.writing(rel) as path, open(path, "wb") as file:
             np.save(file, found)
         return found
@@ -197,6 +198,12 @@ class VideoSpace:
         return {name: concatenated(groups) for name, groups in parts.items()}
 
 
+def _windows_of(network: VideoFeatures, extractors: Extractors) -> VideoSpace:
+    from paha_core.metrics.video_features import video_features
+
+    return VideoSpace(network, partial(video_features, network), extractors)
+
+
 def _r3d(extractors: Extractors) -> VideoSpace | Missing:
     from paha_core.metrics.video_features import SmallR3D
     from paha_core.training.tasks.video_encoder import WEIGHTS, video_run
@@ -206,7 +213,7 @@ def _r3d(extractors: Extractors) -> VideoSpace | Missing:
         return Missing(NO_VIDEO_ENCODER)
     name = fvd_stand_in(preset).name.removeprefix("fvd[").removesuffix("]")
     network = SmallR3D.load(store.read_bytes(WEIGHTS), f"{name}, not I3D", extractors.device)
-    return VideoSpace(network, extractors)
+    return _windows_of(network, extractors)
 
 
 def _i3d(extractors: Extractors) -> VideoSpace | Missing:
@@ -215,7 +222,17 @@ def _i3d(extractors: Extractors) -> VideoSpace | Missing:
     path = extractors.preset.benchmark.i3d
     if not path:
         return Missing("needs I3D Kinetics-400 weights: benchmark.i3d names none")
-    return VideoSpace(I3D(path, extractors.device), extractors)
+    return _windows_of(I3D(path, extractors.device), extractors)
+
+
+def _inception(extractors: Extractors) -> VideoSpace | Missing:
+    from paha_core.metrics.picture_features import Inception
+
+    path = extractors.preset.benchmark.inception
+    if not path:
+        return Missing("needs FID's Inception weights: benchmark.inception names none")
+    network = Inception(path, extractors.device)
+    return VideoSpace(network, network.features, extractors)
 
 
 # --- one number a video ---------------------------------------------------------------------------
@@ -242,6 +259,15 @@ def _syncnet(extractors: Extractors) -> SyncNetwork | Missing:
     return SyncNetwork(model, name, sha256)
 
 
+def _lpips(extractors: Extractors) -> Extractor | Missing:
+    from paha_core.metrics.picture_features import LPIPS
+
+    path = extractors.preset.benchmark.lpips
+    if not path:
+        return Missing("needs LPIPS weights: benchmark.lpips names none")
+    return LPIPS(path, extractors.device)
+
+
 def _arcface(extractors: Extractors) -> Extractor | Missing:
     from paha_core.metrics.identity import ArcFace
 
@@ -259,6 +285,8 @@ _OPEN: dict[Reads, Callable[[Extractors], Any]] = {
     "pose_autoencoder": _pose_autoencoder,
     "r3d": _r3d,
     "i3d": _i3d,
+    "inception": _inception,
+    "lpips": _lpips,
     "syncnet": _syncnet,
     "arcface": _arcface,
     "hog": _hog,

@@ -23,6 +23,7 @@ from paha_core.benchmark.measuring.videos import (
     even_sides,
     load_frames,
     load_picture,
+    real_video,
 )
 from paha_core.media.frames import FPS
 from paha_core.metrics import beats, face_dynamics, lips, video_quality
@@ -85,6 +86,13 @@ class VideoInputs:
         """uint8 RGB `[T, H, W, 3]` at the clip size; as many as there are keypoints."""
         count = len(self.keypoints)  # first: without them nothing need be decoded
         frames = load_frames(self.store, self.video)[:count]
+        return at_clip_size(frames, self.extractors.protocol.size)
+
+    @cached_property
+    def real_frames(self) -> np.ndarray:
+        """Those of the real video of this voice, at the same size."""
+        clip = required(self.source.clips.get(self.video.clip_id), NO_REAL)
+        frames = load_frames(self.store, real_video(clip, self.video.frames))
         return at_clip_size(frames, self.extractors.protocol.size)
 
     @cached_property

@@ -21,6 +21,7 @@ from paha_core.benchmark.measuring.videos import (
 from paha_core.media.frames import resize
 from paha_core.metrics import beats, drift, face_dynamics, hands, lips, video_quality
 from paha_core.metrics.identity import descriptors, identity_similarity
+from paha_core.metrics.protocol import PROTOCOL
 from paha_core.metrics.registry import METRICS
 from paha_core.metrics.row import Missing
 from paha_core.pose.drawn import truth_path
@@ -155,6 +156,16 @@ def _region_flicker(name: str, region: slice) -> Callable[[VideoInputs], float]:
     return measure
 
 
+def _lpips(v: VideoInputs) -> float:
+    """Mean over every eighth frame, each against the real clip's at the same time."""
+    if v.video.shows == v.video.clip_id:
+        raise NoValue("0 by definition: this is the real clip")
+    made, real = (each[:: PROTOCOL.video_stride] for each in (v.frames, v.real_frames))
+    count = min(len(made), len(real))
+    network = v.extractors.network("lpips")
+    return float(network.distances(made[:count], real[:count]).mean())
+
+
 def _identity(reads: Any) -> Callable[[VideoInputs], float]:
     def measure(v: VideoInputs) -> float:
         network, shown = v.extractors.network(reads), (v.frames, v.points, v.scores)
@@ -193,6 +204,7 @@ MEASURES: dict[str, Callable[[VideoInputs], float]] = {
     "sync_c": lambda v: _sync(v, v.sync).confidence,
     "sync_d": lambda v: _sync(v, v.sync).distance,
     "sync_c_codec": lambda v: _sync(v, v.sync_one_codec).confidence,
+    "lpips": _lpips,
     "face_track": lambda v: float(v.sync is not None),
     "face_share": _face_share,
     "background_psnr": _background_psnr,
@@ -204,8 +216,9 @@ MEASURES: dict[str, Callable[[VideoInputs], float]] = {
     "identity": _identity("arcface"),
     "identity_hog": _identity("hog"),
 }
-ON_CPU = sorted(name for name in MEASURES if METRICS[name].reads != "syncnet")
-ON_DEVICE = sorted(MEASURES.keys() - set(ON_CPU))  # read a network that may lie on a GPU
+DEVICE_NETWORKS = ("syncnet", "lpips")  # may lie on a GPU
+ON_CPU = sorted(name for name in MEASURES if METRICS[name].reads not in DEVICE_NETWORKS)
+ON_DEVICE = sorted(MEASURES.keys() - set(ON_CPU))
 
 
 # --- all of one video -----------------------------------------------------------------------------

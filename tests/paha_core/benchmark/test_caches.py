@@ -5,10 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from paha_core.benchmark.measuring.extractors import Extractors
 from paha_core.benchmark.measuring.video_metrics import MEASURES, ON_CPU, measure, measured_path
-from paha_core.benchmark.measuring.videos import KeypointSource, SystemVideo
+from paha_core.benchmark.measuring.videos import (
+    KeypointSource,
+    SystemVideo,
+    collect_videos,
+    load_frames,
+)
 from paha_core.benchmark.run import results_fingerprint
 from paha_core.config import Preset
 from paha_core.metrics.registry import METRICS
@@ -124,3 +130,28 @@ def test_a_damaged_weight_file_is_a_missing_cell_with_that_reason(
     assert "cut off or damaged" in extractors.missing("identity").reason
     assert "no I3D weights" in extractors.missing("fvd").reason
     assert extractors.missing("identity_hog") is None
+
+
+class Colours(torch.nn.Module):
+    """Stands for a perceptual network: the mean colour, 0 to 1."""
+
+    def forward(self, img, resize_images: bool, return_lpips: bool):
+        return img.mean([2, 3]) / 255
+
+
+def test_lpips_is_against_the_real_clip_of_the_same_voice(
+    run_store: Store, run_preset: Preset, tmp_path: Path
+) -> None:
+    torch.jit.script(Colours()).save(str(tmp_path / "vgg16.pt"))
+    preset = changed(run_preset, lpips=str(tmp_path / "vgg16.pt"))
+    systems = collect_videos(run_store, preset)
+    video = systems["sequential"][0]
+    real = next(each for each in systems["real"] if each.clip_id == video.clip_id)
+    source = KeypointSource(run_store, preset)
+    extractors = Extractors(source)
+    values = [
+        measure(source, extractors, each, ["lpips"]).values["lpips"] for each in (video, real)
+    ]
+    made, shown = (load_frames(run_store, each)[::8].mean((1, 2)) / 255 for each in (video, real))
+    assert values[0] == pytest.approx(np.square(made - shown).sum(1).mean(), rel=0.02)
+    assert values[1] == Missing("0 by definition: this is the real clip")

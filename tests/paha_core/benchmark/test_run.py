@@ -38,6 +38,7 @@ def test_every_cell_has_a_value_or_a_reason(rows: dict, run_preset: Preset) -> N
 
 def test_missing_weights_are_a_missing_cell(rows: dict) -> None:
     expected = {"sync_c": "SyncNet", "sync_d": "SyncNet", "fvd": "I3D", "identity": "ArcFace"}
+    expected |= {"fid": "FID's Inception", "lpips": "LPIPS"}
     for metric, weights in expected.items():
         row = rows["sequential", "all", metric]
         assert row.value is None
