@@ -79,7 +79,14 @@ def open_pipeline(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise StageError("there is no CUDA device here: use --device cpu")
     if folder is None:
-        pipeline = PahaPipeline.from_store(store(), preset, device)
+        place = store()
+        if not place.glob("checkpoints/*/final/training.json"):
+            raise StageError(
+                f"no trained networks in {place.url} yet: `paha run --preset {preset.name}` makes "
+                "them (or `make demo`). Or name another run (--preset, --store) or a folder that "
+                "`paha export` wrote (--folder)"
+            )
+        pipeline = PahaPipeline.from_store(place, preset, device)
     else:
         pipeline = PahaPipeline.from_pretrained(folder, device)
         pipeline = replace(pipeline, preset=preset) if preset.generation.offload else pipeline

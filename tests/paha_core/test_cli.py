@@ -61,7 +61,7 @@ def test_expected_failures_are_one_sentence(paha, tmp_path, arguments, words):
     assert "Traceback" not in done.output
 
 
-def test_generate_names_missing_weights(paha, tmp_path):
+def test_generate_says_how_to_get_networks(paha, tmp_path):
     (tmp_path / "me.png").write_bytes(b"")
     (tmp_path / "voice.wav").write_bytes(b"")
     given = ("--image", str(tmp_path / "me.png"), "--audio", str(tmp_path / "voice.wav"))
@@ -70,7 +70,8 @@ def test_generate_names_missing_weights(paha, tmp_path):
         *("--preset", "smoke", "--store", str(tmp_path / "store")),
     )
     assert done.exit_code == 1
-    assert "latent_codec" in done.output
+    assert "no trained networks in" in done.output
+    assert "`paha run --preset smoke`" in " ".join(done.output.split())
     missing = paha("generate", *given[:2], "--audio", "no.wav", "--out", "x.mp4")
     assert missing.exit_code == 1
     assert "no file no.wav" in missing.output
