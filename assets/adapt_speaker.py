@@ -16,7 +16,16 @@ class AdaptSpeakerConfig(dg.Config):
     videos: list[str] = Field(description="files, or folders of them, that show one person")
     out: str = Field(description="folder of the adapter; its name is the speaker's")
     licence: str = Field(description="whose footage it is, and what the person shown agreed to")
-    folder: str | None = Field(None, description="made by `paha export`; null: the run's networks")
+    folder: str | None = Field(
+        None,
+        description="made by `paha export`, or `base`, the one in the package; null: the run's "
+        "networks",
+    )
+    prior: str | None = Field(
+        None,
+        description="a run's store, whose training clips show people that the adapter is not to "
+        "change; null: the run that is adapted, or for a folder samples of the network",
+    )
     dataset: str = Field("any", description="use this corpus' audio encoder (`audio.by_dataset`)")
     steps: int | None = Field(None, ge=1, description="of the training")
     rank: int | None = Field(None, ge=1, description="of the matrices")
@@ -38,10 +47,12 @@ def adapt_speaker(
     from paha_core.config import load_preset
     from paha_core.errors import EXPECTED
     from paha_core.inference.pipeline import PahaPipeline
+    from paha_core.inference.saved import saved_folder
     from paha_core.stages.adapt import adapt, adapted_preset
+    from paha_core.store import Store
 
     try:
-        folder = Path(config.folder) if config.folder else None
+        folder = saved_folder(config.folder) if config.folder else None
         preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
         preset = preset.changed(
             None if config.device == "preset" else config.device,
@@ -53,11 +64,13 @@ def adapt_speaker(
         else:
             pipeline = PahaPipeline.from_store(workspace.store, preset, device)
         pipeline = replace(pipeline, preset=adapted_preset(preset, config.steps, config.rank))
+        run_store = None if folder else workspace.store
         report = adapt(
             pipeline,
             [Path(video) for video in config.videos],
             Path(config.out),
             config.licence,
+            prior_store=Store(config.prior) if config.prior else run_store,
             on_report=lambda done: context.log.info(
                 f"{done.stage}: {done.kept} kept, {done.rejected} rejected {done.reasons or ''}"
             ),

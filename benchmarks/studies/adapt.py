@@ -113,10 +113,11 @@ def main() -> None:
     asked = parser.parse_args()
 
     preset = load_preset(asked.preset)
+    run_store = None if asked.folder else Store(asked.store)
     pipeline = (
-        PahaPipeline.from_pretrained(asked.folder)
-        if asked.folder
-        else PahaPipeline.from_store(Store(asked.store), preset)
+        PahaPipeline.from_store(run_store, preset)
+        if run_store
+        else PahaPipeline.from_pretrained(asked.folder)
     )
     render_corpus(
         asked.work / "footage", programmes=1, seconds=asked.seconds, height=SIDE, seed=0,
@@ -125,7 +126,9 @@ def main() -> None:
     [video] = (asked.work / "footage").rglob("*.mp4")
     started, cpu = time.monotonic(), time.process_time()
     pipeline.preset = adapted_preset(pipeline.preset, asked.steps, None)
-    report = adapt(pipeline, [video], asked.work / "me", "drawn by this project")
+    report = adapt(
+        pipeline, [video], asked.work / "me", "drawn by this project", prior_store=run_store
+    )
     took = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu}
     figures: dict[str, Any] = {"training": {**report.figures, **took}}
     print(json.dumps(figures, indent=1), flush=True)

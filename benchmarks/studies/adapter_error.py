@@ -1,11 +1,12 @@
 """What an adapter changes in UniVDM's prediction error, for the person it is of and for others.
 
-    python benchmarks/studies/adapter_error.py --store runs/demo --steps 60
+    python benchmarks/studies/adapter_error.py --store runs/demo --steps 60 --prior-share 0.5
 
-Some 90 seconds of one core, since nothing is detected and nothing sampled. A person whom no network
+Some two minutes of one core, since nothing is detected or sampled. A person whom no network
 has seen is drawn, four clips of five seconds; an adapter is trained on three of them with all cells
 weighted alike. The squared error of the prediction (timesteps 300, 700 and 900, no first frame) is
 then measured with and without it, on windows of the fourth clip and of the run's held-out clips.
+`--prior-share` of the windows trained on show the run's own people.
 Intervals are bootstraps of the relative change over windows.
 """
 
@@ -34,6 +35,7 @@ from paha_core.shards.writer import write_index, write_shards
 from paha_core.store import Store
 from paha_core.training.run import step_generator
 from paha_core.training.tasks.adapt import Footage, adapter_run, train_adapter
+from paha_core.training.tasks.prior import prior_of
 from paha_core.training.tasks.univdm import Examples, UniVDMTask
 
 UNSEEN, FRAMES, HEIGHT = 100_000, 125, 256
@@ -98,12 +100,16 @@ def main() -> None:
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--store", required=True, help="the run's networks and held-out clips")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--prior-share", type=float, default=0.5)
+    parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--work", type=Path, default=Path("runs/adapter_error"))
     asked = parser.parse_args()
 
     train = {"steps": asked.steps, "validate_every": asked.steps + 1}
-    changes = {"adapt": {"train": train}, "trainer": {"validation_windows": 4}}
+    train |= {"learning_rate": asked.learning_rate} if asked.learning_rate else {}
+    adapt = {"train": train, "prior_share": asked.prior_share}
+    changes = {"adapt": adapt, "trainer": {"validation_windows": 4}}
     preset = derived(load_preset(asked.preset), changes)
     run_store, store = Store(asked.store), Store(str(asked.work))
     pipeline = PahaPipeline.from_store(run_store, preset)
@@ -115,8 +121,9 @@ def main() -> None:
     write_index(store, "training_shards", "footage", rows)
 
     footage = Footage.of(store, "footage", 0.25)
-    run = adapter_run(store, pipeline, footage)
-    train_adapter(pipeline, footage, run, "me", "drawn by this project")
+    prior = prior_of(store, pipeline, footage.train, run_store)
+    run = adapter_run(store, pipeline, footage, prior)
+    train_adapter(pipeline, footage, run, "me", "drawn by this project", prior)
     name = pipeline.load_adapter(asked.work / run.final)
     others = ShardReader(run_store, preset.corpora.datasets, "test")
     for title, reader in (("the person", footage.test), ("others", others)):

@@ -29,6 +29,13 @@ def adapt(
         Path | None,
         typer.Option(help="A folder made by `paha export`, or `base`: in place of a run's store."),
     ] = None,
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="Store of a run whose training clips show people that are to stay as they are "
+            "(default: the run that is adapted; for a folder, samples of the network)."
+        ),
+    ] = "",
     dataset: DatasetOption = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Of the training [adapt.train.steps].")
@@ -39,8 +46,9 @@ def adapt(
     """Teach a trained network one person: minutes of footage to a file of a few megabytes.
 
     The footage goes through the same ingestion and filters as a corpus; UniVDM stays as it is, and
-    LoRA beside its layers learns. A kill costs nothing: the same command goes on. Use footage of
-    people who agreed to it.
+    LoRA beside its layers learns. Half of the windows it learns from show other people, so that
+    these stay as they are. A kill costs nothing: the same command goes on. Use footage of people
+    who agreed to it.
 
     Examples:
 
@@ -57,9 +65,11 @@ def adapt(
         from paha_core.stages import Workspace
         from paha_core.stages.adapt import adapt as train_adapter
         from paha_core.stages.adapt import adapted_preset
+        from paha_core.store import Store
 
         workspace, folder = Workspace(preset, store), saved_folder(folder) if folder else None
         used = chosen_preset(workspace, folder, device, dataset)
         pipeline = open_pipeline(used, folder, lambda: workspace.store)
         pipeline = replace(pipeline, preset=adapted_preset(used, steps, rank))
-        show(train_adapter(pipeline, video, out, licence, on_report=show))
+        others = Store(prior) if prior else None if folder else workspace.store
+        show(train_adapter(pipeline, video, out, licence, prior_store=others, on_report=show))

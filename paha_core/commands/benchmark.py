@@ -46,12 +46,15 @@ def benchmark(
         from paha_core.benchmark.tables.export import write_suite
         from paha_core.benchmark.tables.run import run_suite
         from paha_core.benchmark.tables.variants import derived
+        from paha_core.weights.check import require
 
         chosen = {"seeds": seeds, "clips": clips}
         suite = {name: value for name, value in chosen.items() if value is not None}
         settings = derived(workspace.preset, {"benchmark": {"suite": suite}})
         device = prepare_torch(settings)
-        for name in TABLES if named == "all" else [named]:
+        names = list(TABLES) if named == "all" else [named]
+        require(settings, names)
+        for name in names:
             log.info("%s", name)
             number = int(name.removeprefix("table"))
             result = run_suite(

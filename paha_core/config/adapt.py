@@ -22,6 +22,16 @@ class AdaptConfig(Section):
     held_out_share: float = Field(
         0.1, gt=0, lt=1, description="of the clips, the last ones: they are validated on"
     )
+    prior_share: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="of the windows trained on, those that show other people, on whom the adapted "
+        "network is to predict what the base does (training/tasks/prior.py)",
+    )
+    prior_samples: int = Field(
+        32, ge=8, description="videos that the base samples for it where its training shards aren't"
+    )
     footage: CnasConfig = CnasConfig(language="unknown")
     train: WindowTrainConfig = WindowTrainConfig(
         steps=1500,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +29,9 @@ from paha_core.corpora.filters import (
     Filter,
     SyncCheck,
     apply_filters,
+    find_faces,
 )
-from paha_core.corpora.regions import Crop
+from paha_core.corpora.regions import Box, Crop, around
 from paha_core.corpora.source_manifest import Source
 from paha_core.engine.manifest_stage import (
     ClipWork,
@@ -44,13 +45,21 @@ from paha_core.media.audio import IN_TIME, to_mono, write_wav
 from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
 from paha_core.media.streams import stream_indices
-from paha_core.media.video import Frames, conversion_at, frame_time, iter_frames, seek_point
+from paha_core.media.video import (
+    Frames,
+    conversion_at,
+    decode_frames,
+    frame_time,
+    iter_frames,
+    seek_point,
+)
 from paha_core.store import Store, sha256_file, sha256_json
 
 STAGE = "clips"
 CODE_VERSION = "clips-6"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
 HELD_BYTES = 256 * 2**20  # of a clip's frames, so that its filters share one decoding
+FACE_PROBES = 3  # moments of a clip at which `follow_face` detects the face
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
 CLIP_SCHEMA = pa.schema(
@@ -125,6 +134,7 @@ class Span:
     start: float  # seconds
     frames: int  # at 25 fps
     crop: Crop
+    follow_face: bool = False  # move `crop` to the largest face of the span
     licence: str = ""
     interval_seconds: float | None = None  # where it differs from the clip's
 
@@ -161,6 +171,7 @@ def clip_job(
         "clip": [config.size, config.crf],
         "filters": _filter_settings(tuple(filters)),
     }
+    settings |= {"follow_face": True} if span.follow_face else {}
     settings |= sync.settings()
     return ClipWork(
         clip_id=span.clip_id,
@@ -191,12 +202,14 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
     with store.writing(f"{stem}.mp4") as video, store.writing(f"{stem}.wav") as audio:
         try:
             with span.source.opened(task.config.cache_bytes) as source:
+                if span.follow_face:
+                    span = replace(span, crop=face_crop(source, span))
                 start = _cut(source, span, task.config, video, audio)
-                clip, shift = _decode(task, video, audio), 0.0
+                clip, shift = _decode(task, span, video, audio), 0.0
                 if task.sync.correct and (late := _offset(clip, task.sync.correct)):
                     shift = late / FPS
                     start = _cut(source, span, task.config, video, audio, shift)
-                    clip = _decode(task, video, audio)
+                    clip = _decode(task, span, video, audio)
         except Killed as error:
             raise TransientError(str(error)) from None
         except MediaError as error:
@@ -208,6 +221,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
     return {
         "path": f"{stem}.mp4",
         "sha256": sha256,
+        "crop": json.dumps(_numbers(span.crop)),
         "frames": span.frames,
         "cut_start": start,
         "sound_shift": shift,
@@ -232,9 +246,27 @@ def _columns(span: Span) -> dict[str, Any]:
         "end": span.start + span.seconds,
         "interval_seconds": span.interval_seconds or span.seconds,
         "source_fps": span.source.info.fps,
-        "crop": json.dumps([span.crop.left, span.crop.top, span.crop.side]),
         "licence": span.licence,
-    }
+    } | ({} if span.follow_face else {"crop": json.dumps(_numbers(span.crop))})
+
+
+def _numbers(crop: Crop) -> list[int]:
+    return [crop.left, crop.top, crop.side]
+
+
+def face_crop(source: Path, span: Span) -> Crop:
+    """The span's square moved to the median of its largest faces, at `FACE_PROBES` moments; where
+    no face is detected it stays, and the filters say so."""
+    faces: list[Box] = []
+    every = span.seconds / FACE_PROBES
+    for probe in range(FACE_PROBES):
+        moment = span.start + (probe + 0.5) * every
+        frame = next(decode_frames(source, start=moment, end=moment + every), None)
+        found = find_faces(frame.to_rgb()) if frame else []
+        faces += (
+            [max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))] if found else []
+        )
+    return around(faces, span.crop, span.source.info.width, span.source.info.height)
 
 
 def _offset(clip: ClipData, largest: int) -> int:
@@ -312,9 +344,8 @@ def _sound(stream: Any, span: Span, lead: float) -> Any:
     ).filter("asetpts", "PTS-STARTPTS")
 
 
-def _decode(task: ClipTask, video: Path, audio: Path) -> ClipData:
+def _decode(task: ClipTask, span: Span, video: Path, audio: Path) -> ClipData:
     """Decode what was cut, once: checks both lengths and gathers what the filters read."""
-    span = task.span
     chosen = set(np.linspace(0, span.frames - 1, min(PROBES, span.frames)).round().astype(int))
     probes, thumbnails = [], []
     held: list[Frames] = []

@@ -278,6 +278,7 @@ def _span(
         start=interval.start,
         frames=frames,
         crop=crop,
+        follow_face=bool(settings.columns) and interval.box is None,
         licence=licence_of(config, dataset),
         interval_seconds=seconds,
     )

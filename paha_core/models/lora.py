@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,6 +75,20 @@ def activate(univdm: UniVDM, scales: Mapping[str, float]) -> None:
         for name, scale in scales.items():
             module.set_scale(name, scale)
         module.requires_grad_(False)
+
+
+@contextmanager
+def without_adapters(univdm: UniVDM) -> Iterator[None]:
+    """A context in which the network computes what the base does; the acting adapters act and learn
+    again afterwards."""
+    layers = [module for _, module in _adapted(univdm)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def remove_lora(univdm: UniVDM, *, merge: bool = False) -> None:

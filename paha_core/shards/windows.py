@@ -241,6 +241,13 @@ def stack(parts: Sequence[Cut]) -> Batch:
     )
 
 
+def joined(parts: Sequence[Batch]) -> Batch:
+    """One batch of the windows of several."""
+    names = [field.name for field in fields(Batch) if field.name != "keys"]
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Batch(**tensors, keys=[key for part in parts for key in part.keys])
+
+
 def _widened(values: np.ndarray) -> torch.Tensor:
     """Floats as float32, other types unchanged.
 

@@ -24,9 +24,11 @@ from paha_core.stages.workspace import workers_of
 if TYPE_CHECKING:
     from paha_core.config import Preset
     from paha_core.inference.components import PipelineComponents
+    from paha_core.store import Store
 
 DATASET = "footage"
 WORK = "work"
+NOT_PRESERVED = "not preserved: use the adapter for its own person alone"
 DATA_STAGES = (ingest_clips, find_keypoints, find_face_boxes, make_par_masks)
 
 
@@ -36,15 +38,18 @@ def adapt(
     out: Path,
     licence: str,
     *,
+    prior_store: Store | None = None,
     on_report: Callable[[StageReport], None] = lambda report: None,
     on_metrics: OnMetrics | None = None,
 ) -> StageReport:
     """Train an adapter of `pipeline`'s UniVDM on `videos`, files or folders of one person, and
     write `out/adapter.safetensors`. The speaker is called as the folder `out`.
 
-    `licence` says whose the footage is and what it may be used for. `on_report` is called after
-    each stage. A second call does again only what changed. Raises `UserError` where too little of
-    the footage is usable, `FileNotFoundError` for a video that is not there.
+    `licence` says whose the footage is and what it may be used for. `prior_store`: a run whose
+    training shards show other people, whom the adapter is not to change; without usable shards the
+    base samples some (`training.tasks.prior`). `on_report` is called after each stage. A second
+    call does again only what changed. Raises `UserError` where too little of the footage is usable,
+    `FileNotFoundError` for a video that is not there.
     """
     from paha_core.corpora.names import slug
     from paha_core.inference.adapters import FILE, read_adapter
@@ -52,6 +57,7 @@ def adapt(
     from paha_core.shards.stage import training_shards_stage
     from paha_core.store import Store
     from paha_core.training.tasks.adapt import Footage, adapter_run, train_adapter
+    from paha_core.training.tasks.prior import prior_of
     from paha_core.weights.check import require
 
     speaker = slug(out.name)
@@ -76,15 +82,19 @@ def adapt(
     )
     on_report(report_of(store, "training_shards", shards, {}))
 
-    # 3. the adapter
+    # 3. other people
     footage = Footage.of(store, DATASET, preset.adapt.held_out_share)
-    run = with_metrics_callback(adapter_run(store, pipeline, footage), on_metrics)
+    prior = prior_of(store, pipeline, footage.train, prior_store)
+
+    # 4. the adapter
+    run = with_metrics_callback(adapter_run(store, pipeline, footage, prior), on_metrics)
     terms = f"{licence}; base: {base_terms(pipeline.preset)}"
-    report = trained(run, lambda: train_adapter(pipeline, footage, run, speaker, terms))
+    report = trained(run, lambda: train_adapter(pipeline, footage, run, speaker, terms, prior))
     with store.reading(f"{run.final}/{FILE}") as made, published(out / FILE) as path:
         read_adapter(made)  # whole, before an older one is replaced
         path.write_bytes(made.read_bytes())
     report.artifacts["adapter"] = str(out / FILE)
+    report.figures["other people"] = prior.source if prior else NOT_PRESERVED
     report.figures["megabytes"] = (out / FILE).stat().st_size / 1e6
     return report
 

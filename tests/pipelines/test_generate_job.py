@@ -78,14 +78,22 @@ def test_what_is_missing_is_one_sentence(store, inputs, tmp_path):
         assert words in user_data.description
 
 
-def test_the_adapt_job_says_what_is_missing_in_one_sentence(store, tmp_path):
-    config = {"videos": ["no.mp4"], "out": str(tmp_path / "me"), "licence": "mine", "steps": 1}
-    run_config = {
-        "ops": {"adapt_speaker": {"config": config}},
-        "resources": {"workspace": {"config": {"preset": "smoke", "store": store.url}}},
-    }
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = defs.resolve_job_def("adapt")
-        failed = job.execute_in_process(run_config, instance=instance, raise_on_error=False)
-    [event] = [e for e in failed.all_events if e.is_step_failure]
-    assert "no video no.mp4" in event.step_failure_data.user_failure_data.description
+def test_the_adapt_job_says_what_is_missing_in_one_sentence(store, tmp_path, monkeypatch):
+    def description(**changes):
+        config = {"videos": ["no.mp4"], "out": str(tmp_path / "me"), "licence": "mine", "steps": 1}
+        run_config = {
+            "ops": {"adapt_speaker": {"config": config | changes}},
+            "resources": {"workspace": {"config": {"preset": "smoke", "store": store.url}}},
+        }
+        with dg.DagsterInstance.ephemeral() as instance:
+            job = defs.resolve_job_def("adapt")
+            failed = job.execute_in_process(run_config, instance=instance, raise_on_error=False)
+        [event] = [e for e in failed.all_events if e.is_step_failure]
+        return event.step_failure_data.user_failure_data.description
+
+    assert "no video no.mp4" in description()
+    assert "holds no pipeline" in description(folder=str(tmp_path / "gone"))
+    pipeline = untrained_pipeline(load_preset("smoke"))
+    pipeline.save_pretrained(tmp_path / "base")
+    monkeypatch.setattr("paha_core.inference.saved.base_folder", lambda: tmp_path / "base")
+    assert "no video no.mp4" in description(folder="base"), "it was opened by its name"

@@ -140,8 +140,11 @@ class UniVDMTask:
     def validate(self, model: Any) -> Scalars:
         """Fixed held-out windows at fixed timesteps with fixed noise: comparable within a run and
         between runs."""
+        return self._metrics_on(model, self.held_out)
+
+    def _metrics_on(self, model: Any, windows: Sequence[Batch]) -> Scalars:
         sums: dict[str, list[float]] = {}
-        for i, batch in enumerate(self.held_out):
+        for i, batch in enumerate(windows):
             for level in (100, 300, 500, 700, 900):
                 generator = step_generator(0, 1_000_000 + 1000 * i + level)
                 count = len(batch.keys)
@@ -173,18 +176,26 @@ class UniVDMTask:
         """Squared error of the prediction, mean over channels, [b, f, h, w]."""
         batch, noise, timestep = examples.batch, examples.noise, examples.timestep
         noisy = self.scheduler.add_noise(batch.latents, noise, timestep)
-        model_output = model(
+        inputs = (
             network_input(noisy, batch.first_frame, examples.has_first_frame),
             timestep,
             batch.reference_latents * examples.has_reference[:, None, None, None],
             batch.reference_embedding * examples.has_reference[:, None],
             batch.audio * examples.has_audio[:, None, None, None, None],
         )
+        target = self._target(model, examples, inputs)
+        return (model(*inputs).float() - target).square().mean(dim=1)
+
+    def _target(
+        self, model: Any, examples: Examples, inputs: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """What the network is to predict: the noise, or v of Salimans and Ho 2022."""
         if self.config.prediction == "epsilon":
-            target = noise
-        else:
-            target = self.scheduler.get_velocity(batch.latents, noise, timestep)
-        return (model_output.float() - target).square().mean(dim=1)
+            return examples.noise
+        velocity: torch.Tensor = self.scheduler.get_velocity(
+            examples.batch.latents, examples.noise, examples.timestep
+        )
+        return velocity
 
 
 def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Metrics:

@@ -196,3 +196,33 @@ def test_speakers_are_held_out_where_a_list_has_no_split():
     splits = split_intervals(intervals, entry)
     assert all(a == b for a, b in zip(splits[::2], splits[1::2], strict=True)), "whole speakers"
     assert 0.1 < splits.count("test") / len(splits) < 0.3
+
+
+def test_without_a_box_the_square_follows_the_face(store, tmp_path):
+    import numpy as np
+
+    from paha_core.corpora.studio.programme import draw_frames, prepare
+    from paha_core.media.encode import write_video
+
+    drawn = prepare("ada", 0, seconds=1, height=128, seed=0)
+    left, _, side = drawn.crop
+    square = next(iter(draw_frames(drawn)))[:, left : left + side]
+    shown = np.concatenate([np.full((side, 2 * side, 3), 90, np.uint8), square], axis=1)
+    wave = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "talk.mp4", [shown] * 25, fps=25, wave=wave, sample_rate=16000)
+    (tmp_path / "metadata.csv").write_text("video_path,prompt\na/talk.mp4,a woman talks\n")
+    filters = {"min_seconds": 1, "max_still_seconds": None, "min_face_share": 0.9}
+    entry = {"csv": "-", "videos": "-"} | filters
+    config = CorporaConfig(clip=ClipConfig(size=128), talkverse=entry)
+    ingest_pats(store, config, "talkverse", tmp_path / "metadata.csv", videos)
+    [row] = read_manifest(store, "clips", "talkverse")
+    assert row["status"] == "kept", row["reason"]
+    at, top, size = json.loads(row["crop"])
+    assert (top, size) == (0, 128)
+    assert at > 1.8 * side, "the picture's centre is at 128, the person's square at 256"
+    again = ingest_pats(store, config, "talkverse", tmp_path / "metadata.csv", videos)
+    assert again.computed == 0
+    [kept] = read_manifest(store, "clips", "talkverse")
+    assert kept["crop"] == row["crop"]

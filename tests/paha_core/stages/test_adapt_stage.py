@@ -19,7 +19,14 @@ def pipeline():
     preset = derived(
         load_preset("smoke"),
         {
-            "adapt": {"rank": 1, "alpha": 1, "train": train, "footage": FOOTAGE},
+            "adapt": {
+                "rank": 1,
+                "alpha": 1,
+                "prior_samples": 8,
+                "train": train,
+                "footage": FOOTAGE,
+            },
+            "generation": {"ddim_steps": 1},
             "trainer": {"validation_windows": 1, "tensorboard": False},
             "workers": 1,
         },
@@ -52,6 +59,7 @@ def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path):
     info, _ = read_adapter(out / FILE)
     assert (info.speaker, info.clips, info.steps) == ("me", 2, 2)
     assert info.licence == "my own face; base: no part forbids any use"
+    assert report.figures["other people"] == "7 samples of the base"
     assert report.computed == 1
     again = adapt(pipeline, [footage], out, "my own face")
     assert (again.computed, again.reused) == (0, 1)

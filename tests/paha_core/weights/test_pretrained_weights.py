@@ -17,9 +17,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+import paha_core
 from loopback_hub import Hub
 from paha_core.cli import app
-from paha_core.config import load_preset
+from paha_core.config import derived, load_preset
 from paha_core.weights.check import problems
 from paha_core.weights.fetch import WeightsError, fetch, read_lock, wanted_by, write_preset
 from paha_core.weights.licences import parts_of, summary
@@ -189,6 +190,107 @@ def test_from_a_folder_without_a_network(published, tmp_path, monkeypatch):
     assert not read_lock(tmp_path / "full")
 
 
+SHELL = """
+import json, sys
+import paha_core.weights.manifest as module
+listed = module.Manifest(**json.loads(sys.argv.pop(1)))
+module.manifest = lambda: listed
+from paha_core.cli import app
+app()
+"""
+
+
+def shell(hub_url, listed, folder, *arguments):
+    """`paha ARGUMENTS` in a process of its own, with another manifest and that hub as mirror."""
+    environment = os.environ | {
+        "HF_ENDPOINT": hub_url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(folder / "hf_home"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+        "COLUMNS": "200",
+    }
+    command = [sys.executable, "-c", SHELL, json.dumps(listed), *arguments]
+    return subprocess.run(
+        command, env=environment, cwd=folder, text=True, capture_output=True, timeout=240
+    )
+
+
+def test_the_command_fills_a_preset_from_a_mirror_and_the_networks_open(published, tmp_path):
+    """The paper's key for each way of reading: a folder of safetensors deep in a repository, a
+    `.bin` of tensors, one ONNX file, TorchScript."""
+    from diffusers import UNet3DConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from paha_core.models.weight_files import find_weights, read_state
+
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(
+        block_out_channels=(32,), down_block_types=("DownBlock3D",), up_block_types=("UpBlock3D",),
+        layers_per_block=1, cross_attention_dim=8, attention_head_dim=8, norm_num_groups=8,
+    )  # fmt: skip
+    unet.save_pretrained(published / "a/t2v/unet", safe_serialization=False)
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "projection_dim": 8}
+    small |= {"num_attention_heads": 1, "image_size": 32, "patch_size": 16}
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**small))
+    clip.save_pretrained(published / "a/adapter/models/image_encoder")
+    (published / "a/pose").mkdir()
+    (published / "a/pose/pose.onnx").write_bytes(b"onnx" * 99)
+    script = torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 3))
+    script.save(str(published / "a/pose/i3d.pt"))
+    for repo in ("t2v", "adapter", "pose"):
+        (published / f"a/{repo}/COMMIT").write_text("d" * 40)
+    weights = {
+        "modelscope-t2v": entry(
+            repo="a/t2v", key="univdm.network.pretrained", stages=["univdm"], read_as="tensors",
+            files={"unet/config.json": {}, "unet/diffusion_pytorch_model.bin": {}},
+            licence="cc-by-nc-4.0",
+        ),
+        "sd-vae": entry(),
+        "clip-vit-h": entry(
+            repo="a/adapter", folder="models/image_encoder", key="reference.pretrained",
+            stages=["training_shards"], files={"config.json": {}, "model.safetensors": {}},
+        ),
+        "dwpose": entry(
+            repo="a/pose", key="pose.dwpose_pose", stages=["keypoints"], gives="file",
+            files={"pose.onnx": {}}, read_as="onnx",
+        ),
+        "i3d": entry(
+            repo="a/pose", key="benchmark.i3d", stages=["benchmark"], gives="file",
+            files={"i3d.pt": {}}, read_as="torchscript",
+        ),
+    }  # fmt: skip
+    listed = {"weights": weights, "licences": manifest().settings()["licences"]}
+    only = [word for name in weights for word in ("--only", name)]
+    with Hub(published) as hub:
+        refused = shell(hub.url, listed, tmp_path, "weights", "fetch", "paper", *only)
+        assert not (tmp_path / "weights").exists(), "nobody agreed to the licences"
+        assert "CC BY-NC 4.0" in refused.stdout
+        done = shell(hub.url, listed, tmp_path, "weights", "fetch", "paper", *only, "--yes")
+    assert "8 files fetched, 0 were there" in done.stdout, done.stdout + done.stderr
+    preset = load_preset(tmp_path / "weights/paper.yaml")
+    assert preset.univdm.network.revision == preset.reference.revision == "d" * 40
+    assert "conv_in.weight" in read_state(find_weights(preset.univdm.network.pretrained))
+    CLIPVisionModelWithProjection.from_pretrained(preset.reference.pretrained)
+    assert Path(preset.pose.dwpose_pose).read_bytes() == b"onnx" * 99
+    assert torch.jit.load(preset.benchmark.i3d)(torch.zeros(1, 2, 3)).shape == (1, 6)
+    fetched = ("univdm", "latent_codec", "benchmark")
+    assert [problem for stage in fetched for problem in problems(preset, stage)] == []
+
+
+def test_a_disk_that_fills_while_downloading_is_said_so(published, tmp_path):
+    """The partial file is /dev/full: every write to it fails as on a full disk."""
+    file = "diffusion_pytorch_model.safetensors"
+    etag = hashlib.sha256((published / "someone/codec" / file).read_bytes()).hexdigest()
+    (tmp_path / "w/x").mkdir(parents=True)
+    (tmp_path / f"w/x/.{file}.{etag[:16]}.part").symlink_to("/dev/full")
+    with Hub(published) as hub:
+        wanted = {"x": entry(files={file: {}})}
+        _, errors = run_fetch(hub.url, wanted, tmp_path / "w").communicate(timeout=120)
+    assert "the disk is full" in errors
+    assert "Traceback" not in errors
+    assert not read_lock(tmp_path / "w")
+
+
 def test_what_has_no_address_is_asked_of_the_user(tmp_path):
     manual = entry(repo="", manual="its authors' page", files={"net.onnx": {}}, gives="file")
     chosen = {"own": PretrainedWeights(**manual)}
@@ -207,6 +309,43 @@ def test_the_bare_paper_preset_is_refused_with_what_it_lacks():
     assert "paha weights fetch paper --only modelscope-t2v" in result.output
     assert "corpora.pats names PATS.csv, which does not exist" in result.output
     assert CliRunner().invoke(app, ["preset", "check", "demo"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (["run", "univdm"], "univdm.network.pretrained"),
+        (["run", "report"], "pose.dwpose_pose"),
+        (["train", "univdm"], "univdm.network.pretrained"),
+        (["benchmark", "table1"], "reference.pretrained"),
+    ],
+)
+def test_every_way_in_names_what_is_missing_before_it_does_anything(tmp_path, command, key):
+    result = CliRunner().invoke(app, [*command, "-p", "paper", "--store", str(tmp_path / "s")])
+    assert result.exit_code == 1
+    assert f"{key} names" in result.output.replace("\n", " ")
+    assert "paha weights fetch paper --only" in result.output.replace("\n", " ")
+    assert not list(tmp_path.glob("s/*/*")), "nothing was begun"
+
+
+def test_a_metrics_network_is_missed_by_its_stage_and_by_tables(tmp_path):
+    lacking = derived(load_preset("demo"), {"benchmark": {"i3d": str(tmp_path / "gone.pt")}})
+    for stage in ("benchmark", "table2"):
+        [problem] = problems(lacking, stage)
+        assert "benchmark.i3d names" in problem
+        assert "--only i3d" in problem
+    assert problems(lacking, "clips") == []
+
+
+def test_torchscript_is_opened_for_metrics_alone_and_pickles_never():
+    scripts = {n for n, entry in manifest().weights.items() if entry.read_as == "torchscript"}
+    assert scripts == {"i3d", "inception", "lpips"}
+    package = Path(paha_core.__file__).parent
+    sources = {path: path.read_text() for path in package.rglob("*.py")}
+    assert [p.name for p, text in sources.items() if "jit.load(" in text] == ["video_features.py"]
+    for text in sources.values():
+        assert text.count("torch.load(") == text.count("weights_only=True)")
+        assert "weights_only=False" not in text
 
 
 def test_licences_add_up():
