@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from paha_core.stages import STAGES, Workspace
+from paha_core.stages import ALL as ALL_STAGES
+from paha_core.stages import Workspace
 from paha_core.stages.checks import CheckOutcome
 from paha_core.trained import CLASSIFIERS
 
@@ -67,7 +68,7 @@ def _finite_loss(network: str) -> dg.AssetChecksDefinition:
     def check(workspace: WorkspaceParam) -> dg.AssetCheckResult:
         from paha_core.stages import checks
 
-        if replacement := STAGES[network].replaced(workspace.preset):
+        if replacement := ALL_STAGES[network].replaced(workspace.preset):
             return _result(CheckOutcome(True, f"nothing was trained: {replacement}"))
         return _result(checks.finite_loss(workspace.store, network))
 
@@ -125,7 +126,7 @@ ALL = [
     split_leakage,
     keypoint_coverage,
     shard_integrity,
-    *(_finite_loss(name) for name, stage in STAGES.items() if stage.trains),
+    *(_finite_loss(name) for name, stage in ALL_STAGES.items() if stage.trains),
     *(_audio_swap(classifier) for classifier in CLASSIFIERS),
     *(_sound_only(classifier) for classifier in CLASSIFIERS),
     as_long_as_audio,

@@ -6,7 +6,7 @@ from assets.inputs import inputs_of
 from assets.launchers.resource import Launchers
 from assets.metadata import materialized
 from assets.partitions import CORPORA, ONE_RUN
-from paha_core.stages import STAGES, TABLES, Stage, Workspace
+from paha_core.stages import ALL, TABLES, Stage, Workspace
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -37,4 +37,4 @@ def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
     return asset
 
 
-ASSETS = {name: _asset(name, stage) for name, stage in (STAGES | TABLES).items()}
+ASSETS = {name: _asset(name, stage) for name, stage in ALL.items()}

@@ -21,10 +21,12 @@ def classifier_name(part: Part) -> str:
 
 CODEC = "latent_codec"
 UNIVDM = "univdm"
+UNIVDM_FAST = "univdm_fast"
+"""UniVDM's student with few steps; made on demand."""
 ADAPTER = "adapter"
 """LoRA on UniVDM, which `paha adapt` trains in a store of its own."""
 CLASSIFIERS = tuple(map(classifier_name, PARTS))
-PARALLEL = (UNIVDM, *CLASSIFIERS)
+PARALLEL = (UNIVDM, UNIVDM_FAST, *CLASSIFIERS)
 """Networks that several processes can train together."""
 FEATURE_NETWORKS = ("pose_autoencoder", "video_encoder")
 """The feature extractors of the metrics that are trained on the corpus."""

@@ -9,8 +9,9 @@ from assets.adapt_speaker import adapt_speaker
 from assets.generate_video import generate_video
 from assets.inputs import INPUT_KEYS
 from assets.stages import key_of
+from paha_core.stages import OPTIONAL
 from paha_core.stages import TABLES as TABLE_STAGES
-from paha_core.trained import FEATURE_NETWORKS
+from paha_core.trained import FEATURE_NETWORKS, UNIVDM_FAST
 from pipelines.partitions import SMOKE, whole_range
 from pipelines.resources import PRESET_TAG
 
@@ -30,7 +31,8 @@ EXECUTOR = dg.multiprocess_executor.configured(
 
 TABLES = dg.AssetSelection.groups("tables")
 REPORT = dg.AssetSelection.assets("report")
-STAGES = dg.AssetSelection.all() - TABLES  # the tables take hours: by hand, or by a job each
+ON_DEMAND = TABLES | dg.AssetSelection.assets(*OPTIONAL)
+STAGES = dg.AssetSelection.all() - ON_DEMAND  # they take hours: by hand, or by a job each
 
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
@@ -77,6 +79,13 @@ all_tables = dg.define_asset_job(
     executor_def=EXECUTOR,
 )
 
+distill = dg.define_asset_job(
+    "distill",
+    selection=dg.AssetSelection.assets(UNIVDM_FAST),
+    description="A student of the run's UniVDM that takes few steps.",
+    tags=TAGS,
+    executor_def=EXECUTOR,
+)
 
 ingest_footage = dg.define_asset_job(
     "ingest_footage",
@@ -120,6 +129,7 @@ ALL: list[Any] = [  # Dagster has no public name for a job of assets
     reevaluate,
     *table_jobs,
     all_tables,
+    distill,
     observe_inputs,
     generate,
     adapt,

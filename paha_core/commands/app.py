@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from paha_core.commands.opening import FolderOption, chosen_folder, chosen_preset, open_pipeline
+from paha_core.commands.opening import (
+    AdapterOption,
+    FastOption,
+    FolderOption,
+    chosen_folder,
+    chosen_preset,
+    open_pipeline,
+)
 from paha_core.commands.serve import SecondsOption, TokenOption, listen
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.stages import Workspace
@@ -25,6 +32,8 @@ def app(
         "paha-videos"
     ),
     token: TokenOption = "",
+    adapter: AdapterOption = None,
+    fast: FastOption = False,
     max_seconds: SecondsOption = 60.0,
 ) -> None:
     """Open the page: a portrait, a voice or a text, a video. Needs no Dagster.
@@ -36,9 +45,9 @@ def app(
     with one_sentence():
         chosen = chosen_folder(context, folder)
         workspace = Workspace(preset, store)
-        used = chosen_preset(workspace, chosen, None, None)
+        used = chosen_preset(workspace, chosen, fast=fast)
         listen(
-            lambda: open_pipeline(used, chosen, lambda: workspace.store),
+            lambda: open_pipeline(used, chosen, lambda: workspace.store, adapter),
             host,
             port,
             data,

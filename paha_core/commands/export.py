@@ -10,6 +10,7 @@ import typer
 from paha_core.commands.opening import (
     AdapterOption,
     DatasetOption,
+    FastOption,
     chosen_preset,
     open_pipeline,
 )
@@ -37,6 +38,7 @@ def export(
     ] = None,
     dataset: DatasetOption = None,
     adapter: AdapterOption = None,
+    fast: FastOption = False,
     half: Annotated[
         bool, typer.Option("--half", help="float16 weights: half the bytes, nearly the same video.")
     ] = False,
@@ -71,7 +73,7 @@ def export(
             )
         elif out is None:
             raise StageError("give --out, the folder to write, or --base")
-        used = chosen_preset(workspace, folder, "cpu", dataset)
+        used = chosen_preset(workspace, folder, "cpu", dataset, fast)
         pipeline = open_pipeline(used, folder, lambda: workspace.store, adapter)
         terms = [one.info.licence for one in pipeline.adapters.values()]
         if adapter:

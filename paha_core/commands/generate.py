@@ -12,6 +12,7 @@ from paha_core.commands.opening import (
     AdapterOption,
     DatasetOption,
     Device,
+    FastOption,
     FolderOption,
     chosen_folder,
     chosen_preset,
@@ -73,6 +74,7 @@ def generate(
         Solver | None,
         typer.Option(help="Goes from one noise level to the next (default: the preset's)."),
     ] = None,
+    fast: FastOption = False,
     rate: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of the steps that are guided."),
@@ -142,6 +144,8 @@ def generate(
 
         paha generate --adapter me --image me.jpg --audio hello.wav --out hello.mp4
 
+        paha generate --fast --preset demo --image me.jpg --audio hello.wav --out hello.mp4
+
         paha generate --from hello.json --out again.mp4         the same, bit for bit
 
         paha generate --batch list.csv --mode unguided          a second run continues
@@ -191,7 +195,7 @@ def generate(
             refuse_options(given, {"audio"}, "--text is spoken by a synthetic voice")
             audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
-        used = chosen_preset(workspace, folder, device, dataset)
+        used = chosen_preset(workspace, folder, device, dataset, fast)
         if offload:
             generation = used.generation.model_copy(update={"offload": True})
             used = used.model_copy(update={"generation": generation})

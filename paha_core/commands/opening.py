@@ -36,6 +36,12 @@ AdapterOption = Annotated[
         help="A folder made by `paha adapt`, or FOLDER:SCALE; repeatable, they add up.",
     ),
 ]
+FastOption = Annotated[
+    bool,
+    typer.Option(
+        "--fast", help="By univdm_fast, the student with few steps (`paha run univdm_fast`)."
+    ),
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -54,14 +60,27 @@ def chosen_folder(context: typer.Context, folder: Path | None) -> Path | None:
 
 
 def chosen_preset(
-    workspace: Workspace, folder: Path | None, device: Device | None, dataset: str | None
+    workspace: Workspace,
+    folder: Path | None,
+    device: Device | None = None,
+    dataset: str | None = None,
+    fast: bool = False,
 ) -> Preset:
-    """The run's preset or the exported folder's, with that device and that dataset's audio
-    encoder."""
+    """The run's preset or the exported folder's, with that device, that dataset's audio encoder,
+    and with `fast` the student in UniVDM's place.
+
+    Raises `StageError` for a folder that has no student.
+    """
     from paha_core.config import load_preset
 
     preset = load_preset(folder / "preset.yaml") if folder else workspace.preset
-    return preset.changed(device, dataset)
+    if fast and folder is not None and not preset.generation.fast:
+        raise StageError(
+            f"{folder} holds UniVDM and not its student: name a --preset or --store with one, or a "
+            "folder of `paha export --fast`"
+        )
+    preset = preset.changed(device, dataset)
+    return preset.with_student() if fast else preset
 
 
 def open_pipeline(

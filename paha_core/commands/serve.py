@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paha_core.commands.opening import chosen_preset, open_pipeline
+from paha_core.commands.opening import (
+    AdapterOption,
+    FastOption,
+    chosen_preset,
+    open_pipeline,
+)
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.errors import UserError
 from paha_core.stages import Workspace
@@ -35,6 +40,8 @@ def serve(
         Path, typer.Option(help="Folder of the queue and the videos; survives a restart.")
     ] = Path("served"),
     token: TokenOption = "",
+    adapter: AdapterOption = None,
+    fast: FastOption = False,
     max_seconds: SecondsOption = 60.0,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
     queue: Annotated[int, typer.Option(min=1, help="Videos that may wait; then 429.")] = 16,
@@ -55,9 +62,9 @@ def serve(
 
         workspace = Workspace(preset, store)
         chosen = saved_folder(folder) if folder is not None else None
-        used = chosen_preset(workspace, chosen, None, None)
+        used = chosen_preset(workspace, chosen, fast=fast)
         listen(
-            lambda: open_pipeline(used, chosen, lambda: workspace.store),
+            lambda: open_pipeline(used, chosen, lambda: workspace.store, adapter),
             host,
             port,
             data,

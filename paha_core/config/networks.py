@@ -260,6 +260,17 @@ class UniVDMConfig(Section):
         return self
 
 
+class FastConfig(Section):
+    """`univdm_fast`, a student of UniVDM with fewer steps: by progressive distillation, each of its
+    DDIM steps ends where several of its teacher's do (`training/tasks/fast.py`)."""
+
+    steps: int = Field(8, ge=1, le=100, description="of the student, which takes no other number")
+    teacher_steps: int = Field(4, ge=1, description="of the teacher for one of the student's")
+    train: WindowTrainConfig = WindowTrainConfig(
+        steps=20_000, learning_rate=1e-5, warmup=500, decay="cosine", ema=0.999
+    )
+
+
 class NegativeConfig(Section):
     """Self-distilled negatives, from the checkpoint at the share `at` of the training."""
 

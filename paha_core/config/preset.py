@@ -17,6 +17,7 @@ from paha_core.config.networks import (
     AudioConfig,
     ClassifierConfig,
     CodecConfig,
+    FastConfig,
     NegativeConfig,
     ReferenceConfig,
     TrainerConfig,
@@ -53,6 +54,7 @@ class Preset(Section):
     audio: AudioConfig = AudioConfig()
     reference: ReferenceConfig = ReferenceConfig()
     univdm: UniVDMConfig = UniVDMConfig()
+    fast: FastConfig = FastConfig()
     trainer: TrainerConfig = TrainerConfig()
     negatives: NegativeConfig = NegativeConfig()
     classifiers: ClassifierConfig = ClassifierConfig()
@@ -96,6 +98,21 @@ class Preset(Section):
         if dataset is not None:
             changes["audio"] = self.audio.for_dataset(dataset)
         return self.model_copy(update=changes)
+
+    @property
+    def generator(self) -> str:
+        """The network that generates videos."""
+        return "univdm_fast" if self.generation.fast else "univdm"
+
+    @property
+    def num_inference_steps(self) -> int:
+        """Steps of a video's sampling."""
+        return self.fast.steps if self.generation.fast else self.generation.ddim_steps
+
+    def with_student(self) -> Preset:
+        """With `univdm_fast` in the place of UniVDM."""
+        generation = self.generation.model_copy(update={"fast": True})
+        return self.model_copy(update={"generation": generation})
 
     @property
     def classifier_datasets(self) -> list[str]:

@@ -84,6 +84,9 @@ class GenerationConfig(Section):
 
     ddim_steps: int = Field(30, ge=1, description="steps of the solver, whichever it is")
     solver: Solver = "ddim"
+    fast: bool = Field(
+        False, description="by univdm_fast, which takes fast.steps steps of DDIM, and no CFG"
+    )
     segment_frames: int = Field(32, ge=2)
     guidance: GuidanceConfig = GuidanceConfig()
     modes: tuple[Mode, ...] = MODES
@@ -113,11 +116,13 @@ class GenerationConfig(Section):
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """As every section's, but for the solver that all videos had before there was a choice:
-        their fingerprints stay."""
+        """As every section's, but for the solver and the network that all videos had before there
+        was a choice: their fingerprints stay."""
         found = super().settings()
         if found["solver"] == "ddim":
             del found["solver"]
+        if not found["fast"]:
+            del found["fast"]
         return found
 
     @model_validator(mode="after")

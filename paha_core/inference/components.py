@@ -104,7 +104,7 @@ class PipelineComponents(WithAdapters):
         return cls(
             preset,
             load_codec(store, preset, device),
-            load_univdm(store, device=device),
+            load_univdm(store, device=device, name=preset.generator),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
             {part: load_classifier(store, part, device=device) for part in trained},
@@ -214,7 +214,8 @@ class PipelineComponents(WithAdapters):
                 ("reference_encoder", self.reference),
             )
         }
-        named["univdm"] = {"name": "univdm", "sha256": state_sha256(base_state(self.univdm))}
+        generator = self.preset.generator
+        named["univdm"] = {"name": generator, "sha256": state_sha256(base_state(self.univdm))}
         return named | {
             classifier_name(part): {
                 "name": classifier_name(part),

@@ -116,15 +116,17 @@ IGNORED_FIELDS = {
 
 def generation_fingerprint(networks: Store, preset: Preset, settings: Settings) -> str:
     """A hash of all that a video depends on but its clip. `networks` holds the checkpoints."""
-    names = ("univdm",) if settings.mode == "unguided" else ("univdm", *CLASSIFIERS)
-    generation = preset.generation
-    guidance = (settings.guidance or generation.guidance).effective_settings(
-        settings.mode, generation.ddim_steps
-    )
+    names = (preset.generator, *([] if settings.mode == "unguided" else CLASSIFIERS))
+    generation, steps = preset.generation, settings.steps or preset.num_inference_steps
+    guidance = (settings.guidance or generation.guidance).effective_settings(settings.mode, steps)
     sampling = {k: v for k, v in generation.settings().items() if k not in IGNORED_FIELDS}
     weights = [fingerprint(networks, name) for name in names]
     if settings.solver:
         sampling["solver"] = settings.solver
+    if settings.steps:
+        sampling["ddim_steps"] = settings.steps
+    if generation.fast:
+        sampling["ddim_steps"] = preset.fast.steps
     precision = settings.precision or generation.precision
     made_by = [settings.mode, guidance, sampling, precision, settings.seed, weights]
     return sha256_json([CODE_VERSION, *made_by])

@@ -36,6 +36,7 @@ from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.trained import Part, classifier_name
 
 OnSegment = Callable[[int, int], None]
+OnStep = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,17 @@ class PahaPipeline(PipelineComponents):
         trace: Trace,
         on_segment: OnSegment = lambda done, total: None,
         seeds: Sequence[int] = (),
+        on_step: OnStep = lambda: None,
     ) -> Iterator[np.ndarray]:
         """The frames of `generate`, uint8 [b, f, H, W, 3], as each segment adds them: memory does
-        not grow with the video. Raises before the first segment where generation can't begin."""
+        not grow with the video. `on_step` is called before each sampling step, and ends the
+        generation by raising. Raises before the first segment where generation can't begin."""
         # 1. check the settings
         self.check(settings)
         generation = self.preset.generation
 
         # 2. sampler and guidance
-        sampler = self._sampler(settings)
+        sampler = self._sampler(settings, on_step)
         factory = self._guidance_factory(face_boxes, settings)
 
         # 3. noise
@@ -237,15 +240,16 @@ class PahaPipeline(PipelineComponents):
                 on_segment(done, done)
                 yield frames, added[-1].wave
 
-    def _sampler(self, settings: Settings) -> Sampler:
+    def _sampler(self, settings: Settings, on_step: OnStep = lambda: None) -> Sampler:
         generation = self.preset.generation
         return Sampler(
             self.univdm,
             self.preset.univdm,
-            settings.steps or generation.ddim_steps,
-            generation.cfg_scale,
+            settings.steps or self.preset.num_inference_steps,
+            1.0 if generation.fast else generation.cfg_scale,
             self.precision(settings),
-            settings.solver or generation.solver,
+            "ddim" if generation.fast else settings.solver or generation.solver,
+            on_step,
         )
 
     def _decode(self, latents: torch.Tensor) -> np.ndarray:
@@ -260,9 +264,18 @@ class PahaPipeline(PipelineComponents):
         Raises:
             FileNotFoundError: a classifier that guides is missing.
             GateError: a classifier that guides did not pass its audio-swap gate.
-            InputError: guidance together with averaged windows.
+            InputError: guidance together with averaged windows, or steps or a solver that the
+                student was not trained for.
         """
-        generation = self.preset.generation
+        generation, steps = self.preset.generation, self.preset.num_inference_steps
+        if generation.fast and (settings.steps or steps, settings.solver or "ddim") != (
+            steps,
+            "ddim",
+        ):
+            raise InputError(
+                f"univdm_fast was trained for {steps} steps of ddim: leave out steps and solver, "
+                "or fast"
+            )
         if settings.mode == "unguided":
             return
         if generation.long_video == "sliding_window":

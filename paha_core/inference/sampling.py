@@ -93,6 +93,7 @@ class Sampler:
         cfg_scale (`float`, defaults to 1): classifier-free guidance; 1 turns it off.
         precision (`str`, defaults to "fp32"): that of the network; latents are always float32.
         solver (`str`, defaults to "ddim").
+        on_step: called before each step; what it raises ends the sampling.
     """
 
     def __init__(
@@ -103,12 +104,13 @@ class Sampler:
         cfg_scale: float = 1.0,
         precision: Precision = "fp32",
         solver: Solver = "ddim",
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.model, self.config = model.eval(), config
         self.scheduler = sampling_scheduler(config, num_inference_steps)
         self.solver, self.num_inference_steps = solver, num_inference_steps
         self.timesteps = self.new_solver().timesteps
-        self.cfg_scale, self.precision = cfg_scale, precision
+        self.cfg_scale, self.precision, self.on_step = cfg_scale, precision, on_step
 
     def new_solver(self, changed: Collection[int] = ()) -> Solves:
         """A solver for one run; `changed` as `solvers.new_solver` says."""
@@ -236,6 +238,7 @@ class Sampler:
         # 2. denoising loop
         with total_time.running():
             for i, t in enumerate(self.timesteps):
+                self.on_step()
                 sigma = self.sigma(t)
                 if first_frame is not None:
                     # 3. frame 0 is reset to the given frame at this noise level, as in training;

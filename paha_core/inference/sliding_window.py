@@ -37,6 +37,7 @@ def sliding_window(
         start: sampler.encode(conditions.part(start, window).to(device)) for start in starts
     }
     for i, t in enumerate(sampler.timesteps):
+        sampler.on_step()
         with solving.running():
             total = torch.zeros_like(latents)
             for start in starts:

@@ -22,7 +22,7 @@ from paha_core.config import GuidanceConfig, Preset
 from paha_core.inference.credentials import credentials
 from paha_core.inference.inputs import InputError
 from paha_core.inference.marks import mark_of, mark_video
-from paha_core.inference.pipeline import OnSegment, PahaPipeline, Settings, describe
+from paha_core.inference.pipeline import OnSegment, OnStep, PahaPipeline, Settings, describe
 from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
 from paha_core.local_files import published
@@ -103,10 +103,12 @@ def make_video(
     request: Request,
     on_segment: OnSegment = lambda done, total: None,
     on_frames: Callable[[Frames], None] = lambda frames: None,
+    on_step: OnStep = lambda: None,
 ) -> dict[str, Any]:
     """Write `request.out` and the sidecar beside it, each atomically; returns the sidecar.
 
-    Frames go to `on_frames` and to the encoder as each segment adds them. Raises what
+    Frames go to `on_frames` and to the encoder as each segment adds them. What `on_step` raises,
+    which is called before each sampling step, ends the generation and leaves no file. Raises what
     `Request.check` and `PahaPipeline.__call__` raise.
     """
     request.check()
@@ -114,7 +116,7 @@ def make_video(
         credentials().signer().close()  # those that can't sign are refused before the work
     settings, trace, started = request.settings, Trace(), time.perf_counter()
     conditions, box, wave = pipeline.conditions(request.image, request.audio, settings)
-    stream = pipeline.stream(conditions, box[None], settings, trace, on_segment)
+    stream = pipeline.stream(conditions, box[None], settings, trace, on_segment, on_step=on_step)
     frames, size = len(wave) // SAMPLES_PER_FRAME, request.size or pipeline.preset.corpora.clip.size
 
     def pictures() -> Iterator[Frames]:

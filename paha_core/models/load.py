@@ -24,10 +24,12 @@ def load_codec(store: Store, preset: Preset, device: str = "cpu") -> Codec:
         return open_codec(preset.codec, folder, device)
 
 
-def load_univdm(store: Store, export: str = "final", device: str = "cpu") -> UniVDM:
-    """UniVDM from that export. Raises `FileNotFoundError` when it has not been trained
-    yet."""
-    with _exported(store, UNIVDM, export) as folder:
+def load_univdm(
+    store: Store, export: str = "final", device: str = "cpu", name: str = UNIVDM
+) -> UniVDM:
+    """UniVDM, or its student, from that export. Raises `FileNotFoundError` when it has not been
+    trained yet."""
+    with _exported(store, name, export) as folder:
         return UniVDM.from_pretrained(folder, use_safetensors=True).to(device)
 
 

@@ -47,7 +47,19 @@ def ddim_step(
     alpha = alphas[timesteps[index]]
     last = index + 1 == len(timesteps)
     next_alpha = scheduler.final_alpha_cumprod if last else alphas[timesteps[index + 1]]
-    if scheduler.config.prediction_type == "epsilon":
+    return ddim_update(scheduler.config.prediction_type, model_output, sample, alpha, next_alpha)
+
+
+def ddim_update(
+    prediction: str,
+    model_output: torch.Tensor,
+    sample: torch.Tensor,
+    alpha: torch.Tensor,
+    next_alpha: torch.Tensor,
+) -> torch.Tensor:
+    """DDIM's step between two values of alpha_bar, each a scalar or of a shape that broadcasts.
+    `prediction`: what `model_output` is, epsilon or v_prediction."""
+    if prediction == "epsilon":
         noise_pred = model_output
         clean_pred = (sample - (1 - alpha) ** 0.5 * model_output) / alpha**0.5
     else:  # v_prediction

@@ -7,11 +7,13 @@ imported when it runs, so that listing the stages costs nothing. `registry.py` l
 
 from __future__ import annotations
 
-from paha_core.stages.registry import STAGES, TABLES, Stage, stage_of, stages_up_to
+from paha_core.stages.registry import ALL, OPTIONAL, STAGES, TABLES, Stage, stage_of, stages_up_to
 from paha_core.stages.stage_report import OnMetrics, StageReport, merged
 from paha_core.stages.workspace import Workspace, prepare_torch, workers_of
 
 __all__ = [
+    "ALL",
+    "OPTIONAL",
     "STAGES",
     "TABLES",
     "Stage",

@@ -22,6 +22,7 @@ from paha_core.stages.data import (
 from paha_core.stages.results import build_report, generate_clips, run_benchmark, run_table
 from paha_core.stages.stage_report import StageReport
 from paha_core.stages.training import (
+    distill_univdm,
     make_negatives,
     make_training_shards,
     train_classifier,
@@ -30,7 +31,7 @@ from paha_core.stages.training import (
     train_univdm,
     train_video_encoder,
 )
-from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, Part, classifier_name
+from paha_core.trained import CLASSIFIERS, FEATURE_NETWORKS, UNIVDM_FAST, Part, classifier_name
 
 if TYPE_CHECKING:
     from paha_core.config import Preset
@@ -289,6 +290,21 @@ STAGES: dict[str, Stage] = {
 }
 
 # Run on demand; not part of a whole run.
+OPTIONAL: dict[str, Stage] = {
+    UNIVDM_FAST: Stage(
+        distill_univdm,
+        "a student of UniVDM that takes few steps, by progressive distillation",
+        "A student of UniVDM whose one sampling step ends where several of its teacher's do; made "
+        "on demand, and used where generation.fast is set.\n\nKilled in the middle, its training "
+        "resumes from the last checkpoint.",
+        group="networks",
+        kinds=("pytorch", "diffusers"),
+        code="paha_core/training/tasks/fast.py",
+        output="network",
+        needs=("training_shards", "univdm"),
+        on_device=True,
+    ),
+}
 TABLES: dict[str, Stage] = {
     name: Stage(
         run_table,
@@ -307,13 +323,14 @@ TABLES: dict[str, Stage] = {
     for name, number in zip(TABLE_NAMES, RUNNABLE, strict=True)
 }
 
+ALL = STAGES | OPTIONAL | TABLES
+
 
 def stage_of(name: str) -> Stage:
     """Raises `StageError` for an unknown name."""
-    known = STAGES | TABLES
-    if name not in known:
-        raise StageError(f"no stage {name!r}: there are {', '.join(known)}")
-    return known[name]
+    if name not in ALL:
+        raise StageError(f"no stage {name!r}: there are {', '.join(ALL)}")
+    return ALL[name]
 
 
 def stages_up_to(name: str) -> list[str]:
@@ -325,4 +342,4 @@ def stages_up_to(name: str) -> list[str]:
     for stage in (name, *reversed(STAGES)):
         if stage in needed:
             needed.update(stage_of(stage).needs)
-    return [stage for stage in STAGES | TABLES if stage in needed]
+    return [stage for stage in ALL if stage in needed]

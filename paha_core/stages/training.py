@@ -13,7 +13,7 @@ from paha_core.stages.stage_report import (
     with_metrics_callback,
 )
 from paha_core.stages.workspace import prepare_torch, workers_of
-from paha_core.trained import UNIVDM, classifier_name
+from paha_core.trained import UNIVDM, UNIVDM_FAST, classifier_name
 
 if TYPE_CHECKING:
     from paha_core.config import Preset
@@ -65,6 +65,17 @@ def train_univdm(store: Store, preset: Preset, on_metrics: OnMetrics | None = No
     from paha_core.training import parallel
 
     run = parallel.new_run(store, preset, UNIVDM, prepare_torch(preset))
+    run = with_metrics_callback(run, on_metrics)
+    return trained(run, lambda: parallel.train(store, preset, run))
+
+
+def distill_univdm(
+    store: Store, preset: Preset, on_metrics: OnMetrics | None = None
+) -> StageReport:
+    """The generator's student with few steps."""
+    from paha_core.training import parallel
+
+    run = parallel.new_run(store, preset, UNIVDM_FAST, prepare_torch(preset))
     run = with_metrics_callback(run, on_metrics)
     return trained(run, lambda: parallel.train(store, preset, run))
 

@@ -18,11 +18,18 @@ from paha_core.config import Preset
 from paha_core.engine.processes import INTERRUPTED, is_main_process
 from paha_core.errors import EXPECTED, Interrupted
 from paha_core.store import Store
-from paha_core.trained import PARTS, UNIVDM, classifier_name, gate_verdict
+from paha_core.trained import (
+    CLASSIFIERS,
+    PARTS,
+    UNIVDM,
+    UNIVDM_FAST,
+    classifier_name,
+    gate_verdict,
+)
 from paha_core.training.distributed import is_launched
 from paha_core.training.launch import launch, processes_of
 from paha_core.training.run import Run, TrainingError
-from paha_core.training.tasks import classifier, univdm
+from paha_core.training.tasks import classifier, fast, univdm
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class ParallelTask:
 
 
 def train(store: Store, preset: Preset, run: Run) -> bool:
-    """Train UniVDM or a classifier, `run.name`; returns whether anything had to be done.
+    """Train UniVDM, its student or a classifier, `run.name`; returns whether there was work.
 
     Training runs in this process if `trainer.processes` is 1 or a launcher started it as one of
     several; otherwise in new processes, whose metrics go to the log only. Raises `Interrupted` when
@@ -43,7 +50,7 @@ def train(store: Store, preset: Preset, run: Run) -> bool:
     processes = 1 if is_launched() else processes_of(preset.trainer.processes)
     if processes == 1:
         return _train_here(store, preset, run)
-    examined = run.name == UNIVDM or gate_verdict(store, preset, run.name) is not None
+    examined = run.name not in CLASSIFIERS or gate_verdict(store, preset, run.name) is not None
     if run.is_done() and examined:
         return False
     with tempfile.TemporaryDirectory(prefix="paha-train-") as folder:
@@ -62,9 +69,11 @@ def train(store: Store, preset: Preset, run: Run) -> bool:
 
 
 def new_run(store: Store, preset: Preset, network: str, device: str) -> Run:
-    """The run of UniVDM or of a classifier."""
+    """The run of UniVDM, its student or a classifier."""
     if network == UNIVDM:
         return univdm.univdm_run(store, preset, device)
+    if network == UNIVDM_FAST:
+        return fast.fast_run(store, preset, device)
     [part] = [part for part in PARTS if classifier_name(part) == network]
     return classifier.classifier_run(store, preset, part, device)
 
@@ -72,6 +81,8 @@ def new_run(store: Store, preset: Preset, network: str, device: str) -> Run:
 def _train_here(store: Store, preset: Preset, run: Run) -> bool:
     if run.name == UNIVDM:
         return univdm.train_univdm(store, preset, run)
+    if run.name == UNIVDM_FAST:
+        return fast.train_fast(store, preset, run)
     [part] = [part for part in PARTS if classifier_name(part) == run.name]
     return classifier.train_classifier(store, preset, part, run)
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from assets.inputs import INPUT_KEYS, inputs_of
-from paha_core.stages import STAGES, TABLES
+from paha_core.stages import ALL, STAGES, TABLES
 from paha_core.stages.inputs import inputs
 from pipelines import jobs
 from pipelines.definitions import defs
@@ -26,12 +26,12 @@ def test_definitions_load():
 
 def test_every_stage_is_an_asset_of_that_name():
     keys = defs.resolve_all_asset_keys()
-    assert {key.path[-1] for key in keys if key not in INPUT_KEYS} == {*STAGES, *TABLES}
+    assert {key.path[-1] for key in keys if key not in INPUT_KEYS} == set(ALL)
 
 
 def test_assets_depend_on_what_their_stages_need():
     for node in stage_nodes():
-        stage = (STAGES | TABLES)[node.key.path[-1]]
+        stage = ALL[node.key.path[-1]]
         parents = {key.path[-1] for key in node.parent_keys}
         brought = {key.path[-1] for key in inputs_of(node.key.path[-1])}
         assert parents == {*stage.needs, *stage.shows, *brought}, node.key
@@ -39,7 +39,7 @@ def test_assets_depend_on_what_their_stages_need():
 
 def test_assets_are_what_the_registry_describes():
     for node in stage_nodes():
-        stage = (STAGES | TABLES)[node.key.path[-1]]
+        stage = ALL[node.key.path[-1]]
         assert node.description == stage.description
         assert node.group_name == stage.group
         assert node.kinds == set(stage.kinds)
@@ -89,7 +89,7 @@ def test_checks_block_where_going_on_is_senseless():
         ("keypoints", "keypoint_coverage"),
         ("training_shards", "shard_integrity"),
         ("generated_clips", "as_long_as_audio"),
-        *((name, "finite_loss") for name, stage in STAGES.items() if stage.trains),
+        *((name, "finite_loss") for name, stage in ALL.items() if stage.trains),
         *((name, "audio_swap") for name in ("face_classifier", "non_face_classifier")),
     }
     assert {name for name, blocks in checks.items() if blocks} == blocking

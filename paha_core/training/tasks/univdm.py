@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from paha_core.config import Preset, UniVDMConfig
+from paha_core.config import Preset, UniVDMConfig, WindowTrainConfig
 from paha_core.models.build import Widths, new_univdm
 from paha_core.models.load import load_codec
 from paha_core.models.noise import training_scheduler
@@ -231,23 +231,42 @@ def train_univdm(store: Store, preset: Preset, run: Run | None = None) -> bool:
     if run.is_done():
         return False
     config, dist = preset.univdm.train, init_distributed(run.device)
-    train, test = (
-        ShardReader(store, preset.corpora.datasets, split, on_bad_shard=preset.shards.on_bad_shard)
-        for split in ("train", "test")
-    )
-    micro, _ = config.shares(dist.world_size)
-    window = config.frames, preset.audio.margin
-    windows = WindowBatches(train, micro, *window, config.seed, dist.rank, dist.world_size)
-    # In batches of one: metrics must not depend on the micro-batch.
-    held_out = WindowBatches(test, 1, *window, seed=1)
-    fixed = [held_out.batch_at(i) for i in range(preset.trainer.validation_windows)]
+    train, test = readers(store, preset)
+    windows, fixed = training_windows(preset, config, train, test, dist)
     if dist.is_main_process and (count := preset.trainer.strips):
+        window = config.frames, preset.audio.margin
         strips = WindowBatches(test, count, *window, seed=1).batch_at(0)
         run.on_validation = Strips(run, preset, load_codec(store, preset, run.device), strips)
     model = new_univdm(preset, widths_of(train.read(0)))
     examples = ExampleBatches(windows, preset.univdm, dist)
     with Prefetched(examples, pin=run.device == "cuda") as prefetched:
         return fit(UniVDMTask(model, preset.univdm, prefetched, fixed), config, run, dist)
+
+
+def readers(store: Store, preset: Preset) -> tuple[ShardReader, ShardReader]:
+    """The training side of all datasets' shards, and the held-out side."""
+    datasets, on_bad_shard = preset.corpora.datasets, preset.shards.on_bad_shard
+    train, test = (
+        ShardReader(store, datasets, split, on_bad_shard=on_bad_shard)
+        for split in ("train", "test")
+    )
+    return train, test
+
+
+def training_windows(
+    preset: Preset,
+    config: WindowTrainConfig,
+    train: ShardReader,
+    test: ShardReader,
+    dist: Distributed,
+) -> tuple[WindowBatches, list[Batch]]:
+    """This process' batches of windows, and the held-out windows that validation uses."""
+    micro, _ = config.shares(dist.world_size)
+    window = config.frames, preset.audio.margin
+    windows = WindowBatches(train, micro, *window, config.seed, dist.rank, dist.world_size)
+    # In batches of one: metrics must not depend on the micro-batch.
+    held_out = WindowBatches(test, 1, *window, seed=1)
+    return windows, [held_out.batch_at(i) for i in range(preset.trainer.validation_windows)]
 
 
 def widths_of(sample: ClipSample) -> Widths:

@@ -6,7 +6,7 @@ import pytest
 
 from paha_core.config import PresetError, load_preset
 from paha_core.errors import EXPECTED, Interrupted, StageError, under_dagster
-from paha_core.stages import STAGES, TABLES, Workspace, run_stage, stages_up_to
+from paha_core.stages import ALL, STAGES, Workspace, run_stage, stages_up_to
 from paha_core.stages.stage_report import StageReport, merged
 from paha_core.stages.status import rows
 from paha_core.store import Store
@@ -57,7 +57,7 @@ def test_a_workspace_without_a_url_is_below_runs():
 
 
 def test_every_stage_has_a_title_and_a_description():
-    assert all(stage.title and stage.description for stage in (STAGES | TABLES).values())
+    assert all(stage.title and stage.description for stage in ALL.values())
     assert next(iter(STAGES)) == "programmes"
     assert list(STAGES)[-1] == "report"
 
@@ -67,8 +67,8 @@ def test_a_stage_comes_after_all_it_needs():
     assert stages_up_to("par_masks") == ["programmes", "clips", "keypoints", "par_masks"]
     assert stages_up_to("table2")[-1] == "table2"
     assert "generated_clips" not in stages_up_to("table2")
-    order = list(STAGES | TABLES)
-    for name, stage in (STAGES | TABLES).items():
+    order = list(ALL)
+    for name, stage in ALL.items():
         assert all(order.index(needed) < order.index(name) for needed in stage.needs)
 
 
@@ -114,7 +114,7 @@ def test_the_table_in_the_readme_is_the_registry():
 
 
 def test_the_registrys_code_paths_exist():
-    for name, stage in (STAGES | TABLES).items():
+    for name, stage in ALL.items():
         assert (ROOT / stage.code).exists(), name
 
 
