@@ -133,6 +133,9 @@ def create_app(
         place = jobs.place(job_id)
         try:
             settings = await fill(place)
+            if settings.adapter and settings.adapter not in pipeline.adapters:
+                there = ", ".join(pipeline.adapters) or "none"
+                raise HTTPException(422, f"no adapter {settings.adapter} here: there is {there}")
             await run_in_threadpool(read_picture, place / IMAGE)
             job = jobs.submit(job_id, IMAGE, AUDIO, settings.model_dump(exclude_none=True))
         except BaseException as error:
@@ -249,6 +252,8 @@ def create_app(
         content = json.loads((jobs.place(job_id) / "video.json").read_text())
         for name in ("image", "audio"):
             content["request"][name].pop("path")
+        for adapter in content["adapters"]:
+            adapter.pop("path")
         content.pop("source")
         return dict(content)
 

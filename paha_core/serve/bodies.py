@@ -34,6 +34,7 @@ class VideoSettings(BaseModel):
     solver: Solver | None = None
     strength: float = Field(1.0, ge=0, le=10, description="multiplies the guidance's lambdas")
     letterbox: bool = False
+    adapter: str = Field("", max_length=200, description="of the server's; empty: none")
     force: bool = False
 
 

@@ -118,7 +118,7 @@ class Jobs:
             )
 
     def cancel(self, job_id: str) -> None:
-        """A queued job is cancelled at once, a running one after the segment it is at."""
+        """A queued job is cancelled at once, a running one before its next sampling step."""
         with self._database() as database:
             database.execute(
                 "update videos set state = case state when 'queued' then 'cancelled' else "

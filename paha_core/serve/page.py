@@ -44,7 +44,9 @@ class ModelInfo(BaseModel):
     name: str
     modes: list[ModeInfo]
     steps: int
+    fast: bool = Field(description="they are the student's, which takes no other steps or solver")
     licence: str
+    adapters: list[str] = Field(description="persons whom UniVDM was adapted to")
     examples: list[str] = Field(description="drawn presenters to try it on")
 
 
@@ -70,8 +72,10 @@ def add_page(app: FastAPI, pipeline: PahaPipeline) -> None:
         return ModelInfo(
             name=preset.name,
             modes=[ModeInfo(mode=mode, reason=_reason(pipeline, mode)) for mode in MODES],
-            steps=preset.generation.ddim_steps,
+            steps=preset.num_inference_steps,
+            fast=preset.generation.fast,
             licence=summary(parts_of(preset)),
+            adapters=list(pipeline.adapters),
             examples=list(EXAMPLES),
         )
 

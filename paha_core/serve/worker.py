@@ -6,7 +6,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from paha_core.errors import EXPECTED
 from paha_core.inference.pipeline import PahaPipeline, Settings
@@ -40,6 +40,7 @@ class Worker:
     ) -> None:
         self.pipeline, self.jobs = pipeline, jobs
         self.max_seconds, self.keep_seconds, self.on_done = max_seconds, keep_seconds, on_done
+        self.scales = {name: one.scale for name, one in pipeline.adapters.items()}
         self._stopping, self._work = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -53,7 +54,7 @@ class Worker:
         self._work.set()
 
     def stop(self, timeout: float = 60.0) -> None:
-        """End after the segment at hand; the job goes back into the queue."""
+        """End before the next sampling step; the job goes back into the queue."""
         self._stopping.set()
         self._work.set()
         self._thread.join(timeout)
@@ -73,17 +74,20 @@ class Worker:
 
         def on_segment(done: int, total: int) -> None:
             self.jobs.progress(job["id"], done, total)
+
+        def on_step() -> None:
             if self._stopping.is_set() or self._is_cancelled(job):
                 raise Cancelled
 
         try:
+            self.pipeline.set_adapters(adapters_of(job, self.scales))
             settings = settings_of(job, self.pipeline, self.max_seconds)
             request = Request(
                 folder / job["image"], folder / job["audio"], folder / "video.mp4", settings
             )
             note = unfamiliar(self.pipeline, request.image, settings.letterbox)
             with LiveFiles(self.pipeline, request) as live:
-                make_video(self.pipeline, request, on_segment, live.add)
+                make_video(self.pipeline, request, on_segment, live.add, on_step)
         except Cancelled:
             if self._is_cancelled(job):
                 self.jobs.finish(job["id"], "cancelled")
@@ -110,10 +114,16 @@ class Worker:
             self.jobs.forget(job_id)
 
 
+def adapters_of(job: Job, scales: Mapping[str, float]) -> dict[str, float]:
+    """The adapter that the job asks for, at the scale the server was started with."""
+    name = job["settings"].get("adapter", "")
+    return {name: scales.get(name, 1.0)} if name else {}
+
+
 def settings_of(job: Job, pipeline: PahaPipeline, max_seconds: float) -> Settings:
     """The job's settings; a longer voice than `max_seconds` is cut."""
     values = dict(job["settings"])
-    strength = values.pop("strength", 1.0)
+    strength, _ = values.pop("strength", 1.0), values.pop("adapter", "")
     guidance = pipeline.preset.generation.guidance
     changed = {name: getattr(guidance, name) * strength for name in LAMBDAS}
     return Settings(**values, max_seconds=max_seconds, guidance=guidance.changed(**changed))

@@ -97,6 +97,7 @@ function settings(mode) {
   const wanted = { mode, seed: by("seed").value || "0", strength: by("strength").value };
   if (by("steps").value) wanted.steps = by("steps").value;
   if (by("solver").value) wanted.solver = by("solver").value;
+  if (by("adapter").value) wanted.adapter = by("adapter").value;
   if (by("letterbox").checked) wanted.letterbox = "true";
   return wanted;
 }
@@ -139,7 +140,8 @@ function show(video, pair) {
   const part = (name) => card.querySelector(name);
   const url = `/v1/videos/${video.id}`;
   card.id = `video-${video.id}`;
-  part("h2").textContent = `${NAMES[video.settings.mode]}, seed ${video.settings.seed}`;
+  const who = video.settings.adapter ? `${video.settings.adapter}, ` : "";
+  part("h2").textContent = `${who}${NAMES[video.settings.mode]}, seed ${video.settings.seed}`;
   part(".download").href = `${url}/result`;
   part(".download").download = `${video.id.slice(0, 8)}.mp4`;
   part(".sidecar").href = `${url}/sidecar`;
@@ -194,7 +196,7 @@ function update(card, video) {
 
 function sentence(video) {
   if (video.state === "queued") return video.ahead ? `Waits for ${video.ahead} before it.` : "Waits.";
-  if (video.state === "cancelling") return "Stops after this segment.";
+  if (video.state === "cancelling") return "Stops before the next step.";
   if (video.state === "cancelled") return "Cancelled.";
   if (video.state !== "running") return video.message || "Done.";
   const { segments_done: done, segments_total: total } = video;
@@ -229,6 +231,9 @@ function together(pair) { // two modes on one sound play and stop as one; the fi
     }
     const guided = model.modes.find((m) => m.mode === "sequential" && !m.reason);
     by("mode").value = guided ? "sequential" : "unguided";
+    for (const name of model.adapters) by("adapter").append(new Option(name));
+    by("steps").disabled = by("solver").disabled = model.fast;
+    by("adapters").hidden = !model.adapters.length;
     model.examples.forEach(example);
     for (const video of (await api("GET", "/v1/videos")).reverse()) show(video, newPair());
   } catch (error) { complain(error); }
