@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from paha_core.engine.processes import INTERRUPTED, die_with_parent, is_main_process
@@ -44,7 +45,8 @@ def main(arguments: list[str]) -> int:
             with open_dagster_pipes(
                 context_loader=StoreContextLoader(), message_writer=StoreMessageWriter()
             ) as pipes:
-                return _run(stage, workspace, pipes, pipes.extras["datasets"])
+                chosen = replace(workspace, speakers=tuple(pipes.extras["speakers"]))
+                return _run(stage, chosen, pipes, pipes.extras["datasets"])
     except EXPECTED as error:
         logging.getLogger("paha").error("%s", error)
         return 1

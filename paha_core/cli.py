@@ -80,6 +80,10 @@ def run(
     only: Annotated[
         bool, typer.Option("--only", help="Only that stage, on the existing inputs.")
     ] = False,
+    speaker: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this speaker's clips, from clips to par_masks; repeatable."),
+    ] = None,
     preset: PresetOption = "demo",
     store: StoreOption = "",
 ) -> None:
@@ -103,7 +107,7 @@ def run(
         wanted = _wanted(stage, only)
         require(workspace.preset, wanted)  # before anything is done, not hours later
         for name in wanted:
-            run_one(name, preset, store)
+            run_one(name, preset, store, speaker or ())
 
 
 def _wanted(stage: str, only: bool) -> list[str]:

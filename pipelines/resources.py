@@ -43,6 +43,11 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
         description="laid over the preset, as nested keys: {univdm: {train: {steps: 100}}}. The "
         "store is then runs/<preset>-<digest of the changes>, unless you name one",
     )
+    speakers: list[str] = Field(
+        default=[],
+        description="only their clips, in the stages from clips to par_masks; empty: all. For a "
+        "backfill of some people, by the names in the manifests",
+    )
     store: str = Field(default="", description="fsspec URL of the artifacts; empty: runs/<preset>")
 
     def create_resource(self, context: dg.InitResourceContext) -> Workspace:
@@ -52,8 +57,9 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
         preset = named or os.environ.get("PAHA_PRESET") or "demo"
         store = self.store if named else self.store or os.environ.get("PAHA_STORE") or ""
         if not self.changes:
-            return Workspace(preset, store)
-        return Workspace(str(changed_preset(preset, self.changes)), self.store)
+            return Workspace(preset, store, tuple(self.speakers))
+        changed = str(changed_preset(preset, self.changes))
+        return Workspace(changed, self.store, tuple(self.speakers))
 
 
 def changed_preset(preset: str, changes: dict[str, Any]) -> Path:

@@ -117,7 +117,7 @@ def run_on_cluster(
         context,
         StoreContextInjector(store, folder),
         StoreMessageReader(store, folder),
-        extras={"datasets": datasets},
+        extras={"datasets": datasets, "speakers": list(workspace.speakers)},
     ) as session:
         launch = [cluster.python, "-m", "paha_core.training.launch"]
         job = ClusterJob(

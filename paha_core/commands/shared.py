@@ -61,10 +61,10 @@ def refuse_options(given: dict[str, str], names: Collection[str], why: str) -> N
         raise StageError(f"{why}: leave out {', '.join(wrong)}")
 
 
-def run_one(stage: str, preset: str, store: str) -> None:
+def run_one(stage: str, preset: str, store: str, speakers: Sequence[str] = ()) -> None:
     """Run a stage and print its report; of several processes of a launcher the first prints."""
     with one_sentence():
-        report = run_stage(stage, Workspace(preset, store))
+        report = run_stage(stage, Workspace(preset, store, tuple(speakers)))
         if is_main_process():
             show(report)
 

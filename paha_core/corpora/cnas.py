@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,15 +75,19 @@ def ingest_cnas(
     workers: Workers = 1,
     retry_rejected: bool = False,
     prune: bool = False,
+    speakers: Collection[str] = (),
 ) -> StageResult:
     """Bring the clips of `dataset` in `store` up to date with the sources in `folder` (or a URL).
 
-    Clips of sources that are not there stay, unless `prune`. Raises `FileNotFoundError` when the
+    Clips of sources that are not there stay, unless `prune`; with `speakers`, so do those of all
+    others. Raises `FileNotFoundError` when the
     folder doesn't exist, `UserError` when it is empty.
     """
     settings: CnasConfig = config.entry(dataset)
     filters, sync = long_source_filters(settings), sync_check(settings)
     listed = list_long_sources(folder, settings.speaker)
+    if speakers:
+        listed = [each for each in listed if each.speaker in speakers]
     limit = 2 * config.clip.timeout_seconds
     store.tidy(f"clips/{dataset}", limit)  # a clip takes no longer
     sources = inspect_sources(
@@ -122,6 +126,7 @@ def ingest_cnas(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit,
+        speakers=speakers,
         keep_row=lambda row: not prune and keep_row(row),
         finish=lambda rows: mark_duplicates(hold_out(rows, settings.test_share)),
     )

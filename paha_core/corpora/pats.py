@@ -10,7 +10,7 @@ rejected with its reason, or not in the csv.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -69,12 +69,14 @@ def ingest_pats(
     workers: Workers = 1,
     retry_rejected: bool = False,
     prune: bool = False,
+    speakers: Collection[str] = (),
 ) -> StageResult:
     """Bring the clips of `dataset` in `store` up to date: one row for each interval of `csv`.
 
     `videos` is the folder or fsspec URL (with subfolders) of the source videos. Clips of intervals
-    that are not in this csv stay, unless `prune`. Raises `TableError` when the csv lacks a column
-    or has no rows, `FileNotFoundError` without csv or folder.
+    that are not in this csv stay, unless `prune`; with `speakers`, so do those of all others.
+    Raises `TableError` when the csv lacks a column or has no rows, `FileNotFoundError` without csv
+    or folder.
     """
     settings: PatsConfig = config.entry(dataset)
     limit = 2 * config.clip.timeout_seconds
@@ -99,7 +101,9 @@ def ingest_pats(
         {
             file: i.speaker
             for i in intervals
-            if not i.problem and isinstance(file := found.get((i.video, i.link)), SourceFile)
+            if not i.problem
+            and (not speakers or slug(i.speaker) in speakers)
+            and isinstance(file := found.get((i.video, i.link)), SourceFile)
         },
         config.clip,
         workers=workers,
@@ -115,6 +119,8 @@ def ingest_pats(
         speaker, name = name.split("/")
         try:
             _not_twice(interval, before)
+            if speakers and speaker not in speakers:
+                continue
             source = _source_of(interval, found, inspected, known)
             interval = _ended(interval, source, settings)
             span = _span(dataset, interval, speaker, name, source, config)
@@ -134,10 +140,13 @@ def ingest_pats(
         workers=workers,
         retry_rejected=retry_rejected,
         limit_seconds=limit,
+        speakers=speakers,
         keep_row=lambda row: not prune,
         finish=mark_duplicates,
     )
     write_record(store, config, dataset)
+    if speakers:  # the figures below are those of the whole corpus
+        return result
     made = {row["clip_id"]: row for row in result.table.to_pylist()}
     ordered = [made[job.clip_id] for job in jobs]
     figures = summary(rows, intervals, splits, ordered)

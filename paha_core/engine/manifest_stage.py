@@ -15,19 +15,18 @@ same base columns.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypedDict
 
 import pyarrow as pa
 
 from paha_core.engine.claims import Claim, claimed
+from paha_core.engine.named_files import existing_files, files_of
 from paha_core.engine.progress import Progress
 from paha_core.engine.table_cache import read_tables
 from paha_core.engine.workers import (
@@ -175,6 +174,7 @@ def update_manifest(
     flush_every: float = 20.0,
     retry_rejected: bool = False,
     limit_seconds: float | None = None,
+    speakers: Collection[str] = (),
     keep_row: Callable[[Row], bool] = lambda row: False,
     finish: Callable[[list[Row]], list[Row]] = lambda rows: rows,
 ) -> StageResult:
@@ -184,12 +184,16 @@ def update_manifest(
     `sha256` among them. A payload that is a `Rejection` is a rejected row at once. Finished rows
     are flushed every `flush_every` seconds, so that a kill costs no more than that.
     `retry_rejected`: rejected rows are computed again. `limit_seconds`: a job that takes longer
-    loses its worker process and is rejected. `keep_row`: whether a row whose clip
+    loses its worker process and is rejected. `speakers`: only their jobs count, and the rows of all
+    other speakers are kept. `keep_row`: whether a row whose clip
     is not among the jobs belongs to another run and is kept; other such rows are dropped and their
     files removed, as are the files of a rejected clip. `finish`: called with all rows of a speaker
     before they are written, for columns that depend on all of them.
     """
     schema = stage_schema(extra_schema)
+    if speakers:
+        jobs = [job for job in jobs if job.columns["speaker"] in speakers]
+        keep_row = _or_of_others(speakers, keep_row)
     own_ids = {job.clip_id for job in jobs}
     manifest = _Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
     before = {row["clip_id"]: row for row in manifest.read()}
@@ -228,6 +232,12 @@ def update_manifest(
     _remove_leftovers(store, before, manifest.rows, keep_row)
     table = pa.Table.from_pylist([manifest.rows[job.clip_id] for job in jobs], schema=schema)
     return StageResult(table, computed=computed, reused=len(jobs) - computed)
+
+
+def _or_of_others(
+    speakers: Collection[str], keep_row: Callable[[Row], bool]
+) -> Callable[[Row], bool]:
+    return lambda row: row["speaker"] not in speakers or keep_row(row)
 
 
 class _Manifest:
@@ -337,36 +347,11 @@ def with_columns(row: Row, columns: dict[str, Any]) -> Row:
     return row if all(row.get(name) == value for name, value in columns.items()) else row | columns
 
 
-def is_up_to_date(old: Row, job: ClipWork, existing_files: set[str], retry_rejected: bool) -> bool:
+def is_up_to_date(old: Row, job: ClipWork, existing: set[str], retry_rejected: bool) -> bool:
     """Whether the row's files were made from the same input and still exist."""
     if old["fingerprint"] != job.fingerprint:
         return False
-    return (
-        not retry_rejected if old["status"] == REJECTED else existing_files.issuperset(_files(old))
-    )
-
-
-def _files(row: Row) -> set[str]:
-    """The files that a row names, relative to the store."""
-    return {row[name] for name in _path_columns(tuple(row)) if row[name]}
-
-
-@lru_cache
-def _path_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that hold paths: `path`, `audio_path`, …"""
-    return tuple(name for name in names if re.fullmatch("(.+_)?path", name))
-
-
-def existing_files(store: Store, rows: Iterable[Row]) -> set[str]:
-    """Which of the rows' files exist; an object store is listed once a stage."""
-    named = {rel for row in rows for rel in _files(row)}
-    if store.is_local or not named:
-        return {rel for rel in named if store.exists(rel)}
-    folders: dict[str, set[str]] = defaultdict(set)  # rows may name files of several stages
-    for rel in named:
-        folders[rel.partition("/")[0]].add(os.path.dirname(rel))
-    listed = (store.versions(f"{os.path.commonpath(each)}/") for each in folders.values())
-    return named.intersection(rel for found in listed for rel in found)
+    return not retry_rejected if old["status"] == REJECTED else existing.issuperset(files_of(old))
 
 
 def _remove_leftovers(
@@ -381,9 +366,9 @@ def _remove_leftovers(
         now = after.get(clip_id)
         if now is row or (keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT):
             continue
-        leftovers |= _files(row)
+        leftovers |= files_of(row)
     if leftovers:
-        leftovers -= {rel for row in after.values() for rel in _files(row)}
+        leftovers -= {rel for row in after.values() for rel in files_of(row)}
     store.remove_files(sorted(leftovers))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -51,9 +52,15 @@ class MaskColumns(TypedDict):
 
 
 def par_masks_stage(
-    store: Store, dataset: str, par: ParConfig, grid: int, *, workers: Workers
+    store: Store,
+    dataset: str,
+    par: ParConfig,
+    grid: int,
+    *,
+    workers: Workers,
+    speakers: Collection[str] = (),
 ) -> StageResult:
-    """The masks of every clip with keypoints, as `par_masks/<clip key>.npz`.
+    """The masks of every clip with keypoints (of these `speakers`), as `par_masks/<clip key>.npz`.
 
     Each contains `weights` float16 [T, grid, grid] and `regions` uint8 [T, grid, grid]; equal
     keypoints and settings give equal bytes. Float16 has a relative error of 0.05 % at most and is
@@ -68,7 +75,10 @@ def par_masks_stage(
         task = MaskTask(store, row["path"], row["sha256"], target, par, grid)
         jobs.append(ClipWork(row["clip_id"], sha256_json(parts), task, columns))
     return update_manifest(
-        *(store, PAR_MASKS, dataset, jobs, make_masks), extra_schema=PAR_SCHEMA, workers=workers
+        *(store, PAR_MASKS, dataset, jobs, make_masks),
+        extra_schema=PAR_SCHEMA,
+        workers=workers,
+        speakers=speakers,
     )
 
 

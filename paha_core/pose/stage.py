@@ -7,7 +7,7 @@ part is missing in some frames is kept; the share columns record it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,9 +104,14 @@ class FaceColumns(Published):
 
 
 def keypoints_stage(
-    store: Store, dataset: str, config: PoseConfig, *, workers: Workers
+    store: Store,
+    dataset: str,
+    config: PoseConfig,
+    *,
+    workers: Workers,
+    speakers: Collection[str] = (),
 ) -> StageResult:
-    """Keypoints of every kept clip, as `keypoints/<clip key>.parquet`.
+    """Keypoints of every kept clip (of these `speakers`), as `keypoints/<clip key>.parquet`.
 
     Raises `FileNotFoundError` when the detector's weights are missing.
     """
@@ -134,13 +139,19 @@ def keypoints_stage(
         *(store, KEYPOINTS, dataset, jobs, find_keypoints),
         extra_schema=KEYPOINT_SCHEMA,
         workers=workers,
+        speakers=speakers,
     )
 
 
 def face_boxes_stage(
-    store: Store, dataset: str, config: PoseConfig, *, workers: Workers
+    store: Store,
+    dataset: str,
+    config: PoseConfig,
+    *,
+    workers: Workers,
+    speakers: Collection[str] = (),
 ) -> StageResult:
-    """Face boxes of every kept clip, as `face_boxes/<clip key>.parquet`.
+    """Face boxes of every kept clip (of these `speakers`), as `face_boxes/<clip key>.parquet`.
 
     From the clips by MediaPipe's face detection, of the person that the clip's keypoints follow;
     or from the kept rows of the stage `keypoints` (`PoseConfig.face_source`).
@@ -169,6 +180,7 @@ def face_boxes_stage(
         *(store, FACE_BOXES, dataset, jobs, find_face_boxes),
         extra_schema=FACE_SCHEMA,
         workers=workers,
+        speakers=speakers,
     )
 
 

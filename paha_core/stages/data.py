@@ -1,7 +1,11 @@
-"""The stages from footage to masks: one function each, of a store and a preset."""
+"""The stages from footage to masks: one function each, of a store and a preset.
+
+With `speakers` a stage touches their clips alone; the rows of all others are kept as they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +62,9 @@ def render_programmes(store: Store, preset: Preset) -> StageReport:
     )
 
 
-def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
+def ingest_clips(
+    store: Store, preset: Preset, dataset: str, speakers: Collection[str] = ()
+) -> StageReport:
     """Clips of one dataset, from the preset's paths or else from the studio corpus."""
     from paha_core.corpora.card import write_card
     from paha_core.corpora.registry import CORPORA, ingest
@@ -70,7 +76,8 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     section = preset.corpora.entry(dataset)
     # The preset defines the whole corpus: clips of other sources are removed.
     how: Any = {
-        "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True
+        "workers": executor_of(preset), "retry_rejected": preset.retry_rejected, "prune": True,
+        "speakers": speakers,
     }  # fmt: skip
     footage = CORPORA[section.kind].footage_of(section, store.uri("sources"))
     for place in footage:
@@ -83,7 +90,9 @@ def ingest_clips(store: Store, preset: Preset, dataset: str) -> StageReport:
     return report
 
 
-def find_keypoints(store: Store, preset: Preset, dataset: str) -> StageReport:
+def find_keypoints(
+    store: Store, preset: Preset, dataset: str, speakers: Collection[str] = ()
+) -> StageReport:
     """133 whole-body keypoints of every frame of every kept clip."""
     from paha_core.pose.stage import keypoints_stage
     from paha_core.stages import pictures
@@ -91,13 +100,17 @@ def find_keypoints(store: Store, preset: Preset, dataset: str) -> StageReport:
     if dataset not in preset.corpora.datasets:
         return not_in_preset("keypoints", dataset)
     require_manifest(store, "clips", dataset)
-    result = keypoints_stage(store, dataset, preset.pose, workers=executor_of(preset))
+    result = keypoints_stage(
+        store, dataset, preset.pose, workers=executor_of(preset), speakers=speakers
+    )
     strip = pictures.poses(store, dataset, fresh=result.computed > 0)
     shares = means(result, "body_share", "face_share", "left_hand_share", "right_hand_share")
     return report_of(store, "keypoints", {dataset: result}, {"Keypoints": strip}, shares)
 
 
-def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StageReport:
+def find_face_boxes(
+    store: Store, preset: Preset, dataset: str, speakers: Collection[str] = ()
+) -> StageReport:
     """The face box of every frame of every kept clip."""
     from paha_core.pose.stage import face_boxes_stage
     from paha_core.stages import pictures
@@ -106,13 +119,17 @@ def find_face_boxes(store: Store, preset: Preset, dataset: str) -> StageReport:
         return not_in_preset("face_boxes", dataset)
     source = "keypoints" if preset.pose.faces_from_keypoints else "clips"
     require_manifest(store, source, dataset)
-    result = face_boxes_stage(store, dataset, preset.pose, workers=executor_of(preset))
+    result = face_boxes_stage(
+        store, dataset, preset.pose, workers=executor_of(preset), speakers=speakers
+    )
     strip = pictures.faces(store, dataset, fresh=result.computed > 0)
     share = means(result, "face_share")
     return report_of(store, "face_boxes", {dataset: result}, {"Face boxes": strip}, share)
 
 
-def make_par_masks(store: Store, preset: Preset, dataset: str) -> StageReport:
+def make_par_masks(
+    store: Store, preset: Preset, dataset: str, speakers: Collection[str] = ()
+) -> StageReport:
     """The loss weight of every latent cell (equations 2 and 3)."""
     from paha_core.par.stage import par_masks_stage
     from paha_core.stages import pictures
@@ -121,7 +138,9 @@ def make_par_masks(store: Store, preset: Preset, dataset: str) -> StageReport:
         return not_in_preset("par_masks", dataset)
     require_manifest(store, "keypoints", dataset)
     grid = preset.codec.latent_size
-    result = par_masks_stage(store, dataset, preset.par, grid, workers=executor_of(preset))
+    result = par_masks_stage(
+        store, dataset, preset.par, grid, workers=executor_of(preset), speakers=speakers
+    )
     strip = pictures.masks(store, dataset, fresh=result.computed > 0)
     shares = means(result, "mean_weight", "max_weight", "face_share", "hands_share")
     return report_of(store, "par_masks", {dataset: result}, {"PAR masks": strip}, shares)

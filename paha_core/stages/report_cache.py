@@ -17,9 +17,9 @@ from paha_core.engine.manifest_stage import (
     KEPT,
     NO_FINGERPRINT,
     REJECTED,
-    existing_files,
     read_manifest,
 )
+from paha_core.engine.named_files import existing_files
 from paha_core.stages import TABLES, Workspace, stage_of, stages_up_to
 from paha_core.stages.stage_report import StageReport
 from paha_core.store import sha256_json
@@ -32,7 +32,8 @@ class ReportCache:
     """The last report of one stage, valid while nothing that the stage depends on has changed.
 
     Not used for stages that read inputs from outside the pipeline (`Stage.has_external_inputs`),
-    nor for the tables, which have no manifest. `datasets`: those that the stage ran over, if not
+    nor for the tables, which have no manifest, nor for some speakers' part of a stage. `datasets`:
+    those that the stage ran over, if not
     all.
     """
 
@@ -47,19 +48,25 @@ class ReportCache:
 
     def save(self, report: StageReport) -> None:
         """Store the report of a stage that has just succeeded."""
+        if self._is_partial:
+            return
         self._listings.clear()
         values = report.as_dict() | {"computed": 0, "reused": report.computed + report.reused}
         self.store.write_json(self.path, {"key": self._key(), "report": values})
 
     def load(self) -> StageReport | None:
         """The stored report if the stage would find everything done, else None."""
-        if stage_of(self.stage).has_external_inputs or self.stage in TABLES:
+        if stage_of(self.stage).has_external_inputs or self.stage in TABLES or self._is_partial:
             return None
         self._listings.clear()
         cached = self.store.read_json(self.path, absent=None)
         if cached is None or cached["key"] != self._key() or not self._is_complete():
             return None
         return StageReport(**cached["report"])
+
+    @property
+    def _is_partial(self) -> bool:
+        return bool(self.workspace.speakers) and stage_of(self.stage).per_dataset
 
     def _part(self) -> str:
         return "+".join(self.datasets)

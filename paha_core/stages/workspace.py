@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A preset by name or path, and the URL of its artifacts (empty: `runs/<preset>`)."""
+    """A preset by name or path, and the URL of its artifacts (empty: `runs/<preset>`). With
+    `speakers`, by the names in the manifests, stages over corpora touch their clips alone."""
 
     preset_name: str
     store_url: str = ""
+    speakers: tuple[str, ...] = ()
 
     @cached_property
     def preset(self) -> Preset:

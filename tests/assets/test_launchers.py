@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from run_events import failures
 
 import slurm_commands
 from assets import process
@@ -92,13 +93,8 @@ def run_stage(tmp_path):
 
         with dg.DagsterInstance.ephemeral() as instance:
             result = dg.materialize([univdm], instance=instance, raise_on_error=False)
-            events = instance.all_logs(result.run_id)
-        failures = [
-            e.dagster_event.step_failure_data.error.message
-            for e in events
-            if e.dagster_event and e.dagster_event.is_step_failure
-        ]
-        return reports[0] if reports else None, "".join(failures)
+            failure = failures(instance, result.run_id)
+        return reports[0] if reports else None, failure
 
     return run
 

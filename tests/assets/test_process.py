@@ -8,6 +8,7 @@ import time
 import dagster as dg
 import pytest
 import yaml
+from run_events import failures, observations
 
 from assets import process
 from assets.process import run_in_process
@@ -44,18 +45,9 @@ def run_child(tmp_path):
 
         with dg.DagsterInstance.ephemeral() as instance:
             result = dg.materialize([univdm], instance=instance, raise_on_error=False)
-            events = instance.all_logs(result.run_id)
-        failures = [
-            e.dagster_event.step_failure_data.error.message
-            for e in events
-            if e.dagster_event and e.dagster_event.is_step_failure
-        ]
-        observed = [
-            e.dagster_event.event_specific_data.asset_observation
-            for e in events
-            if e.dagster_event and e.dagster_event.event_type_value == "ASSET_OBSERVATION"
-        ]
-        return reports[0] if reports else None, "".join(failures), observed
+            failure = failures(instance, result.run_id)
+            observed = observations(instance, result.run_id)
+        return reports[0] if reports else None, failure, observed
 
     return run
 

@@ -22,18 +22,18 @@ def preset(tmp_path):
     return str(path)
 
 
-def test_one_corpus_is_ingested_and_then_found_done(preset, tmp_path):
+def test_one_corpus_is_ingested_found_done_and_filled_again_for_one_speaker(preset, tmp_path):
     job = defs.resolve_job_def("full_rebuild")
-    config = {
-        "resources": {
-            "workspace": {"config": {"preset_file": preset, "store": str(tmp_path / "store")}}
-        }
-    }
+    where = {"preset_file": preset, "store": str(tmp_path / "store")}
+
+    def config(**more):
+        return {"resources": {"workspace": {"config": where | more}}}
+
     with dg.DagsterInstance.ephemeral() as instance:
         counts = []
         for _ in range(2):
             done = job.execute_in_process(
-                run_config=config,
+                run_config=config(),
                 instance=instance,
                 partition_key="cnas",
                 asset_selection=[dg.AssetKey("programmes"), dg.AssetKey("clips")],
@@ -42,5 +42,27 @@ def test_one_corpus_is_ingested_and_then_found_done(preset, tmp_path):
             [event] = done.asset_materializations_for_node("clips")
             counts.append({k: event.metadata[k].value for k in ("kept", "computed", "reused")})
             assert "data:image/png" in event.metadata["Middle frames (cnas)"].value
+        sounds = sorted((tmp_path / "store/clips/cnas").glob("*/*.wav"))
+        for sound in sounds:
+            sound.unlink()
+        again = job.execute_in_process(
+            run_config=config(speakers=["lin"]),
+            instance=instance,
+            partition_key="cnas",
+            asset_selection=[dg.AssetKey("programmes"), dg.AssetKey("clips")],
+        )
+        [event] = again.asset_materializations_for_node("clips")
+        unknown = job.execute_in_process(
+            run_config=config(speakers=["lim"]),
+            instance=instance,
+            partition_key="cnas",
+            asset_selection=[dg.AssetKey("programmes"), dg.AssetKey("clips")],
+            raise_on_error=False,
+        )
     assert counts[0]["computed"] == counts[0]["kept"] > 0
     assert (counts[1]["computed"], counts[1]["reused"]) == (0, counts[0]["kept"])
+    filled = sorted((tmp_path / "store/clips/cnas").glob("*/*.wav"))
+    assert filled == [sound for sound in sounds if sound.parent.name == "lin"]
+    assert 0 < event.metadata["computed"].value == len(filled) < len(sounds)
+    [failure] = unknown.get_step_failure_events()
+    assert "cnas has no clip of lim" in failure.step_failure_data.error.message

@@ -17,13 +17,13 @@ from paha_core.engine.manifest_stage import (
     ClipWork,
     Rejection,
     TransientError,
-    existing_files,
     kept_rows,
     manifest_files,
     manifest_path,
     read_manifest,
     update_manifest,
 )
+from paha_core.engine.named_files import existing_files
 from paha_core.engine.workers import unlimited
 from paha_core.store import Store
 
@@ -151,6 +151,17 @@ def test_rows_of_other_runs_stay_and_the_files_of_those_that_leave_go(store):
     left = [row["clip_id"] for row in read_manifest(store, "stage", "set")]
     assert left == ["set/a/four", "set/b/three"]
     assert store.glob("made/*") == ["made/four", "made/three"]
+
+
+def test_some_speakers_are_brought_up_to_date_and_all_others_kept(store):
+    run(store, jobs(store, "ada/a", "ada/gone", "ben/b"))
+    changed = jobs(store, "ada/a", "ben/b", "cyd/c", version=2)
+    result = run(store, changed, speakers=["ada"])
+    assert (result.table.column("clip_id").to_pylist(), result.computed) == (["set/ada/a"], 1)
+    rows = {row["clip_id"]: row["fingerprint"] for row in read_manifest(store, "stage", "set")}
+    assert rows == {"set/ada/a": "ada/a-2", "set/ben/b": "ben/b-1"}
+    assert not store.exists("made/gone")
+    assert run(store, changed).computed == 2
 
 
 def test_columns_that_depend_on_all_rows_of_a_speaker(store):
