@@ -167,7 +167,7 @@ def test_a_cancel_reaches_every_process_and_waits_for_its_checkpoint(
             os._exit(75)
         signal.signal(signal.SIGTERM, save)
         store.write_bytes(f"running{rank}", b"")
-        time.sleep(60)
+        time.sleep(600)
         """,
     )
     assert "cancelled" in failure
@@ -178,7 +178,7 @@ def test_the_job_of_a_run_that_was_killed_is_ended(cluster, run_stage, tmp_path)
     store, client = Store(str(tmp_path / "store")), cluster()
     touch = f"from pathlib import Path; Path({str(tmp_path / 'orphan')!r}).touch()"
     orphan = client.submit(
-        ClusterJob("paha-orphan", [sys.executable, "-c", f"{touch}; import time; time.sleep(60)"])
+        ClusterJob("paha-orphan", [sys.executable, "-c", f"{touch}; import time; time.sleep(600)"])
     )
     while not (tmp_path / "orphan").exists():
         time.sleep(0.1)

@@ -125,12 +125,12 @@ def test_nothing_of_its_group_is_left(run_child, tmp_path):
     started = time.monotonic()
     run_child(
         f"""
-        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         open({str(tmp_path / "pid")!r}, "w").write(str(sleeper.pid))
         pipes.report_custom_message({{"report": {{"stage": "univdm"}}}})
         """
     )
-    assert time.monotonic() - started < 25
+    assert time.monotonic() - started < 300  # not waited for
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 120  # its new parent may take a moment to notice
     while alive(pid) and time.monotonic() < deadline:
@@ -146,13 +146,23 @@ def alive(pid):
     return True
 
 
-def test_figures_are_seen_while_it_runs(run_child, monkeypatch):
-    monkeypatch.setattr(process, "OBSERVE_EVERY", 0.3)
+def test_figures_are_seen_while_it_runs(run_child, tmp_path, monkeypatch):
+    seen, observe = tmp_path / "seen", process.observe
+
+    def observe_and_tell(context, session):
+        arrived = session.get_custom_messages()
+        observe(context, session)
+        if arrived:
+            seen.touch()
+
+    monkeypatch.setattr(process, "OBSERVE_EVERY", 0.0)
+    monkeypatch.setattr(process, "observe", observe_and_tell)
     _, _, observed = run_child(
-        """
-        pipes.report_custom_message({"figures": {"step": 10, "loss": 0.5}})
-        time.sleep(1.5)
-        pipes.report_custom_message({"report": {"stage": "univdm"}})
+        f"""
+        pipes.report_custom_message({{"figures": {{"step": 10, "loss": 0.5}}}})
+        while not os.path.exists({str(seen)!r}):
+            time.sleep(0.05)
+        pipes.report_custom_message({{"report": {{"stage": "univdm"}}}})
         """
     )
     assert observed

@@ -181,7 +181,7 @@ def test_processes_of_a_host_share_one_download(store, server):
 
     def read(_):
         with store.reading_folder("steps/1") as folder:
-            inside.wait(timeout=60)
+            inside.wait(timeout=240)
             return folder, (folder / "model").read_bytes()
 
     with ThreadPoolExecutor(4) as pool:
@@ -269,7 +269,7 @@ def test_what_is_no_outage_surfaces_at_once(store, server, monkeypatch):
     refused = subprocess.run(
         [sys.executable, "-c", "import sys; from paha_core.store import Store;"
          "Store(sys.argv[1]).read_bytes('a')", store.url],
-        capture_output=True, text=True, timeout=100,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert "PermissionError" in refused.stderr
 
@@ -284,7 +284,7 @@ def test_missing_credentials_are_an_error(store, monkeypatch, tmp_path):
         "except UserError as error: print(error)"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, store.url], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", code, store.url], capture_output=True, text=True, timeout=240
     )
     assert answer.stdout.startswith(f"no credentials for {store.url} on {os.uname().nodename}")
 

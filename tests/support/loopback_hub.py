@@ -86,7 +86,7 @@ class Hub:
                 request.wfile.write(data[: self.stall_after])
             if self.stall_after is not None and len(data) > self.stall_after:
                 request.wfile.flush()
-                self.closing.wait(60)
+                self.closing.wait(300)
                 request.close_connection = True
 
     def fail(self, request, code, status):

@@ -87,7 +87,7 @@ class Proxy:
                     self.end_headers()
                     return
                 late = trouble == "late cut"  # after the request was carried out
-                upstream = http.client.HTTPConnection("127.0.0.1", proxy.server, timeout=60)
+                upstream = http.client.HTTPConnection("127.0.0.1", proxy.server, timeout=240)
                 upstream.request(self.command, self.path, body, dict(self.headers))
                 response = upstream.getresponse()
                 content = response.read()
@@ -184,7 +184,7 @@ def _wait_for_bucket(process: subprocess.Popen[bytes], port: int) -> None:
         aws_secret_access_key=SECRET,
         region_name="us-east-1",
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while True:
         try:
             client.create_bucket(Bucket=BUCKET)

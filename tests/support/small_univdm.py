@@ -9,7 +9,7 @@ trains; at step STOP it asks its launcher to stop.
 import os
 import signal
 import sys
-import time
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +102,10 @@ def main(folder, micro, stop="0", shard=""):
 
     def ask_to_stop(step, metrics):
         if step == int(stop):
-            os.kill(os.getppid(), signal.SIGTERM)
-            time.sleep(1.0)
+            arrived, handle = threading.Event(), signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *caught: (handle(*caught), arrived.set()))
+            os.kill(os.getppid(), signal.SIGTERM)  # the launcher passes it on
+            assert arrived.wait(240)
 
     try:
         trainer = TrainerConfig(log_every=1, shard_optimizer=bool(shard))

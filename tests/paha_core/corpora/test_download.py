@@ -23,7 +23,7 @@ from paha_core.store import Store
 
 pytest.importorskip("yt_dlp")
 
-SETTINGS = DownloadSettings(pause=0, retries=0, timeout=5)
+SETTINGS = DownloadSettings(pause=0, retries=0, timeout=120)
 
 
 class Site(ThreadingHTTPServer):
@@ -136,7 +136,7 @@ def test_every_video_has_its_outcome(tmp_path, site, film):
     line = "127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\t1\n"
     cookies.write_text("# Netscape HTTP Cookie File\n" + line)
     again = download_videos(
-        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=5, cookies=cookies)
+        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=120, cookies=cookies)
     )
     assert {path for path, _ in site.asked} == {"/junk.mp4", "/secret.mp4"}
     assert (again.here, again.left) == (3, 3)
@@ -147,7 +147,7 @@ def test_every_video_has_its_outcome(tmp_path, site, film):
 
     site.files["/lost.mp4"] = film
     third = download_videos(
-        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=5, retry_gone=True)
+        wanted, folder, DownloadSettings(pause=0, retries=0, timeout=120, retry_gone=True)
     )
     assert {r["video"]: r["outcome"] for r in third.attempts}["lost.mp4"] == "downloaded"
     assert len(ledger(folder)) == 7 + 2 + len(third.attempts)

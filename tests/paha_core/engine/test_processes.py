@@ -15,14 +15,14 @@ from paha_core.engine.processes import die_with_creator, die_with_parent
 def work(ready):
     {call}()
     ready.put(os.getpid())
-    time.sleep(60)
+    time.sleep(600)
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("{method}")
     ready = context.Queue()
     context.Process(target=work, args=(ready,)).start()
     print(ready.get(), flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

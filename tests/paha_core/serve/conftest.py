@@ -56,7 +56,7 @@ def serving(folder, capacity=16):
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            process.wait(90)
+            process.wait(240)
 
 
 @pytest.fixture(scope="session")

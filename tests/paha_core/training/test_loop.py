@@ -174,7 +174,7 @@ def held_store(folder, allowed):
         def writing_folder(self, rel, marker=""):
             if "/steps/" in rel:
                 self.seen.append(rel)
-                assert allowed.wait(60)
+                assert allowed.wait(240)
             with super().writing_folder(rel, marker) as path:
                 yield path
 
