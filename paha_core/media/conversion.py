@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import av
 import ffmpeg
 import numpy as np
 from av.sidedata.sidedata import Type
@@ -76,12 +78,17 @@ def conversion_of(frame: Any, stream: Any) -> Conversion:
     return Conversion(
         interlaced=bool(frame.interlaced_frame),
         hdr=hdr,
-        alpha=any(component.is_alpha for component in frame.format.components),
+        alpha=_has_alpha(frame.format.name),
         matrix=not _plain_rotation(frame),
         aspect=aspect if abs(aspect - 1) >= 1e-3 else 1.0,
         turned=bool(int(frame.rotation) % 180),
         untagged=tuple(name for name, tag in tags.items() if hdr and tag == UNSPECIFIED),
     )
+
+
+@cache
+def _has_alpha(pixel_format: str) -> bool:
+    return any(component.is_alpha for component in av.VideoFormat(pixel_format).components)
 
 
 def _plain_rotation(frame: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from paha_core.media import FPS
 from paha_core.media.audio import Wave
@@ -51,6 +52,7 @@ class FragmentedVideo:
         self.size, self.sample_rate, self.comment, self.crf = size, sample_rate, comment, crf
         self.frames, self.samples, self.fragments, self.position = 0, 0, 0, 0
         self._sink = sink
+        self._reformatter: Any = VideoReformatter()
         self._aac: Any = av.CodecContext.create("aac", "w")
         self._aac.sample_rate, self._aac.layout, self._aac.format = sample_rate, "mono", "fltp"
         self._aac.time_base = Fraction(1, sample_rate)
@@ -78,7 +80,9 @@ class FragmentedVideo:
         start = len(out.getvalue())
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame = self._reformatter.reformat(
+                frame, format="yuv420p", dst_colorspace="ITU709", threads=1
+            )
             frame.pts, frame.time_base = self.frames, Fraction(1, FPS)
             self.frames += 1
             video.container.mux(video.encode(frame))

@@ -6,6 +6,7 @@ Times are seconds from the file's time 0 (`media.streams.start_time`), for pictu
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from paha_core.media import FPS
@@ -25,6 +27,17 @@ Frames = NDArray[np.uint8]
 
 REORDERED = 16  # frames: packets come in the order of decoding, up to so many before their turn
 EARLY = 1e-3  # seconds: timestamps are rounded, to 1 ms in Matroska
+
+
+class _Reformatters(threading.local):
+    """One for each form, for each thread: a frame's own makes its context, and threads as many as
+    there are cores, anew for each frame, which takes ten times as long."""
+
+    def __init__(self) -> None:
+        self.rgb, self.small, self.gray = (VideoReformatter() for _ in range(3))
+
+
+_reformatters = _Reformatters()
 
 
 def seek_point(path: str | Path, start: float) -> tuple[float, float]:
@@ -81,7 +94,9 @@ class DecodedFrame:
 
     def to_gray(self, side: int) -> NDArray[np.uint8]:
         """The whole frame squeezed to [side, side]."""
-        small = self.frame.reformat(width=side, height=side, format="gray", interpolation="AREA")
+        small = _reformatters.gray.reformat(
+            self.frame, side, side, "gray", interpolation="AREA", threads=1
+        )
         return np.asarray(small.to_ndarray(), dtype=np.uint8)
 
     @property
@@ -205,9 +220,11 @@ def _picture(frame: Any, size: int | None) -> Frames:
     quarter_turns = int(frame.rotation) // 90 % 4
     if size is not None and frame.width == frame.height and not quarter_turns:
         kind = "AREA" if size < frame.width else "BICUBIC"
-        scaled = frame.reformat(width=size, height=size, format="rgb24", interpolation=kind)
+        scaled = _reformatters.small.reformat(
+            frame, size, size, "rgb24", interpolation=kind, threads=1
+        )
         return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
-    picture: Any = frame.to_ndarray(format="rgb24")
+    picture: Any = _reformatters.rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
     if quarter_turns:
         picture = np.ascontiguousarray(np.rot90(picture, quarter_turns))
     if size is not None:

@@ -42,8 +42,9 @@ def person_cells(
         for a, b in LIMBS:
             if sure[a] and sure[b]:
                 found |= _distance(cells, frame[a], frame[b]) < 0.2 * shoulders
-        for hand in frame[HANDS][sure[HANDS]]:
-            found |= ((cells - hand) ** 2).sum(-1) < (0.15 * shoulders) ** 2
+        hands = frame[HANDS][sure[HANDS]]
+        across, down = ((centres - hands[:, axis, None]) ** 2 for axis in (0, 1))
+        found |= (across[:, None] + down[..., None] < (0.15 * shoulders) ** 2).any(0)
         face = frame[FACE][sure[FACE]]
         if len(face):
             found |= _inside(cells, face.min(0), face.max(0), side=0.4, top=0.9, bottom=0.6)
