@@ -22,7 +22,7 @@ def feature_network_config(steps: int, seed: int, **sizes: Any) -> TrainConfig:
         weight_decay=0,
         ema=0,
         checkpoint_every=max(steps // 4, 1),
-        validate_every=max(steps // 10, 1),
+        validate_every=max(steps // 10, 10),  # it costs as much as some steps
         seed=seed,
         **sizes,
     )
