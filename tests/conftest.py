@@ -9,6 +9,10 @@ import pytest
 for _name in [name for name in os.environ if name.startswith("PAHA_")]:
     del os.environ[_name]
 
+# Networks this small wait for their threads longer than they compute, the more so where `make test`
+# has a process for each core; and sums are equal to the bit in all processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 # The files that take longest, longest first: begun last, one would keep a process of `make test`
 # busy while the other has nothing left.

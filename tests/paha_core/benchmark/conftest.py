@@ -1,17 +1,10 @@
 import pytest
-import torch
 
 from paha_core.config import Preset
 from paha_core.store import Store
 from paha_core.training.tasks.pose_autoencoder import train_pose_autoencoder
 from paha_core.training.tasks.video_encoder import train_video_encoder
 from synthetic import PixelDetector, make_store, make_truth, preset
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    # Networks this small wait for their threads longer than they compute.
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

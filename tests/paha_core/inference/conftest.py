@@ -125,12 +125,3 @@ def negatives_store(pipeline, clip_sample, tmp_path):
         described = {"fingerprint": "half-trained", "step": pipeline.preset.negatives_step}
         (folder / "training.json").write_text(json.dumps(described))
     return store
-
-
-@pytest.fixture
-def one_thread():
-    """As the processes of `tests/support` compute: halves of a batch round otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -158,7 +158,7 @@ def forget(store):
 
 
 def test_processes_share_held_out_videos_and_take_over_a_dead_ones(
-    preset, held_out, save_networks, tmp_path_factory, one_thread
+    preset, held_out, save_networks, tmp_path_factory
 ):
     save_networks(held_out)
     folder = tmp_path_factory.mktemp("preset")

@@ -195,7 +195,7 @@ def forget(store):
         store.remove(rel)
 
 
-def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path, one_thread):
+def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path):
     assert make_negatives(store, preset)[DATASET].computed == 8
     expected = files(store)
     forget(store)
@@ -205,7 +205,7 @@ def test_two_processes_make_the_rows_and_bytes_of_one(store, preset, tmp_path, o
     assert files(store) == expected
 
 
-def test_the_batch_of_a_killed_process_is_taken_over(store, preset, tmp_path, one_thread):
+def test_the_batch_of_a_killed_process_is_taken_over(store, preset, tmp_path):
     assert make_negatives(store, preset)[DATASET].computed == 8
     expected = files(store)
     forget(store)

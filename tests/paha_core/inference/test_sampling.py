@@ -18,15 +18,6 @@ from tiny_univdm import TINY
 SIZES = TINY | {"block_out_channels": (8,), "attention_levels": (True,)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Whole batches are compared to the bit with their halves: in one thread each."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def sampler():
     torch.manual_seed(0)

@@ -104,7 +104,6 @@ def killed_in_second_checkpoint(folder, hidden):
 
 def test_killed_while_it_writes_a_checkpoint_it_ends_as_if_never_killed(tmp_path):
     hidden = 100_000  # some 15 MB a checkpoint
-    torch.set_num_threads(os.cpu_count() or 1)  # as the killed process: sums are equal to the bit
     assert fit(TinyTask(hidden=hidden), config(), run(tmp_path / "whole"))
     # A busy machine may be too late, and the checkpoint be whole already: then another try.
     killed = next(

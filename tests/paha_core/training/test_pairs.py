@@ -106,11 +106,13 @@ def test_the_loss_of_samples_is_equation_7_of_their_pairs(store):
 
 def run(folder, micro_batch, processes):
     publish_pairs(Store(str(folder)))
-    command = [sys.executable, small_classifier.__file__, str(folder), str(micro_batch)]
-    if processes > 1:
-        launcher = [sys.executable, "-m", "paha_core.training.launch", str(processes), "60"]
-        command = [*launcher, *command]
-    subprocess.run(command, check=True, timeout=300)
+    arguments = str(folder), str(micro_batch)
+    if processes == 1:
+        small_classifier.main(*arguments)
+    else:
+        launcher = [sys.executable, "-m", "paha_core.training.launch", str(processes), "300"]
+        command = [*launcher, sys.executable, small_classifier.__file__, *arguments]
+        subprocess.run(command, check=True, timeout=600)
     weights = folder / "checkpoints/small/final/diffusion_pytorch_model.safetensors"
     return load_file(folder / "gradient.safetensors"), load_file(weights)
 
