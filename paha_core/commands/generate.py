@@ -113,6 +113,12 @@ def generate(
             "--offload", help="Codec and encoders wait in host memory: for cards with little."
         ),
     ] = False,
+    offload_layers: Annotated[
+        bool,
+        typer.Option(
+            "--offload-layers", help="UniVDM's layers as well, one by one: slower; needs CUDA."
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -196,8 +202,9 @@ def generate(
             audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
         used = chosen_preset(workspace, folder, device, dataset, fast)
-        if offload:
-            generation = used.generation.model_copy(update={"offload": True})
+        if offload or offload_layers:
+            both = {"offload": True, "offload_layers": offload_layers}
+            generation = used.generation.model_copy(update=both)
             used = used.model_copy(update={"generation": generation})
         guidance = used.generation.guidance.changed(
             rate=rate,

@@ -110,6 +110,11 @@ class GenerationConfig(Section):
     offload: bool = Field(
         False, description="keep codec and encoders in host memory while they are not used"
     )
+    offload_layers: bool = Field(
+        False,
+        description="keep UniVDM's layers in host memory as well, each but for its own forward "
+        "pass: for cards that do not hold the network; needs CUDA",
+    )
     clips: int = Field(16, ge=0, description="held-out clips of each data set; 0: all of them")
     batch: int = Field(8, ge=1, description="clips generated side by side: what memory allows")
     max_frames: int = Field(375, ge=2)
@@ -121,8 +126,9 @@ class GenerationConfig(Section):
         found = super().settings()
         if found["solver"] == "ddim":
             del found["solver"]
-        if not found["fast"]:
-            del found["fast"]
+        for name in ("fast", "offload_layers"):
+            if not found[name]:
+                del found[name]
         return found
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from torch import nn
 from paha_core.config import Preset, load_preset
 from paha_core.inference.adapters import LoadedAdapter, WithAdapters
 from paha_core.inference.inputs import InputError
+from paha_core.inference.offload import offload_layers
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec, autoencoder_class
@@ -73,6 +74,11 @@ class PipelineComponents(WithAdapters):
             for network in (self.codec, self.audio, self.reference):
                 for module in _modules(network):
                     module.to("cpu")
+        if generation.offload_layers and self.device.startswith("cuda"):
+            if self.adapters:
+                raise InputError("offload_layers takes no adapters: merge them by `paha export`")
+            _ = self.networks  # hashed while the weights are there
+            offload_layers(self.univdm, self.device)
 
     @contextmanager
     def on_device(self, network: LatentCodec | AudioEncoder | ReferenceEncoder) -> Iterator[None]:
@@ -104,7 +110,7 @@ class PipelineComponents(WithAdapters):
         return cls(
             preset,
             load_codec(store, preset, device),
-            load_univdm(store, device=device, name=preset.generator),
+            load_univdm(store, device=_first_device(preset, device), name=preset.generator),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
             {part: load_classifier(store, part, device=device) for part in trained},
@@ -130,7 +136,7 @@ class PipelineComponents(WithAdapters):
         opened = cls(
             preset,
             Codec(codec, saved["codec"]["name"], saved["codec"]["sha256"], preset.codec.batch),
-            UniVDM.from_pretrained(folder / "univdm", **read).to(device),
+            UniVDM.from_pretrained(folder / "univdm", **read).to(_first_device(preset, device)),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
             {
@@ -224,6 +230,12 @@ class PipelineComponents(WithAdapters):
             }
             for part, classifier in self.classifiers.items()
         }
+
+
+def _first_device(preset: Preset, device: str) -> str:
+    """Where UniVDM is loaded to: a network whose layers are offloaded is never on the device as a
+    whole."""
+    return "cpu" if preset.generation.offload_layers else device
 
 
 def _modules(network: object) -> list[nn.Module]:

@@ -108,7 +108,8 @@ def held_out_settings(preset: Preset, mode: Mode) -> Settings:
 
 
 IGNORED_FIELDS = {
-    *("modes", "clips", "batch", "max_frames", "gradient_checkpointing", "offload"),
+    *("modes", "clips", "batch", "max_frames", "gradient_checkpointing"),
+    *("offload", "offload_layers"),
     *("guidance", "seed", "precision"),  # hashed separately below
 }
 """Fields of `generation` outside the fingerprint."""

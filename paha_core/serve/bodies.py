@@ -66,11 +66,13 @@ BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["image"],
+                    "oneOf": [{"required": ["audio"]}, {"required": ["text"]}],
                     "properties": {
                         "image": {"type": "string", "format": kind},
                         "audio": {"type": "string", "format": kind},
                     }
-                    | _FIELDS,
+                    | _FIELDS
+                    | {"text": _FIELDS["text"] | {"minLength": 1}},
                 }
             }
             for media, kind in (("multipart/form-data", "binary"), ("application/json", "byte"))

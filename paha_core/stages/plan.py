@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
+import torch
+
 from paha_core.benchmark.tables.specs import SUITES
 from paha_core.benchmark.tables.variants import variant_name
 from paha_core.config import GuidanceConfig, Mode, Preset, TrainConfig, derived
 from paha_core.inference.negatives import count_of
+from paha_core.inference.offload import layers_of
 from paha_core.inference.sampling import segment_count
 from paha_core.media import FPS
 from paha_core.models.build import univdm_of
@@ -34,7 +37,7 @@ TEST_CLIPS = {"pats": 480, "cnas": 735}  # of the paper's corpora, by kind
 SECONDS_A_DAY = 86_400
 _GENERATION = (
     "generation.precision bf16; generation.gradient_checkpointing and generation.offload true; a "
-    "smaller generation.batch, then codec.batch"
+    "smaller generation.batch, then codec.batch; generation.offload_layers true"
 )
 MEMORY_ADVICE = {  # settings to change where a stage does not fit, the cheapest first
     "training_shards": "a smaller codec.batch",
@@ -111,6 +114,15 @@ class Planner:
     @cached_property
     def classifier_sizes(self) -> list[int]:
         return traces.parameters_of(lambda: traces.new_classifier_of(self.preset, self.widths))
+
+    @cached_property
+    def largest_layer(self) -> int:
+        """Parameters of UniVDM's largest layer, and of what stays beside it, with offloaded
+        layers."""
+        with torch.device("meta"):
+            network = univdm_of(self.preset, self.widths)
+        layers = [sum(p.numel() for p in layer.parameters()) for layer in layers_of(network)]
+        return max(layers) + sum(self.univdm_sizes) - sum(layers)
 
     def bytes_per_second(self) -> int:
         """Bytes of a second of video in the shards: latents, PAR weights and audio features in
@@ -251,7 +263,8 @@ class Planner:
         peaks.append(self.decoder.peak_bytes)
         encoders = 0 if generation.offload else self._encoder_bytes
         return {
-            "UniVDM": FLOAT32 * sum(self.univdm_sizes),
+            "UniVDM": FLOAT32
+            * (self.largest_layer if generation.offload_layers else sum(self.univdm_sizes)),
             "classifiers": 2 * FLOAT32 * sum(self.classifier_sizes) if guided else 0,
             "codec and encoders": self._codec_bytes + encoders,
             "solver, gradient or codec at its peak": max(peaks),
@@ -297,18 +310,22 @@ class Planner:
 
     def _videos(self, mode: Mode, guidance: GuidanceConfig) -> float:
         """FLOPs of every held-out clip in one mode."""
+        return self._segments() * self.segment_flops(mode, guidance)
+
+    def segment_flops(self, mode: Mode, guidance: GuidanceConfig) -> float:
+        """FLOPs of one segment in one mode, from noise to pictures."""
         generation, codec = self.preset.generation, self.preset.codec
         side, frames = self.size // codec.factor, generation.segment_frames
-        guided = 0 if mode == "unguided" else guidance.guided_steps(generation.ddim_steps)
+        steps = self.preset.num_inference_steps
+        guided = 0 if mode == "unguided" else guidance.guided_steps(steps)
         classifiers = sum(bool(x) for x in (guidance.lambda_face, guidance.lambda_non_face))
-        solves = generation.ddim_steps * (1 if generation.cfg_scale == 1 else 2)
+        solves = steps * (1 if generation.cfg_scale == 1 or generation.fast else 2)
         if mode == "differential" and guidance.lambda_diff:
             solves += 2 * guided
         a_segment = float(solves * self.solver(side, 1).flops)
         if guided:
             a_segment += guided * classifiers * self.gradient(side, 1).flops
-        a_segment += frames * self.decoder.flops / codec.batch
-        return self._segments() * a_segment
+        return a_segment + frames * self.decoder.flops / codec.batch
 
     def _segments(self) -> int:
         """Segments of all held-out clips, each as long as `generation.max_frames` allows."""

@@ -16,6 +16,8 @@ MEDIA = (  # sound without a device, and no video that Chromium itself refuses o
     "--disable-background-media-suspend",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
+    "--use-fake-device-for-media-stream",  # a test picture and a beep
+    "--use-fake-ui-for-media-stream",
 )
 
 

@@ -8,6 +8,7 @@ from paha_core.cli import app
 from paha_core.config import load_preset
 from paha_core.inference.held_out import generation_fingerprint
 from paha_core.inference.inputs import InputError
+from paha_core.inference.offload import layers_of, offload_layers
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.store import Store
 
@@ -57,3 +58,20 @@ def test_a_saved_pipeline_holds_the_student_and_a_folder_without_one_is_told(
     told = CliRunner().invoke(app, [*command, "--audio", "a.wav", "--out", "a.mp4"])
     assert told.exit_code == 1
     assert "holds UniVDM and not its student" in told.output
+
+
+def test_a_network_whose_layers_are_offloaded_makes_the_same_video(store, inputs, one_thread):
+    """The layers are on the meta device between their forward passes: one that was not brought
+    back would end in an error."""
+    preset = load_preset("smoke")
+    whole, other = (PahaPipeline.from_store(store, preset) for _ in range(2))
+    settings = Settings(mode="unguided", steps=2, max_seconds=0.3)
+    offload_layers(other.univdm, "cpu")
+    offload_layers(other.univdm, "cpu")
+    devices = {p.device.type for layer in layers_of(other.univdm) for p in layer.parameters()}
+    assert devices == {"meta"}
+    assert other.univdm.device.type == "cpu"
+    made, same = (one(*inputs, settings)[0].frames for one in (whole, other))
+    assert np.array_equal(made, same)
+    with pytest.raises(InputError, match="takes no adapters"):
+        other.load_adapter("me")

@@ -160,3 +160,30 @@ def contrast(page, selector):
 
     light, dark = sorted(map(luminance, colours), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_portrait_from_the_webcam_and_a_voice_from_the_microphone(page):
+    """Chromium's own test picture and beep in place of devices."""
+    page.click("#webcam")
+    page.get_by_text("Take the picture").click()
+    page.locator("#preview").wait_for(state="visible")
+    assert page.locator("#preview").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
+    page.click("#record")
+    page.get_by_text("Stop recording").wait_for()
+    page.wait_for_timeout(500)  # of sound
+    page.click("#record")
+    page.locator("#heard").wait_for(state="visible")
+    page.click("#generate")  # the test picture has no face: both were read on the server
+    failed = page.locator(".card[data-state=failed]").first
+    failed.wait_for()
+    assert "no face was found" in failed.locator(".state").inner_text()
+
+
+def test_an_adapter_is_chosen_from_those_of_the_server(page, picture, voice):
+    upload(page, picture, voice)
+    page.select_option("#adapter", "me")
+    page.click("#generate")
+    card = page.locator(".card").first
+    assert card.locator("h2").inner_text().startswith("me, ")
+    card.locator(".cancel").click()
+    page.wait_for_function("() => document.querySelector('.card').dataset.state !== 'queued'")
