@@ -8,7 +8,7 @@ rejected row (`cnas/<speaker>/<name>`), each clip of a usable one is a row of it
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,12 @@ from paha_core.corpora.clips import (
     cut_clip,
     rejected_job,
 )
-from paha_core.corpora.duplicates import mark_duplicates, repeated_sources
+from paha_core.corpora.duplicates import (
+    SourceKey,
+    mark_duplicates,
+    repeated_sources,
+    source_key,
+)
 from paha_core.corpora.filters import (
     Audible,
     BodyParts,
@@ -108,7 +113,10 @@ def ingest_cnas(
             jobs.append(_rejected(dataset, each, source))
         else:
             spans = clip_spans(dataset, each, source, config)
-            jobs += [clip_job(store, span, config.clip, filters, sync) for span in spans]
+            jobs += [
+                clip_job(store, span, config.clip, filters, sync, settings.speaking_person)
+                for span in spans
+            ]
     own = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:
@@ -180,16 +188,24 @@ def _body_parts(min_share: float, weights: str | None) -> Filter:
 
 
 def hold_out(rows: list[Row], share: float) -> list[Row]:
-    """Assign each source of one speaker to train or test, by the clips kept of it. Sources that
-    repeat each other stay together, so that no test clip repeats a training clip."""
+    """Assign each source of every speaker to train or test, by the clips kept of it.
+
+    Sources that repeat each other stay together, so that no test clip repeats a training clip;
+    those of several speakers are held out where each of these speakers would hold them out.
+    """
     groups = repeated_sources(rows)
-    clips = Counter(groups[row["source_id"]] for row in rows if row["status"] == KEPT)
-    test = choose_test(clips, share)
+    speakers: dict[SourceKey, set[str]] = defaultdict(set)
+    for (speaker, _), group in groups.items():
+        speakers[group].add(speaker)
+    clips: dict[str, Counter[str]] = defaultdict(Counter)
+    names = {g: g[1] if len(speakers[g]) == 1 else "/".join(g) for g in speakers}
+    for row in rows:
+        if row["status"] == KEPT:
+            clips[row["speaker"]][names[groups[source_key(row)]]] += 1
+    chosen = {speaker: choose_test(own, share) for speaker, own in clips.items()}
+    test = {g for g, name in names.items() if all(name in chosen[s] for s in speakers[g])}
     return [
-        with_columns(
-            row,
-            {"split": "test" if groups.get(row["source_id"]) in test else "train"},
-        )
+        with_columns(row, {"split": "test" if groups.get(source_key(row)) in test else "train"})
         for row in rows
     ]
 

@@ -7,42 +7,25 @@ duplicate has the same pictures and the same sound at the same times.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from paha_core.corpora.filters import ClipData
-from paha_core.corpora.filters.sync_estimate import band_energy
 from paha_core.engine.manifest_stage import KEPT, Row, with_columns
 
 PICTURES = 3  # frames of a clip with a perceptual hash of 64 bits each
-CELLS = 17  # parts of a clip's time in the sound's hash
 BAND = np.uint16  # part of the sound's hash that candidates share
 # Bits that may differ, of 64 and of 176. Encoded again, drawn clips differed in up to 16 and 10;
 # other moments of the same person in as few as 6, and 83.
 PICTURE_BITS, SOUND_BITS = 20, 30
 ONES = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 
-
-def content_hash(clip: ClipData) -> str:
-    """Hex digits: the perceptual hashes of `PICTURES` frames, a colon, the sound's; nothing for a
-    clip of fewer than `CELLS` frames."""
-    if len(clip.thumbnails) < CELLS:
-        return ""
-    picks = np.linspace(0, len(clip.probes) - 1, PICTURES + 2).round().astype(int)[1:-1]
-    pictures = [str(imagehash.phash(Image.fromarray(clip.probes[n]))) for n in picks]
-    energy = band_energy(clip.speech, len(clip.thumbnails))
-    edges = np.linspace(0, energy.shape[1], CELLS + 1).astype(int)
-    cells = np.stack([energy[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)])
-    bits = np.diff(np.diff(cells, axis=0), axis=1) > 0  # against the band above, a cell later
-    return "".join(pictures) + ":" + np.packbits(bits.ravel()).tobytes().hex()
+SourceKey = tuple[str, str]  # speaker and name
 
 
 def mark_duplicates(rows: list[Row]) -> list[Row]:
-    """The rows of one speaker with two more columns, which may be empty.
+    """The rows of one corpus with two more columns, which may be empty.
 
     `duplicate_of`: the first clip, by id, that a kept one repeats. `in_train`: the training clip
     that a test clip repeats, or else the source that it shares with training clips.
@@ -53,15 +36,13 @@ def mark_duplicates(rows: list[Row]) -> list[Row]:
     for first, repeated in pairs:
         if first not in originals:
             originals.setdefault(repeated, first)
-    trained = {row["source_id"] for row in kept.values() if row["split"] == "train"}
+    trained = {source_key(row) for row in kept.values() if row["split"] == "train"}
     known = {
         clip_id: row["source_id"]
         for clip_id, row in kept.items()
-        if row["split"] == "test" and row["source_id"] in trained
+        if row["split"] == "test" and source_key(row) in trained
     }
-    for a, b in (pair for first, later in pairs for pair in ((first, later), (later, first))):
-        if kept[a]["split"] == "test" and kept[b]["split"] == "train":
-            known[a] = b
+    known |= _tested_in_train(kept, pairs)
     return [
         with_columns(
             row,
@@ -74,14 +55,35 @@ def mark_duplicates(rows: list[Row]) -> list[Row]:
     ]
 
 
-def repeated_sources(rows: list[Row]) -> dict[str, str]:
-    """Maps each kept row's source to the first, by name, of the sources that repeat it, directly or
+def in_train_of_any(rows: list[Row]) -> dict[str, str]:
+    """The test clips that repeat a training clip, with that clip, among rows of several corpora."""
+    kept = {row["clip_id"]: row for row in rows if row["status"] == KEPT}
+    return _tested_in_train(kept, near_clips(rows))
+
+
+def _tested_in_train(kept: Mapping[str, Row], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    return {
+        a: b
+        for first, later in pairs
+        for a, b in ((first, later), (later, first))
+        if kept[a]["split"] == "test" and kept[b]["split"] == "train"
+    }
+
+
+def source_key(row: Row) -> SourceKey:
+    """Speaker and name of a row's source: two speakers' sources may have the same name."""
+    return row["speaker"], str(row["source_id"])
+
+
+def repeated_sources(rows: list[Row]) -> dict[SourceKey, SourceKey]:
+    """Maps each kept row's source to the first, by key, of the sources that repeat it, directly or
     through others; to itself where none does."""
-    source = {row["clip_id"]: str(row["source_id"]) for row in rows if row["status"] == KEPT}
-    group = {name: name for name in source.values()}
+    source = {row["clip_id"]: source_key(row) for row in rows if row["status"] == KEPT}
+    group = {key: key for key in source.values()}
     for a, b in near_clips(rows):
         one, other = sorted((group[source[a]], group[source[b]]))
-        group = {name: one if first == other else first for name, first in group.items()}
+        if one != other:
+            group = {key: one if first == other else first for key, first in group.items()}
     return group
 
 
@@ -105,12 +107,13 @@ def near_pairs(hashes: Sequence[str]) -> list[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for keys in sounds.view(BAND).T:
         order = np.argsort(keys, kind="stable")
-        for apart in range(1, len(hashes)):
-            earlier, later = order[:-apart], order[apart:]
-            same = keys[earlier] == keys[later]
-            if not same.any():
+        left = np.arange(len(hashes) - 1)  # places in the order whose neighbour may be a candidate
+        for apart in itertools.count(1):
+            left = left[: np.searchsorted(left, len(hashes) - apart)]
+            left = left[keys[order[left]] == keys[order[left + apart]]]
+            if not len(left):
                 break
-            earlier, later = earlier[same], later[same]
+            earlier, later = order[left], order[left + apart]
             near = _are_near(pictures, sounds, earlier, later)
             found.update(zip(earlier[near].tolist(), later[near].tolist(), strict=True))
     return sorted(found, key=lambda pair: (pair[1], pair[0]))

@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -187,8 +188,9 @@ def update_manifest(
     loses its worker process and is rejected. `speakers`: only their jobs count, and the rows of all
     other speakers are kept. `keep_row`: whether a row whose clip
     is not among the jobs belongs to another run and is kept; other such rows are dropped and their
-    files removed, as are the files of a rejected clip. `finish`: called with all rows of a speaker
-    before they are written, for columns that depend on all of them.
+    files removed, as are the files of a rejected clip. `finish`: called with all rows of the
+    manifest before they are written, for columns that depend on all of them; it returns as many
+    rows, in the same order.
     """
     schema = stage_schema(extra_schema)
     if speakers:
@@ -214,6 +216,7 @@ def update_manifest(
             todo.append(job)
 
     last_flush, cost = time.monotonic(), 0.0
+    done = False
     try:
         with Progress(len(todo), f"{stage} {dataset}") as progress:
             payloads = [job.payload for job in todo]
@@ -226,9 +229,9 @@ def update_manifest(
                     manifest.write(rows)
                     last_flush = time.monotonic()
                     cost = last_flush - started
+        done = True
     finally:
-        manifest.write(rows)
-    manifest.drop_others()
+        manifest.write(rows, drop=done)
     _remove_leftovers(store, before, manifest.rows, keep_row)
     table = pa.Table.from_pylist([manifest.rows[job.clip_id] for job in jobs], schema=schema)
     return StageResult(table, computed=computed, reused=len(jobs) - computed)
@@ -259,7 +262,6 @@ class _Manifest:
         self.store, self.schema = store, schema
         self.stage, self.dataset = stage, dataset
         self.own_ids, self.keep_row, self.finish = own_ids, keep_row, finish
-        self.files: set[str] = set()
         self.rows: dict[str, Row] = {}  # as they were published, by clip id
         # Each file's version and rows as last read: a manifest may have 100,000 rows, and a row of
         # Python objects costs far more than its bytes.
@@ -270,46 +272,39 @@ class _Manifest:
         stored = self._stored(_versions(self.store, self.stage, self.dataset))
         return [row for part in stored.values() for row in part]
 
-    def write(self, rows: Mapping[str, Row]) -> None:
-        """Publish each speaker's rows, in the order of their ids."""
+    def write(self, rows: Mapping[str, Row], *, drop: bool = False) -> None:
+        """Publish each speaker's rows, in the order of their ids.
+
+        drop: the rows of other speakers that `keep_row` does not select go as well.
+        """
         parts: dict[str, list[Row]] = defaultdict(list)
         for row in rows.values():
             parts[self._file(row["speaker"])].append(row)
-        self.files.update(parts)
-
-        def changed(files: Iterable[str]) -> dict[str, list[Row]]:
-            """The rows of each file that differ from what is stored now."""
-            listed = _versions(self.store, self.stage, self.dataset)
-            stored = self._stored({rel: listed[rel] for rel in files if rel in listed})
-            found = {rel: self._filled(parts[rel], stored.get(rel, [])) for rel in files}
-            self.rows |= {row["clip_id"]: row for part in found.values() for row in part}
-            return {rel: part for rel, part in found.items() if part != stored.get(rel, [])}
-
-        if new := changed(parts):
+        if self._changed(parts, drop):
             with self._claimed():
-                for rel, part in changed(new).items():
-                    self._publish(rel, part)
-                # an earlier version kept one file
-                self.store.remove_files([manifest_path(self.stage, self.dataset)])
-
-    def drop_others(self) -> None:
-        """Remove the rows that are not kept from the files of other speakers."""
-
-        def listed() -> dict[str, list[Row]]:
-            versions = _versions(self.store, self.stage, self.dataset)
-            return self._stored({rel: v for rel, v in versions.items() if rel not in self.files})
-
-        if listed():
-            with self._claimed():
-                for rel, stored in listed().items():
-                    others = self._filled([], stored)
-                    self.rows |= {row["clip_id"]: row for row in others}
-                    if not others:
+                for rel, part in self._changed(parts, drop).items():
+                    if part or rel in parts:
+                        self._publish(rel, part)
+                    else:
                         self.store.remove_files([rel])
-                    elif others != stored:
-                        self._publish(rel, others)
-        if not self.rows:  # a stage without any clip has a manifest too
+                if parts:  # an earlier version kept one file
+                    self.store.remove_files([manifest_path(self.stage, self.dataset)])
+        if drop and not self.rows:  # a stage without any clip has a manifest too
             self._publish(self._file("none"), [])
+
+    def _changed(self, parts: Mapping[str, list[Row]], drop: bool) -> dict[str, list[Row]]:
+        """The rows of each file that differ from what is stored now."""
+        stored = self._stored(_versions(self.store, self.stage, self.dataset))
+        found = {
+            rel: self._filled(parts[rel], stored.get(rel, [])) if rel in parts
+            else self._filled([], stored[rel]) if drop
+            else [row for row in stored[rel] if row["clip_id"] not in self.own_ids]
+            for rel in {**stored, **parts}
+        }  # fmt: skip
+        finished = iter(self.finish([row for part in found.values() for row in part]))
+        found = {rel: list(islice(finished, len(part))) for rel, part in found.items()}
+        self.rows = {row["clip_id"]: row for part in found.values() for row in part}
+        return {rel: part for rel, part in found.items() if part != stored.get(rel, [])}
 
     def _stored(self, versions: Mapping[str, str]) -> dict[str, list[Row]]:
         known = {rel: version for rel, (version, _) in self.known.items()}
@@ -327,7 +322,7 @@ class _Manifest:
             row if row.keys() == names.keys() else {name: row.get(name) for name in names}
             for row in rows
         )
-        return self.finish(sorted(filled, key=lambda row: str(row["clip_id"])))
+        return sorted(filled, key=lambda row: str(row["clip_id"]))
 
     def _publish(self, rel: str, rows: list[Row]) -> None:
         self.store.write_table(rel, pa.Table.from_pylist(rows, schema=self.schema))

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import kept_rows, read_manifest
+from paha_core.engine.manifest_stage import Row, kept_rows, read_manifest
 from paha_core.media import FPS
 from paha_core.store import Store
 from paha_core.trained import MAX_SKIPPED_SHARE, gate_figures, gate_verdict, read_log
@@ -53,9 +53,12 @@ def keypoint_coverage(store: Store, preset: Preset) -> CheckOutcome:
 
 
 def split_leakage(store: Store, preset: Preset) -> CheckOutcome:
-    """No source is in train and in test. PATS's published split has such sources: they are
-    counted.
+    """No source is in train and in test, and no test clip of one corpus repeats a training clip of
+    another. PATS's published split has such sources: they are counted.
     """
+    from paha_core.corpora.duplicates import in_train_of_any
+
+    everywhere: list[Row] = []
     problems: list[str] = []
     figures: dict[str, float | str] = {}
     for dataset in preset.corpora.datasets:
@@ -64,6 +67,7 @@ def split_leakage(store: Store, preset: Preset) -> CheckOutcome:
         for row in kept_rows(store, "clips", [dataset]):
             sides[row["split"]].add(f"{row['speaker']}/{row['source_id']}")
             repeated += bool(row.get("in_train"))
+            everywhere.append(row)
         shared = sides["train"] & sides["test"]
         figures[f"{dataset} sources in train and in test"] = len(shared)
         figures[f"{dataset} test clips that share one or repeat a training clip"] = repeated
@@ -72,6 +76,13 @@ def split_leakage(store: Store, preset: Preset) -> CheckOutcome:
             continue
         if shared:
             problems.append(f"{dataset}: {', '.join(sorted(shared)[:3])} in train and in test")
+    elsewhere = {
+        clip: other
+        for clip, other in in_train_of_any(everywhere).items()
+        if clip.partition("/")[0] != other.partition("/")[0]
+    }
+    figures["test clips that repeat a training clip of another corpus"] = len(elsewhere)
+    problems += [f"{clip} repeats {other} in train" for clip, other in [*elsewhere.items()][:3]]
     return CheckOutcome(not problems, "; ".join(problems) or "train and test are apart", figures)
 
 

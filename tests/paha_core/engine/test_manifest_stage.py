@@ -164,17 +164,21 @@ def test_some_speakers_are_brought_up_to_date_and_all_others_kept(store):
     assert run(store, changed).computed == 2
 
 
-def test_columns_that_depend_on_all_rows_of_a_speaker(store):
+def test_columns_that_depend_on_all_rows(store):
     def number(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [row | {"split": f"{n} of {len(rows)}"} for n, row in enumerate(rows)]
 
     def splits(result) -> list[str]:
         return [row["split"] for row in result.table.to_pylist()]
 
-    assert splits(run(store, jobs(store, "a/one", "b/x"), finish=number)) == ["0 of 1"] * 2
+    assert splits(run(store, jobs(store, "a/one", "b/x"), finish=number)) == ["0 of 2", "1 of 2"]
     more = run(store, jobs(store, "a/one", "a/two", "b/x"), finish=number)
-    assert splits(more) == ["0 of 2", "1 of 2", "0 of 1"]
+    assert splits(more) == ["0 of 3", "1 of 3", "2 of 3"]
     assert more.computed == 1
+    # also the rows of another speaker that another run made
+    run(store, jobs(store, "c/y"), finish=number, keep_row=lambda row: True)
+    stored = read_manifest(store, "stage", "set")
+    assert [row["split"] for row in stored] == [f"{n} of 4" for n in range(4)]
 
 
 def test_a_download_does_not_count_against_the_limit():

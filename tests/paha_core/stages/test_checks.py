@@ -52,6 +52,17 @@ def test_leakage_fails_for_cnas_and_is_counted_for_pats(store, preset):
     assert "lin/a" in found.message
 
 
+def test_a_test_clip_that_another_corpus_trains_on(store, preset):
+    same = {"source_id": "a", "content_hash": f"{'3' * 48}:{'5' * 44}"}
+    write(store, "clips", "pats", [same | {"clip_id": "pats/lin/1"}])
+    write(store, "clips", "cnas", [same | {"clip_id": "cnas/lin/1"}])
+    assert checks.split_leakage(store, preset).passed
+    write(store, "clips", "cnas", [same | {"clip_id": "cnas/lin/1", "split": "test"}])
+    found = checks.split_leakage(store, preset)
+    assert not found.passed
+    assert found.message == "cnas/lin/1 repeats pats/lin/1 in train"
+
+
 def test_a_changed_shard_is_found(store, preset):
     sha256 = store.write_bytes("shards/cnas/train-0000.tar", b"x" * 512)
     row = {"shard": "shards/cnas/train-0000.tar", "sha256": sha256, "split": "train"}
