@@ -25,6 +25,7 @@ from paha_core.media.streams import start_time, video_stream
 
 Frames = NDArray[np.uint8]
 
+HELD_BYTES = 256 * 2**20  # of a clip's frames in memory, so that detectors share one decoding
 REORDERED = 16  # frames: packets come in the order of decoding, up to so many before their turn
 EARLY = 1e-3  # seconds: timestamps are rounded, to 1 ms in Matroska
 
@@ -112,8 +113,8 @@ def decode_frames(
     end: float | None = None,
     all_cores: bool = False,
 ) -> Iterator[DecodedFrame]:
-    """The frames with `start <= time < end` (seconds). Raises `MediaError` when the file can't be
-    decoded."""
+    """The frames with `start <= time < end` (seconds), all of the first one's size: recordings of
+    calls change theirs. Raises `MediaError` when the file can't be decoded."""
     seek = seek_point(path, start)[0] if start else 0.0
     with open_media(path) as container:
         stream, zero = video_stream(container), start_time(container)
@@ -122,6 +123,7 @@ def decode_frames(
         if seek:
             container.seek(int((seek + zero) * av.time_base))
         time, interval = -math.inf, 1 / float(stream.average_rate or stream.guessed_rate or FPS)
+        size: tuple[int, int] | None = None
         for frame in container.decode(stream):
             conversion = conversion_of(frame, stream)
             time = _time_of(frame, zero, time + interval)
@@ -133,6 +135,9 @@ def decode_frames(
                 continue
             if end is not None and time >= end - EARLY:
                 return
+            size = size or (frame.width, frame.height)
+            if (frame.width, frame.height) != size:
+                frame = frame.reformat(*size, interpolation="BICUBIC")
             yield DecodedFrame(time, frame)
 
 

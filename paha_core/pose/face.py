@@ -42,7 +42,8 @@ _SCHEMA = pa.schema([("box", pa.list_(pa.float32(), 4)), ("found", pa.bool_())])
 class FaceBoxes:
     """The face boxes of one clip.
 
-    boxes: float32 [T, 4] xyxy in pixels, scaled and inside the frame; zeros where `found` is false.
+    boxes: float32 [T, 4] xyxy in pixels, scaled and inside the frame (but see
+        `FaceSearch.detected`); zeros where `found` is false.
     found: bool [T], detected or interpolated.
     size: height and width of the frames.
     source: `mediapipe_face_detection`, or `keypoints:` and the detector's name.
@@ -141,6 +142,11 @@ class FaceSearch:
 
     def boxes(self, config: PoseConfig, keypoints: Keypoints | None = None) -> FaceBoxes:
         """The boxes of one person (see `detect_face_boxes`), once the frames were iterated."""
+        return finished(self.detected(keypoints), config)
+
+    def detected(self, keypoints: Keypoints | None = None) -> FaceBoxes:
+        """The same as the network gives them: neither scaled nor bridged, and perhaps beyond the
+        frame."""
         heads = None if keypoints is None else head_positions(keypoints)
         boxes = follow_face(self.found, heads)
         if np.isnan(boxes).any():
@@ -148,7 +154,14 @@ class FaceSearch:
             near = [_faces_in_pixels(frame, _SHORT_RANGE) for frame in in_background(checked)]
             nearby = follow_face(near, heads)
             boxes = min(boxes, nearby, key=lambda candidate: np.isnan(candidate).sum())
-        return _finish(boxes, self.size, config, MEDIAPIPE)
+        found = ~np.isnan(boxes).any(axis=1)
+        return FaceBoxes(np.nan_to_num(boxes), found, self.size, MEDIAPIPE)
+
+
+def finished(detected: FaceBoxes, config: PoseConfig) -> FaceBoxes:
+    """Boxes of `FaceSearch.detected` scaled, with short gaps bridged, inside the frame."""
+    boxes = np.where(detected.found[:, None], detected.boxes, np.float32(np.nan))
+    return _finish(boxes, detected.size, config, detected.source)
 
 
 def head_positions(keypoints: Keypoints, threshold: float = RELIABLE) -> np.ndarray:

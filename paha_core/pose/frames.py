@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 
-@dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video file, decoded again by each iteration.
+    """The frames of a video file, decoded while they are iterated.
 
-    Iterating raises `MediaError` for a file that can't be decoded or has no frame.
+    max_bytes: frames that take no more are kept in memory, so that several detectors share one
+    decoding; others are decoded again by each iteration. Iterating raises `MediaError` for a file
+    that can't be decoded or has no frame.
     """
 
-    path: Path
+    def __init__(self, path: Path, max_bytes: int = 0) -> None:
+        self.path, self.max_bytes = path, max_bytes
+        self._held: list[np.ndarray] | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         from paha_core.media.ffmpeg import MediaError
         from paha_core.media.video import iter_frames
 
-        count = 0
+        if self._held is not None:
+            yield from self._held
+            return
+        held: list[np.ndarray] = []
+        count, left = 0, self.max_bytes
         for frame in iter_frames(self.path):
-            count += 1
+            count, left = count + 1, left - frame.nbytes
+            if left >= 0:
+                held.append(frame)
+            else:
+                held.clear()
             yield frame
         if not count:
             raise MediaError(f"no frames in {self.path.name}")
+        self._held = held or None
 
 
 def check_frames(frames: np.ndarray) -> None:

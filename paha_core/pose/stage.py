@@ -3,6 +3,9 @@
 Both read the kept rows of the stage `clips`; face boxes may also be computed from keypoints. A clip
 without any body or any face is rejected, and so is one that can't be decoded. A clip in which a
 part is missing in some frames is kept; the share columns record it.
+
+Where MediaPipe's face detection is the source of the boxes, its faces are found in the frames that
+the stage `keypoints` decodes, and stored beside the keypoints: a clip is decoded once.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from multiprocessing import current_process
-from typing import Any, TypedDict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
@@ -33,7 +37,11 @@ from paha_core.pose.frames import VideoFrames
 from paha_core.pose.keypoints import Keypoints
 from paha_core.store import Store, sha256_file, sha256_json
 
+if TYPE_CHECKING:
+    from paha_core.pose.face import FaceBoxes
+
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
+FACES = "keypoints/faces"  # folder of the faces that were found with keypoints
 CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 3}  # raise one when its stage's results change
 
 KEYPOINT_SCHEMA = pa.schema(
@@ -49,6 +57,9 @@ KEYPOINT_SCHEMA = pa.schema(
         ("right_hand_share", pa.float32()),
         ("body_share", pa.float32()),
         ("jitter", pa.float32()),  # median second difference over the shorter side
+        ("faces_path", pa.string()),  # the tracked person's face as detected in the same frames
+        ("faces_sha256", pa.string()),
+        ("faces_version", pa.string()),  # of the face detection; empty without
     ]
 )
 
@@ -74,6 +85,9 @@ class KeypointColumns(Published):
     right_hand_share: float
     body_share: float
     jitter: float
+    faces_path: str
+    faces_sha256: str
+    faces_version: str
 
 
 FACE_SCHEMA = pa.schema(
@@ -113,7 +127,8 @@ def keypoints_stage(
 ) -> StageResult:
     """Keypoints of every kept clip (of these `speakers`), as `keypoints/<clip key>.parquet`.
 
-    Raises `FileNotFoundError` when the detector's weights are missing.
+    The face boxes' detection shares the decoded frames (`FACES`). Raises `FileNotFoundError` when
+    the detector's weights are missing.
     """
     # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
     settings: dict[str, Any] = {
@@ -126,12 +141,14 @@ def keypoints_stage(
     else:
         weights = detector_sha256(config)
     threads = _threads(workers)
+    faces_version = "" if drawn or config.faces_from_keypoints else face_detection_version()
     jobs = []
     for row in kept_rows(store, "clips", [dataset]):
         target = f"{KEYPOINTS}/{clip_key(row['clip_id'])}.parquet"
         task = KeypointTask(
             *(store, row["path"], row["sha256"], target, config, threads),
             drawn=row if drawn else None,
+            faces_version=faces_version,
         )
         parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
@@ -156,14 +173,12 @@ def face_boxes_stage(
     From the clips by MediaPipe's face detection, of the person that the clip's keypoints follow;
     or from the kept rows of the stage `keypoints` (`PoseConfig.face_source`).
     """
-    from paha_core.pose.face import face_detector_sha256
-
     settings: dict[str, Any] = {"scale": config.face_box_scale, "max_gap": config.max_face_gap}
-    weights = ""  # covered by the keypoints' sha256
+    weights = faces_version = ""  # covered by the keypoints' sha256
     if config.faces_from_keypoints:
         settings["source"] = "keypoints"
     else:
-        weights = face_detector_sha256()
+        weights, faces_version = _face_weights(), face_detection_version()
     people = {row["clip_id"]: row for row in kept_rows(store, KEYPOINTS, [dataset])}
     from_keypoints = config.faces_from_keypoints
     rows = list(people.values()) if from_keypoints else kept_rows(store, "clips", [dataset])
@@ -172,7 +187,12 @@ def face_boxes_stage(
         target = f"{FACE_BOXES}/{clip_key(row['clip_id'])}.parquet"
         person = people.get(row["clip_id"])  # None: no body was found, the largest face counts
         followed = (person["path"], person["sha256"]) if person else ("", "")
-        task = FaceTask(*(store, row["path"], row["sha256"], target, config, weights), *followed)
+        found = ("", "")
+        if person and not from_keypoints and person.get("faces_version") == faces_version:
+            found = (person["faces_path"], person["faces_sha256"])
+        task = FaceTask(
+            *(store, row["path"], row["sha256"], target, config, weights), *followed, *found
+        )
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
         parts += [person["sha256"] if person else ""]
         jobs.append(_job(row, parts, task))
@@ -186,8 +206,9 @@ def face_boxes_stage(
 
 @dataclass(frozen=True)
 class KeypointTask:
-    """Input of `find_keypoints`: paths in the store, CPU threads of the network, and the clip's row
-    where its points are to be the drawn ones."""
+    """Input of `find_keypoints`: paths in the store, CPU threads of the network, the clip's row
+    where its points are to be the drawn ones, and the version of the face detection that shares the
+    frames, empty for none."""
 
     store: Store
     clip: str
@@ -196,12 +217,13 @@ class KeypointTask:
     config: PoseConfig
     threads: int
     drawn: dict[str, Any] | None = None
+    faces_version: str = ""
 
 
 @dataclass(frozen=True)
 class FaceTask:
     """Input of `find_face_boxes`: `source` is a clip or its keypoints; `keypoints` those whose
-    person's face is wanted, or empty."""
+    person's face is wanted, or empty; `faces` that face as it was detected with them, or empty."""
 
     store: Store
     source: str
@@ -211,21 +233,30 @@ class FaceTask:
     detector_sha256: str
     keypoints: str = ""
     keypoints_sha256: str = ""
+    faces: str = ""
+    faces_sha256: str = ""
 
 
 def find_keypoints(task: KeypointTask) -> KeypointColumns:
     """Process one clip; returns its columns."""
+    faces: FaceBoxes | None = None
     if task.drawn is not None:
         keypoints = drawing.drawn_keypoints(task.store, task.drawn)
     else:
         detector = _detector(task.config, task.threads)
         with _video(task.store, task.clip, task.clip_sha256) as frames:
-            keypoints = detector.detect(frames)
+            if task.faces_version:
+                keypoints, faces = _with_faces(detector, frames)
+            else:
+                keypoints = detector.detect(frames)
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")
+    beside = {"path": "", "sha256": ""}
+    if faces is not None:
+        beside |= _publish(task.store, f"{FACES}/{PurePosixPath(task.target).name}", faces.save)
     return {
-        **_publish(task, keypoints.save),
+        **_publish(task.store, task.target, keypoints.save),
         "frames": len(keypoints),
         "height": keypoints.size[0],
         "width": keypoints.size[1],
@@ -237,12 +268,29 @@ def find_keypoints(task: KeypointTask) -> KeypointColumns:
         "right_hand_share": quality.right_hand,
         "body_share": quality.body,
         "jitter": quality.jitter,
+        "faces_path": beside["path"],
+        "faces_sha256": beside["sha256"],
+        "faces_version": task.faces_version,
     }
+
+
+def _with_faces(detector: Detector, frames: VideoFrames) -> tuple[Keypoints, FaceBoxes]:
+    """The keypoints of a clip, and the face of the person whom they follow."""
+    from paha_core.pose.face import FaceSearch
+
+    search = FaceSearch(frames)
+    keypoints = detector.detect(search)
+    return keypoints, search.detected(keypoints)
 
 
 def find_face_boxes(task: FaceTask) -> FaceColumns:
     """Process one clip; returns its columns."""
-    from paha_core.pose.face import detect_face_boxes, face_boxes_from_keypoints
+    from paha_core.pose.face import (
+        FaceBoxes,
+        detect_face_boxes,
+        face_boxes_from_keypoints,
+        finished,
+    )
 
     keypoints = None
     if task.keypoints:
@@ -253,13 +301,17 @@ def find_face_boxes(task: FaceTask) -> FaceColumns:
         faces = face_boxes_from_keypoints(keypoints, task.config)
         made_by = keypoints.version, keypoints.weights_sha256
     else:
-        with _video(task.store, task.source, task.source_sha256) as frames:
-            faces = detect_face_boxes(frames, task.config, keypoints)
+        if task.faces:
+            with task.store.reading(task.faces, task.faces_sha256) as path:
+                faces = finished(FaceBoxes.load(path), task.config)
+        else:
+            with _video(task.store, task.source, task.source_sha256) as frames:
+                faces = detect_face_boxes(frames, task.config, keypoints)
         made_by = version("mediapipe"), task.detector_sha256
     if not faces.found.any():
         raise Rejection("no face in any frame")
     return {
-        **_publish(task, faces.save),
+        **_publish(task.store, task.target, faces.save),
         "frames": len(faces),
         "height": faces.size[0],
         "width": faces.size[1],
@@ -280,10 +332,11 @@ def _job(row: dict[str, Any], parts: list[Any], task: Any) -> ClipWork:
 def _video(store: Store, clip: str, sha256: str) -> Iterator[VideoFrames]:
     """The clip's frames, decoded while they are iterated; a decoding error is a `Rejection`."""
     from paha_core.media.ffmpeg import MediaError
+    from paha_core.media.video import HELD_BYTES
 
     with store.reading(clip, sha256) as path:
         try:
-            yield VideoFrames(path)
+            yield VideoFrames(path, HELD_BYTES)
         except MediaError as error:
             raise Rejection(f"the clip can't be decoded: {error}") from error
 
@@ -313,11 +366,23 @@ def _threads(workers: Workers) -> int:
     return 1 if workers == "ray" else max(1, cores() // max(1, workers))
 
 
-def _publish(task: KeypointTask | FaceTask, save: Callable[[Any], None]) -> Published:
-    with task.store.writing(task.target) as path:
+def _publish(store: Store, target: str, save: Callable[[Any], None]) -> Published:
+    with store.writing(target) as path:
         save(path)
         sha256 = sha256_file(path)
-    return {"path": task.target, "sha256": sha256}
+    return {"path": target, "sha256": sha256}
+
+
+@cache
+def _face_weights() -> str:
+    from paha_core.pose.face import face_detector_sha256
+
+    return face_detector_sha256()
+
+
+def face_detection_version() -> str:
+    """Changes with the results of MediaPipe's face detection."""
+    return sha256_json([CODE_VERSION[FACE_BOXES], _face_weights()])
 
 
 @lru_cache(maxsize=1)

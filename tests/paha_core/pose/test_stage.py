@@ -10,12 +10,14 @@ from PIL import Image
 
 from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path, stage_schema
+from paha_core.media import video
 from paha_core.media.encode import write_video
 from paha_core.par import par_weights
 from paha_core.par.stage import PAR_SCHEMA, par_masks_stage
 from paha_core.pose import Keypoints
 from paha_core.pose.detect import detector_sha256
-from paha_core.pose.face import FaceBoxes, face_boxes_from_keypoints
+from paha_core.pose.face import FaceBoxes, detect_face_boxes, face_boxes_from_keypoints
+from paha_core.pose.frames import VideoFrames
 from paha_core.pose.stage import (
     FACE_SCHEMA,
     KEYPOINT_SCHEMA,
@@ -105,6 +107,43 @@ def test_from_clips_to_masks(store, presenter):
     assert par_masks_stage(store, "pats", ParConfig(cap=20.0), 8, workers=0).computed == 1
     again = par_masks_stage(store, "pats", ParConfig(), 8, workers=0)
     assert row_of(again, PRESENTER)["sha256"] == before  # same input, same bytes
+
+
+def test_both_detectors_share_one_decoding(store, monkeypatch):
+    decoded = []
+    plain = video.iter_frames
+
+    def counted(path):
+        decoded.append(path)
+        return plain(path)
+
+    monkeypatch.setattr(video, "iter_frames", counted)
+    keypoints = keypoints_stage(store, "pats", PoseConfig(), workers=0)
+    assert len(decoded) == 3  # once a clip
+    row = row_of(face_boxes_stage(store, "pats", PoseConfig(), workers=0), PRESENTER)
+    assert len(decoded) == 5  # not the one whose faces lie beside its keypoints
+    with store.reading(row["path"]) as path:
+        shared = FaceBoxes.load(path)
+    person = row_of(keypoints, PRESENTER)
+    assert store.exists(person["faces_path"])
+    with store.reading("clips/one.mp4") as path, store.reading(person["path"]) as points:
+        frames = list(plain(path))
+        alone = detect_face_boxes(frames, PoseConfig(), Keypoints.load(points))
+    np.testing.assert_array_equal(shared.boxes, alone.boxes)
+    np.testing.assert_array_equal(shared.found, alone.found)
+
+
+def test_frames_are_held_up_to_a_size(tmp_path, monkeypatch):
+    path = tmp_path / "v.mp4"
+    write_video(path, np.zeros((5, 32, 32, 3), np.uint8))
+    decoded = []
+    plain = video.iter_frames
+    monkeypatch.setattr(video, "iter_frames", lambda path: decoded.append(path) or plain(path))
+    for size, times in ((0, 2), (5 * 32 * 32 * 3, 1), (5 * 32 * 32 * 3 - 1, 2)):
+        decoded.clear()
+        frames = VideoFrames(path, size)
+        assert [len(list(frames)) for _ in range(2)] == [5, 5]
+        assert len(decoded) == times
 
 
 def test_face_boxes_of_the_keypoints(store):
