@@ -10,12 +10,15 @@ import codecs
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paha_core.errors import UserError
 
 DELIMITERS = ",;\t|"
+LINE_END = re.compile(r"\r\n|\r|\n")
+UNSEEN = "\ufeff\u200b\u200e\u200f"  # byte order mark, zero-width space, marks of direction
 # utf-32's mark begins with utf-16's, so it comes first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -78,16 +81,17 @@ def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[Table
     with more cells than the header has a problem. Raises `TableError` when one of `columns` is
     missing or named twice, there are no rows, or a quotation mark is never closed.
     """
-    text = decode_text(data, name)
+    text = decode_text(data, name).lstrip(UNSEEN)  # a mark once more, of a file saved twice
     if not text.strip():
         raise TableError(f"{name} is empty")
-    first, _, rest = text.partition("\n")
+    first, *rest = LINE_END.split(text, maxsplit=1)
     if first.strip().lower().startswith("sep="):  # Excel's own mark
-        text, first = rest, rest.partition("\n")[0]
+        text = "".join(rest)
+        first = LINE_END.split(text, maxsplit=1)[0]
     delimiter = max(DELIMITERS, key=_unquoted(first).count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [cell.strip() for cell in next(reader, [])]
+        header = [_plain(cell) for cell in next(reader, [])]
         _require(header, columns, name)
         rows = [
             _row(cells, header, reader.line_num) for cells in reader if any(map(str.strip, cells))
@@ -101,8 +105,13 @@ def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[Table
     return rows
 
 
+def _plain(cell: str) -> str:
+    """The cell without spaces around it, and without characters that nobody sees there."""
+    return cell.strip().strip(UNSEEN).strip()
+
+
 def _row(cells: list[str], header: list[str], line: int) -> TableRow:
-    stripped = [cell.strip() for cell in cells]
+    stripped = [_plain(cell) for cell in cells]
     values = dict(zip(header, stripped, strict=False))
     problem = ""
     if any(stripped[len(header) :]):

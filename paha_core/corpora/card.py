@@ -20,6 +20,7 @@ from paha_core.corpora.filters import Filter
 from paha_core.corpora.record import read_record
 from paha_core.corpora.registry import CORPORA, title
 from paha_core.engine.manifest_stage import KEPT
+from paha_core.media import FPS
 from paha_core.store import Store
 
 BINS, BAR = 10, 30
@@ -51,7 +52,7 @@ def card(rows: Sequence[ClipRow], settings: CorpusConfig, dataset: str) -> str:
         _speakers(kept),
         _rejections(rows),
         _duplicates(kept),
-        _sync(kept),
+        constant_offsets(rows),
         _scores(rows, CORPORA[settings.kind].filters(settings)),
     ]
     return "\n".join(part for part in parts if part)
@@ -149,13 +150,15 @@ def _duplicates(kept: Sequence[ClipRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sync(kept: Sequence[ClipRow]) -> str:
-    """Sources whose sound is off by the same number of frames in most of their clips."""
+def constant_offsets(rows: Sequence[ClipRow]) -> str:
+    """Sources whose sound is off by the same number of frames in most of their clips, whether those
+    were kept, corrected or rejected."""
     offsets: dict[str, list[float]] = defaultdict(list)
-    for row in kept:
-        offset = json.loads(row["scores"] or "{}").get("sync_offset")
+    for row in rows:
+        offset = json.loads(row.get("scores") or "{}").get("sync_offset")
         if offset is not None:
-            offsets[f"{row['speaker']}/{row['source_id']}"].append(offset)
+            corrected = round((row.get("sound_shift") or 0.0) * FPS)
+            offsets[f"{row['speaker']}/{row['source_id']}"].append(offset + corrected)
     lines = []
     for source, found in sorted(offsets.items()):
         middle = float(np.median(found))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from paha_core.engine.manifest_stage import Rejection
 
-MAX_LENGTH = 120
+MAX_BYTES = 110  # of a name: file names of at most 255 bytes hold a corpus, a speaker and a clip
 
 
 def require_plain_name(name: str, what: str) -> str:
@@ -30,7 +30,8 @@ def normalized(name: str) -> str:
 def slug(name: str) -> str:
     """`name` as part of a clip id: letters of any script, digits, `-`, single `_`; never empty."""
     plain = re.sub(r"[^\w-]+", "_", normalized(name))
-    return re.sub(r"_+", "_", plain).strip("_")[:MAX_LENGTH] or "unnamed"
+    short = re.sub(r"_+", "_", plain).strip("_").encode()[:MAX_BYTES]
+    return short.decode(errors="ignore").rstrip("_") or "unnamed"
 
 
 def unique(names: Iterable[str]) -> list[str]:

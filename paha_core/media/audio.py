@@ -56,8 +56,11 @@ def to_mono(wave: NDArray[np.float32]) -> Wave:
 
 
 def check_range(wave: NDArray[np.floating]) -> None:
-    """Raises `MediaError` for float samples in another unit than full scale 1 (int16's, say)."""
-    peak = float(np.nanmax(np.abs(wave), initial=0.0))
+    """Raises `MediaError` for float samples in another unit than full scale 1 (int16's, say), and
+    for some that are no numbers."""
+    peak = float(np.abs(wave).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise MediaError("some of its samples are no finite numbers")
     if peak > LOUDEST:
         raise MediaError(f"its samples reach {peak:.0f}: float audio must lie in [-1, 1]")
 

@@ -53,6 +53,8 @@ def probe(path: Media) -> MediaInfo:
             raise MediaError("no picture can be decoded")
         aspect = float(stream.sample_aspect_ratio or 1) or 1.0
         width, height = round(frame.width * aspect), frame.height
+        if not 0 < width * height <= MAX_PIXELS:
+            raise MediaError(f"the shape of its pixels makes no sense ({aspect:g} to 1)")
         if int(frame.rotation) % 180:
             width, height = height, width
         audio = audio_stream(container) if container.streams.audio else None

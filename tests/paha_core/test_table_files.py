@@ -49,6 +49,19 @@ def test_what_spreadsheets_add_is_left_out():
     assert [(row.line, row.problem) for row in rows] == [(2, ""), (5, "")]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"sep=;\rname;place\ra;b\r",  # line ends of old Macs
+        "\ufeffname,place\na,b\n".encode("utf-8-sig"),  # saved twice with a mark
+        "name\u200b,\u200eplace\n\u200ba,b\u200f\n".encode(),  # copied from a web page
+    ],
+)
+def test_marks_that_nobody_sees_are_left_out(data):
+    rows = read_rows(data, "t.csv", ("name", "place"))
+    assert [row.cells for row in rows] == [{"name": "a", "place": "b"}]
+
+
 def test_a_row_with_a_cell_too_many_has_a_problem_and_a_short_one_empty_cells():
     rows = read_rows(b"a,b\n1,5,x\n2\n", "t.csv")
     assert rows[0].problem == "line 2 has 3 cells, the header 2"

@@ -17,7 +17,7 @@ from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import SourceTask, inspect_source, source_of
 from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import file_url, run
-from paha_core.media.video import decode_frames, read_frames
+from paha_core.media.video import decode_frames, iter_frames, read_frames
 from paha_core.store import Store, sha256_file
 
 RATE = 16000
@@ -79,6 +79,24 @@ def test_picture_and_sound_begin_at_one_frames_own_time(tmp_path, store, counter
         wave, rate = soundfile.read(store.full(row["audio_path"]), always_2d=True)
         apart = click(wave[:, 0], rate) - int(np.argmax(numbers == 150)) / 25
         assert apart == pytest.approx(heard - shown, abs=0.002)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_a_recording_that_was_trimmed_without_encoding(tmp_path, store, counter, ending):
+    """Phones and editors keep the frames before the cut and hide them by an edit list."""
+    whole = counter(tmp_path / "whole.mp4", fps=25, frames=240)
+    large, path = tmp_path / "large.mp4", tmp_path / f"trimmed.{ending}"
+    run(["-i", file_url(whole), *LARGE, "-c:v", "libx264", "-g", "250", file_url(large)])
+    run(["-ss", "4.32", "-i", file_url(large), "-c", "copy", file_url(path)])
+    assert time_of(150, path) == pytest.approx(6 - 4.32, abs=0.021)
+    assert click(read_audio(path, 48000), 48000) == pytest.approx(6 - 4.32, abs=0.03)
+    assert numbers_in(next(iter_frames(path))[None, :, 64:320])[0] == 108
+    row = cut(store, path, 0.8, 40)
+    numbers = numbers_in(read_frames(store.full(row["path"])))
+    np.testing.assert_array_equal(numbers, numbers[0] + np.arange(40))
+    assert numbers[0] == pytest.approx((4.32 + 0.8) * 25, abs=1)
+    wave, rate = soundfile.read(store.full(row["audio_path"]), always_2d=True)
+    assert click(wave[:, 0], rate) == pytest.approx((150 - numbers[0]) / 25, abs=0.03)
 
 
 def time_of(number: int, path: Path) -> float:

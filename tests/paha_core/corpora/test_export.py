@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from paha_core.cli import app
 from paha_core.config import StudioConfig
-from paha_core.corpora.card import card, histogram, kind, write_card
+from paha_core.corpora.card import card, constant_offsets, histogram, kind, write_card
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
 from paha_core.corpora.record import licence_of
@@ -165,3 +165,16 @@ def test_the_commands_take_a_store_and_say_what_to_do_without_clips(filled, tmp_
         answer = corpus(*export, *given)
         assert answer.exit_code == 1
         assert words in answer.stderr
+
+
+def test_a_sources_constant_offset_is_told_of_rejected_and_corrected_clips():
+    def row(source: str, offset: float, shift: float | None = 0.0) -> dict:
+        scores = json.dumps({"sync_offset": offset})
+        return {"speaker": "lin", "source_id": source, "scores": scores, "sound_shift": shift}
+
+    late = [row("rejected", 7, None)] * 3 + [row("corrected", 0, 0.16)] * 3
+    rows = [*late, *(row("moving", offset) for offset in (-4, 0, 9)), row("few", 5)]
+    table = constant_offsets(rows).splitlines()
+    assert "| lin/corrected | 3 | +4 | 100% |" in table
+    assert "| lin/rejected | 3 | +7 | 100% |" in table
+    assert not any("moving" in line or "few" in line for line in table)

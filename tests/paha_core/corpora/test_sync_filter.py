@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from scipy.ndimage import gaussian_filter1d
+from drawn_lips import SAMPLES, mouth, voice
 
 from paha_core.config import CorporaConfig
 from paha_core.corpora.cnas import ingest_cnas
@@ -32,22 +33,6 @@ from paha_core.media.audio import read_audio
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.media.video import iter_frames
 from paha_core.models.syncnet import SyncNet, sync_score
-
-SAMPLES = 640  # of a frame
-
-
-def mouth(seed: int, frames: int = 125) -> np.ndarray:
-    """A mouth's opening [frames] that moves as in speech."""
-    curve = gaussian_filter1d(np.random.default_rng(seed).normal(size=frames + 60), 1.5)[30:-30]
-    return np.clip(0.08 + 0.05 * curve / curve.std(), 0, None)
-
-
-def voice(opening: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Noise as loud as the mouth is open [N] at 16 kHz."""
-    at = np.arange(len(opening) * SAMPLES) / SAMPLES - 0.5
-    loudness = np.interp(at, np.arange(len(opening)), opening)
-    noise = np.random.default_rng(100 + seed).normal(0, 1, len(loudness))
-    return (noise * loudness**2).astype(np.float32)
 
 
 @pytest.mark.parametrize("late", [-9, -1, 0, 1, 4, 12])
@@ -201,6 +186,12 @@ def test_a_small_offset_is_put_right_and_a_large_one_rejected(store, config, lat
     for row in put_right:
         assert row["sound_shift"] == pytest.approx(0.16, abs=0.041)
         assert abs(json.loads(row["scores"])["sync_offset"]) <= 1
+        # cut later, not resampled: the samples are the source's own
+        with store.reading(row["audio_path"]) as path:
+            cut, rate = soundfile.read(path, dtype="float32")
+        whole = read_audio(late / "lin/late.mp4", rate)
+        first = round((row["cut_start"] + row["sound_shift"]) * rate)
+        np.testing.assert_allclose(cut, whole[first : first + len(cut)], atol=2**-14)
     too_large = rows_with(store, config, late, max_sync_offset=1, correct_sync_offset=2)
     assert {row["status"] for row in too_large} == {"rejected"}
 

@@ -64,6 +64,15 @@ def test_float_samples_in_another_unit_are_refused(tmp_path):
                 read_audio(tmp_path / "f.wav")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+    broken = VOICE.copy()
+    broken[len(broken) // 2] = value
+    soundfile.write(tmp_path / "f.wav", broken, RATE, subtype="FLOAT")
+    with pytest.raises(MediaError, match="no finite numbers"):
+        read_audio(tmp_path / "f.wav")
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
