@@ -63,6 +63,9 @@ class CorpusConfig(FilterConfig):
     kind: str
     language: str
     licence: str = Field("unknown: the footage belongs to its makers", description="for the card")
+    speaking_person: bool = Field(
+        False, description="of several people in the picture, cut clips of the one who speaks"
+    )
 
     @property
     def has_footage(self) -> bool:

@@ -21,7 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from paha_core.config import ClipConfig
-from paha_core.corpora.duplicates import content_hash
+from paha_core.corpora.content_hash import content_hash
 from paha_core.corpora.filters import (
     NO_CHECK,
     PROBES,
@@ -33,6 +33,8 @@ from paha_core.corpora.filters import (
 )
 from paha_core.corpora.regions import Box, Crop, around
 from paha_core.corpora.source_manifest import Source
+from paha_core.corpora.speaking import VERSION as SPEAKING
+from paha_core.corpora.speaking import speaking_crop
 from paha_core.engine.manifest_stage import (
     ClipWork,
     ManifestRow,
@@ -46,6 +48,7 @@ from paha_core.media.encode import x264_options
 from paha_core.media.ffmpeg import Killed, MediaError, file_url, run, safe_input
 from paha_core.media.streams import stream_indices
 from paha_core.media.video import (
+    HELD_BYTES,
     Frames,
     conversion_at,
     decode_frames,
@@ -58,7 +61,6 @@ from paha_core.store import Store, sha256_file, sha256_json
 STAGE = "clips"
 CODE_VERSION = "clips-6"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
-HELD_BYTES = 256 * 2**20  # of a clip's frames, so that its filters share one decoding
 FACE_PROBES = 3  # moments of a clip at which `follow_face` detects the face
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
@@ -81,6 +83,7 @@ CLIP_SCHEMA = pa.schema(
         ("cut_start", pa.float64()),  # seconds in the source of frame 0 and sample 0
         ("sound_shift", pa.float64()),  # seconds of the source that the sound was moved ahead
         ("crop", pa.string()),  # json: left, top, side in pixels of the source
+        ("people", pa.int32()),  # in the source's picture, where the one who speaks was chosen
         ("content_hash", pa.string()),  # of pictures and sound, for near duplicates
         ("duplicate_of", pa.string()),  # clip id
         ("in_train", pa.string()),  # of a test clip: the training clip or source it shares
@@ -110,6 +113,7 @@ class ClipRow(ManifestRow):
     cut_start: float
     sound_shift: float
     crop: str
+    people: int | None
     content_hash: str
     duplicate_of: str
     in_train: str
@@ -135,6 +139,7 @@ class Span:
     frames: int  # at 25 fps
     crop: Crop
     follow_face: bool = False  # move `crop` to the largest face of the span
+    speaking: bool = False  # move `crop` to the person who speaks
     licence: str = ""
     interval_seconds: float | None = None  # where it differs from the clip's
 
@@ -173,6 +178,7 @@ def clip_job(
     }
     settings |= {"follow_face": True} if span.follow_face else {}
     settings |= sync.settings()
+    settings |= {"speaking": SPEAKING} if span.speaking else {}
     return ClipWork(
         clip_id=span.clip_id,
         fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
@@ -205,7 +211,13 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
                 if span.follow_face:
                     span = replace(span, crop=face_crop(source, span))
                 start = _cut(source, span, task.config, video, audio)
-                clip, shift = _decode(task, span, video, audio), 0.0
+                clip, shift, people = _decode(task, span, video, audio), 0.0, None
+                if span.speaking:
+                    crop, people = speaking_crop(source, start, span.frames, clip, span.crop)
+                    if crop != span.crop:
+                        span = replace(span, crop=crop)
+                        start = _cut(source, span, task.config, video, audio)
+                        clip = _decode(task, span, video, audio)
                 if task.sync.correct and (late := _offset(clip, task.sync.correct)):
                     shift = late / FPS
                     start = _cut(source, span, task.config, video, audio, shift)
@@ -225,6 +237,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "frames": span.frames,
         "cut_start": start,
         "sound_shift": shift,
+        "people": people,
         "fps": float(FPS),
         "size": task.config.size,
         "audio_path": f"{stem}.wav",
@@ -247,7 +260,7 @@ def _columns(span: Span) -> dict[str, Any]:
         "interval_seconds": span.interval_seconds or span.seconds,
         "source_fps": span.source.info.fps,
         "licence": span.licence,
-    } | ({} if span.follow_face else {"crop": json.dumps(_numbers(span.crop))})
+    } | ({} if span.follow_face or span.speaking else {"crop": json.dumps(_numbers(span.crop))})
 
 
 def _numbers(crop: Crop) -> list[int]:
@@ -292,7 +305,8 @@ def _cut(
     # Time 0 of the streams is `seek`; all frames from the keyframe on are decoded, since the one
     # shown at the span's start may be much older.
     at = {"ss": f"{seek:.6f}", "noaccurate_seek": None} if seek else {}
-    source = safe_input(path, threads=1, **at)
+    # Recordings of calls change their size: filters that began anew would forget the time.
+    source = safe_input(path, threads=1, reinit_filter=0, **at)
     video_index, audio_index = stream_indices(path)
     shown = conversion_at(path, max(0.0, span.start - LEAD)).apply(source[str(video_index)])
     picture = _picture(shown, span, config.size, start - seek)
@@ -326,6 +340,9 @@ def _picture(stream: Any, span: Span, size: int, lead: float) -> Any:
     stream = stream.filter("setpts", f"PTS-round({lead:.9f}/TB)")
     stream = stream.filter("fps", FPS, start_time=0, round="near")
     stream = stream.filter("tpad", stop=1, stop_mode="clone")  # a last frame lost to rounding
+    stream = stream.filter(
+        "scale", span.source.info.width, span.source.info.height
+    )  # most as it is
     stream = stream.filter("crop", crop.side, crop.side, crop.left, crop.top)
     if crop.side != size:
         stream = stream.filter("scale", size, size, flags="area" if size < crop.side else "bicubic")

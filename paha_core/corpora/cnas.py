@@ -114,7 +114,7 @@ def ingest_cnas(
         else:
             spans = clip_spans(dataset, each, source, config)
             jobs += [
-                clip_job(store, span, config.clip, filters, sync, settings.speaking_person)
+                clip_job(store, span, config.clip, filters, sync)
                 for span in spans
             ]
     own = {(p.speaker, p.name) for p in listed}
@@ -244,6 +244,7 @@ def clip_spans(
             start=first / FPS,
             frames=settings.clip_frames,
             crop=Crop(left, top, side),
+            speaking=settings.speaking_person,
             licence=licence_of(config, dataset),
         )
         for number, (first, left, top, side) in enumerate(source.spans)

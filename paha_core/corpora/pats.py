@@ -288,6 +288,7 @@ def _span(
         frames=frames,
         crop=crop,
         follow_face=bool(settings.columns) and interval.box is None,
+        speaking=settings.speaking_person,
         licence=licence_of(config, dataset),
         interval_seconds=seconds,
     )

@@ -33,30 +33,47 @@ class FaceMesh:
 
 def track_face(frames: Iterable[Frames]) -> FaceMesh:
     """The largest face's mesh in RGB frames [H, W, 3] of one clip."""
-    mesh = _mesh()
-    mesh.reset()  # it tracks a face over frames, and must not continue the previous clip's track
-    opening: list[float] = []
-    angles: list[tuple[float, float, float]] = []
-    box: NDArray[np.float64] | None = None  # centre and half a side, in pixels
+    lips = Lips()
     for number, frame in enumerate(frames):
-        if number % EVERY == 0 or box is None:
-            found = _largest(frame)
-            if found is not None:
-                box = found if box is None else (box + found) / 2
-        points = None if box is None else _points(mesh, frame, box)
-        opening.append(np.nan if points is None else _opening(points))
-        angles.append((np.nan,) * 3 if points is None else _angles(points))
-    return FaceMesh(np.array(opening), np.array(angles).reshape(-1, 3))
+        if number % EVERY == 0 or lips.square is None:
+            boxes = find_faces(frame)
+            if boxes:
+                lips.follow(max(boxes, key=lambda box: box[2] - box[0]), frame)
+        lips.read(frame)
+    return lips.mesh
 
 
-def _largest(frame: Frames) -> NDArray[np.float64] | None:
-    boxes = find_faces(frame)
-    if not boxes:
-        return None
-    left, top, right, bottom = max(boxes, key=lambda box: box[2] - box[0])
-    height, width = frame.shape[:2]
-    half = MARGIN / 2 * max((right - left) * width, (bottom - top) * height)
-    return np.array([(left + right) / 2 * width, (top + bottom) / 2 * height, half])
+class Lips:
+    """One person's mesh, read frame by frame inside a square that follows the detected boxes.
+
+    `number`: of the person; each has a network of its own, which tracks its face over the frames.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self.square: NDArray[np.float64] | None = None  # centre and half a side, in pixels
+        self._network = _mesh(number)
+        self._network.reset()  # it must not continue the previous clip's track
+        self._opening: list[float] = []
+        self._angles: list[tuple[float, float, float]] = []
+
+    def follow(self, box: tuple[float, float, float, float], frame: Frames) -> None:
+        """The face is at `box` of this frame, as fractions."""
+        left, top, right, bottom = box
+        height, width = frame.shape[:2]
+        half = MARGIN / 2 * max((right - left) * width, (bottom - top) * height)
+        found = np.array([(left + right) / 2 * width, (top + bottom) / 2 * height, half])
+        self.square = found if self.square is None else (self.square + found) / 2
+
+    def read(self, frame: Frames) -> None:
+        """Read the next frame; one before the first box has no face."""
+        points = None if self.square is None else _points(self._network, frame, self.square)
+        self._opening.append(np.nan if points is None else _opening(points))
+        self._angles.append((np.nan,) * 3 if points is None else _angles(points))
+
+    @property
+    def mesh(self) -> FaceMesh:
+        """Of all frames that were read."""
+        return FaceMesh(np.array(self._opening), np.array(self._angles).reshape(-1, 3))
 
 
 def _points(mesh: Any, frame: Frames, box: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -91,5 +108,5 @@ def _angles(points: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 @cache
-def _mesh() -> Any:
+def _mesh(number: int) -> Any:
     return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1)

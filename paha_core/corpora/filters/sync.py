@@ -84,7 +84,7 @@ class LipsMove:
     min_motion: float = 0.003
 
     def check(self, clip: ClipData) -> float:
-        speaking, _ = lip_motion(clip)
+        speaking, _ = lip_motion(clip.face_mesh.opening, clip.speech_probability)
         if speaking < self.min_motion:
             reason = "the lips rest while there is speech: somebody else speaks"
             raise FilterFailed(reason, speaking)
@@ -100,7 +100,7 @@ class LipsRest:
     max_ratio: float = 1.0
 
     def check(self, clip: ClipData) -> float:
-        speaking, resting = lip_motion(clip)
+        speaking, resting = lip_motion(clip.face_mesh.opening, clip.speech_probability)
         ratio = resting / max(speaking, 1e-6)
         if ratio > self.max_ratio:
             raise FilterFailed("the lips move while there is no speech", ratio)
@@ -126,7 +126,7 @@ class LipsSpeak:
 def unspoken(clip: ClipData) -> float:
     """Seconds of the longest speech on end during which the lips rest; NaN where the face is seen
     too seldom."""
-    motion, spoken = _motion_and_speech(clip)
+    motion, spoken = _motion_and_speech(clip.face_mesh.opening, clip.speech_probability)
     if not len(motion) or np.isnan(motion).mean() > 1 - MIN_SHARE:
         return float("nan")
     known = np.where(np.isnan(motion), np.nanmax(motion), motion)
@@ -136,10 +136,13 @@ def unspoken(clip: ClipData) -> float:
     return longest_run(speaks & (liveliest < REST)) / FPS
 
 
-def lip_motion(clip: ClipData) -> tuple[float, float]:
-    """Mean change of the lips' opening from frame to frame while there is speech, and while there
-    is none; NaN where a clip has too little of either."""
-    motion, spoken = _motion_and_speech(clip)
+def lip_motion(
+    opening: NDArray[np.float64], probability: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Mean change from frame to frame of the lips' opening [T] while there is speech, by its
+    probability in each 32 ms, and while there is none; NaN where a clip has too little of
+    either."""
+    motion, spoken = _motion_and_speech(opening, probability)
     seen = ~np.isnan(motion)
     found = []
     for where in (spoken >= 0.5, spoken < 0.2):
@@ -148,10 +151,11 @@ def lip_motion(clip: ClipData) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _motion_and_speech(clip: ClipData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _motion_and_speech(
+    opening: NDArray[np.float64], probability: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From each frame to the next: the change of the lips' opening, NaN where it is not seen, and
     the probability of speech."""
-    opening, probability = clip.face_mesh.opening, clip.speech_probability
     if not probability.size or len(opening) < 2:
         return np.empty(0), np.empty(0)
     centres = (np.arange(len(opening) - 1) + 1.0) / FPS

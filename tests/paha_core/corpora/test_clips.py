@@ -93,6 +93,23 @@ def test_variable_rate_keeps_time(tmp_path, store, counter):
     assert np.abs(numbers - (10 + np.arange(60))).max() <= 1.5
 
 
+def test_a_recording_whose_size_changes(tmp_path, store, counter):
+    """As those of calls do when the line gets better: clips keep the time and the square."""
+    whole, path = counter(tmp_path / "s.mp4", fps=25, frames=100), tmp_path / "call.ts"
+    for start, size in ((0, "96:64"), (2, "192:128")):
+        span = ["-ss", str(start), "-t", "2", "-i", file_url(whole), "-vf", f"scale={size}"]
+        made = ["-crf", "4", "-bf", "0", "-f", "mpegts", "-output_ts_offset", str(start)]
+        run([*span, *made, file_url(tmp_path / "part.ts")])
+        with path.open("ab") as file:
+            file.write((tmp_path / "part.ts").read_bytes())
+    frames = read_frames(path)
+    assert frames.shape == (100, 64, 96, 3)
+    np.testing.assert_array_equal(numbers_in(frames[:, :, 16:80]), np.arange(100))
+    row = cut(store, path, start=1.0, frames=50)
+    first = round(row["cut_start"] * 25)
+    np.testing.assert_array_equal(frame_numbers(store, row), first + np.arange(50))
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -265,6 +282,8 @@ def test_names():
     assert slug("April 6, 2015 - part.1 #x") == "April_6_2015_-_part_1_x"
     assert slug("新闻 联播") == "新闻_联播"
     assert slug("../..") == "unnamed"
+    assert slug("a" * 300) == "a" * 110
+    assert slug("播" * 80) == "播" * 36  # three bytes each: a file name holds 255
     assert unique(["a", "b", "a", "a_2", "a"]) == ["a", "b", "a_2", "a_2_2", "a_3"]
     assert require_plain_name("it's # 1.webm", "name") == "it's # 1.webm"
     for bad in ("../x", "/etc/passwd", "a\\b", ".hidden", "", "a\0b", "a\nb"):
