@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from paha_core.corpora.filters.clip_data import ClipData
 from paha_core.corpora.filters.lips import track_face
 from paha_core.corpora.filters.networks import dnsmos, speech_probability
-from paha_core.corpora.filters.sync_estimate import SPEECH_RATE, estimate_sync
+from paha_core.corpora.filters.sync_estimate import SPEECH_RATE, best_shift, estimate_sync
 from paha_core.corpora.speaking import Person, who_speaks
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media import FPS
@@ -32,6 +32,7 @@ SAMPLES = SPEECH_RATE // FPS
 SHIFTS = (-10, -6, -3, -1, 0, 1, 3, 6, 10)  # frames that the sound is late
 ROOM = 12  # frames kept free at both ends, so that every shift fits
 STEP = 25  # frames from one window to the next
+MARGINS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of confidence between two people's lips
 LEVELS = (0, 6, 12)  # dB of the second voice below the first
 
 
@@ -92,29 +93,71 @@ def shifted(talks: list[Talk], frames: int) -> str:
     return f"| {frames / FPS:g} s | {len(found)} | {shares} | {right} | {known} |"
 
 
-def beside(talks: list[Talk], frames: int) -> str:
-    """A row: of two people side by side, whose sound it is, where both move their lips, and where
-    the other one rests."""
-    counts = {"right": 0, "other": 0, "unclear": 0, "right, the other rests": 0}
+def by_video(talks: list[Talk], frames: int) -> str:
+    """A line: of each video, how often the offset is found within one frame."""
+    parts = []
+    for talk in talks:
+        errors = [
+            abs(sync.offset - late)
+            for first in talk.starts(frames)
+            for late in SHIFTS
+            if (sync := estimate_sync(talk.opening[first : first + frames],
+                                      talk.sound(first, frames, late)))
+        ]  # fmt: skip
+        if errors:
+            parts.append(f"{talk.name} {np.mean(np.array(errors) <= 1):.0%} of {len(errors)}")
+    return f"{frames / FPS:g} s: {'; '.join(parts)}"
+
+
+def of_sources(talks: list[Talk], frames: int) -> str:
+    """A line: how often the mean over a source's windows finds the shift within one frame."""
+    counts = {"right": 0, "sure": 0, "sure and wrong": 0}
     asked = 0
+    for talk in talks:
+        starts = talk.starts(frames)[:: max(1, frames // STEP)]
+        for late in SHIFTS:
+            syncs = [
+                estimate_sync(talk.opening[n : n + frames], talk.sound(n, frames, late))
+                for n in starts
+            ]
+            fits = [sync.fits for sync in syncs if sync]
+            if not fits:
+                continue
+            sync = best_shift(np.mean(fits, axis=0), frames * len(fits))
+            right = abs(sync.offset - late) <= 1
+            asked += 1
+            counts["right"] += right
+            counts["sure"] += sync.is_sure
+            counts["sure and wrong"] += sync.is_sure and not right
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"sources of windows of {frames / FPS:g} s: {asked} asked, {listed}"
+
+
+def beside(talks: list[Talk], frames: int) -> str:
+    """Rows: of two people side by side, whose sound it is, where both move their lips, for several
+    margins of confidence; and where the other one rests."""
+    ahead, rests = [], []
     for number, talk in enumerate(talks):
         for turn, first in enumerate(talk.starts(frames)):
             sound = talk.sound(first, frames)
             clip = ClipData([], np.zeros((frames, 1, 1), np.uint8), sound)
-            own = person(talk.opening[first : first + frames])
+            own = talk.opening[first : first + frames]
             for other in talks[:number] + talks[number + 1 :]:
                 begins = other.starts(frames)
                 if not begins:
                     continue
                 begin = begins[turn % len(begins)]
                 theirs = other.opening[begin : begin + frames]
-                asked += 1
-                counts[chosen(own, person(theirs), clip)] += 1
+                fits = [estimate_sync(lips, sound) for lips in (own, theirs)]
+                if all(fits):
+                    ahead.append(fits[0].confidence - fits[1].confidence)
                 still = np.full(frames, np.nanmin(theirs))
-                rests = chosen(own, person(still), clip) == "right"
-                counts["right, the other rests"] += rests
-    shares = " | ".join(f"{count / max(asked, 1):.0%}" for count in counts.values())
-    return f"| {frames / FPS:g} s | {asked} | {shares} |"
+                rests.append(chosen(person(own), person(still), clip) == "right")
+    lead = np.array(ahead)
+    shares = " | ".join(
+        f"{np.mean(lead >= margin):.0%}, {np.mean(lead <= -margin):.0%}" for margin in MARGINS
+    )
+    return f"| {frames / FPS:g} s | {len(lead)} | {shares} | {np.mean(rests):.0%} |"
 
 
 def person(opening: NDArray[np.float64]) -> Person:
@@ -152,7 +195,7 @@ def background(talks: list[Talk], frames: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--seconds", nargs="*", type=float, default=[3, 4, 5])
+    parser.add_argument("--seconds", nargs="*", type=float, default=[3, 4, 5, 8])
     parser.add_argument("--background", action="store_true", help="overlaid voices too")
     given = parser.parse_args()
     files = [path for folder in given.folders for path in sorted(folder.rglob("*.mp4"))]
@@ -164,7 +207,12 @@ def main() -> None:
           " one frame | false alarms | another's sound, and sure |")  # fmt: skip
     for frames in lengths:
         print(shifted(talks, frames), flush=True)
-    print("\n| length | pairs | both move: right | other | unclear | other rests: right |")
+    print()
+    for frames in lengths:
+        print(by_video(talks, frames), flush=True)
+        print(of_sources(talks, frames), flush=True)
+    margins = " | ".join(f"both move, margin {margin}: right, wrong" for margin in MARGINS)
+    print(f"\n| length | pairs | {margins} | the other rests: right |")
     for frames in lengths:
         print(beside(talks, frames), flush=True)
     if given.background:

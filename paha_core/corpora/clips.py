@@ -88,6 +88,7 @@ CLIP_SCHEMA = pa.schema(
         ("duplicate_of", pa.string()),  # clip id
         ("in_train", pa.string()),  # of a test clip: the training clip or source it shares
         ("scores", pa.string()),  # json: filter -> score
+        ("sync_fits", pa.string()),  # json: the estimate's fit of each shift of the sound
         ("licence", pa.string()),  # of the footage
     ]
 )
@@ -118,6 +119,7 @@ class ClipRow(ManifestRow):
     duplicate_of: str
     in_train: str
     scores: str
+    sync_fits: str | None
     licence: str
 
 
@@ -227,8 +229,9 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         except MediaError as error:
             raise Rejection(str(error)) from None
         scores, reason = apply_filters(task.filters, clip)
+        found = {"scores": json.dumps(scores, sort_keys=True), "sync_fits": _sync_fits(clip)}
         if reason:
-            raise Rejection(reason, scores=json.dumps(scores, sort_keys=True))
+            raise Rejection(reason, **found)
         sha256, audio_sha256 = sha256_file(video), sha256_file(audio)
     return {
         "path": f"{stem}.mp4",
@@ -245,7 +248,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         "audio_rate": span.source.info.audio_rate,
         "audio_seconds": len(clip.wave) / clip.rate,
         "content_hash": content_hash(clip),
-        "scores": json.dumps(scores, sort_keys=True),
+        **found,
     }
 
 
@@ -280,6 +283,12 @@ def face_crop(source: Path, span: Span) -> Crop:
             [max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))] if found else []
         )
     return around(faces, span.crop, span.source.info.width, span.source.info.height)
+
+
+def _sync_fits(clip: ClipData) -> str | None:
+    """The estimate's fits, where a filter or the correction has asked for them."""
+    sync = clip.__dict__.get("estimated_sync")
+    return None if sync is None else json.dumps([round(fit, 3) for fit in sync.fits])
 
 
 def _offset(clip: ClipData, largest: int) -> int:

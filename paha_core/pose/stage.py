@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from multiprocessing import current_process
@@ -187,12 +187,10 @@ def face_boxes_stage(
         target = f"{FACE_BOXES}/{clip_key(row['clip_id'])}.parquet"
         person = people.get(row["clip_id"])  # None: no body was found, the largest face counts
         followed = (person["path"], person["sha256"]) if person else ("", "")
-        found = ("", "")
+        task = FaceTask(*(store, row["path"], row["sha256"], target, config, weights), *followed)
         if person and not from_keypoints and person.get("faces_version") == faces_version:
-            found = (person["faces_path"], person["faces_sha256"])
-        task = FaceTask(
-            *(store, row["path"], row["sha256"], target, config, weights), *followed, *found
-        )
+            found, sha256 = person["faces_path"], person["faces_sha256"]
+            task = replace(task, faces=found, faces_sha256=sha256)
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
         parts += [person["sha256"] if person else ""]
         jobs.append(_job(row, parts, task))
@@ -252,9 +250,9 @@ def find_keypoints(task: KeypointTask) -> KeypointColumns:
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")
-    beside = {"path": "", "sha256": ""}
+    beside: Published = {"path": "", "sha256": ""}
     if faces is not None:
-        beside |= _publish(task.store, f"{FACES}/{PurePosixPath(task.target).name}", faces.save)
+        beside = _publish(task.store, f"{FACES}/{PurePosixPath(task.target).name}", faces.save)
     return {
         **_publish(task.store, task.target, keypoints.save),
         "frames": len(keypoints),

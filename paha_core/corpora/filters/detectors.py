@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import mediapipe
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,7 +46,9 @@ def find_body(frame: Frames) -> NDArray[np.float32] | None:
 def _faces() -> Any:
     # The full-range model: the short-range one sees second faces in hands (tried on the studio
     # corpus).
-    return mediapipe.solutions.face_detection.FaceDetection(
+    from mediapipe.python.solutions import face_detection  # slow to import
+
+    return face_detection.FaceDetection(
         model_selection=1, min_detection_confidence=0.5
     )
 
@@ -55,4 +56,6 @@ def _faces() -> Any:
 @cache
 def _body() -> Any:
     # Complexity 1: the one whose weights are in MediaPipe's wheel.
-    return mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
+    from mediapipe.python.solutions import pose
+
+    return pose.Pose(static_image_mode=True, model_complexity=1)

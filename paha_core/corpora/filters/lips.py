@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import cv2
-import mediapipe
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,4 +108,6 @@ def _angles(points: NDArray[np.float64]) -> tuple[float, float, float]:
 
 @cache
 def _mesh(number: int) -> Any:
-    return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1)
+    from mediapipe.python.solutions import face_mesh  # slow to import
+
+    return face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1)

@@ -38,6 +38,7 @@ class Sync:
     offset: int  # frames by which the sound comes late; negative: early
     confidence: float  # of the best fit over the median of all shifts, from 0
     sure: float = SURE  # confidence from which the offset counts as sure
+    fits: tuple[float, ...] = ()  # of the estimate: of each shift from -REACH to REACH
 
     @property
     def is_sure(self) -> bool:
@@ -55,10 +56,16 @@ def estimate_sync(opening: Signal, wave: NDArray[np.float32]) -> Sync | None:
     sound = _fast(band_energy(wave, frames))
     shifts = np.arange(-REACH, REACH + 1)
     fit = np.array([_fit(lips, sound, int(shift)) for shift in shifts])
-    best = int(fit.argmax())
+    return best_shift(fit, frames)
+
+
+def best_shift(fits: Curve, frames: int) -> Sync:
+    """The offset from the fit of each shift, from -REACH to REACH, over so many frames: of a clip,
+    or the mean over the clips of a source."""
+    best = int(fits.argmax())
     # Chance correlations shrink with the square root of the length.
-    weight = np.sqrt(frames / USUAL)
-    return Sync(int(shifts[best]), float((fit[best] - np.median(fit)) * weight))
+    confidence = (fits[best] - np.median(fits)) * np.sqrt(frames / USUAL)
+    return Sync(best - REACH, float(confidence), fits=tuple(fits.tolist()))
 
 
 def band_energy(wave: NDArray[np.float32], frames: int) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import webdataset
 import yaml
@@ -11,9 +12,17 @@ from typer.testing import CliRunner
 
 from paha_core.cli import app
 from paha_core.config import StudioConfig
-from paha_core.corpora.card import card, constant_offsets, histogram, kind, write_card
+from paha_core.corpora.card import (
+    card,
+    constant_offsets,
+    histogram,
+    kind,
+    source_offset,
+    write_card,
+)
 from paha_core.corpora.cnas import ingest_cnas
 from paha_core.corpora.export import export_corpus
+from paha_core.corpora.filters.sync_estimate import best_shift
 from paha_core.corpora.record import licence_of
 from paha_core.engine.manifest_stage import read_manifest
 from paha_core.errors import UserError
@@ -167,14 +176,39 @@ def test_the_commands_take_a_store_and_say_what_to_do_without_clips(filled, tmp_
         assert words in answer.stderr
 
 
-def test_a_sources_constant_offset_is_told_of_rejected_and_corrected_clips():
-    def row(source: str, offset: float, shift: float | None = 0.0) -> dict:
-        scores = json.dumps({"sync_offset": offset})
-        return {"speaker": "lin", "source_id": source, "scores": scores, "sound_shift": shift}
+def offset_row(source: str, offset: float, shift: float | None = 0.0, fits=None) -> dict:
+    return {
+        "speaker": "lin",
+        "source_id": source,
+        "scores": json.dumps({"sync_offset": offset}),
+        "sound_shift": shift,
+        "sync_fits": None if fits is None else json.dumps(fits.tolist()),
+        **{"start": 0.0, "end": 5.0},
+    }
 
-    late = [row("rejected", 7, None)] * 3 + [row("corrected", 0, 0.16)] * 3
-    rows = [*late, *(row("moving", offset) for offset in (-4, 0, 9)), row("few", 5)]
+
+def test_a_sources_constant_offset_is_told_of_rejected_and_corrected_clips():
+    late = [offset_row("rejected", 7, None)] * 3 + [offset_row("corrected", 0, 0.16)] * 3
+    rows = [*late, *(offset_row("moving", offset) for offset in (-4, 0, 9)), offset_row("few", 5)]
     table = constant_offsets(rows).splitlines()
     assert "| lin/corrected | 3 | +4 | 100% |" in table
     assert "| lin/rejected | 3 | +7 | 100% |" in table
     assert not any("moving" in line or "few" in line for line in table)
+
+
+def test_clips_that_are_unsure_alone_show_their_sources_offset_together():
+    rng = np.random.default_rng(0)
+    truth = 0.45 * (np.arange(-15, 16) == 4)
+    clips = [truth + rng.normal(0, 0.2, 31) for _ in range(12)]
+    alone = [best_shift(fits, 125) for fits in clips]
+    assert not all(sync.offset == 4 for sync in alone)
+    rows = [offset_row("late", s.offset, fits=f) for s, f in zip(alone, clips, strict=True)]
+    assert source_offset(rows)[0] == 4
+    # two frames of it were corrected: the source's offset is the same
+    rows = [
+        offset_row("late", s.offset - 2, 0.08, np.roll(f, -2))
+        for s, f in zip(alone, clips, strict=True)
+    ]
+    assert source_offset(rows)[0] == 4
+    noise = [rng.normal(0, 0.2, 31) for _ in range(12)]
+    assert source_offset([offset_row("none", 3, fits=fits) for fits in noise])[0] == 0
