@@ -168,7 +168,9 @@ def test_files_that_are_not_what_they_say(tmp_path, video, make, words):
             read_audio(path)
 
 
-def test_pixels_of_an_absurd_shape(tmp_path, video):
+def test_pixels_of_an_absurd_shape(tmp_path, video, monkeypatch):
+    info = probe(video)
+    monkeypatch.setattr("paha_core.media.probe.MAX_PIXELS", 10 * info.width * info.height)
     path = tmp_path / "wide.mp4"
     run(["-i", file_url(video), "-c", "copy", "-aspect", "60000:1", file_url(path)])
     with pytest.raises(MediaError, match="shape of its pixels"):
