@@ -48,9 +48,7 @@ def _faces() -> Any:
     # corpus).
     from mediapipe.python.solutions import face_detection  # slow to import
 
-    return face_detection.FaceDetection(
-        model_selection=1, min_detection_confidence=0.5
-    )
+    return face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
 
 
 @cache
