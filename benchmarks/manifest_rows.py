@@ -85,7 +85,7 @@ def fill(store: Store, listed: Path, videos: Path) -> None:
 
     settings = PatsConfig(csv="-", videos="-", min_face_share=None, max_still_seconds=None)
     config = CorporaConfig(clip=ClipConfig(size=SIZE), pats=settings)
-    real, pats.cut_clip = pats.cut_clip, empty_clip  # type: ignore[assignment]
+    real, pats.cut_clip = pats.cut_clip, empty_clip
     try:
         pats.ingest_pats(store, config, "pats", listed, videos, workers=0)
     finally:

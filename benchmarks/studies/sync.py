@@ -147,9 +147,9 @@ def beside(talks: list[Talk], frames: int) -> str:
                     continue
                 begin = begins[turn % len(begins)]
                 theirs = other.opening[begin : begin + frames]
-                fits = [estimate_sync(lips, sound) for lips in (own, theirs)]
-                if all(fits):
-                    better.append(fits[0].confidence > fits[1].confidence)
+                mine, others = (estimate_sync(lips, sound) for lips in (own, theirs))
+                if mine and others:
+                    better.append(mine.confidence > others.confidence)
                 decided.append(chosen(person(own), person(theirs), clip))
                 still = np.full(frames, np.nanmin(theirs))
                 rests.append(chosen(person(own), person(still), clip) == "right")
