@@ -26,6 +26,7 @@ from paha_core.config import ClipConfig, CorporaConfig, PatsConfig
 from paha_core.corpora import pats
 from paha_core.corpora.card import write_card
 from paha_core.corpora.clips import ClipTask
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.media.ffmpeg import file_url, run
 from paha_core.store import Store
 
@@ -121,7 +122,8 @@ def main() -> None:
         command = [sys.executable, "-m", "paha_core.cli", "ingest", "pats", "--preset", str(preset)]
         command += ["--csv", str(listed), "--videos", str(folder / "videos")]
         command += ["--out", store.url, "--workers", "1"]
-        for what, count in (("nothing to do", rows), ("one clip more", rows + 1)):
+        stored = len(read_manifest(store, "clips", "pats"))  # with those of earlier runs
+        for what, count in (("nothing to do", stored), ("one clip more", stored + 1)):
             write_list(listed, names, count)
             cpu, memory, output = measured(command)
             line = next(line for line in output.splitlines() if "computed" in line)
