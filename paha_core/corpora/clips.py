@@ -29,12 +29,11 @@ from paha_core.corpora.filters import (
     Filter,
     SyncCheck,
     apply_filters,
-    find_faces,
 )
-from paha_core.corpora.regions import Box, Crop, around
+from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
 from paha_core.corpora.speaking import VERSION as SPEAKING
-from paha_core.corpora.speaking import speaking_crop
+from paha_core.corpora.speaking import largest_face_crop, speaking_crop
 from paha_core.engine.manifest_stage import (
     ClipWork,
     ManifestRow,
@@ -51,7 +50,6 @@ from paha_core.media.video import (
     HELD_BYTES,
     Frames,
     conversion_at,
-    decode_frames,
     frame_time,
     iter_frames,
     seek_point,
@@ -61,7 +59,6 @@ from paha_core.store import Store, sha256_file, sha256_json
 STAGE = "clips"
 CODE_VERSION = "clips-6"
 LEAD = 2.0  # seconds read before a span: containers store sound that much apart from its picture
-FACE_PROBES = 3  # moments of a clip at which `follow_face` detects the face
 LATE = 2 / FPS  # seconds by which a source's first picture may come after its sound
 
 CLIP_SCHEMA = pa.schema(
@@ -211,7 +208,9 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
         try:
             with span.source.opened(task.config.cache_bytes) as source:
                 if span.follow_face:
-                    span = replace(span, crop=face_crop(source, span))
+                    info = span.source.info
+                    crop = largest_face_crop(source, span.start, span.seconds, span.crop, info)
+                    span = replace(span, crop=crop)
                 start = _cut(source, span, task.config, video, audio)
                 clip, shift, people = _decode(task, span, video, audio), 0.0, None
                 if span.speaking:
@@ -268,21 +267,6 @@ def _columns(span: Span) -> dict[str, Any]:
 
 def _numbers(crop: Crop) -> list[int]:
     return [crop.left, crop.top, crop.side]
-
-
-def face_crop(source: Path, span: Span) -> Crop:
-    """The span's square moved to the median of its largest faces, at `FACE_PROBES` moments; where
-    no face is detected it stays, and the filters say so."""
-    faces: list[Box] = []
-    every = span.seconds / FACE_PROBES
-    for probe in range(FACE_PROBES):
-        moment = span.start + (probe + 0.5) * every
-        frame = next(decode_frames(source, start=moment, end=moment + every), None)
-        found = find_faces(frame.to_rgb()) if frame else []
-        faces += (
-            [max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))] if found else []
-        )
-    return around(faces, span.crop, span.source.info.width, span.source.info.height)
 
 
 def _sync_fits(clip: ClipData) -> str | None:

@@ -113,10 +113,7 @@ def ingest_cnas(
             jobs.append(_rejected(dataset, each, source))
         else:
             spans = clip_spans(dataset, each, source, config)
-            jobs += [
-                clip_job(store, span, config.clip, filters, sync)
-                for span in spans
-            ]
+            jobs += [clip_job(store, span, config.clip, filters, sync) for span in spans]
     own = {(p.speaker, p.name) for p in listed}
 
     def keep_row(row: Row) -> bool:

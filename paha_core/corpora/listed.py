@@ -38,7 +38,7 @@ def read_listed(path: str | Path, columns: ColumnMap) -> list[PatsInterval]:
 
 def crop_of(interval: PatsInterval, kind: Boxes | None, width: int, height: int) -> Crop:
     """The square of a listed interval: around its box, or the picture's centre without one, from
-    where it follows the face (`clips.face_crop`).
+    where it follows the face (`speaking.largest_face_crop`).
 
     As large as the box's longer side, or with a mere centre as the picture allows; moved so that
     it lies within the picture.

@@ -1,7 +1,7 @@
-"""Of several people in a source's picture, the one who speaks: around that person a clip is cut.
+"""Squares around a face in a source's picture: the largest one, or that of the one who speaks.
 
-Every face is followed over the clip's frames and its lips are read. Those who listen hardly move
-them; of several who move theirs, it is the one whose lips surely fit the sound.
+To find who speaks, every face is followed over the clip's frames and its lips are read. Those who
+listen hardly move them; of several who move theirs, it is the one whose lips surely fit the sound.
 """
 
 from __future__ import annotations
@@ -20,15 +20,33 @@ from paha_core.corpora.filters.sync_estimate import MIN_SHARE, estimate_sync
 from paha_core.corpora.regions import Box, Crop, alone, around
 from paha_core.engine.manifest_stage import Rejection
 from paha_core.media import FPS
+from paha_core.media.probe import MediaInfo
 from paha_core.media.timeline import at_rate
 from paha_core.media.video import Frames, decode_frames
 
 VERSION = "speaking-1"
+PROBES = 3  # moments of a clip at which its largest face is detected
 MOST = 4  # people that are followed
 MIN_MOTION = LipsMove.min_motion
 # Of several who move their lips the speaker's must fit the sound for sure, in sync, and better by
 # so much confidence. On filmed people the estimate is seldom sure of a clip: docs/results/cnas.md.
 CLEARER, IN_SYNC = 0.1, 3  # IN_SYNC in frames
+
+
+def largest_face_crop(
+    path: Path, start: float, seconds: float, crop: Crop, info: MediaInfo
+) -> Crop:
+    """The square `crop` of a span moved to the median of its largest faces, at `PROBES` moments;
+    where no face is detected it stays, and the filters say so."""
+    faces: list[Box] = []
+    every = seconds / PROBES
+    for probe in range(PROBES):
+        moment = start + (probe + 0.5) * every
+        frame = next(decode_frames(path, start=moment, end=moment + every), None)
+        found = find_faces(frame.to_rgb()) if frame else []
+        if found:
+            faces.append(max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
+    return around(faces, crop, info.width, info.height)
 
 
 @dataclass(frozen=True)

@@ -311,7 +311,7 @@ def test_a_stage_with_nothing_to_do_asks_for_listings_alone(store, server):
     computed, counts = update(noop)
     assert computed == 0
     assert counts == {"LIST": 3, "GET": 2}  # a file for each speaker, read once
-    jobs.append(Job("set/a/new", "new", "new", {"speaker": "a"}))
+    jobs.append(ClipWork("set/a/new", "new", "new", {"speaker": "a"}))
     computed, counts = update(lambda clip: {"path": "made/set/a/0", "sha256": ""})
     assert computed == 1
     assert sum(counts.values()) < 20  # those of one manifest's file and of its claim; 40 clips stay

@@ -59,7 +59,7 @@ def estimate_sync(opening: Signal, wave: NDArray[np.float32]) -> Sync | None:
     return best_shift(fit, frames)
 
 
-def best_shift(fits: Curve, frames: int) -> Sync:
+def best_shift(fits: NDArray[np.float64], frames: int) -> Sync:
     """The offset from the fit of each shift, from -REACH to REACH, over so many frames: of a clip,
     or the mean over the clips of a source."""
     best = int(fits.argmax())
