@@ -98,7 +98,7 @@ def test_whole_sources_are_held_out_by_their_clips():
 
 def test_a_source_without_a_kept_clip_is_not_held_out():
     rows = [
-        {"clip_id": clip_id, "source_id": clip_id[:-1], "status": status}
+        {"clip_id": clip_id, "speaker": "a", "source_id": clip_id[:-1], "status": status}
         for clip_id, status in [("a0", "kept"), ("a1", "kept"), ("b0", "kept"), ("c0", "rejected")]
     ]
     sides = [row["split"] for row in hold_out(rows, 0.3)]
