@@ -38,6 +38,7 @@ def store(server, monkeypatch, request):
     for name, value in environment(server.port).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(outages.PATIENCE, "30")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own retries take seconds each
     outages._gave_up.clear()
     made = Store(f"s3://{BUCKET}/{request.node.name}")
     server.disturb = lambda kind, path: None
