@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 
 import pytest
 
@@ -52,6 +53,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
         for item in on_gpu:
             item.add_marker(skipped)
+
+
+@pytest.fixture(scope="session")
+def in_this_process():
+    """A context in which stages do per-clip work in this process: a worker's start takes longer
+    than the work on a few small clips."""
+
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("paha_core.stages.data.executor_of", lambda preset: 0)
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,14 +22,16 @@ def preset(tmp_path):
     return str(path)
 
 
-def test_one_corpus_is_ingested_found_done_and_filled_again_for_one_speaker(preset, tmp_path):
+def test_one_corpus_is_ingested_found_done_and_filled_again_for_one_speaker(
+    preset, tmp_path, in_this_process
+):
     job = defs.resolve_job_def("full_rebuild")
     where = {"preset_file": preset, "store": str(tmp_path / "store")}
 
     def config(**more):
         return {"resources": {"workspace": {"config": where | more}}}
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, in_this_process():
         counts = []
         for _ in range(2):
             done = job.execute_in_process(

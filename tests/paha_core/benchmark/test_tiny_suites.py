@@ -49,11 +49,12 @@ def tiny(**suite) -> Preset:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(tmp_path_factory: pytest.TempPathFactory, in_this_process) -> Store:
     """Everything that tables need; the classifiers as they are before training."""
     made = Store(str(tmp_path_factory.mktemp("tiny")))
-    for name in NEEDED:
-        STAGES[name].run(made, tiny(), *(["cnas"] if STAGES[name].per_dataset else []))
+    with in_this_process():
+        for name in NEEDED:
+            STAGES[name].run(made, tiny(), *(["cnas"] if STAGES[name].per_dataset else []))
     config = tiny().classifiers
     sizes = {"width": config.width, "layers": config.layers, "heads": config.heads}
     for part in ("face", "non_face"):

@@ -52,8 +52,9 @@ def ted(studio, tmp_path) -> Preset:
     return load_preset(path)
 
 
-def test_a_third_corpus_goes_from_footage_to_clips(ted, store):
-    report = ingest_clips(store, ted, "ted")
+def test_a_third_corpus_goes_from_footage_to_clips(ted, store, in_this_process):
+    with in_this_process():
+        report = ingest_clips(store, ted, "ted")
     rows = kept_rows(store, "clips", ["ted"])
     assert report.kept == len(rows) > 0
     assert {row["dataset"] for row in rows} == {"ted"}

@@ -49,9 +49,10 @@ def footage(tmp_path):
     return path
 
 
-def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path):
+def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path, in_this_process):
     out, stages = tmp_path / "me", []
-    report = adapt(pipeline, [footage], out, "my own face", on_report=stages.append)
+    with in_this_process():
+        report = adapt(pipeline, [footage], out, "my own face", on_report=stages.append)
     assert [s.stage for s in stages] == [
         *("clips", "keypoints", "face_boxes", "par_masks", "training_shards")
     ]
