@@ -3,7 +3,8 @@ kill one.
 
     held_out_process.py PRESET.json STORE PAUSE
 
-Waits PAUSE seconds with each batch in its hands; prints how many videos it has generated.
+Says so and waits PAUSE seconds with each batch in its hands; prints in the end how many videos it
+has generated.
 """
 
 import sys
@@ -24,8 +25,7 @@ def main(preset, store, pause):
     generate, made = held_out.generate_batch, []
 
     def slow(*arguments):
-        if float(pause) > 100:
-            print("holds a batch", flush=True)
+        print("holds a batch", flush=True)
         time.sleep(float(pause))
         rows = generate(*arguments)
         made.extend(rows)

@@ -2,7 +2,8 @@
 
     negatives_process.py PRESET.json STORE PAUSE
 
-Waits PAUSE seconds with each batch in its hands; prints how many negatives it has generated.
+Says so and waits PAUSE seconds with each batch in its hands; prints in the end how many negatives
+it has generated.
 """
 
 import sys
@@ -21,8 +22,7 @@ def main(preset, store, pause):
     write = negatives.write_shards
 
     def slow(*arguments, **options):
-        if float(pause) > 100:
-            print("holds a batch", flush=True)
+        print("holds a batch", flush=True)
         time.sleep(float(pause))
         return write(*arguments, **options)
 
