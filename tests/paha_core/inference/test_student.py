@@ -60,7 +60,7 @@ def test_a_saved_pipeline_holds_the_student_and_a_folder_without_one_is_told(
     assert "holds UniVDM and not its student" in told.output
 
 
-def test_a_network_whose_layers_are_offloaded_makes_the_same_video(store, inputs, one_thread):
+def test_a_network_whose_layers_are_offloaded_makes_the_same_video(store, inputs):
     """The layers are on the meta device between their forward passes: one that was not brought
     back would end in an error."""
     preset = load_preset("smoke")
