@@ -280,7 +280,7 @@ def _show(store: Store, dataset: str, result: StageResult) -> None:
     the card are."""
     from paha_core.corpora.card import kind, write_card
 
-    rows = result.table.to_pylist()
+    rows = result.table.select(["speaker", "status", "split", "frames", "fps"]).to_pylist()
     speakers = sorted({str(row["speaker"]) for row in rows})
     table = [_speaker(name, [r for r in rows if r["speaker"] == name]) for name in speakers]
     if len(table) > 1:

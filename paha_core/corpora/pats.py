@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
 from paha_core.config import CorporaConfig, PatsConfig
 from paha_core.config.columns import load_column_map
 from paha_core.corpora.clips import (
@@ -46,7 +44,12 @@ from paha_core.corpora.intervals import (
 )
 from paha_core.corpora.listed import crop_of, read_listed
 from paha_core.corpora.names import slug, unique
-from paha_core.corpora.pats_summary import summary, summary_path, write_split_ids
+from paha_core.corpora.pats_summary import (
+    SUMMARY_COLUMNS,
+    summary,
+    summary_path,
+    write_split_ids,
+)
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_files import GONE, SourceFile, find_sources, list_sources
@@ -147,15 +150,15 @@ def ingest_pats(
     write_record(store, config, dataset)
     if speakers:  # the figures below are those of the whole corpus
         return result
-    made = {row["clip_id"]: row for row in result.table.to_pylist()}
-    ordered = [made[job.clip_id] for job in jobs]
+    place = {job.clip_id: n for n, job in enumerate(by_source)}
+    table = result.table.take([place[job.clip_id] for job in jobs])  # in the list's order again
+    ordered = table.select(SUMMARY_COLUMNS).to_pylist()
     figures = summary(rows, intervals, splits, ordered)
     if settings.split_file is not None:
         figures |= write_split_ids(
             store, dataset, read_split(settings.split_file), intervals, ordered
         )
     store.write_json(summary_path(dataset), figures)
-    table = pa.Table.from_pylist(ordered, schema=result.table.schema)
     return replace(result, table=table, figures=figures)
 
 

@@ -38,6 +38,11 @@ def split_ids_path(dataset: str) -> str:
     return f"manifests/split_ids/{dataset}.parquet"
 
 
+# Columns of the clips' manifest that the figures are made of: all columns of 100,000 rows would
+# take seconds to become Python objects.
+SUMMARY_COLUMNS = ["clip_id", "status", "reason", "start", "end", "interval_seconds"]
+
+
 def summary_path(dataset: str) -> str:
     return f"manifests/summaries/{dataset}.json"
 
