@@ -10,7 +10,8 @@ same portrait, voice and noise, and the numbers of the two are compared clip by 
 - lips: correlation of the mouth's openness with the drawn truth;
 - picture: PSNR of the frames to the drawn clip's.
 
-Intervals are bootstraps over clips.
+Intervals are bootstraps over clips. A second call trains nothing again, so that `--clips 0` and
+`--others` alone measure the two groups one by one.
 """
 
 from __future__ import annotations
@@ -135,9 +136,10 @@ def main() -> None:
 
     name, detector = pipeline.load_adapter(asked.work / "me"), MediaPipe(PoseConfig())
     own = compare(pipeline, presenter(asked.person).name, asked.clips, name, detector)
-    figures["the person"] = summary(own)
     others = [r for other in asked.others for r in compare(pipeline, other, 1, name, detector)]
-    figures["others"] = summary(others)
+    figures |= {
+        who: summary(rows) for who, rows in (("the person", own), ("others", others)) if rows
+    }
     print(json.dumps(figures, indent=1))
     if asked.out:
         asked.out.write_text(json.dumps(figures, indent=1) + "\n")
