@@ -6,6 +6,8 @@ below the adapter's folder, `work/`, from which a second run goes on.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 DATASET = "footage"
 WORK = "work"
+ROUGH_DB = 20  # of the codec's reconstruction: below it faces are not detected
+log = logging.getLogger("paha")
 NOT_PRESERVED = "not preserved: use the adapter for its own person alone"
 DATA_STAGES = (ingest_clips, find_keypoints, find_face_boxes, make_par_masks)
 
@@ -82,11 +86,20 @@ def adapt(
     )
     on_report(report_of(store, "training_shards", shards, {}))
 
-    # 3. other people
+    # 3. what the codec makes of the person, which no adapter changes
+    psnr = footage_psnr(store, pipeline)
+    if psnr < ROUGH_DB:
+        log.warning(
+            "the codec reconstructs this footage at %.1f dB, so videos will be a rough likeness "
+            "whatever the adapter learns: adapt a network whose codec was trained on more people",
+            psnr,
+        )
+
+    # 4. other people
     footage = Footage.of(store, DATASET, preset.adapt.held_out_share)
     prior = prior_of(store, pipeline, footage.train, prior_store)
 
-    # 4. the adapter
+    # 5. the adapter
     run = with_metrics_callback(adapter_run(store, pipeline, footage, prior), on_metrics)
     terms = f"{licence}; base: {base_terms(pipeline.preset)}"
     report = trained(run, lambda: train_adapter(pipeline, footage, run, speaker, terms, prior))
@@ -94,9 +107,26 @@ def adapt(
         read_adapter(made)  # whole, before an older one is replaced
         path.write_bytes(made.read_bytes())
     report.artifacts["adapter"] = str(out / FILE)
+    report.figures["codec, dB"] = round(psnr, 1)
     report.figures["other people"] = prior.source if prior else NOT_PRESERVED
     report.figures["megabytes"] = (out / FILE).stat().st_size / 1e6
     return report
+
+
+def footage_psnr(store: Store, pipeline: PipelineComponents) -> float:
+    """PSNR in dB of the codec's reconstruction of the first clip, a frame a second."""
+    from paha_core.engine.manifest_stage import kept_rows
+    from paha_core.inference.portraits import reconstruction_psnr
+    from paha_core.media import FPS
+    from paha_core.media.video import read_frames
+
+    clips = kept_rows(store, "clips", [DATASET])
+    if not clips:
+        return math.inf  # and the training says so
+    with store.reading(clips[0]["path"]) as path:
+        frames = read_frames(path, size=pipeline.preset.codec.size)[::FPS]
+    with pipeline.on_device(pipeline.codec):
+        return float(reconstruction_psnr(pipeline.codec, frames).mean())
 
 
 def adapted_preset(preset: Preset, steps: int | None, rank: int | None) -> Preset:

@@ -6,7 +6,7 @@ from paha_core.config import derived, load_preset
 from paha_core.errors import UserError
 from paha_core.inference.adapters import FILE, read_adapter
 from paha_core.inference.untrained import untrained_pipeline
-from paha_core.stages.adapt import adapt, adapted_preset, footage_preset, link_videos
+from paha_core.stages.adapt import ROUGH_DB, adapt, adapted_preset, footage_preset, link_videos
 
 OFF = ("min_body_share", "max_hand_gap", "min_dnsmos", "max_jitter", "max_still_seconds")
 OFF += ("min_speech_share", "min_face_share", "max_crowd_share", "min_part_share")
@@ -49,7 +49,7 @@ def footage(tmp_path):
     return path
 
 
-def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path, in_this_process):
+def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path, in_this_process, caplog):
     out, stages = tmp_path / "me", []
     with in_this_process():
         report = adapt(pipeline, [footage], out, "my own face", on_report=stages.append)
@@ -61,6 +61,8 @@ def test_a_video_becomes_an_adapter(pipeline, footage, tmp_path, in_this_process
     assert (info.speaker, info.clips, info.steps) == ("me", 2, 2)
     assert info.licence == "my own face; base: no part forbids any use"
     assert report.figures["other people"] == "7 samples of the base"
+    assert 0 < report.figures["codec, dB"] < ROUGH_DB, "an untrained codec"
+    assert "a rough likeness" in caplog.text
     assert report.computed == 1
     again = adapt(pipeline, [footage], out, "my own face")
     assert (again.computed, again.reused) == (0, 1)
