@@ -45,7 +45,7 @@ TONE = np.sin(np.arange(16000) / 20).astype(np.float32)
         (np.zeros(16000), "silent"),
         (np.full(16000, 0.5), "silent"),  # a constant is no sound
         (TONE[:500], "shorter than two frames"),
-        (np.where(np.arange(16000) == 9, np.nan, TONE), "not numbers"),
+        (np.where(np.arange(16000) == 9, np.nan, TONE), "no finite numbers"),
     ],
 )
 def test_a_silent_voice_is_refused(tmp_path, wave, words):
