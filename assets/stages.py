@@ -1,5 +1,7 @@
 """The assets: one for each stage of `paha_core.stages.registry`, which describes them."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from assets.inputs import inputs_of
@@ -7,6 +9,13 @@ from assets.launchers.resource import Launchers
 from assets.metadata import materialized
 from assets.partitions import CORPORA, ONE_RUN
 from paha_core.stages import ALL, TABLES, Stage, Workspace
+
+# The schedule `weekly_reevaluation` keeps it fresh; the UI warns after a week without, and a day.
+FRESH = {
+    "benchmark": dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(days=8), fail_window=timedelta(days=15)
+    )
+}
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -20,6 +29,9 @@ def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
         deps=[*map(key_of, (*stage.needs, *stage.shows)), *inputs_of(name)],
         group_name=stage.group,
         kinds=set(stage.kinds),
+        owners=[f"team:{stage.group}"],
+        tags={"paha/device": "gpu" if stage.on_device else "cpu"},
+        freshness_policy=FRESH.get(name),
         description=stage.description,
         code_version=stage.code_version,
         pool="gpu" if stage.on_device else None,

@@ -44,6 +44,8 @@ def test_assets_are_what_the_registry_describes():
         assert node.group_name == stage.group
         assert node.kinds == set(stage.kinds)
         assert node.code_version == stage.code_version
+        assert node.owners == [f"team:{stage.group}"]
+        assert node.tags["paha/device"] == ("gpu" if stage.on_device else "cpu")
         assert node.is_partitioned == stage.per_dataset
         assert node.metadata["code"] == stage.code
         pool = defs.resolve_assets_def(node.key).op.pool
@@ -140,3 +142,13 @@ def test_lineage_starts_at_what_people_bring():
     assert children == {name: set(each.stages) for name, each in inputs().items()}
     assert children["footage"] == {"clips"}
     assert all(graph.get(key).is_observable for key in INPUT_KEYS)
+
+
+def test_the_benchmark_goes_stale_when_its_schedule_rests():
+    schedule = defs.resolve_schedule_def("weekly_reevaluation")
+    assert schedule.cron_schedule == "0 3 * * 1"
+    policies = {
+        node.key.path[-1]: node.freshness_policy for node in stage_nodes() if node.freshness_policy
+    }
+    assert [*policies] == ["benchmark"]
+    assert 7 < policies["benchmark"].warn_window.to_timedelta().days < 14

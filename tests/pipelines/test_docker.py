@@ -98,5 +98,5 @@ def test_volumes_and_network_of_a_runs_container_are_those_of_the_services():
 
 def test_development_and_production_have_the_same_policies():
     local = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    for key in ("concurrency", "run_monitoring", "retention", "telemetry"):
+    for key in ("concurrency", "freshness", "run_monitoring", "retention", "telemetry"):
         assert INSTANCE[key] == local[key]
