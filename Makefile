@@ -9,6 +9,8 @@ INSTALLED := $(VENV)/.installed
 export DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME := pipelines.definitions
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Containers often set it; then each of a run's processes compiles every module that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test test-gpu lint ui bench clean
 .DEFAULT_GOAL := help
