@@ -168,12 +168,6 @@ class NegativePlan:
         table = write_index(self.store, STAGE, self.dataset, rows)
         return StageResult(table, computed, len(table) - computed)
 
-    def superseded(self) -> list[str]:
-        """Shards and records that hold none of these negatives."""
-        current = {row["shard"].removesuffix(".tar") for row in self.rows.values()}
-        found = self.store.glob(f"{FOLDER}/{self.dataset}-*")
-        return [path for path in found if path.rpartition(".")[0] not in current]
-
     def _missing(self, batch: NegativeBatch) -> list[Negative]:
         return [n for n in batch.negatives if n.clip_id not in self.rows]
 

@@ -28,12 +28,16 @@ class Leftover:
 def leftovers(store: Store, preset: Preset) -> list[Leftover]:
     """What can be deleted without changing a result of the preset.
 
-    Raises `UserError` while negatives are being generated: a new shard's record is written after
-    the shard, so that the shard would look superseded.
+    Raises `UserError` while negatives are being generated, those of a variant too: a new shard's
+    record is written after the shard, so that the shard would look superseded.
     """
-    _refuse_while_generating(store)
+    superseded = list(superseded_variants(store, preset))
     found = [("superseded negatives", superseded_negatives(store, preset))]
-    found += [("superseded variant", [path]) for path in superseded_variants(store, preset)]
+    found += [("superseded variant", [path]) for path in superseded]
+    for path, over, changed in _variants(store, preset):
+        if path not in superseded:
+            own = [f"{path}/{rel}" for rel in superseded_negatives(over, changed)]
+            found.append(("superseded negatives of a variant", own))
     aside = store.glob("checkpoints/*.before-*") + store.glob("variants/*/checkpoints/*.before-*")
     found += [("earlier training run", [path]) for path in aside]
     return [
@@ -45,35 +49,46 @@ def leftovers(store: Store, preset: Preset) -> list[Leftover]:
 
 def superseded_negatives(store: Store, preset: Preset) -> list[str]:
     """Shards, and their records, of another checkpoint, plan or preset; none while UniVDM's weights
-    for the negatives are missing, since they decide which are current."""
-    if not store.exists(f"{FOR_NEGATIVES}/training.json"):
+    for the negatives are missing, since they decide which are current. Of an overlay's store, its
+    own. Raises `UserError` while any are being generated."""
+    _refuse_while_generating(store)
+    own = store.writable.glob(f"{FOLDER}/*")
+    if not own or not store.exists(f"{FOR_NEGATIVES}/training.json"):
         return []
     current = {
         row["shard"].removesuffix(".tar")
         for dataset in preset.classifier_datasets
         for row in NegativePlan(store, preset, dataset).rows.values()
     }
-    return [p for p in store.glob(f"{FOLDER}/*") if p.rpartition(".")[0] not in current]
+    return [path for path in own if path.rpartition(".")[0] not in current]
 
 
 def superseded_variants(store: Store, preset: Preset) -> Iterator[str]:
     """Folders of ablations that no table trains, or that were trained from other settings."""
-    rows = [row for suite in SUITES.values() for row in suite.rows if row.training]
-    trainings = {variant_name(row.training): row.training for row in rows}
+    known = {path: (over, changed) for path, over, changed in _variants(store, preset)}
     for path in store.glob("variants/*"):
-        name = path.rpartition("/")[2]
         trained = f"{path}/checkpoints/{UNIVDM}/final/training.json"
-        if name not in trainings:
+        if path not in known:
             yield path
         elif store.exists(trained):
-            over = OverlayStore(f"{store.url}/{path}", store.url)
-            run = univdm_run(over, derived(preset, trainings[name]), "cpu")
+            run = univdm_run(*known[path], "cpu")
             if store.read_json(trained)["fingerprint"] != run.fingerprint:
                 yield path
 
 
+def _variants(store: Store, preset: Preset) -> list[tuple[str, OverlayStore, Preset]]:
+    """Folder, store and preset of every ablation that a table trains and the store holds."""
+    rows = [row for suite in SUITES.values() for row in suite.rows if row.training]
+    trainings = {f"variants/{variant_name(row.training)}": row.training for row in rows}
+    return [
+        (path, OverlayStore(f"{store.url}/{path}", store.url), derived(preset, trainings[path]))
+        for path in store.glob("variants/*")
+        if path in trainings
+    ]
+
+
 def _refuse_while_generating(store: Store) -> None:
-    names = {path.rpartition("/")[0] for path in store.glob(f"claims/{FOLDER}/*/*/*.json")}
+    names = {path.rpartition("/")[0] for path in store.writable.glob(f"claims/{FOLDER}/*/*/*.json")}
     for name in sorted(path.removeprefix("claims/") for path in names):
         holder = holder_of(store, name)
         if holder is None:

@@ -59,6 +59,7 @@ class GradientAccumulation:
         self.precision, self.unchecked = trainer.precision, trainer.compile
         if trainer.compile:
             compile_model(task.model, trainer, self.device)
+        self.summary = _summary(task.model, config, trainer, dist)
         self.losses: list[nn.Module] = [LossModule(task, model) for model in self.models]
         if dist.world_size > 1:
             self.losses = [_distributed(self.losses[0], self.device)]
@@ -120,6 +121,26 @@ class GradientAccumulation:
                 if parameter.grad is not None and other.grad is not None:
                     parameter.grad += other.grad
                     other.grad = None
+
+
+def _summary(
+    model: nn.Module, config: TrainConfig, trainer: TrainerConfig, dist: Distributed
+) -> str:
+    """How steps are taken on this machine, as a line of the log."""
+    micro, _ = config.shares(dist.world_size)
+    device = next(model.parameters()).device.type
+    recomputed = any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    shared = trainer.shard_optimizer and dist.world_size > 1
+    parts = [
+        f"{config.batch} samples a step, {micro} at once on each of {dist.world_size} x {device}",
+        trainer.precision,
+        "compiled" if trainer.compile else "eager",
+        f"activations {'recomputed' if recomputed else 'kept'}",
+        f"moments in {trainer.optimizer_bits} bits" + (", shared by all" if shared else ""),
+    ]
+    if config.replicas > 1:
+        parts.append(f"{config.replicas} threads")
+    return "; ".join(parts)
 
 
 def _replica(model: nn.Module) -> nn.Module:

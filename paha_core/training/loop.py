@@ -95,6 +95,8 @@ def _train(
     checkpoints.resume(run, model, ema, optimizer, state, config)
     gradient = GradientAccumulation(task, config, run.trainer, dist)
     skipped = SkippedSteps(state, gradient.device)
+    if dist.is_main_process:
+        log.info("%s: %s", run.name, gradient.summary)
 
     def validate() -> None:
         if ema is not None:

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from paha_core.benchmark.tables.variants import OverlayStore, variant_name
 from paha_core.cli import app
 from paha_core.config import derived
 from paha_core.engine.claims import try_claim
@@ -50,6 +51,29 @@ def test_it_lists_asks_and_deletes_what_is_superseded(gc, negatives_store, negat
     assert not store.glob("checkpoints/*.before-*")
     assert NegativePlan(store, negatives_preset, "cnas").todo == []
     assert gc().output == "nothing to delete\n"
+
+
+def test_a_variants_own_negatives_are_cleared_and_ours_stay(gc, negatives_store, negatives_preset):
+    store, changes = negatives_store, {"negatives": {"augment": False}}
+    make_negatives(store, negatives_preset)
+    ours = store.glob("negatives/*")
+    folder = f"variants/{variant_name(changes)}"
+    over = OverlayStore(f"{store.url}/{folder}", store.url)
+    variant = derived(negatives_preset, changes)
+    make_negatives(over, derived(variant, {"negatives": {"seed": 1}}))
+    old = store.glob(f"{folder}/negatives/*")
+    make_negatives(over, variant)
+    current = sorted(set(store.glob(f"{folder}/negatives/*")) - set(old))
+
+    done = gc("--yes")
+    assert "superseded negatives of a variant" in done.output
+    assert store.glob(f"{folder}/negatives/*") == current
+    assert store.glob("negatives/*") == ours
+    assert NegativePlan(over, variant, "cnas").todo == []
+
+    claim = try_claim(over, "negatives/cnas/cnas-train-006-000000")
+    assert "negatives are being generated (process" in gc("--yes").output
+    claim.release()
 
 
 def test_it_waits_for_those_who_generate(gc, negatives_store):

@@ -13,6 +13,7 @@ from paha_core.inference.negatives import STAGE, NegativePlan, count_of, make_ne
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
 from paha_core.shards.writer import write_shards
+from paha_core.stages.leftovers import superseded_negatives
 
 SUPPORT = Path(__file__).parents[2] / "support"
 DATASET = "cnas"
@@ -165,10 +166,10 @@ def test_a_killed_run_resumes_without_loss(store, preset, monkeypatch):
 
 def test_superseded_negatives_are_those_of_other_settings(store, preset):
     first = make_negatives(store, preset)[DATASET]
-    assert NegativePlan(store, preset, DATASET).superseded() == []
+    assert superseded_negatives(store, preset) == []
     other = changed(preset, seed=1)
     make_negatives(store, other)
-    found = NegativePlan(store, other, DATASET).superseded()
+    found = superseded_negatives(store, other)
     shards = {row["shard"] for row in first.table.to_pylist()}
     assert {path for path in found if path.endswith(".tar")} == shards
     assert len(found) == 2 * len(shards)  # and their records

@@ -118,6 +118,22 @@ def test_repeated_blocks_are_compiled_one_by_one_and_logged(caplog):
         assert f"{len(compiled)} repeated blocks, each by itself" in caplog.text
 
 
+def test_a_run_says_how_it_takes_its_steps(tmp_path, caplog):
+    caplog.set_level("INFO", "paha")
+    fit(TinyTask(), config(steps=1, micro_batch=4, replicas=2), with_trainer(tmp_path))
+    assert (
+        "tiny: 16 samples a step, 4 at once on each of 1 x cpu; float32; eager; activations kept; "
+        "moments in 32 bits; 2 threads"
+    ) in caplog.messages
+    small = small_univdm.task(4, SINGLE_PROCESS, gradient_checkpointing=True)
+    trainer = TrainerConfig(precision="bf16", optimizer_bits=8)
+    steps = GradientAccumulation(small, small_univdm.config(2), trainer, SINGLE_PROCESS)
+    assert steps.summary == (
+        "4 samples a step, 2 at once on each of 1 x cpu; bf16; eager; activations recomputed; "
+        "moments in 8 bits"
+    )
+
+
 def opened(**settings):
     """The small UniVDM's task; its new modules begin at zero, which would hide them."""
     task = small_univdm.task(4, SINGLE_PROCESS, **settings)
