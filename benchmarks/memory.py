@@ -14,7 +14,7 @@ from typing import Any
 
 from paha_core.config import MODES, Mode, Preset, derived
 from paha_core.stages import Workspace
-from paha_core.stages.plan import FLOAT32, GIB, SECONDS_A_DAY, Machine, Planner, StagePlan
+from paha_core.stages.plan import GIB, SECONDS_A_DAY, Machine, Planner, StagePlan
 
 SIZES = (256, 512)
 BF16: dict[str, Any] = {"precision": "bf16"}
@@ -24,6 +24,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16": BF16,
     "bf16, `--offload`, gradient checkpointing, `codec.batch` 1": LEAN,
     "the same and `--offload-layers`": LEAN | {"offload_layers": True},
+    "the same and `--weights int8`": LEAN | {"weights": "int8"},
+    "the same and both": LEAN | {"offload_layers": True, "weights": "int8"},
 }
 
 
@@ -39,8 +41,8 @@ def moved_bytes(planner: Planner) -> float:
     states of a step share one."""
     if not planner.preset.generation.offload_layers:
         return 0.0
-    a_pass = sum(planner.univdm_sizes) - planner.largest_layer
-    return FLOAT32 * a_pass * planner.preset.num_inference_steps
+    whole, on_card = planner.univdm_bytes
+    return float(whole - on_card) * planner.preset.num_inference_steps
 
 
 def main() -> None:

@@ -12,9 +12,13 @@ from paha_core.commands.opening import (
     AdapterOption,
     FastOption,
     FolderOption,
+    OffloadLayersOption,
+    OffloadOption,
+    WeightsOption,
     chosen_folder,
     chosen_preset,
     open_pipeline,
+    with_memory_options,
 )
 from paha_core.commands.serve import SecondsOption, TokenOption, listen
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
@@ -34,6 +38,9 @@ def app(
     token: TokenOption = "",
     adapter: AdapterOption = None,
     fast: FastOption = False,
+    weights: WeightsOption = None,
+    offload: OffloadOption = False,
+    offload_layers: OffloadLayersOption = False,
     max_seconds: SecondsOption = 60.0,
 ) -> None:
     """Open the page: a portrait, a voice or a text, a video. Needs no Dagster.
@@ -46,6 +53,7 @@ def app(
         chosen = chosen_folder(context, folder)
         workspace = Workspace(preset, store)
         used = chosen_preset(workspace, chosen, fast=fast)
+        used = with_memory_options(used, offload, offload_layers, weights)
         listen(
             lambda: open_pipeline(used, chosen, lambda: workspace.store, adapter),
             host,

@@ -14,9 +14,13 @@ from paha_core.commands.opening import (
     Device,
     FastOption,
     FolderOption,
+    OffloadLayersOption,
+    OffloadOption,
+    WeightsOption,
     chosen_folder,
     chosen_preset,
     open_pipeline,
+    with_memory_options,
 )
 from paha_core.commands.shared import (
     PresetOption,
@@ -107,18 +111,9 @@ def generate(
         typer.Option(help="Precision of the networks (default: the preset's); tf32 needs a GPU."),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="Device (default: the preset's).")] = None,
-    offload: Annotated[
-        bool,
-        typer.Option(
-            "--offload", help="Codec and encoders wait in host memory: for cards with little."
-        ),
-    ] = False,
-    offload_layers: Annotated[
-        bool,
-        typer.Option(
-            "--offload-layers", help="UniVDM's layers as well, one by one: slower; needs CUDA."
-        ),
-    ] = False,
+    weights: WeightsOption = None,
+    offload: OffloadOption = False,
+    offload_layers: OffloadLayersOption = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -202,10 +197,7 @@ def generate(
             audio = _spoken(text, language, out)
         workspace = Workspace(preset, store)
         used = chosen_preset(workspace, folder, device, dataset, fast)
-        if offload or offload_layers:
-            both = {"offload": True, "offload_layers": offload_layers}
-            generation = used.generation.model_copy(update=both)
-            used = used.model_copy(update={"generation": generation})
+        used = with_memory_options(used, offload, offload_layers, weights)
         guidance = used.generation.guidance.changed(
             rate=rate,
             lambda_face=lambda_face,
@@ -300,7 +292,7 @@ def _again(
     same_machine = {"device": replay.device, "threads": replay.threads}
     preset = replay.preset.model_copy(update=same_machine)
     pipeline = open_pipeline(preset, folder, lambda: Store(store or f"runs/{preset.name}"))
-    pipeline = replace(pipeline, preset=replay.preset)
+    pipeline = pipeline.with_preset(replay.preset)
     replay.check_networks(pipeline)
     replay.load_adapters(pipeline)
     mark = replay.request.mark and not no_mark

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from paha_core.config import Weights
 from paha_core.errors import StageError
 from paha_core.stages import Workspace, prepare_torch
 
@@ -40,6 +40,25 @@ FastOption = Annotated[
     bool,
     typer.Option(
         "--fast", help="By univdm_fast, the student with few steps (`paha run univdm_fast`)."
+    ),
+]
+OffloadOption = Annotated[
+    bool,
+    typer.Option(
+        "--offload", help="Codec and encoders wait in host memory: for cards with little."
+    ),
+]
+OffloadLayersOption = Annotated[
+    bool,
+    typer.Option(
+        "--offload-layers", help="UniVDM's layers as well, one by one: slower; needs CUDA."
+    ),
+]
+WeightsOption = Annotated[
+    Weights | None,
+    typer.Option(
+        help="int8: UniVDM and classifiers in a quarter of the memory, rounded (default: the "
+        "preset's)."
     ),
 ]
 Device = Literal["auto", "cpu", "cuda"]
@@ -83,6 +102,18 @@ def chosen_preset(
     return preset.with_student() if fast else preset
 
 
+def with_memory_options(
+    preset: Preset, offload: bool, offload_layers: bool, weights: Weights | None
+) -> Preset:
+    """With what these options of a command turn on; the preset's where they are left out."""
+    changes: dict[str, Any] = {"weights": weights} if weights else {}
+    if offload or offload_layers:
+        changes["offload"] = True
+    if offload_layers:
+        changes["offload_layers"] = True
+    return preset.with_generation(**changes) if changes else preset
+
+
 def open_pipeline(
     preset: Preset,
     folder: Path | None,
@@ -107,8 +138,7 @@ def open_pipeline(
             )
         pipeline = PahaPipeline.from_store(place, preset, device)
     else:
-        pipeline = PahaPipeline.from_pretrained(folder, device)
-        pipeline = replace(pipeline, preset=preset) if preset.generation.offload else pipeline
+        pipeline = PahaPipeline.from_pretrained(folder, device, preset)
     for adapter in adapters or []:
         path, scale = _path_and_scale(adapter)
         pipeline.load_adapter(path, scale=scale)

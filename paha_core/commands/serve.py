@@ -11,8 +11,12 @@ import typer
 from paha_core.commands.opening import (
     AdapterOption,
     FastOption,
+    OffloadLayersOption,
+    OffloadOption,
+    WeightsOption,
     chosen_preset,
     open_pipeline,
+    with_memory_options,
 )
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence
 from paha_core.errors import UserError
@@ -42,6 +46,9 @@ def serve(
     token: TokenOption = "",
     adapter: AdapterOption = None,
     fast: FastOption = False,
+    weights: WeightsOption = None,
+    offload: OffloadOption = False,
+    offload_layers: OffloadLayersOption = False,
     max_seconds: SecondsOption = 60.0,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
     queue: Annotated[int, typer.Option(min=1, help="Videos that may wait; then 429.")] = 16,
@@ -63,6 +70,7 @@ def serve(
         workspace = Workspace(preset, store)
         chosen = saved_folder(folder) if folder is not None else None
         used = chosen_preset(workspace, chosen, fast=fast)
+        used = with_memory_options(used, offload, offload_layers, weights)
         listen(
             lambda: open_pipeline(used, chosen, lambda: workspace.store, adapter),
             host,

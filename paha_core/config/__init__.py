@@ -5,7 +5,7 @@ refused by name. Keys that are symbols in the paper carry the symbol in a commen
 """
 
 from paha_core.config.adapt import AdaptConfig
-from paha_core.config.base import Precision, Section
+from paha_core.config.base import Precision, Section, Weights
 from paha_core.config.data import (
     CORPUS_KINDS,
     ClipConfig,
@@ -90,6 +90,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "UniVDMConfig",
+    "Weights",
     "WindowTrainConfig",
     "checked",
     "derived",

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """What networks compute in: float32, float32 with TF32 products (GPU), or bfloat16 autocast."""
+Weights = Literal["fp32", "int8"]
+"""What UniVDM's and the classifiers' weights are held in (`models/int8.py`)."""
 
 
 class Section(BaseModel):

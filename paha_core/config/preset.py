@@ -111,7 +111,11 @@ class Preset(Section):
 
     def with_student(self) -> Preset:
         """With `univdm_fast` in the place of UniVDM."""
-        generation = self.generation.model_copy(update={"fast": True})
+        return self.with_generation(fast=True)
+
+    def with_generation(self, **changes: Any) -> Preset:
+        """With other settings of `generation`, which are not checked."""
+        generation = self.generation.model_copy(update=changes)
         return self.model_copy(update={"generation": generation})
 
     @property

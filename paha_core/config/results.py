@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from paha_core.config.base import Precision, Section
+from paha_core.config.base import Precision, Section, Weights
 
 GuidedMode = Literal["sequential", "differential"]
 Mode = Literal["unguided", GuidedMode]
@@ -98,6 +98,9 @@ class GenerationConfig(Section):
     )
     cfg_scale: float = Field(1.0, ge=0)
     precision: Precision = Field("fp32", description="of UniVDM and the classifiers")
+    weights: Weights = Field(
+        "fp32", description="what they are held in: int8 is a quarter of the memory, and rounds"
+    )
     size: int | None = Field(
         None,
         ge=32,
@@ -121,11 +124,12 @@ class GenerationConfig(Section):
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """As every section's, but for the solver and the network that all videos had before there
-        was a choice: their fingerprints stay."""
+        """As every section's, but for the solver, the network and the weights that all videos had
+        before there was a choice: their fingerprints stay."""
         found = super().settings()
-        if found["solver"] == "ddim":
-            del found["solver"]
+        for name, first in (("solver", "ddim"), ("weights", "fp32")):
+            if found[name] == first:
+                del found[name]
         for name in ("fast", "offload_layers"):
             if not found[name]:
                 del found[name]

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from paha_core.inference.inputs import InputError
 from paha_core.inference.offload import is_offloaded
 from paha_core.local_files import published
+from paha_core.models.int8 import is_int8
 from paha_core.models.lora import activate, add_lora, base_state, lora_parameters, remove_lora
 from paha_core.models.univdm import UniVDM
 from paha_core.pretrained import state_sha256
@@ -119,10 +120,12 @@ class WithAdapters:
         (default: its speaker's).
 
         Raises `FileNotFoundError` where there is none, `InputError` for one that was trained on
-        another UniVDM or whose name is taken, or where UniVDM's layers are offloaded.
+        another UniVDM or whose name is taken, or where UniVDM's layers are offloaded or int8.
         """
         if is_offloaded(self.univdm):
             raise InputError("offload_layers takes no adapters: merge them by `paha export`")
+        if is_int8(self.univdm):
+            raise InputError("int8 weights take no adapters: merge them by `paha export`")
         file = adapter_file(path)
         info, tensors = read_adapter(file)
         name = (name or info.speaker).replace(".", "_")

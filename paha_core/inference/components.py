@@ -27,6 +27,7 @@ from paha_core.inference.offload import offload_layers
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec, autoencoder_class
+from paha_core.models.int8 import is_int8, to_int8
 from paha_core.models.load import load_classifier, load_codec, load_univdm
 from paha_core.models.lora import base_state
 from paha_core.models.protocols import AudioEncoder, LatentCodec, ReferenceEncoder
@@ -74,11 +75,29 @@ class PipelineComponents(WithAdapters):
             for network in (self.codec, self.audio, self.reference):
                 for module in _modules(network):
                     module.to("cpu")
+        if generation.weights == "int8":
+            self._round_weights()
         if generation.offload_layers and self.device.startswith("cuda"):
             if self.adapters:
                 raise InputError("offload_layers takes no adapters: merge them by `paha export`")
             _ = self.networks  # hashed while the weights are there
             offload_layers(self.univdm, self.device)
+
+    def _round_weights(self) -> None:
+        """Before the networks are on the device, which may not hold their float32 weights."""
+        if self.adapters:
+            raise InputError("int8 weights take no adapters: merge them by `paha export`")
+        _ = self.networks  # hashed as they were trained
+        for network in (self.univdm, *self.classifiers.values()):
+            to_int8(network)
+            if network is not self.univdm or not self.preset.generation.offload_layers:
+                network.to(self.device)
+
+    def with_preset(self, preset: Preset) -> Self:
+        """The same networks, where `preset` differs in nothing that prepares them."""
+        same = copy.copy(self)
+        same.preset = preset
+        return same
 
     @contextmanager
     def on_device(self, network: LatentCodec | AudioEncoder | ReferenceEncoder) -> Iterator[None]:
@@ -113,22 +132,28 @@ class PipelineComponents(WithAdapters):
             load_univdm(store, device=_first_device(preset, device), name=preset.generator),
             open_audio_encoder(preset.audio, device),
             open_reference_encoder(preset.reference, device),
-            {part: load_classifier(store, part, device=device) for part in trained},
+            {
+                part: load_classifier(store, part, device=_rounding_device(preset, device))
+                for part in trained
+            },
             {part: bool(gate and gate["passed"]) for part, gate in verdicts.items()},
             device,
             {"store": store.root if store.is_local else store.url},
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Open a folder that `save_pretrained` wrote. Raises `FileNotFoundError` for a folder
-        without a pipeline, `InputError` where the preset's encoders have other weights than when it
-        was saved. `base` is the folder inside the package."""
+    def from_pretrained(
+        cls, folder: str | Path, device: str = "cpu", preset: Preset | None = None
+    ) -> Self:
+        """Open a folder that `save_pretrained` wrote, under its own preset or a changed one. Raises
+        `FileNotFoundError` for a folder without a pipeline, `InputError` where the preset's
+        encoders have other weights than when it was saved. `base` is the folder inside the
+        package."""
         folder = saved_folder(folder)
         check_weights(folder)
         index = json.loads((folder / INDEX).read_text())
         saved, gates = index["networks"], index["gates"]
-        preset = load_preset(folder / "preset.yaml")
+        preset = preset or load_preset(folder / "preset.yaml")
         # float32 whatever the file holds
         read: dict[str, Any] = {"use_safetensors": True, "torch_dtype": torch.float32}
         kind = autoencoder_class(folder / "codec")
@@ -141,7 +166,7 @@ class PipelineComponents(WithAdapters):
             open_reference_encoder(preset.reference, device),
             {
                 part: SyncClassifier.from_pretrained(folder / classifier_name(part), **read).to(
-                    device
+                    _rounding_device(preset, device)
                 )
                 for part in PARTS
                 if (folder / classifier_name(part)).is_dir()
@@ -166,8 +191,11 @@ class PipelineComponents(WithAdapters):
     def trained(self) -> dict[str, ModelMixin]:
         """The networks that a saved pipeline holds, by the name of their folder.
 
-        Raises `InputError` for a codec that is no `Codec`, or while adapters are loaded.
+        Raises `InputError` for a codec that is no `Codec`, while adapters are loaded, or for int8
+        weights.
         """
+        if is_int8(self.univdm):
+            raise InputError("int8 weights can't be saved: open with generation.weights fp32")
         if self.adapters:
             raise InputError("adapters are loaded: call fuse_adapters or unload_adapters first")
         if not isinstance(self.codec, Codec):
@@ -235,7 +263,12 @@ class PipelineComponents(WithAdapters):
 def _first_device(preset: Preset, device: str) -> str:
     """Where UniVDM is loaded to: a network whose layers are offloaded is never on the device as a
     whole."""
-    return "cpu" if preset.generation.offload_layers else device
+    return "cpu" if preset.generation.offload_layers else _rounding_device(preset, device)
+
+
+def _rounding_device(preset: Preset, device: str) -> str:
+    """Where weights are loaded to: those that become int8 are never on the device as float32."""
+    return "cpu" if preset.generation.weights == "int8" else device
 
 
 def _modules(network: object) -> list[nn.Module]:

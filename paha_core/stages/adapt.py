@@ -57,13 +57,17 @@ def adapt(
     """
     from paha_core.corpora.names import slug
     from paha_core.inference.adapters import FILE, read_adapter
+    from paha_core.inference.inputs import InputError
     from paha_core.local_files import published
+    from paha_core.models.int8 import is_int8
     from paha_core.shards.stage import training_shards_stage
     from paha_core.store import Store
     from paha_core.training.tasks.adapt import Footage, adapter_run, train_adapter
     from paha_core.training.tasks.prior import prior_of
     from paha_core.weights.check import require
 
+    if is_int8(pipeline.univdm):
+        raise InputError("int8 weights can't be trained: open with generation.weights fp32")
     speaker = slug(out.name)
     store = Store(str(out / WORK))
     link_videos(videos, out / WORK / DATASET)

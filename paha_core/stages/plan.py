@@ -23,6 +23,7 @@ from paha_core.inference.sampling import segment_count
 from paha_core.media import FPS
 from paha_core.models.build import univdm_of
 from paha_core.models.codec import new_autoencoder
+from paha_core.models.int8 import bytes_of
 from paha_core.training import traces
 from paha_core.training.gradient import MEMORY_ADVICE as TRAINING_ADVICE
 from paha_core.training.memory import StepCost
@@ -37,7 +38,8 @@ TEST_CLIPS = {"pats": 480, "cnas": 735}  # of the paper's corpora, by kind
 SECONDS_A_DAY = 86_400
 _GENERATION = (
     "generation.precision bf16; generation.gradient_checkpointing and generation.offload true; a "
-    "smaller generation.batch, then codec.batch; generation.offload_layers true"
+    "smaller generation.batch, then codec.batch; generation.weights int8; "
+    "generation.offload_layers true"
 )
 MEMORY_ADVICE = {  # settings to change where a stage does not fit, the cheapest first
     "training_shards": "a smaller codec.batch",
@@ -116,13 +118,20 @@ class Planner:
         return traces.parameters_of(lambda: traces.new_classifier_of(self.preset, self.widths))
 
     @cached_property
-    def largest_layer(self) -> int:
-        """Parameters of UniVDM's largest layer, and of what stays beside it, with offloaded
-        layers."""
+    def univdm_bytes(self) -> tuple[int, int]:
+        """Bytes of UniVDM's weights while videos are generated: of all, and of the largest layer
+        with what stays beside it, which is on the card at once where layers are offloaded."""
         with torch.device("meta"):
-            network = univdm_of(self.preset, self.widths)
-        layers = [sum(p.numel() for p in layer.parameters()) for layer in layers_of(network)]
-        return max(layers) + sum(self.univdm_sizes) - sum(layers)
+            network = traces.held(self.preset, univdm_of(self.preset, self.widths))
+        layers, whole = [bytes_of(layer) for layer in layers_of(network)], bytes_of(network)
+        return whole, max(layers) + whole - sum(layers)
+
+    @cached_property
+    def classifier_bytes(self) -> int:
+        """Bytes of one classifier's weights while videos are generated."""
+        with torch.device("meta"):
+            network = traces.new_classifier_of(self.preset, self.widths)
+            return bytes_of(traces.held(self.preset, network))
 
     def bytes_per_second(self) -> int:
         """Bytes of a second of video in the shards: latents, PAR weights and audio features in
@@ -263,9 +272,8 @@ class Planner:
         peaks.append(self.decoder.peak_bytes)
         encoders = 0 if generation.offload else self._encoder_bytes
         return {
-            "UniVDM": FLOAT32
-            * (self.largest_layer if generation.offload_layers else sum(self.univdm_sizes)),
-            "classifiers": 2 * FLOAT32 * sum(self.classifier_sizes) if guided else 0,
+            "UniVDM": self.univdm_bytes[generation.offload_layers],
+            "classifiers": 2 * self.classifier_bytes if guided else 0,
             "codec and encoders": self._codec_bytes + encoders,
             "solver, gradient or codec at its peak": max(peaks),
         }
@@ -288,10 +296,9 @@ class Planner:
         return traces.codec_passes(self.preset.codec, self.preset.codec.batch, self.size)[1]
 
     def _traced(self, what: str, side: int, batch: int, precision: str) -> StepCost:
-        generation = self.preset.generation.model_copy(update={"precision": precision})
-        preset = self.preset.model_copy(update={"generation": generation})
+        preset = self.preset.with_generation(precision=precision)
         trace = traces.solver_pass if what == "solver" else traces.guidance_gradient
-        key = what, side, batch, precision
+        key = what, side, batch, precision, preset.generation.weights
         return self._once(key, lambda: trace(preset, self.widths, batch, side))
 
     def _once(self, key: Hashable, trace: Callable[[], StepCost]) -> StepCost:

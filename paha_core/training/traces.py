@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from paha_core.config import CodecConfig, Preset
@@ -18,11 +19,14 @@ from paha_core.config.encoders import AUDIO_ENCODERS, REFERENCE_ENCODERS
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.build import Widths, new_classifier, univdm_of
 from paha_core.models.codec import new_autoencoder
+from paha_core.models.int8 import to_int8
 from paha_core.models.reference_encoder import open_reference_encoder
 from paha_core.models.sync_classifier import SyncClassifier
 from paha_core.models.univdm import network_input
 from paha_core.training.memory import StepCost, cost_of_step
 from paha_core.training.tasks.univdm import par_loss
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def planned_widths(preset: Preset) -> Widths:
@@ -108,8 +112,7 @@ def guidance_gradient(preset: Preset, widths: Widths, batch: int, side: int) -> 
     settings = preset.generation
 
     def make() -> Callable[[], object]:
-        model = new_classifier_of(preset, widths, settings.gradient_checkpointing)
-        model.eval().requires_grad_(False)
+        model = held(preset, new_classifier_of(preset, widths, settings.gradient_checkpointing))
         shape = (batch, widths.latent_channels, settings.segment_frames, side, side)
         video, timestep = torch.randn(shape), torch.zeros(batch, dtype=torch.int64)
         conditions = conditions_like(preset, widths, batch, settings.segment_frames, side)
@@ -130,7 +133,7 @@ def solver_pass(preset: Preset, widths: Widths, batch: int, side: int) -> StepCo
     settings = preset.generation
 
     def make() -> Callable[[], object]:
-        model = univdm_of(preset, widths).eval().requires_grad_(False)
+        model = held(preset, univdm_of(preset, widths))
         shape = (batch, widths.latent_channels, settings.segment_frames, side, side)
         sample = network_input(torch.randn(shape), None)
         timestep = torch.zeros(batch, dtype=torch.int64)
@@ -177,6 +180,13 @@ def new_classifier_of(
     if checkpointing:
         model.encoder.enable_gradient_checkpointing()
     return model
+
+
+def held(preset: Preset, network: Network) -> Network:
+    """The network as it is held while videos are generated."""
+    if preset.generation.weights == "int8":
+        to_int8(network)
+    return network.eval().requires_grad_(False)
 
 
 def parameters_of(make: Callable[[], Any]) -> list[int]:
