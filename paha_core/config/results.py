@@ -123,6 +123,12 @@ class GenerationConfig(Section):
     max_frames: int = Field(375, ge=2)
     seed: int = 0
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether guidance recomputes the classifiers' activations: always with int8 weights, which
+        their backward pass would else keep as float32."""
+        return self.gradient_checkpointing or self.weights == "int8"
+
     def settings(self) -> dict[str, Any]:
         """As every section's, but for the solver, the network and the weights that all videos had
         before there was a choice: their fingerprints stay."""

@@ -68,7 +68,7 @@ class PipelineComponents(WithAdapters):
 
     def __post_init__(self) -> None:
         generation = self.preset.generation
-        if generation.gradient_checkpointing:
+        if generation.recomputes:
             for classifier in self.classifiers.values():
                 classifier.encoder.enable_gradient_checkpointing()
         if generation.offload:
@@ -88,7 +88,8 @@ class PipelineComponents(WithAdapters):
         if self.adapters:
             raise InputError("int8 weights take no adapters: merge them by `paha export`")
         _ = self.networks  # hashed as they were trained
-        for network in (self.univdm, *self.classifiers.values()):
+        networks: list[nn.Module] = [self.univdm, *self.classifiers.values()]
+        for network in networks:
             to_int8(network)
             if network is not self.univdm or not self.preset.generation.offload_layers:
                 network.to(self.device)

@@ -2,9 +2,9 @@
 
 Each output channel of a linear layer or convolution has a scale, the largest of its weights / 127.
 A layer's weights become float32 again for its own forward pass alone, so activations, and the
-gradients that guide them, are those of a float32 network with rounded weights. Biases, norms and
-embeddings stay float32. Guidance keeps the float32 weights of a whole classifier between its
-forward and backward pass, except with gradient checkpointing.
+gradients that guide them, are those of a float32 network with rounded weights. A backward pass
+keeps the float32 weights of its forward pass, except with gradient checkpointing. Biases, norms and
+embeddings stay float32.
 """
 
 from __future__ import annotations

@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 @dataclass(frozen=True)
 class Limits:
     """`body_bytes`: of a whole request. `seconds`: of a voice; a longer one is cut. `idle_seconds`:
-    without a byte from a client that sends. `capacity`: videos that may wait. `keep_hours`: how
-    long a finished video is kept."""
+    without a byte from a client that sends. `body_seconds`: of a whole request, however it drips.
+    `capacity`: videos that may wait. `keep_hours`: how long a finished video is kept."""
 
     body_bytes: int = 64 << 20
     seconds: float = 60.0
     idle_seconds: float = 30.0
+    body_seconds: float = 300.0
     capacity: int = 16
     keep_hours: float = 24.0
 
@@ -30,7 +31,7 @@ class _TooLarge(Exception):
 
 
 class Guard:
-    """ASGI middleware: a token where one is set, a limit of bytes, a limit of silence."""
+    """ASGI middleware: a token where one is set, a limit of bytes, and of the time they take."""
 
     open_paths = ("/healthz",)
 
@@ -56,10 +57,13 @@ class Guard:
             await self._too_large()(scope, receive, send)
             return
         received, begun = 0, False
+        now = asyncio.get_running_loop().time
+        deadline = now() + self.limits.body_seconds
 
         async def counted() -> Message:
             nonlocal received
-            message = await asyncio.wait_for(receive(), self.limits.idle_seconds)
+            patience = min(self.limits.idle_seconds, deadline - now())
+            message = await asyncio.wait_for(receive(), patience)
             received += len(message.get("body", b""))
             if received > self.limits.body_bytes:
                 raise _TooLarge
@@ -79,7 +83,11 @@ class Guard:
             refusal = (
                 self._too_large()
                 if isinstance(error, _TooLarge)
-                else _refusal(408, f"no data for {self.limits.idle_seconds:g} s")
+                else _refusal(
+                    408,
+                    f"no data for {self.limits.idle_seconds:g} s, or no end of it after "
+                    f"{self.limits.body_seconds:g} s",
+                )
             )
             await refusal(scope, receive, send)
 

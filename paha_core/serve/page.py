@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from paha_core.config import MODES, Mode
+from paha_core.config import MODES, Mode, Weights
 from paha_core.errors import EXPECTED
 from paha_core.inference.pipeline import PahaPipeline, Settings
 from paha_core.weights.licences import parts_of, summary
@@ -44,6 +44,7 @@ class ModelInfo(BaseModel):
     name: str
     modes: list[ModeInfo]
     steps: int
+    weights: Weights
     fast: bool = Field(description="they are the student's, which takes no other steps or solver")
     licence: str
     adapters: list[str] = Field(description="persons whom UniVDM was adapted to")
@@ -73,6 +74,7 @@ def add_page(app: FastAPI, pipeline: PahaPipeline) -> None:
             name=preset.name,
             modes=[ModeInfo(mode=mode, reason=_reason(pipeline, mode)) for mode in MODES],
             steps=preset.num_inference_steps,
+            weights=preset.generation.weights,
             fast=preset.generation.fast,
             licence=summary(parts_of(preset)),
             adapters=list(pipeline.adapters),

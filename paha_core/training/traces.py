@@ -112,7 +112,7 @@ def guidance_gradient(preset: Preset, widths: Widths, batch: int, side: int) -> 
     settings = preset.generation
 
     def make() -> Callable[[], object]:
-        model = held(preset, new_classifier_of(preset, widths, settings.gradient_checkpointing))
+        model = held(preset, new_classifier_of(preset, widths, settings.recomputes))
         shape = (batch, widths.latent_channels, settings.segment_frames, side, side)
         video, timestep = torch.randn(shape), torch.zeros(batch, dtype=torch.int64)
         conditions = conditions_like(preset, widths, batch, settings.segment_frames, side)

@@ -218,7 +218,8 @@ function together(pair) { // two modes on one sound play and stop as one; the fi
 (async () => {
   try {
     const model = await api("GET", "/v1/model");
-    by("model").textContent = `Networks: ${model.name}.`;
+    const rounded = model.weights === "int8" ? ", int8 weights" : "";
+    by("model").textContent = `Networks: ${model.name}${rounded}.`;
     by("licence").textContent = `Licence: ${model.licence}.`;
     by("steps").placeholder = model.steps;
     for (const { mode, reason } of model.modes) {

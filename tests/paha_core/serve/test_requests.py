@@ -46,7 +46,8 @@ def ended(client, job):
 def test_a_request_chooses_one_of_the_servers_adapters(pipeline, picture, voice, tmp_path):
     app = create_app(pipeline, tmp_path, Limits(seconds=0.2), page=True)
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        assert client.get("/v1/model").json()["adapters"] == ["me"]
+        model = client.get("/v1/model").json()
+        assert (model["adapters"], model["weights"]) == (["me"], "fp32")
         videos = {}
         for adapter in ("", "me"):
             sent = client.post("/v1/videos", json=body_of(picture, voice, steps=1, adapter=adapter))
@@ -86,6 +87,23 @@ def test_a_video_is_cancelled_before_its_next_sampling_step(pipeline, picture, v
     assert len(seen) == 3  # two steps' and the one that tells why it stopped
     assert not place.exists()
     assert issubclass(Cancelled, Exception)
+
+
+def test_a_finished_video_expires_with_its_files_and_one_that_waits_does_not(pipeline, tmp_path):
+    jobs = Jobs(tmp_path)
+    worker = Worker(pipeline, jobs, max_seconds=1, keep_seconds=3600)
+    old, new, waiting = (jobs.submit(jobs.new_id(), "image", "audio", {})["id"] for _ in range(3))
+    for job_id in (old, new, waiting):
+        jobs.place(job_id).mkdir()
+    for job_id in (old, new):
+        jobs.finish(job_id, "done")
+    with jobs._database() as database:
+        two_hours = "update videos set finished = finished - 7200 where id = ?"
+        database.execute(two_hours, (old,))
+    worker._expire()
+    assert jobs.get(old) is None
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {new, waiting}
+    assert (jobs.get(new)["state"], jobs.get(waiting)["state"]) == ("done", "queued")
 
 
 def test_the_api_keeps_its_own_specification(pipeline, tmp_path):
@@ -154,6 +172,10 @@ def test_a_body_that_does_not_end_and_a_client_that_does_not_send_are_cut_off():
     async def silent():
         await asyncio.sleep(60)
 
+    async def dripping():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
     async def short():
         return {"type": "http.request", "body": b"x", "more_body": False}
 
@@ -161,6 +183,7 @@ def test_a_body_that_does_not_end_and_a_client_that_does_not_send_are_cut_off():
     assert guarded(limits, endless) == 413
     assert sum(received) == 9 << 20
     assert guarded(limits, silent) == 408
+    assert guarded(Limits(idle_seconds=60, body_seconds=0.2), dripping) == 408
     assert guarded(limits, short) == 200
 
 
