@@ -49,10 +49,10 @@ def main() -> None:
         def together() -> None:
             version = face_detection_version()
             keypoints = KeypointTask(
-                store, clip.name, "", "k.parquet", config, 1, faces_version=version
+                store, clip.name, "", "k.parquet", config, 1, face_detection=version
             )
             row = find_keypoints(keypoints)
-            people = (row["path"], row["sha256"], row["faces_path"], row["faces_sha256"])
+            people = (row["path"], row["sha256"], True)
             find_face_boxes(FaceTask(store, clip.name, "", "f.parquet", config, "", *people))
 
         ways: dict[str, Callable[[], object]] = {

@@ -29,6 +29,7 @@ from paha_core.pose import Keypoints, open_detector
 from paha_core.pose.draw import draw_pose
 from paha_core.pose.face import FaceBoxes, FaceSearch, face_boxes_from_keypoints
 from paha_core.pose.frames import VideoFrames
+from paha_core.pose.keypoints import side_by_side
 
 CELLS = 64  # PAR cells along the shorter side, as of a 512-pixel clip in latents
 DRAWN_FPS = 60  # of a video whose own rate varies: each frame appears within 10 ms of its time
@@ -77,15 +78,10 @@ class VideoPose:
         columns, row by row).
         """
         rows, columns, cell = self.grid()
-        points, boxes = self.keypoints.to_table(), self.faces.to_table()
-        metadata = {**(points.schema.metadata or {}), **(boxes.schema.metadata or {})}
-        metadata |= {"fps": str(self.info.fps), "rows": str(rows), "columns": str(columns)}
+        times = pa.table({"time": self.times[:-1]})
+        table = side_by_side(times, self.keypoints.to_table(), self.faces.to_table())
+        metadata = {**table.schema.metadata, "fps": str(self.info.fps), "rows": str(rows), "columns": str(columns)}
         metadata |= {"cell": str(cell), "par": par.model_dump_json()}
-        table = pa.table({"time": self.times[:-1]})
-        for name in points.schema.names:
-            table = table.append_column(name, points.column(name))
-        for name in boxes.schema.names:
-            table = table.append_column(name, boxes.column(name))
         mask = pa.field("weights", pa.list_(pa.float32(), rows * columns))
         schema = pa.schema([*table.schema, mask], metadata=metadata)
         weights = self.weights(par)

@@ -114,15 +114,15 @@ class Keypoints:
         ]
         return pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
 
-    def save(self, path: str | Path) -> None:
-        """`to_table` as a Parquet file."""
+    def save(self, path: str | Path, *others: pa.Table) -> None:
+        """`to_table` as a Parquet file, with the columns of other tables of the same frames."""
         # byte_stream_split compresses floats better than a dictionary: their values rarely repeat.
         pq.write_table(
-            self.to_table(),
+            side_by_side(self.to_table(), *others),
             path,
             compression="zstd",
             use_dictionary=False,
-            use_byte_stream_split=True,
+            use_byte_stream_split=[f"{name}.list.element" for name in _SCHEMA.names],
         )
 
     @classmethod
@@ -143,6 +143,15 @@ class Keypoints:
             version=meta["version"],
             weights_sha256=meta["weights_sha256"],
         )
+
+
+def side_by_side(*tables: pa.Table) -> pa.Table:
+    """One table with the columns and the schema metadata of all; each has one row per frame."""
+    columns = {name: table.column(name) for table in tables for name in table.schema.names}
+    metadata: dict[bytes, bytes] = {}
+    for table in tables:
+        metadata |= table.schema.metadata or {}
+    return pa.table(columns, metadata=metadata)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -5,7 +5,7 @@ without any body or any face is rejected, and so is one that can't be decoded. A
 part is missing in some frames is kept; the share columns record it.
 
 Where MediaPipe's face detection is the source of the boxes, its faces are found in the frames that
-the stage `keypoints` decodes, and stored beside the keypoints: a clip is decoded once.
+the stage `keypoints` decodes, and stored in the file of the keypoints: a clip is decoded once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.metadata import version
 from multiprocessing import current_process
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from paha_core.pose.face import FaceBoxes
 
 KEYPOINTS, FACE_BOXES = "keypoints", "face_boxes"
-FACES = "keypoints/faces"  # folder of the faces that were found with keypoints
 CODE_VERSION = {KEYPOINTS: 2, FACE_BOXES: 3}  # raise one when its stage's results change
 
 KEYPOINT_SCHEMA = pa.schema(
@@ -57,9 +55,8 @@ KEYPOINT_SCHEMA = pa.schema(
         ("right_hand_share", pa.float32()),
         ("body_share", pa.float32()),
         ("jitter", pa.float32()),  # median second difference over the shorter side
-        ("faces_path", pa.string()),  # the tracked person's face as detected in the same frames
-        ("faces_sha256", pa.string()),
-        ("faces_version", pa.string()),  # of the face detection; empty without
+        # the version of the face detection whose boxes the file has too; empty without
+        ("face_detection", pa.string()),
     ]
 )
 
@@ -85,9 +82,7 @@ class KeypointColumns(Published):
     right_hand_share: float
     body_share: float
     jitter: float
-    faces_path: str
-    faces_sha256: str
-    faces_version: str
+    face_detection: str
 
 
 FACE_SCHEMA = pa.schema(
@@ -127,8 +122,8 @@ def keypoints_stage(
 ) -> StageResult:
     """Keypoints of every kept clip (of these `speakers`), as `keypoints/<clip key>.parquet`.
 
-    The face boxes' detection shares the decoded frames (`FACES`). Raises `FileNotFoundError` when
-    the detector's weights are missing.
+    The face boxes' detection shares the decoded frames, and the file. Raises `FileNotFoundError`
+    when the detector's weights are missing.
     """
     # Keypoints depend on these settings and on the hash of the weights, on no other key of `pose`.
     settings: dict[str, Any] = {
@@ -141,14 +136,14 @@ def keypoints_stage(
     else:
         weights = detector_sha256(config)
     threads = _threads(workers)
-    faces_version = "" if drawn or config.faces_from_keypoints else face_detection_version()
+    face_detection = "" if drawn or config.faces_from_keypoints else face_detection_version()
     jobs = []
     for row in kept_rows(store, "clips", [dataset]):
         target = f"{KEYPOINTS}/{clip_key(row['clip_id'])}.parquet"
         task = KeypointTask(
             *(store, row["path"], row["sha256"], target, config, threads),
             drawn=row if drawn else None,
-            faces_version=faces_version,
+            face_detection=face_detection,
         )
         parts = [KEYPOINTS, CODE_VERSION[KEYPOINTS], settings, weights, row["sha256"]]
         jobs.append(_job(row, parts, task))
@@ -174,11 +169,11 @@ def face_boxes_stage(
     or from the kept rows of the stage `keypoints` (`PoseConfig.face_source`).
     """
     settings: dict[str, Any] = {"scale": config.face_box_scale, "max_gap": config.max_face_gap}
-    weights = faces_version = ""  # covered by the keypoints' sha256
+    weights = face_detection = ""  # covered by the keypoints' sha256
     if config.faces_from_keypoints:
         settings["source"] = "keypoints"
     else:
-        weights, faces_version = _face_weights(), face_detection_version()
+        weights, face_detection = _face_weights(), face_detection_version()
     people = {row["clip_id"]: row for row in kept_rows(store, KEYPOINTS, [dataset])}
     from_keypoints = config.faces_from_keypoints
     rows = list(people.values()) if from_keypoints else kept_rows(store, "clips", [dataset])
@@ -188,9 +183,8 @@ def face_boxes_stage(
         person = people.get(row["clip_id"])  # None: no body was found, the largest face counts
         followed = (person["path"], person["sha256"]) if person else ("", "")
         task = FaceTask(*(store, row["path"], row["sha256"], target, config, weights), *followed)
-        if person and not from_keypoints and person.get("faces_version") == faces_version:
-            found, sha256 = person["faces_path"], person["faces_sha256"]
-            task = replace(task, faces=found, faces_sha256=sha256)
+        if person and not from_keypoints and person.get("face_detection") == face_detection:
+            task = replace(task, detected=True)
         parts = [FACE_BOXES, CODE_VERSION[FACE_BOXES], settings, weights, row["sha256"]]
         parts += [person["sha256"] if person else ""]
         jobs.append(_job(row, parts, task))
@@ -215,13 +209,13 @@ class KeypointTask:
     config: PoseConfig
     threads: int
     drawn: dict[str, Any] | None = None
-    faces_version: str = ""
+    face_detection: str = ""
 
 
 @dataclass(frozen=True)
 class FaceTask:
     """Input of `find_face_boxes`: `source` is a clip or its keypoints; `keypoints` those whose
-    person's face is wanted, or empty; `faces` that face as it was detected with them, or empty."""
+    person's face is wanted, or empty; `detected`: their file has that face as it was detected."""
 
     store: Store
     source: str
@@ -231,8 +225,7 @@ class FaceTask:
     detector_sha256: str
     keypoints: str = ""
     keypoints_sha256: str = ""
-    faces: str = ""
-    faces_sha256: str = ""
+    detected: bool = False
 
 
 def find_keypoints(task: KeypointTask) -> KeypointColumns:
@@ -243,18 +236,16 @@ def find_keypoints(task: KeypointTask) -> KeypointColumns:
     else:
         detector = _detector(task.config, task.threads)
         with _video(task.store, task.clip, task.clip_sha256) as frames:
-            if task.faces_version:
+            if task.face_detection:
                 keypoints, faces = _with_faces(detector, frames)
             else:
                 keypoints = detector.detect(frames)
     quality = keypoints.quality()
     if quality.body == 0:
         raise Rejection("no body in any frame")
-    beside: Published = {"path": "", "sha256": ""}
-    if faces is not None:
-        beside = _publish(task.store, f"{FACES}/{PurePosixPath(task.target).name}", faces.save)
+    others = [] if faces is None else [faces.to_table()]
     return {
-        **_publish(task.store, task.target, keypoints.save),
+        **_publish(task.store, task.target, lambda path: keypoints.save(path, *others)),
         "frames": len(keypoints),
         "height": keypoints.size[0],
         "width": keypoints.size[1],
@@ -266,9 +257,7 @@ def find_keypoints(task: KeypointTask) -> KeypointColumns:
         "right_hand_share": quality.right_hand,
         "body_share": quality.body,
         "jitter": quality.jitter,
-        "faces_path": beside["path"],
-        "faces_sha256": beside["sha256"],
-        "faces_version": task.faces_version,
+        "face_detection": task.face_detection,
     }
 
 
@@ -290,18 +279,18 @@ def find_face_boxes(task: FaceTask) -> FaceColumns:
         finished,
     )
 
-    keypoints = None
+    keypoints = detected = None
     if task.keypoints:
         with task.store.reading(task.keypoints, task.keypoints_sha256) as path:
             keypoints = Keypoints.load(path)
+            detected = FaceBoxes.load(path) if task.detected else None
     if task.config.faces_from_keypoints:
         assert keypoints is not None
         faces = face_boxes_from_keypoints(keypoints, task.config)
         made_by = keypoints.version, keypoints.weights_sha256
     else:
-        if task.faces:
-            with task.store.reading(task.faces, task.faces_sha256) as path:
-                faces = finished(FaceBoxes.load(path), task.config)
+        if detected is not None:
+            faces = finished(detected, task.config)
         else:
             with _video(task.store, task.source, task.source_sha256) as frames:
                 faces = detect_face_boxes(frames, task.config, keypoints)

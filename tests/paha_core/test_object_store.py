@@ -13,14 +13,16 @@ import pytest
 from s3_server import BUCKET, environment, s3_server
 
 from paha_core import outages
-from paha_core.config import ParConfig
+from paha_core.config import ParConfig, PoseConfig
 from paha_core.engine import table_cache
 from paha_core.engine.claims import claimed, holder_of, try_claim
 from paha_core.engine.manifest_stage import BASE_SCHEMA, ClipWork, kept_rows, update_manifest
 from paha_core.local_files import shared_on_host
 from paha_core.outages import StoreUnavailable
 from paha_core.par.stage import par_masks_stage
+from paha_core.pose.face import FaceBoxes
 from paha_core.pose.keypoints import Keypoints
+from paha_core.pose.stage import KEYPOINT_SCHEMA, face_boxes_stage, face_detection_version
 from paha_core.stages import Workspace
 from paha_core.stages.report_cache import ReportCache
 from paha_core.stages.stage_report import StageReport
@@ -213,22 +215,41 @@ def keypoints_of(number):
 
 
 def test_a_stage_asks_for_no_more_than_it_reads_and_writes(store, server, monkeypatch, tmp_path):
-    monkeypatch.setenv("PAHA_CACHE", str(tmp_path))
+    """Six clips: face boxes and masks of keypoints that have the detected faces in their file."""
+    boxes = np.tile(np.array([20, 10, 40, 30], np.float32), (4, 1))
+    faces = FaceBoxes(boxes, np.ones(4, np.bool_), (64, 64), "mediapipe_face_detection").to_table()
     rows = []
     for clip in (f"set/a/{number}" for number in range(6)):
         with store.writing(f"keypoints/{clip}.parquet") as path:
-            keypoints_of(len(rows)).save(path)
+            keypoints_of(len(rows)).save(path, faces)
             sha256 = sha256_file(path)
         row = {"clip_id": clip, "dataset": "set", "speaker": "a", "split": "train"}
         row |= {"status": "kept", "reason": "", "fingerprint": clip, "sha256": sha256}
+        row |= {"face_detection": face_detection_version()}
         rows.append(row | {"path": f"keypoints/{clip}.parquet"})
-    table = pa.Table.from_pylist(rows, schema=BASE_SCHEMA)
-    store.write_table("manifests/keypoints/set.parquet", table)
-    server.reset()
-    assert par_masks_stage(store, "set", ParConfig(), 8, workers=0).kept == 6
-    own = [line.split() for line in server.log if "manifests" not in line]
-    kinds = Counter(kind for kind, _ in own)
-    assert (kinds["GET"], kinds["PUT"], kinds["HEAD"]) == (6, 6, 0)
+    schema = pa.schema([*BASE_SCHEMA, *KEYPOINT_SCHEMA])
+    for stage in ("clips", "keypoints"):
+        table = pa.Table.from_pylist(rows, schema=schema)
+        store.write_table(f"manifests/{stage}/set.parquet", table)
+
+    def requests(stage, host):
+        monkeypatch.setenv("PAHA_CACHE", str(tmp_path / host))
+        server.reset()
+        assert stage().kept == 6
+        own = (line.split()[0] for line in server.log if "manifests" not in line)
+        kinds = Counter(own)
+        return kinds["GET"], kinds["PUT"], kinds["HEAD"]
+
+    def face_boxes():
+        return face_boxes_stage(store, "set", PoseConfig(), workers=0)
+
+    def masks():
+        return par_masks_stage(store, "set", ParConfig(), 8, workers=0)
+
+    assert requests(face_boxes, "a") == (6, 6, 0)
+    assert requests(masks, "a") == (0, 6, 0)
+    store.remove("manifests/par_masks")
+    assert requests(masks, "b") == (6, 6, 0)
 
 
 def test_a_download_that_fails_leaves_nothing(tmp_path):

@@ -121,11 +121,10 @@ def test_both_detectors_share_one_decoding(store, monkeypatch):
     keypoints = keypoints_stage(store, "pats", PoseConfig(), workers=0)
     assert len(decoded) == 3  # once a clip
     row = row_of(face_boxes_stage(store, "pats", PoseConfig(), workers=0), PRESENTER)
-    assert len(decoded) == 5  # not the one whose faces lie beside its keypoints
+    assert len(decoded) == 5  # not the one whose keypoints have its face
     with store.reading(row["path"]) as path:
         shared = FaceBoxes.load(path)
     person = row_of(keypoints, PRESENTER)
-    assert store.exists(person["faces_path"])
     with store.reading("clips/one.mp4") as path, store.reading(person["path"]) as points:
         frames = list(plain(path))
         alone = detect_face_boxes(frames, PoseConfig(), Keypoints.load(points))
