@@ -21,6 +21,7 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from paha_core.engine.processes import die_with_parent
+from paha_core.engine.ray_nodes import PLAIN_PRIORITY
 
 
 class Host:
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
         ray.remote(Host)
         .options(
             max_concurrency=2,  # `stop` while `run` waits
+            runtime_env=PLAIN_PRIORITY,
             num_cpus=bundle.get("CPU", 0),
             num_gpus=bundle.get("GPU", 0),
             scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),

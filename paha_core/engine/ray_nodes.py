@@ -14,6 +14,9 @@ from paha_core.store import Store
 
 LOOKED_AT = 500  # payloads: those of one stage are alike
 PROBES = "claims/nodes"
+# Ray starts the processes of tasks and actors at niceness 15: beside any other work on the node
+# they get next to no time, and a training in step with another host's never ends.
+PLAIN_PRIORITY = {"env_vars": {"RAY_worker_niceness": "0"}}
 
 
 def check_nodes(payloads: Sequence[Any]) -> None:

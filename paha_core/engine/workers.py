@@ -180,10 +180,10 @@ def _on_ray(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    from paha_core.engine.ray_nodes import check_nodes
+    from paha_core.engine.ray_nodes import PLAIN_PRIORITY, check_nodes
 
     check_nodes(payloads)
-    task = ray.remote(num_cpus=1, max_retries=0)(_attempt)
+    task = ray.remote(num_cpus=1, max_retries=0, runtime_env=PLAIN_PRIORITY)(_attempt)
     waiting = list(reversed(range(len(payloads))))
     running: dict[Any, int] = {}
     while waiting or running:

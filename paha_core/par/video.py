@@ -80,7 +80,8 @@ class VideoPose:
         rows, columns, cell = self.grid()
         times = pa.table({"time": self.times[:-1]})
         table = side_by_side(times, self.keypoints.to_table(), self.faces.to_table())
-        metadata = {**table.schema.metadata, "fps": str(self.info.fps), "rows": str(rows), "columns": str(columns)}
+        metadata = table.schema.metadata | {"fps": str(self.info.fps)}
+        metadata |= {"rows": str(rows), "columns": str(columns)}
         metadata |= {"cell": str(cell), "par": par.model_dump_json()}
         mask = pa.field("weights", pa.list_(pa.float32(), rows * columns))
         schema = pa.schema([*table.schema, mask], metadata=metadata)

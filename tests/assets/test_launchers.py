@@ -1,16 +1,16 @@
-"""Stages as jobs of a cluster: stand-ins for Slurm and Kubernetes that really run the processes."""
+"""Stages as jobs of a cluster: stand-ins for Slurm and Kubernetes that really run the processes,
+and Ray, where it is installed, with two nodes on this host."""
 
 import json
 import os
 import sys
-import textwrap
 import time
-from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
-from run_events import failures
+from ray_cluster import ROOT, ray_cluster
+from stage_process import materialize_univdm, write_script
 
 import slurm_commands
 from assets import process
@@ -18,6 +18,7 @@ from assets.launchers import cluster as clusters
 from assets.launchers import remote
 from assets.launchers.cluster import ClusterJob, run_on_cluster
 from assets.launchers.kubernetes import Kubernetes, KubernetesLauncher, job_manifest, service
+from assets.launchers.ray_jobs import Ray, RayLauncher
 from assets.launchers.resource import Launchers, cluster_of, launchers_of
 from assets.launchers.slurm import Slurm, SlurmLauncher
 from kube_server import kube_server
@@ -25,7 +26,6 @@ from paha_core.errors import UserError
 from paha_core.stages import Workspace
 from paha_core.store import Store
 
-ROOT = Path(__file__).parents[2]
 CHILD = """
 import os, signal, sys, time
 from contextlib import nullcontext
@@ -45,7 +45,13 @@ with (
 """
 
 
-@pytest.fixture(params=["slurm", "kubernetes"])
+@pytest.fixture(scope="module")
+def ray_dashboard():
+    with ray_cluster() as (_, dashboard):
+        yield dashboard
+
+
+@pytest.fixture(params=["slurm", "kubernetes", "ray"])
 def cluster(request, tmp_path, monkeypatch):
     """Makes a client; its hosts are this machine."""
     monkeypatch.setattr(clusters, "POLL", 0.2)
@@ -60,6 +66,15 @@ def cluster(request, tmp_path, monkeypatch):
             return Slurm(SlurmLauncher(hosts=hosts, folder=str(tmp_path / "jobs")))
 
         yield slurm
+        return
+    if request.param == "ray":
+        dashboard = request.getfixturevalue("ray_dashboard")
+
+        def ray(hosts=1):
+            here = {"working_dir": str(ROOT), "python": sys.executable}
+            return Ray(RayLauncher(address=dashboard, hosts=hosts, **here))
+
+        yield ray
         return
     with kube_server(tmp_path) as (_, config):
         monkeypatch.setenv("KUBECONFIG", str(config))
@@ -81,20 +96,14 @@ def run_stage(tmp_path):
 
     def run(client, body: str, preset: str = "smoke"):
         script = tmp_path / "child.py"
-        script.write_text(CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip()))
-        reports = []
-
-        @dg.asset
-        def univdm(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            workspace = Workspace(preset, str(tmp_path / "store"))
-            report = run_on_cluster(context, workspace, "univdm", client, None, (str(script),))
-            reports.append(report)
-            return dg.MaterializeResult()
-
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize([univdm], instance=instance, raise_on_error=False)
-            failure = failures(instance, result.run_id)
-        return reports[0] if reports else None, failure
+        write_script(script, CHILD, body)
+        workspace = Workspace(preset, str(tmp_path / "store"))
+        report, failure, _ = materialize_univdm(
+            lambda context: run_on_cluster(
+                context, workspace, "univdm", client, None, (str(script),)
+            )
+        )
+        return report, failure
 
     return run
 

@@ -2,13 +2,11 @@
 
 import os
 import sys
-import textwrap
 import time
 
-import dagster as dg
 import pytest
 import yaml
-from run_events import failures, observations
+from stage_process import materialize_univdm, write_script
 
 from assets import process
 from assets.process import run_in_process
@@ -33,21 +31,12 @@ def run_child(tmp_path):
 
     def run(body: str, preset: str = "smoke"):
         script = tmp_path / "child.py"
-        script.write_text(CHILD.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip()))
-        reports = []
-
-        @dg.asset
-        def univdm(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            workspace = Workspace(preset, str(tmp_path / "store"))
-            worker = (sys.executable, str(script))
-            reports.append(run_in_process(context, workspace, "univdm", worker))
-            return dg.MaterializeResult()
-
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = dg.materialize([univdm], instance=instance, raise_on_error=False)
-            failure = failures(instance, result.run_id)
-            observed = observations(instance, result.run_id)
-        return reports[0] if reports else None, failure, observed
+        write_script(script, CHILD, body)
+        workspace = Workspace(preset, str(tmp_path / "store"))
+        worker = (sys.executable, str(script))
+        return materialize_univdm(
+            lambda context: run_in_process(context, workspace, "univdm", worker)
+        )
 
     return run
 

@@ -81,7 +81,8 @@ def test_runs_get_the_environment_that_the_code_server_has():
     given = OWN["code"]["environment"]
     assert set(passed) <= set(given)
     needed = {key for key in given if key.startswith(("AWS_", "PAHA_", "DAGSTER_"))}
-    assert needed - set(passed) == {"PAHA_IMAGE"}
+    alerts = {"PAHA_ALERT_WEBHOOK", "PAHA_ALERT_EMAIL", "PAHA_ALERT_FROM", "PAHA_SMTP"}
+    assert needed - set(passed) == {"PAHA_IMAGE", *alerts}  # sensors run in the code server
 
 
 def test_volumes_and_network_of_a_runs_container_are_those_of_the_services():

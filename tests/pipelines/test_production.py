@@ -1,7 +1,8 @@
-"""The whole smoke rebuild on the services of `docker/prod`: PostgreSQL, S3, Dagster's processes.
+"""The whole smoke rebuild on the services of `docker/prod` (PostgreSQL, S3, Dagster's processes),
+and the same with its work on a Ray cluster of two nodes.
 
-Opt-in, since it takes minutes: it needs PostgreSQL and `pip install 'paha[prod]'`, and is skipped
-without. `pytest -s` prints the figures of docs/operate.md.
+Opt-in, since it takes minutes: it needs PostgreSQL and `pip install 'paha[prod,ray]'`, and is
+skipped without. `pytest -s` prints the figures of docs/operate.md.
 """
 
 import os
@@ -14,18 +15,30 @@ from production import Services, processes_with, production, wait_for
 from s3_server import BUCKET
 
 STARTED = time.monotonic()
-OURS = {"resources": {"workspace": {"config": {"preset": "smoke", "store": f"s3://{BUCKET}/run"}}}}
 
 
 def say(*words: object) -> None:
     print(f"{time.monotonic() - STARTED:6.0f} s", *words, flush=True)
 
 
+@pytest.fixture(scope="module", params=["processes", "ray"])
+def executor(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def services(tmp_path_factory):
-    with production(tmp_path_factory.mktemp("production")) as started:
-        say("services are up at", started.url)
+def services(executor, tmp_path_factory):
+    with production(tmp_path_factory.mktemp("production"), executor == "ray") as started:
+        say("services are up at", started.url, "with", executor)
         yield started
+
+
+@pytest.fixture
+def config(executor):
+    """Of the runs: per-clip work by that executor."""
+    workspace = {"preset": "smoke", "store": f"s3://{BUCKET}/run"}
+    changes = {"changes": {"executor": executor}}
+    return {"resources": {"workspace": {"config": workspace | changes}}}
 
 
 def kill_worker(services: Services, run: str) -> None:
@@ -43,14 +56,17 @@ def ended(services: Services, run: str, title: str) -> None:
     assert status == "SUCCESS", services.failures(run)
 
 
-def test_a_rebuild_outlives_the_webserver_and_its_own_worker(services):
-    first = services.launch("smoke_rebuild", OURS)
+def test_a_rebuild_outlives_the_webserver_and_its_own_worker(services, executor, config):
+    first = services.launch("smoke_rebuild", config)
     wait_for(lambda: services.steps(first) != 0)
     services.stop("web")
     services.start_webserver()
     say("webserver restarted; steps done:", services.steps(first))
     assert services.status(first) == "STARTED"
-    wait_for(lambda: not 0 <= services.steps(first) < 8)  # in the middle of 30
+    if executor == "ray":  # while a job of it trains on both nodes
+        wait_for(lambda: "RUNNING" in services.ray_jobs("univdm") or services.steps(first) < 0)
+    else:
+        wait_for(lambda: not 0 <= services.steps(first) < 8)  # in the middle of 30
     kill_worker(services, first)
     say(
         "worker killed after",
@@ -59,7 +75,7 @@ def test_a_rebuild_outlives_the_webserver_and_its_own_worker(services):
     )
 
     services.s3.reset()
-    second = services.launch("smoke_rebuild", OURS)
+    second = services.launch("smoke_rebuild", config)
     ended(services, second, "rebuild, continued")
     computed = {
         event.materialization.asset_key.path[-1]: event.materialization.metadata["computed"].value
@@ -67,9 +83,11 @@ def test_a_rebuild_outlives_the_webserver_and_its_own_worker(services):
     }
     assert computed["programmes"] == 0  # the first run's work is kept
     assert computed["report"] == 1
+    if executor == "ray":  # the job that was left behind was ended, and another went on
+        assert sorted(services.ray_jobs("univdm")) == ["STOPPED", "SUCCEEDED"]
 
     services.s3.reset()
-    third = services.launch("smoke_rebuild", OURS)
+    third = services.launch("smoke_rebuild", config)
     ended(services, third, "rebuild with nothing to do")
     assert sum(services.s3.counts.values()) < 300
     made = services.events(third, dg.DagsterEventType.ASSET_MATERIALIZATION)

@@ -13,19 +13,20 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from ray_cluster import ROOT, jobs_of, ray_cluster
 from run_events import events_of, failures
 from s3_server import BUCKET, Proxy, environment, free_ports, s3_server
 
 from pipelines.reaper import _process_of
 
-ROOT = Path(__file__).parents[2]
+DASHBOARD = "RAY_DASHBOARD"  # of the cluster, in the services' environment
 LIMIT = 3600.0  # seconds; only a hang is to be caught
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename
@@ -68,7 +69,7 @@ def postgres() -> Iterator[int]:
 class Services:
     """The running services; runs are launched and watched by GraphQL, as the UI does it."""
 
-    def __init__(self, folder: Path, database: int, s3: Proxy) -> None:
+    def __init__(self, folder: Path, database: int, s3: Proxy, more: Mapping[str, str]) -> None:
         self.folder, self.s3 = folder, s3
         self.home = folder / "home"
         self.home.mkdir()
@@ -89,6 +90,7 @@ class Services:
             "PAHA_STORE": f"s3://{BUCKET}/run",
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "ignore",
+            **more,
         }
 
     def _configure(self, database: int) -> None:
@@ -179,6 +181,11 @@ class Services:
         assert "run" in answer, answer
         return str(answer["run"]["runId"])
 
+    def ray_jobs(self, stage: str) -> list[str]:
+        """The statuses of the stage's jobs on Ray."""
+        jobs = jobs_of(self.environment[DASHBOARD])
+        return [status for job, status in jobs.items() if job.startswith(f"paha-{stage}-")]
+
     def status(self, run: str) -> str:
         return str(self.ask(STATUS, r=run)["runOrError"]["status"])
 
@@ -228,18 +235,34 @@ class Services:
 
 
 @contextmanager
-def production(folder: Path) -> Iterator[Services]:
-    """All services, started. Skips without PostgreSQL or Dagster's storage for it."""
+def production(folder: Path, on_ray: bool = False) -> Iterator[Services]:
+    """All services, started; with a Ray cluster for the work on clips, networks and results if it
+    is asked for. Skips where PostgreSQL, Dagster's storage for it, or Ray is missing."""
     pytest.importorskip("dagster_postgres", reason="pip install 'paha[prod]'")
     (folder / "s3").mkdir()
-    with postgres() as database, s3_server(folder / "s3") as s3:
-        services = Services(folder, database, s3)
+    with (
+        postgres() as database,
+        s3_server(folder / "s3") as s3,
+        _ray(folder, s3) if on_ray else nullcontext({}) as ray,
+    ):
+        services = Services(folder, database, s3, ray)
         try:
             services.start_all()
             yield services
         finally:
             for name in reversed(list(services.processes)):
                 services.stop(name)
+
+
+@contextmanager
+def _ray(folder: Path, s3: Proxy) -> Iterator[dict[str, str]]:
+    """A cluster whose nodes reach the store; what the services need in their environment."""
+    with ray_cluster({**os.environ, **environment(s3.port)}) as (address, dashboard):
+        job = {"address": dashboard, "python": sys.executable, "working_dir": str(ROOT)}
+        groups = {"networks": {"ray": {**job, "hosts": 2}}, "results": {"ray": job}}
+        launchers = folder / "launchers.yaml"
+        launchers.write_text(yaml.safe_dump({"resources": {"launchers": {"config": groups}}}))
+        yield {"PAHA_LAUNCHERS": str(launchers), "RAY_ADDRESS": address, DASHBOARD: dashboard}
 
 
 def wait_for(happened: Callable[[], bool], every: float = 0.5) -> None:
