@@ -39,8 +39,16 @@ def ray_cluster(variables: Mapping[str, str] = os.environ) -> Iterator[tuple[str
     nodes: list[subprocess.Popen[bytes]] = []
     try:
         for own in (head, [f"--address={address}"]):
-            nodes.append(_start(own, folder / f"node{len(nodes)}.log", variables))
-            _wait_for(nodes, url)
+            log = folder / f"node{len(nodes)}.log"
+            nodes.append(_start(own, log, variables))
+            deadline = time.monotonic() + LIMIT
+            while _alive(url) < len(nodes):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"Ray did not start: {log.read_text()[-2000:]}")
+                if nodes[-1].poll() is not None:  # its agents took more than 15 s: once more
+                    _kill(nodes[-1])
+                    nodes[-1] = _start(own, log, variables)
+                time.sleep(0.5)
         yield address, url
     finally:
         for node in reversed(nodes):
@@ -48,21 +56,18 @@ def ray_cluster(variables: Mapping[str, str] = os.environ) -> Iterator[tuple[str
         for node in nodes:
             with suppress(subprocess.TimeoutExpired):
                 node.wait(60)
-            with suppress(ProcessLookupError):
-                os.killpg(node.pid, signal.SIGKILL)
+            _kill(node)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(own: list[str], log: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # Given ports: a node that looks for its agents' own gives up after 15 s, whatever the machine.
-    names = ("listen", "grpc")
-    agents = [f"--dashboard-agent-{name}-port" for name in names]
-    ports = zip([*agents, "--metrics-export-port", "--runtime-env-agent-port"], free_ports(4))
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *own]
-    command += [f"{option}={port}" for option, port in ports]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=80000000"]
-    more = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": str(int(LIMIT))}
-    more["PYTHONPATH"] = str(ROOT)
+    more = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "60",
+        "PYTHONPATH": str(ROOT),
+    }
     with log.open("w") as out:
         return subprocess.Popen(
             command, env={**variables, **more}, cwd=ROOT, stdout=out, stderr=out,
@@ -70,17 +75,19 @@ def _start(own: list[str], log: Path, variables: Mapping[str, str]) -> subproces
         )  # fmt: skip
 
 
-def _wait_for(nodes: list[subprocess.Popen[bytes]], url: str) -> None:
-    """Until that many nodes are alive."""
-    deadline, alive = time.monotonic() + LIMIT, 0
-    while alive < len(nodes):
-        if nodes[-1].poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("Ray did not start: see the logs of its session")
-        time.sleep(0.5)
-        with suppress(OSError, LookupError, TypeError, ValueError):
-            with urllib.request.urlopen(f"{url}/api/v0/nodes", timeout=30) as response:
-                found = json.load(response)["data"]["result"]["result"]
-            alive = sum(node["state"] == "ALIVE" for node in found)
+def _kill(node: subprocess.Popen[bytes]) -> None:
+    """All processes of the node."""
+    with suppress(ProcessLookupError):
+        os.killpg(node.pid, signal.SIGKILL)
+
+
+def _alive(url: str) -> int:
+    """The number of nodes that are alive."""
+    with suppress(OSError, LookupError, TypeError, ValueError):
+        with urllib.request.urlopen(f"{url}/api/v0/nodes", timeout=30) as response:
+            found = json.load(response)["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" for node in found)
+    return 0
 
 
 def jobs_of(url: str) -> dict[str, str]:
