@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 PART = ".part"  # ending of a file of the host's cache that is being fetched
+LONGEST_NAME = 255  # bytes, on every common file system
+LONGEST_ENDING = 16  # characters that still say what a file is
 UNFINISHED = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)(?=[./]|$)")  # what a kill may leave behind
 
 
@@ -62,14 +64,19 @@ def unpublished(target: str | Path) -> Iterator[Path]:
 
 
 def beside(target: str | Path, kind: str) -> Path:
-    """A hidden name in the same folder: as good as absent for a listing."""
-    target = Path(target)
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.{kind}")
+    """A hidden name in the same folder: as good as absent for a listing. A long name is cut, so that
+    every possible name has one beside it."""
+    target, mark = Path(target), f".{uuid.uuid4().hex[:8]}.{kind}"
+    room = LONGEST_NAME - len(os.fsencode(f".{mark}"))
+    name = os.fsencode(target.name)[:room].decode(errors="ignore")
+    return target.with_name(f".{name}{mark}")
 
 
 def ending(path: str | Path) -> str:
-    """The suffix of a path; both where there are two: `.wav.json`."""
-    return "".join(Path(path).suffixes[-2:])
+    """The suffix of a path; both where there are two: `.wav.json`. What stands behind a dot in a
+    sentence is none."""
+    last = [each if len(each) <= LONGEST_ENDING else "" for each in Path(path).suffixes[-2:]]
+    return "".join(last)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from paha_core.inference.marks import mark_of, mark_video
 from paha_core.inference.pipeline import OnSegment, OnStep, PahaPipeline, Settings, describe
 from paha_core.inference.precision import repeatable
 from paha_core.inference.trace import Trace
-from paha_core.local_files import published
+from paha_core.local_files import LONGEST_NAME, published
 from paha_core.media.encode import SoundFile, write_video
 from paha_core.media.frames import resize
 from paha_core.media.video import Frames
@@ -33,8 +33,8 @@ from paha_core.models.audio_encoder import SAMPLES_PER_FRAME
 from paha_core.store import sha256_file
 
 FORM = 3  # of the sidecar
+LONGEST_PATH = 4000  # bytes: Linux takes 4095, and a hidden name stands beside the file
 LIBRARIES = ("paha", "torch", "diffusers", "numpy", "mediapipe")
-LONGEST_NAME = 255  # bytes, on every common file system
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,11 @@ class Request:
         out = self.out
         if out.suffix != ".mp4":
             raise InputError(f"{out} is not an .mp4 file")
-        if "\0" in str(out) or len(self.sidecar.name.encode()) > LONGEST_NAME - len(".tmp"):
-            raise InputError(f"{out.name[:40]!r}… is not a possible file name: give a shorter one")
+        parts = (*out.absolute().parts, self.sidecar.name)
+        if long := [part for part in parts if len(os.fsencode(part)) > LONGEST_NAME]:
+            raise InputError(f"{long[0][:40]!r}… is not a possible file name: give a shorter one")
+        if "\0" in str(out) or len(os.fsencode(out.absolute())) > LONGEST_PATH:
+            raise InputError(f"{str(out)[:40]!r}… is not a possible path: choose another one")
         if out.is_dir():
             raise InputError(f"{out} is a folder, not a file to write")
         for folder in out.absolute().parents:

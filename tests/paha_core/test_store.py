@@ -6,7 +6,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from paha_core.errors import UserError
-from paha_core.local_files import published
+from paha_core.local_files import UNFINISHED, published
 from paha_core.store import Store
 
 
@@ -104,6 +104,15 @@ def test_a_published_file_replaces_the_old_one_at_the_end(tmp_path):
         cut_off(path)
     assert target.read_text() == "second"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "好" * 83 + "xx.mp4", "a." + "b" * 249 + ".wav"])
+def test_a_name_of_the_longest_length_can_be_published(tmp_path, name):
+    with published(tmp_path / name) as path:
+        path.write_text("new")
+        assert UNFINISHED.search(path.name)
+        assert path.suffix == name[-4:]
+    assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
 def test_an_unsupported_url_is_an_error():

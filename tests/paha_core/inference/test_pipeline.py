@@ -249,7 +249,9 @@ def test_files_of_the_user_are_never_replaced(inputs, tmp_path):
         (tmp_path / "folder.mp4", inputs, "is a folder"),
         (own_video / "deep" / "a.mp4", inputs, "take2.mp4 is a file"),
         (tmp_path / f"{'x' * 300}.mp4", inputs, "shorter"),
-        (tmp_path / "a\0b.mp4", inputs, "not a possible file name"),
+        (tmp_path / ("x" * 300) / "a.mp4", inputs, "shorter"),
+        (tmp_path / ("deep/" * 900) / "a.mp4", inputs, "not a possible path"),
+        (tmp_path / "a\0b.mp4", inputs, "not a possible path"),
     ):
         (tmp_path / "folder.mp4").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=words):
@@ -272,14 +274,15 @@ def test_a_bad_row_does_not_stop_the_others(pipeline, inputs, tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").write_text("")
     image, audio = inputs
-    outs = ["folder.mp4", "file/a.mp4", "x" * 300 + ".mp4", "good.mp4"]
+    longest = "好" * 83 + "_.mp4"  # 254 bytes, and one more for the sidecar's
+    outs = ["folder.mp4", "file/a.mp4", "x" * 300 + ".mp4", longest, "good.mp4"]
     rows = [f"{image},{audio},{out}" for out in outs]
     rows.insert(0, f"{tmp_path / 'none.png'},{audio},absent.mp4")
     rows.insert(1, f"{tmp_path / 'file'},{audio},empty.mp4")
     (tmp_path / "list.csv").write_text("image,audio,out\n" + "\n".join(rows) + "\n")
     requests = read_batch(tmp_path / "list.csv", Settings(mode="unguided", steps=1), 64)
     result = make_batch(pipeline, requests)
-    assert [path.name for path in result.made] == ["good.mp4"]
+    assert [path.name for path in result.made] == [longest, "good.mp4"]
     assert len(result.failed) == 5
     assert all("\n" not in reason for reason in result.failed.values())
 
