@@ -47,7 +47,7 @@ def sources(folder: Path, rows: int) -> list[str]:
     seconds = (rows // len(SPEAKERS) + 2) * APART + SECONDS + 1
     first = folder / names[0]
     if not first.exists():
-        picture = f"testsrc=s={SIZE}x{SIZE}:r=25:d={seconds:.2f}"
+        picture = f"testsrc=s={SIZE}x{SIZE}:r=5:d={seconds:.2f}"
         sound = ["-f", "lavfi", "-i", f"sine=d={seconds:.2f}"]
         coded = ["-preset", "ultrafast", "-pix_fmt", "yuv420p"]
         run(["-f", "lavfi", "-i", picture, *sound, *coded, file_url(first)])

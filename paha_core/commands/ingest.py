@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -281,8 +281,10 @@ def _show(store: Store, dataset: str, result: StageResult) -> None:
     from paha_core.corpora.card import kind, write_card
 
     rows = result.table.select(["speaker", "status", "split", "frames", "fps"]).to_pylist()
-    speakers = sorted({str(row["speaker"]) for row in rows})
-    table = [_speaker(name, [r for r in rows if r["speaker"] == name]) for name in speakers]
+    by_speaker: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_speaker[str(row["speaker"])].append(row)
+    table = [_speaker(name, own) for name, own in sorted(by_speaker.items())]
     if len(table) > 1:
         table.append(_speaker("all", rows))
     columns = ("speaker", "rows", "kept", "train", "test", "minutes", "rejected")

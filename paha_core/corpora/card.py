@@ -27,6 +27,11 @@ from paha_core.store import Store
 
 BINS, BAR = 10, 30
 SHOWN = 50  # rows of a table
+COLUMNS = (  # that the card is made of
+    *("clip_id", "speaker", "split", "status", "reason", "source", "source_id", "start", "end"),
+    *("frames", "fps", "size", "source_fps", "sound_shift", "crop", "duplicate_of", "in_train"),
+    *("scores", "sync_fits", "licence"),
+)
 MIN_CLIPS, CONSTANT = 3, 0.6  # of a source, and the share of them that an offset is constant in
 
 
@@ -37,7 +42,7 @@ def card_path(dataset: str) -> str:
 def write_card(store: Store, dataset: str) -> str:
     """Write the card of `dataset`; returns its path in the store."""
     rel = card_path(dataset)
-    rows = clip_rows(store, dataset)
+    rows = clip_rows(store, dataset, COLUMNS)
     text = card(rows, read_record(store, dataset), dataset).encode()
     if not store.exists(rel) or store.read_bytes(rel) != text:
         store.write_bytes(rel, text)
@@ -106,7 +111,7 @@ def _rates(kept: Sequence[ClipRow]) -> str:
     if not kept:
         return "none"
     rates = Counter(f"{row['source_fps']:.4g}" for row in kept)
-    sides = [json.loads(row["crop"])[2] for row in kept]
+    sides = [json.loads(crop)[2] for crop in {row["crop"] for row in kept}]
     listed = ", ".join(f"{count} clips at {rate} fps" for rate, count in rates.most_common(5))
     return f"{listed}; squares of {min(sides)} to {max(sides)} pixels"
 
@@ -117,8 +122,10 @@ def _speakers(kept: Sequence[ClipRow]) -> str:
         "| speaker | clips | seconds | train | test |",
         "|---|---|---|---|---|",
     ]
-    for name in sorted({row["speaker"] for row in kept}):
-        own = [row for row in kept if row["speaker"] == name]
+    by_speaker: dict[str, list[ClipRow]] = defaultdict(list)
+    for row in kept:
+        by_speaker[row["speaker"]].append(row)
+    for name, own in sorted(by_speaker.items()):
         sides = Counter(row["split"] for row in own)
         seconds = sum(row["frames"] / row["fps"] for row in own)
         lines.append(
@@ -157,7 +164,8 @@ def constant_offsets(rows: Sequence[ClipRow]) -> str:
     corrected or rejected."""
     sources: dict[str, list[ClipRow]] = defaultdict(list)
     for row in rows:
-        if json.loads(row.get("scores") or "{}").get("sync_offset") is not None:
+        scores = row.get("scores") or ""
+        if "sync_offset" in scores and json.loads(scores).get("sync_offset") is not None:
             sources[f"{row['speaker']}/{row['source_id']}"].append(row)
     lines = []
     for source, clips in sorted(sources.items()):

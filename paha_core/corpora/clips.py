@@ -7,8 +7,8 @@ the source; both last `frames / 25` seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,7 @@ from paha_core.corpora.filters import (
     SyncCheck,
     apply_filters,
 )
+from paha_core.corpora.fingerprints import clip_fingerprint, common_json
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source
 from paha_core.corpora.speaking import VERSION as SPEAKING
@@ -120,9 +121,10 @@ class ClipRow(ManifestRow):
     licence: str
 
 
-def clip_rows(store: Store, dataset: str) -> list[ClipRow]:
-    """All rows of the clips' manifest of `dataset`; in a rejected row what it lacks is null."""
-    return cast(list[ClipRow], read_manifest(store, STAGE, dataset))
+def clip_rows(store: Store, dataset: str, columns: Collection[str] = ()) -> list[ClipRow]:
+    """All rows of the clips' manifest of `dataset`, with these columns or all; in a rejected row
+    what it lacks is null."""
+    return cast(list[ClipRow], read_manifest(store, STAGE, dataset, columns))
 
 
 @dataclass(frozen=True)
@@ -170,25 +172,17 @@ def clip_job(
     sync: SyncCheck = NO_CHECK,
 ) -> ClipWork:
     """The job that cuts `span`; done again when source, span, settings or code change."""
-    settings: dict[str, Any] = {
-        "span": [span.start, span.frames, vars(span.crop)],
-        "clip": [config.size, config.crf],
-        "filters": _filter_settings(tuple(filters)),
-    }
-    settings |= {"follow_face": True} if span.follow_face else {}
-    settings |= sync.settings()
-    settings |= {"speaking": SPEAKING} if span.speaking else {}
+    filters = tuple(filters)
+    speaking = SPEAKING if span.speaking else None
+    common = common_json(
+        CODE_VERSION, config.size, config.crf, filters, sync, span.follow_face, speaking
+    )
     return ClipWork(
         clip_id=span.clip_id,
-        fingerprint=sha256_json([span.source.sha256, settings, CODE_VERSION]),
-        payload=ClipTask(store, span, config, tuple(filters), sync),
+        fingerprint=clip_fingerprint(span.source.sha256, span.start, span.frames, span.crop, common),
+        payload=ClipTask(store, span, config, filters, sync),
         columns=_columns(span),
     )
-
-
-@lru_cache
-def _filter_settings(filters: tuple[Filter, ...]) -> dict[str, Any]:
-    return {f.name: asdict(f) for f in filters}  # type: ignore[call-overload]
 
 
 def rejected_job(clip_id: str, reason: Rejection, **columns: Any) -> ClipWork:
@@ -235,7 +229,7 @@ def cut_clip(task: ClipTask) -> dict[str, Any]:
     return {
         "path": f"{stem}.mp4",
         "sha256": sha256,
-        "crop": json.dumps(_numbers(span.crop)),
+        "crop": _crop_json(span.crop),
         "frames": span.frames,
         "cut_start": start,
         "sound_shift": shift,
@@ -262,11 +256,12 @@ def _columns(span: Span) -> dict[str, Any]:
         "interval_seconds": span.interval_seconds or span.seconds,
         "source_fps": span.source.info.fps,
         "licence": span.licence,
-    } | ({} if span.follow_face or span.speaking else {"crop": json.dumps(_numbers(span.crop))})
+    } | ({} if span.follow_face or span.speaking else {"crop": _crop_json(span.crop)})
 
 
-def _numbers(crop: Crop) -> list[int]:
-    return [crop.left, crop.top, crop.side]
+@lru_cache(maxsize=4096)
+def _crop_json(crop: Crop) -> str:
+    return json.dumps([crop.left, crop.top, crop.side])
 
 
 def _sync_fits(clip: ClipData) -> str | None:

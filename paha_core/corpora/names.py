@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from paha_core.engine.manifest_stage import Rejection
 
@@ -27,6 +28,7 @@ def normalized(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+@lru_cache(maxsize=4096)  # a list names its speakers and videos in every row
 def slug(name: str) -> str:
     """`name` as part of a clip id: letters of any script, digits, `-`, single `_`; never empty."""
     plain = re.sub(r"[^\w-]+", "_", normalized(name))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -191,7 +192,7 @@ def _checked(interval: PatsInterval, settings: PatsConfig, dataset: str) -> Pats
         return replace(interval, problem=f"shorter than {low:g} s")
     if seconds > high + 1e-6 and settings.too_long == "reject":
         return replace(interval, problem=f"longer than {high:g} s")
-    if settings.columns is None and interval.speaker not in crop_lefts(settings, interval.speaker):
+    if settings.columns is None and not _has_crop(settings, interval.speaker):
         name = interval.speaker
         problem = f"no crop is known for speaker {name!r}: set corpora.{dataset}.crop_left.{name}"
         return replace(interval, problem=problem)
@@ -279,8 +280,7 @@ def _span(
     if settings.columns:
         crop = crop_of(interval, load_column_map(settings.columns).box, width, height)
     else:
-        left = crop_lefts(settings, interval.speaker)[interval.speaker]
-        crop = full_height(left, width, height)
+        crop = full_height(crop_left(settings, interval.speaker), width, height)
     return Span(
         dataset=dataset,
         speaker=speaker,
@@ -297,13 +297,23 @@ def _span(
     )
 
 
-def crop_lefts(settings: PatsConfig, speaker: str) -> dict[str, float | None]:
-    """The left edges of the squares in the settings, and of `speaker`'s own if the studio
-    draws that presenter."""
+def _has_crop(settings: PatsConfig, speaker: str) -> bool:
+    return speaker in settings.crop_left or _drawn_left(speaker) is not None
+
+
+def crop_left(settings: PatsConfig, speaker: str) -> float | None:
+    """The left edge of the speaker's square in the settings, or of the studio's presenter."""
+    if speaker in settings.crop_left:
+        return settings.crop_left[speaker]
+    return _drawn_left(speaker)
+
+
+@lru_cache(maxsize=4096)
+def _drawn_left(speaker: str) -> float | None:
+    """The left edge of the square if the studio draws that presenter, else None."""
     from paha_core.corpora.studio import is_presenter, presenter  # imported only when it is used
 
-    drawn = {speaker: presenter(speaker).crop_left} if is_presenter(speaker) else {}
-    return {**drawn, **settings.crop_left}
+    return presenter(speaker).crop_left if is_presenter(speaker) else None
 
 
 def full_height(left: float | None, width: int, height: int) -> Crop:

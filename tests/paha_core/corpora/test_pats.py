@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from paha_core.config import PatsConfig
-from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
+from paha_core.corpora.pats import crop_left, full_height, ingest_pats
 from paha_core.corpora.pats_summary import split_ids_path, summary_path
 from paha_core.engine.manifest_stage import Rejection, read_manifest
 from paha_core.errors import UserError
@@ -118,9 +118,9 @@ def test_only_what_changed_is_done_again(store, config, videos, tmp_path):
 
 
 def test_crops_of_the_four_speakers_and_of_others():
-    lefts = crop_lefts(PatsConfig(crop_left={"zoe": 0.5}), "ada")
+    settings = PatsConfig(crop_left={"zoe": 0.5})
     named = ("oliver", "seth", "chemistry", "jon", "zoe")
-    edges = [full_height(lefts[name], 1280, 720).left for name in named]
+    edges = [full_height(crop_left(settings, name), 1280, 720).left for name in named]
     assert edges == [486, 506, 40, 560, 560]
     with pytest.raises(Rejection, match="no square"):
         full_height(0.38, 720, 1280)
