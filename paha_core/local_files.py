@@ -64,8 +64,8 @@ def unpublished(target: str | Path) -> Iterator[Path]:
 
 
 def beside(target: str | Path, kind: str) -> Path:
-    """A hidden name in the same folder: as good as absent for a listing. A long name is cut, so that
-    every possible name has one beside it."""
+    """A hidden name in the same folder: as good as absent for a listing. A long name is cut, so
+    that every possible name has one beside it."""
     target, mark = Path(target), f".{uuid.uuid4().hex[:8]}.{kind}"
     room = LONGEST_NAME - len(os.fsencode(f".{mark}"))
     name = os.fsencode(target.name)[:room].decode(errors="ignore")

@@ -179,7 +179,9 @@ def clip_job(
     )
     return ClipWork(
         clip_id=span.clip_id,
-        fingerprint=clip_fingerprint(span.source.sha256, span.start, span.frames, span.crop, common),
+        fingerprint=clip_fingerprint(
+            span.source.sha256, span.start, span.frames, span.crop, common
+        ),
         payload=ClipTask(store, span, config, filters, sync),
         columns=_columns(span),
     )

@@ -44,9 +44,7 @@ def common_json(
     return before, between, after
 
 
-def clip_fingerprint(
-    source: str, start: float, frames: int, crop: Crop, common: CommonJson
-) -> str:
+def clip_fingerprint(source: str, start: float, frames: int, crop: Crop, common: CommonJson) -> str:
     """`sha256_json` of source, settings with the span, and code."""
     before, between, after = common
     square = {"left": crop.left, "side": crop.side, "top": crop.top}

@@ -106,7 +106,9 @@ def test_a_published_file_replaces_the_old_one_at_the_end(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "好" * 83 + "xx.mp4", "a." + "b" * 249 + ".wav"])
+@pytest.mark.parametrize(
+    "name", ["x" * 251 + ".mp4", "好" * 83 + "xx.mp4", "a." + "b" * 249 + ".wav"]
+)
 def test_a_name_of_the_longest_length_can_be_published(tmp_path, name):
     with published(tmp_path / name) as path:
         path.write_text("new")
