@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from paha_core.config import ClipConfig, CorporaConfig, PatsConfig
-from paha_core.corpora.pats import crop_lefts, full_height, ingest_pats
+from paha_core.corpora.pats import crop_left, full_height, ingest_pats
 from paha_core.corpora.studio import render_corpus
 from paha_core.engine.workers import cores
 from paha_core.media.ffmpeg import file_url, run
@@ -107,7 +107,7 @@ def two_passes(
         trimmed = folder / f"{n}.trim.mp4"
         run([*(span + opened if seek else opened + span), "-r", "25", file_url(trimmed)])
         info = probe(source)
-        crop = full_height(crop_lefts(PatsConfig(), speaker)[speaker], info.width, info.height)
+        crop = full_height(crop_left(PatsConfig(), speaker), info.width, info.height)
         square = f"crop={crop.side}:{crop.side}:{crop.left}:0,scale={size}:{size}:flags=area"
         made = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-an"]
         run(["-i", file_url(trimmed), "-vf", square, *made, file_url(folder / f"{n}.mp4")])
