@@ -30,6 +30,7 @@ from paha_core.inference.sampling import Conditions
 from paha_core.models.audio_encoder import LogMel
 from paha_core.models.build import new_classifier, univdm_of
 from paha_core.models.codec import Codec, new_autoencoder
+from paha_core.models.compiled import compile_blocks
 from paha_core.models.reference_encoder import PooledPixels
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.stages.plan import Machine, Planner
@@ -63,7 +64,9 @@ class Bench:
     """The networks of one preset on one device."""
 
     def __init__(self, preset: Preset, device: str, steps: int, compiled: bool) -> None:
-        self.preset, self.device, self.steps, self.compiled = preset, device, steps, compiled
+        generation = preset.generation.model_copy(update={"compile": compiled})
+        self.preset = preset.model_copy(update={"generation": generation})
+        self.device, self.steps, self.compiled = device, steps, compiled
         self.planner = Planner(preset, Machine())
         self.widths = self.planner.widths
         self.side = preset.codec.latent_size
@@ -98,7 +101,7 @@ class Bench:
         with torch.device(self.device):
             model = univdm_of(self.preset, self.widths)
         if self.compiled:
-            model.compile_repeated_blocks()
+            compile_blocks(model)
         return model
 
     def training(self) -> Iterator[Row]:

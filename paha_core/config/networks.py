@@ -283,6 +283,7 @@ class NegativeConfig(Section):
     )
     batch: int = Field(8, ge=1, description="generated side by side: what memory allows")
     precision: Precision = "fp32"
+    compile: bool = Field(False, description="torch.compile of UniVDM's repeated blocks")
     seed: int = 0
 
     def lengths_within(self, longest: int) -> tuple[int, ...]:

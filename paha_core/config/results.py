@@ -101,6 +101,11 @@ class GenerationConfig(Section):
     weights: Weights = Field(
         "fp32", description="what they are held in: int8 is a quarter of the memory, and rounds"
     )
+    compile: bool = Field(
+        False,
+        description="torch.compile of the repeated blocks of UniVDM and the classifiers; needs a "
+        "C++ compiler",
+    )
     size: int | None = Field(
         None,
         ge=32,
@@ -136,10 +141,16 @@ class GenerationConfig(Section):
         for name, first in (("solver", "ddim"), ("weights", "fp32")):
             if found[name] == first:
                 del found[name]
-        for name in ("fast", "offload_layers"):
+        for name in ("fast", "offload_layers", "compile"):
             if not found[name]:
                 del found[name]
         return found
+
+    @model_validator(mode="after")
+    def _whole_layers(self) -> GenerationConfig:
+        if self.compile and self.offload_layers:
+            raise ValueError("compile and offload_layers do not go together: choose one of them")
+        return self
 
     @model_validator(mode="after")
     def _baseline(self) -> GenerationConfig:

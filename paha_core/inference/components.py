@@ -27,6 +27,7 @@ from paha_core.inference.offload import offload_layers
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
 from paha_core.models.audio_encoder import open_audio_encoder
 from paha_core.models.codec import Codec, autoencoder_class
+from paha_core.models.compiled import compile_blocks, is_compiled
 from paha_core.models.int8 import is_int8, to_int8
 from paha_core.models.load import load_classifier, load_codec, load_univdm
 from paha_core.models.lora import base_state
@@ -71,6 +72,11 @@ class PipelineComponents(WithAdapters):
         if generation.recomputes:
             for classifier in self.classifiers.values():
                 classifier.encoder.enable_gradient_checkpointing()
+        self.checked = set[bool]()  # compiled networks: unguided, guided
+        if generation.compile:
+            for network in (self.univdm, *self.classifiers.values()):
+                if not is_compiled(network):
+                    compile_blocks(network)
         if generation.offload:
             for network in (self.codec, self.audio, self.reference):
                 for module in _modules(network):

@@ -24,9 +24,11 @@ from paha_core.engine.manifest_stage import KEPT, StageResult, clip_key, kept_ro
 from paha_core.engine.progress import Progress
 from paha_core.engine.shared_work import GpuWorkers, claimed_in_turn
 from paha_core.errors import UserError
+from paha_core.inference.compiled import check_compiled
 from paha_core.inference.precision import repeatable
 from paha_core.inference.sampling import Conditions, Sampler
 from paha_core.models.audio_encoder import SAMPLES_PER_FRAME, audio_windows
+from paha_core.models.compiled import compile_blocks
 from paha_core.models.load import load_univdm
 from paha_core.pretrained import weights_sha256
 from paha_core.shards.reader import ShardReader
@@ -248,7 +250,8 @@ def fingerprint(negative: Negative, reader: ShardReader, checkpoint: str, preset
 
 def _settings(preset: Preset) -> dict[str, int | str]:
     """The settings of the generation, without its inputs."""
-    return {
+    compiled = {"compile": True} if preset.negatives.compile else {}
+    return compiled | {
         "ddim_steps": preset.negatives.ddim_steps,
         "segment_frames": preset.generation.segment_frames,
         "precision": preset.negatives.precision,
@@ -263,6 +266,7 @@ class NegativeGenerator:
         self.preset, self.device = preset, device
         config = preset.negatives
         model = load_univdm(store, "for_negatives", device)
+        self.unchecked = config.compile
         self.sampler = Sampler(model, preset.univdm, config.ddim_steps, precision=config.precision)
         trained = store.read_json(f"{FOR_NEGATIVES}/training.json")
         self.provenance = _settings(preset) | {
@@ -270,6 +274,8 @@ class NegativeGenerator:
             "step": trained["step"],
             "weights": weights_sha256(model),
         }
+        if config.compile:
+            compile_blocks(model)
 
     def generate(self, negatives: list[Negative], reader: ShardReader) -> list[ClipSample]:
         """The samples of negatives of one length, generated as one batch."""
@@ -287,6 +293,11 @@ class NegativeGenerator:
             ),
         ).to(self.device)
         with repeatable(self.device, self.preset.negatives.precision):
+            if self.unchecked:
+                check_compiled(
+                    self.sampler, conditions.part(0, self.preset.generation.segment_frames)
+                )
+                self.unchecked = False
             latents = self.sampler.video(
                 conditions,
                 self.preset.generation.segment_frames,

@@ -18,6 +18,7 @@ from einops import rearrange
 
 from paha_core.config import GuidanceConfig, Mode, Precision, Solver
 from paha_core.errors import run_first
+from paha_core.inference.compiled import check_compiled
 from paha_core.inference.components import PipelineComponents
 from paha_core.inference.inputs import (
     InputError,
@@ -182,6 +183,7 @@ class PahaPipeline(PipelineComponents):
 
         # 4. denoise one segment after the other
         segment_frames = generation.segment_frames
+        self._check_compiled(sampler, conditions.part(0, segment_frames), factory)
         if generation.long_video == "sliding_window":
             whole = sliding_window(sampler, conditions, segment_frames, generator, trace)
             pieces, total = iter([whole]), 1
@@ -230,7 +232,9 @@ class PahaPipeline(PipelineComponents):
                 if factory is not None and added:
                     factory.update_face_boxes(frames[-1:])
                 added.append(segment)
-                yield Conditions(latents, embedding, segment.windows[None])
+                part = Conditions(latents, embedding, segment.windows[None])
+                self._check_compiled(sampler, part, factory)
+                yield part
 
         with self.on_device(self.audio):
             sampler = self._sampler(settings)
@@ -251,6 +255,14 @@ class PahaPipeline(PipelineComponents):
             "ddim" if generation.fast else settings.solver or generation.solver,
             on_step,
         )
+
+    def _check_compiled(
+        self, sampler: Sampler, part: Conditions, factory: SegmentGuidanceFactory | None
+    ) -> None:
+        """Before the first video of compiled networks, and the first guided one."""
+        if self.preset.generation.compile and (factory is not None) not in self.checked:
+            check_compiled(sampler, part, factory)
+            self.checked.add(factory is not None)
 
     def _decode(self, latents: torch.Tensor) -> np.ndarray:
         """Latents [b, C, f, h, w] as uint8 RGB [b, f, H, W, 3]."""
@@ -275,6 +287,10 @@ class PahaPipeline(PipelineComponents):
             raise InputError(
                 f"univdm_fast was trained for {steps} steps of ddim: leave out steps and solver, "
                 "or fast"
+            )
+        if generation.compile and (self.device, self.precision(settings)) == ("cpu", "bf16"):
+            raise InputError(
+                "generation.compile with bf16 loses gradients on a CPU: turn one of them off"
             )
         if settings.mode == "unguided":
             return

@@ -18,6 +18,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from paha_core.errors import UserError
+from paha_core.models.compiled import is_compiled
 from paha_core.models.univdm import UniVDM
 
 UNREAD = (
@@ -47,7 +48,12 @@ def target_layers(univdm: UniVDM, targets: Sequence[str]) -> list[str]:
 
 
 def add_lora(univdm: UniVDM, name: str, layers: Sequence[str], rank: int, alpha: int) -> None:
-    """Add an adapter that changes nothing yet: A is random, B is zero. All else is frozen."""
+    """Add an adapter that changes nothing yet: A is random, B is zero. All else is frozen. Raises
+    `UserError` for a compiled network, whose graphs do not know of it."""
+    if is_compiled(univdm):
+        raise UserError(
+            "generation.compile takes no adapters: set it to false, or merge them by `paha export`"
+        )
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(layers))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant

@@ -97,7 +97,7 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
-    # What `compile_repeated_blocks` compiles: small graphs that warm up in seconds.
+    # What `models.compiled` compiles: small graphs that warm up in seconds.
     _repeated_blocks = (
         "ResnetBlock",
         "TemporalConvolution",

@@ -98,6 +98,7 @@ def test_held_out_clips_are_generated_and_evaluated_at_the_evaluation_size(pipel
         ({"batch": 1, "clips": 3, "offload": True, "gradient_checkpointing": True}, True),
         ({"precision": "bf16"}, False),
         ({"precision": "tf32"}, False),
+        ({"compile": True}, False),
         ({"size": 64}, False),
     ],
 )

@@ -77,7 +77,12 @@ def test_what_memory_allows_changes_no_negative(store, preset):
 
 @pytest.mark.parametrize(
     ("change", "is_same"),
-    [({"batch": 1, "count": 40}, True), ({"precision": "bf16"}, False), ({"seed": 1}, False)],
+    [
+        ({"batch": 1, "count": 40}, True),
+        ({"precision": "bf16"}, False),
+        ({"compile": True}, False),
+        ({"seed": 1}, False),
+    ],
 )
 def test_the_fingerprint_holds_what_a_negative_depends_on(store, preset, change, is_same):
     first, other = (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paha_core.config import load_preset
+from paha_core.config import derived, load_preset
 from paha_core.inference.precision import repeatable
 from paha_core.inference.untrained import untrained_pipeline
 
@@ -30,12 +30,14 @@ def test_tf32_is_used_only_where_it_is_asked_for(precision, allowed):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_a_guided_video_repeats_bit_for_bit_on_a_gpu(precision, inputs, tmp_path):
+def test_a_guided_video_repeats_bit_for_bit_on_a_gpu(precision, compiled, inputs, tmp_path):
     from paha_core.inference.pipeline import Settings
     from paha_core.inference.video_file import Request, make_video
 
-    pipeline = untrained_pipeline(load_preset("smoke"), "cuda")
+    preset = derived(load_preset("smoke"), {"generation": {"compile": compiled}})
+    pipeline = untrained_pipeline(preset, "cuda")
     settings = Settings(mode="differential", steps=4, force=True, precision=precision)
     hashes = {
         make_video(pipeline, Request(*inputs, tmp_path / f"{i}.mp4", settings))["video_sha256"]
