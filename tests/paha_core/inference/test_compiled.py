@@ -36,9 +36,12 @@ def opened(model):
 @pytest.fixture
 def guided():
     """A sampler, conditions of three frames, and the guidance of one classifier."""
-    univdm = opened(tiny_univdm())
+    one_level = {"block_out_channels": (8,), "attention_levels": (True,)}
+    univdm = opened(tiny_univdm(**one_level))
     classifier = opened(
-        SyncClassifier.from_univdm(tiny_univdm(), width=16, layers=1, heads=2, max_frames=8)
+        SyncClassifier.from_univdm(
+            tiny_univdm(**one_level), width=16, layers=1, heads=2, max_frames=8
+        )
     )
     torch.manual_seed(2)
     conditions = Conditions(torch.randn(1, 4, 4, 4), torch.randn(1, 6), torch.randn(1, 3, 5, 1, 4))
