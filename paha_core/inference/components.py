@@ -73,13 +73,14 @@ class PipelineComponents(WithAdapters):
             for classifier in self.classifiers.values():
                 classifier.encoder.enable_gradient_checkpointing()
         self.checked = set[bool]()  # compiled networks: unguided, guided
+        networks: list[nn.Module] = [self.univdm, *self.classifiers.values()]
         if generation.compile:
-            for network in (self.univdm, *self.classifiers.values()):
+            for network in networks:
                 if not is_compiled(network):
                     compile_blocks(network)
         if generation.offload:
-            for network in (self.codec, self.audio, self.reference):
-                for module in _modules(network):
+            for part in (self.codec, self.audio, self.reference):
+                for module in _modules(part):
                     module.to("cpu")
         if generation.weights == "int8":
             self._round_weights()

@@ -248,7 +248,7 @@ def fingerprint(negative: Negative, reader: ShardReader, checkpoint: str, preset
     return sha256_json([CODE_VERSION, checkpoint, _settings(preset), own])
 
 
-def _settings(preset: Preset) -> dict[str, int | str]:
+def _settings(preset: Preset) -> dict[str, Any]:
     """The settings of the generation, without its inputs."""
     compiled = {"compile": True} if preset.negatives.compile else {}
     return compiled | {
