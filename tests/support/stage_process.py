@@ -1,7 +1,5 @@
 """A stage as a Dagster asset whose process runs a script of the test."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
