@@ -20,11 +20,13 @@ HOST_TAG = "paha/host"
 TAGS = {HOST_TAG: socket.gethostname()}
 
 
-# Forking a process that has these imported takes a tenth of starting one. Nothing heavy: see tests.
+# A step is forked from a process that has imported these, which takes a tenth of starting one. What the
+# networks are built of takes seconds to import, and starts no threads that a fork would lose.
+PRELOADED = ["dagster", "pipelines.definitions", "paha_core.models.univdm", "mediapipe"]
 EXECUTOR = dg.multiprocess_executor.configured(
     {
         "max_concurrent": 2,
-        "start_method": {"forkserver": {"preload_modules": ["dagster", "pipelines.definitions"]}},
+        "start_method": {"forkserver": {"preload_modules": PRELOADED}},
     }
 )
 
