@@ -20,8 +20,8 @@ HOST_TAG = "paha/host"
 TAGS = {HOST_TAG: socket.gethostname()}
 
 
-# A step is forked from a process that has imported these, which takes a tenth of starting one. What the
-# networks are built of takes seconds to import, and starts no threads that a fork would lose.
+# A step is forked from a process that has imported these, which takes a tenth of starting one.
+# What the networks are built of takes seconds to import, and starts no threads that a fork loses.
 PRELOADED = ["dagster", "pipelines.definitions", "paha_core.models.univdm", "mediapipe"]
 EXECUTOR = dg.multiprocess_executor.configured(
     {
