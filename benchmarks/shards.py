@@ -41,7 +41,7 @@ from paha_core.shards.reader import ShardReader
 from paha_core.shards.sample import ClipSample, to_tar
 from paha_core.shards.windows import WindowBatches
 from paha_core.shards.writer import Packed, pack, write_index, write_packed, write_shards
-from paha_core.store import Store
+from paha_core.store import Store, sha256_file
 from paha_core.training.tasks.univdm import (
     ExampleBatches,
     Examples,
@@ -215,8 +215,9 @@ def encoding(store: Store, frames: np.ndarray, sound: np.ndarray, clips: int, wo
     )
     with store.writing("clip.mp4") as path:
         write_video(path, frames, crf=12)
+        digest = sha256_file(path)
     with store.writing("clip.wav") as path:
-        write_wav(path, sound.astype(np.float32) / 32768, 22050)
+        write_wav(path, sound[: count * 22050 // 25].astype(np.float32) / 32768, 22050)
     with store.writing("par.npz") as path, path.open("wb") as file:
         ones = np.ones((count, grid, grid), np.float16)
         np.savez(file, weights=ones, regions=ones.astype(np.uint8))
@@ -224,7 +225,7 @@ def encoding(store: Store, frames: np.ndarray, sound: np.ndarray, clips: int, wo
     with store.writing("faces.parquet") as path:
         FaceBoxes(boxes, np.ones(count, bool), (512, 512), "drawn").save(path)
     row = {"path": "clip.mp4", "audio_path": "clip.wav", "frames": count, "fps": 25.0}
-    row |= {"dataset": "pats", "speaker": "lin", "split": "train"}
+    row |= {"dataset": "pats", "speaker": "lin", "split": "train", "sha256": digest}
     jobs = [
         ClipJob(
             row | {"clip_id": f"pats/lin/{n}"}, {"path": "par.npz"}, {"path": "faces.parquet"}, ""

@@ -8,7 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from paha_core.store import Store
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.relative_to(FOLDER) for path in FOLDER.rglob("*.py"))
@@ -91,3 +94,13 @@ def test_metric_order_shifts_the_picture_and_judges_each_step(monkeypatch):
     assert metric_order.in_order(psnr, [40.0, 40.01, 40.0, 39.99]) is None  # not seen
     assert metric_order.in_order(psnr, [40.0, None, 20.0, 10.0]) is None
     assert metric_order.in_order(sharpness, [100.0, 110.0, 80.0, 150.0]) is True  # as real is best
+
+
+def test_ways_to_encode_shards_take_turns(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import shards
+
+    frames = np.random.default_rng(0).integers(0, 255, (10, 64, 64, 3), np.uint8)
+    monkeypatch.setattr(shards, "ROUNDS", 1)
+    shards.encoding(Store(str(tmp_path)), frames, np.zeros(22050, np.int16), clips=2, workers=2)
+    assert "2 decode, one encodes, one writes" in capsys.readouterr().out
