@@ -64,8 +64,7 @@ class Bench:
     """The networks of one preset on one device."""
 
     def __init__(self, preset: Preset, device: str, steps: int, compiled: bool) -> None:
-        generation = preset.generation.model_copy(update={"compile": compiled})
-        self.preset = preset.model_copy(update={"generation": generation})
+        self.preset = preset.with_generation(compile=compiled)
         self.device, self.steps, self.compiled = device, steps, compiled
         self.planner = Planner(preset, Machine())
         self.widths = self.planner.widths

@@ -88,15 +88,12 @@ def follow(pieces: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def measure(case: str, args: argparse.Namespace) -> dict[str, float | str]:
     kind, name = case.split()
     mode = TypeAdapter(Mode).validate_python(name)
-    preset = load_preset(args.preset)
-    update = {"long_video": kind, "modes": (mode,)}
-    generation = preset.generation.model_copy(update=update)
-    preset = preset.model_copy(update={"generation": generation})
+    preset = load_preset(args.preset).with_generation(long_video=kind, modes=(mode,))
     pipeline = PahaPipeline.from_store(Store(args.store), preset, args.device)
     conditions, boxes = conditions_for(pipeline, args)
     how, started = Settings(mode=mode, seed=args.seed, steps=args.steps, force=True), time.time()
     colours, moved = follow(pipeline.stream(conditions, boxes, how, Trace()))
-    at = seams(kind, len(colours), generation.segment_frames)
+    at = seams(kind, len(colours), preset.generation.segment_frames)
     else_ = np.delete(moved, np.concatenate([[0], at]))
     start = colours[:SECOND].mean(axis=0)
     whole_seconds = len(colours) // SECOND * SECOND

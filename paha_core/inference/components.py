@@ -73,9 +73,8 @@ class PipelineComponents(WithAdapters):
             for classifier in self.classifiers.values():
                 classifier.encoder.enable_gradient_checkpointing()
         self.checked = set[bool]()  # compiled networks: unguided, guided
-        networks: list[nn.Module] = [self.univdm, *self.classifiers.values()]
         if generation.compile:
-            for network in networks:
+            for network in self._denoising:
                 if not is_compiled(network):
                     compile_blocks(network)
         if generation.offload:
@@ -90,13 +89,17 @@ class PipelineComponents(WithAdapters):
             _ = self.networks  # hashed while the weights are there
             offload_layers(self.univdm, self.device)
 
+    @property
+    def _denoising(self) -> list[nn.Module]:
+        """UniVDM and the classifiers that guide it."""
+        return [self.univdm, *self.classifiers.values()]
+
     def _round_weights(self) -> None:
         """Before the networks are on the device, which may not hold their float32 weights."""
         if self.adapters:
             raise InputError("int8 weights take no adapters: merge them by `paha export`")
         _ = self.networks  # hashed as they were trained
-        networks: list[nn.Module] = [self.univdm, *self.classifiers.values()]
-        for network in networks:
+        for network in self._denoising:
             to_int8(network)
             if network is not self.univdm or not self.preset.generation.offload_layers:
                 network.to(self.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paha_core.benchmark.tables.specs import SUITES
@@ -31,10 +30,11 @@ def leftovers(store: Store, preset: Preset) -> list[Leftover]:
     Raises `UserError` while negatives are being generated, those of a variant too: a new shard's
     record is written after the shard, so that the shard would look superseded.
     """
-    superseded = list(superseded_variants(store, preset))
+    variants = _variants(store, preset)
+    superseded = superseded_variants(store, variants)
     found = [("superseded negatives", superseded_negatives(store, preset))]
     found += [("superseded variant", [path]) for path in superseded]
-    for path, over, changed in _variants(store, preset):
+    for path, (over, changed) in variants.items():
         if path not in superseded:
             own = [f"{path}/{rel}" for rel in superseded_negatives(over, changed)]
             found.append(("superseded negatives of a variant", own))
@@ -63,28 +63,37 @@ def superseded_negatives(store: Store, preset: Preset) -> list[str]:
     return [path for path in own if path.rpartition(".")[0] not in current]
 
 
-def superseded_variants(store: Store, preset: Preset) -> Iterator[str]:
+Variants = dict[str, tuple[OverlayStore, Preset]]  # folder: store and preset
+
+
+def superseded_variants(store: Store, variants: Variants) -> list[str]:
     """Folders of ablations that no table trains, or that were trained from other settings."""
-    known = {path: (over, changed) for path, over, changed in _variants(store, preset)}
-    for path in store.glob("variants/*"):
-        trained = f"{path}/checkpoints/{UNIVDM}/final/training.json"
-        if path not in known:
-            yield path
-        elif store.exists(trained):
-            run = univdm_run(*known[path], "cpu")
-            if store.read_json(trained)["fingerprint"] != run.fingerprint:
-                yield path
+    return [
+        path
+        for path in store.glob("variants/*")
+        if path not in variants or _is_retrained(store, path, *variants[path])
+    ]
 
 
-def _variants(store: Store, preset: Preset) -> list[tuple[str, OverlayStore, Preset]]:
-    """Folder, store and preset of every ablation that a table trains and the store holds."""
+def _is_retrained(store: Store, path: str, over: OverlayStore, preset: Preset) -> bool:
+    """Whether a table would train the ablation again: its settings have changed."""
+    trained = f"{path}/checkpoints/{UNIVDM}/final/training.json"
+    if not store.exists(trained):
+        return False
+    return bool(
+        store.read_json(trained)["fingerprint"] != univdm_run(over, preset, "cpu").fingerprint
+    )
+
+
+def _variants(store: Store, preset: Preset) -> Variants:
+    """Every ablation that a table trains and the store holds."""
     rows = [row for suite in SUITES.values() for row in suite.rows if row.training]
     trainings = {f"variants/{variant_name(row.training)}": row.training for row in rows}
-    return [
-        (path, OverlayStore(f"{store.url}/{path}", store.url), derived(preset, trainings[path]))
+    return {
+        path: (OverlayStore(f"{store.url}/{path}", store.url), derived(preset, trainings[path]))
         for path in store.glob("variants/*")
         if path in trainings
-    ]
+    }
 
 
 def _refuse_while_generating(store: Store) -> None:
