@@ -107,7 +107,8 @@ def read_rows(data: bytes, name: str, columns: Iterable[str] = ()) -> list[Table
 
 def _plain(cell: str) -> str:
     """The cell without spaces around it, and without characters that nobody sees there."""
-    return cell.strip().strip(UNSEEN).strip()
+    stripped = cell.strip()
+    return stripped if stripped.isascii() else stripped.strip(UNSEEN).strip()
 
 
 def _row(cells: list[str], header: list[str], line: int) -> TableRow:

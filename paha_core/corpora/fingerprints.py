@@ -47,7 +47,7 @@ def common_json(
 def clip_fingerprint(source: str, start: float, frames: int, crop: Crop, common: CommonJson) -> str:
     """`sha256_json` of source, settings with the span, and code."""
     before, between, after = common
-    square = {"left": crop.left, "side": crop.side, "top": crop.top}
-    span = json.dumps([start, frames, square], default=str)
+    square = f'{{"left": {crop.left}, "side": {crop.side}, "top": {crop.top}}}'
+    span = f"[{start}, {frames}, {square}]"
     text = f"{before}{json.dumps(source)}{between}{span}{after}"
     return hashlib.sha256(text.encode()).hexdigest()

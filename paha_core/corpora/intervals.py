@@ -28,6 +28,9 @@ LONGEST = 1e7  # seconds, 115 days: a later time is none
 SAME = 1e-3  # seconds: tolerance within which one piece continues another
 
 _DAY = r"(?:0 days \+?|\d+-\d+-\d+[ T]|\d+/\d+/\d+ )?"
+_CLOCK = re.compile(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
+_NUMBER = re.compile(r"\d+(\.\d*)?")
+_PATS_ID = re.compile(r"(?:cmu)?0*(\d+)(?:\.0)?")
 
 
 class SplitError(UserError):
@@ -68,36 +71,30 @@ def read_intervals(path: str | Path, *, need_dataset: bool = True) -> list[PatsI
 def _interval(row: TableRow) -> PatsInterval:
     value = row.cells
     link = value.get("video_link", "")
-    interval = PatsInterval(
-        speaker=normalized(value.get("speaker", "")),
-        video=value.get("video_fn") or video_id(link),
-        id=value.get("interval_id", ""),
-        start=0.0,
-        end=0.0,
-        dataset=value.get("dataset", "").lower(),
-        link=link,
-    )
+    speaker = normalized(value.get("speaker", ""))
+    video = value.get("video_fn") or video_id(link)
+    interval_id = value.get("interval_id", "")
+    start, end, problem = 0.0, 0.0, row.problem
     try:
-        if row.problem:
-            raise Rejection(row.problem)
-        require_plain_name(interval.speaker, "speaker")
-        require_plain_name(interval.id, "interval id")
-        require_plain_name(interval.video, "video's file name")
-        start, end = (parse_seconds(value.get(f"{t}_time", "")) for t in ("start", "end"))
-        return replace(interval, start=start, end=end)
+        if not problem:
+            require_plain_name(speaker, "speaker")
+            require_plain_name(interval_id, "interval id")
+            require_plain_name(video, "video's file name")
+            start, end = (parse_seconds(value.get(f"{t}_time", "")) for t in ("start", "end"))
     except Rejection as reason:
-        return replace(interval, problem=str(reason))
+        problem = str(reason)
+    dataset = value.get("dataset", "").lower()
+    return PatsInterval(speaker, video, interval_id, start, end, dataset, problem, link)
 
 
 def parse_seconds(text: str) -> float:
     """Seconds of a clock time (`0:06:56.5`, a date or `0 days` may lead) or of a plain number."""
     text = text.replace(",", ".")  # the decimal mark of many countries
-    clock = re.fullmatch(_DAY + r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", text)
-    if clock:
+    if _NUMBER.fullmatch(text):
+        total = float(text)
+    elif clock := _CLOCK.fullmatch(text):
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
         total = hours * 3600 + minutes * 60 + seconds
-    elif re.fullmatch(r"\d+(\.\d*)?", text):
-        total = float(text)
     else:
         total = math.inf
     if total < LONGEST:
@@ -164,7 +161,7 @@ def read_split(path: str | Path) -> dict[str, str]:
 
 def interval_number(interval_id: str) -> str:
     """`cmu0000067583`, `67583.0` and `67583` are one id."""
-    match = re.fullmatch(r"(?:cmu)?0*(\d+)(?:\.0)?", interval_id)
+    match = _PATS_ID.fullmatch(interval_id)
     return match[1] if match else interval_id
 
 
