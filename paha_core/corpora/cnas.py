@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from paha_core.config import CnasConfig, CorporaConfig
 from paha_core.corpora.clips import (
     CLIP_SCHEMA,
@@ -23,6 +25,7 @@ from paha_core.corpora.clips import (
     rejected_job,
 )
 from paha_core.corpora.duplicates import (
+    COLUMNS,
     SourceKey,
     mark_duplicates,
     repeated_sources,
@@ -55,14 +58,13 @@ from paha_core.corpora.long_sources import (
 from paha_core.corpora.record import licence_of, write_record
 from paha_core.corpora.regions import Crop
 from paha_core.corpora.source_manifest import Source, inspect_sources
+from paha_core.engine.manifest_files import Row, some_rows, with_column
 from paha_core.engine.manifest_stage import (
     KEPT,
     ClipWork,
     Rejection,
-    Row,
     StageResult,
     update_manifest,
-    with_columns,
 )
 from paha_core.engine.workers import Workers
 from paha_core.media import FPS
@@ -133,7 +135,7 @@ def ingest_cnas(
         limit_seconds=limit,
         speakers=speakers,
         keep_row=lambda row: not prune and keep_row(row),
-        finish=lambda rows: mark_duplicates(hold_out(rows, settings.test_share)),
+        finish=lambda table: mark_duplicates(hold_out(table, settings.test_share)),
     )
     write_record(store, config, dataset)
     usable = [s for s in sources.values() if isinstance(s, Source)]
@@ -184,12 +186,13 @@ def _body_parts(min_share: float, weights: str | None) -> Filter:
     return BodyParts(min_share, weights, weights_sha256(dinov2(weights)))
 
 
-def hold_out(rows: list[Row], share: float) -> list[Row]:
+def hold_out(table: pa.Table, share: float) -> pa.Table:
     """Assign each source of every speaker to train or test, by the clips kept of it.
 
     Sources that repeat each other stay together, so that no test clip repeats a training clip;
     those of several speakers are held out where each of these speakers would hold them out.
     """
+    rows = some_rows(table, COLUMNS)
     groups = repeated_sources(rows)
     speakers: dict[SourceKey, set[str]] = defaultdict(set)
     for (speaker, _), group in groups.items():
@@ -201,10 +204,8 @@ def hold_out(rows: list[Row], share: float) -> list[Row]:
             clips[row["speaker"]][names[groups[source_key(row)]]] += 1
     chosen = {speaker: choose_test(own, share) for speaker, own in clips.items()}
     test = {g for g, name in names.items() if all(name in chosen[s] for s in speakers[g])}
-    return [
-        with_columns(row, {"split": "test" if groups.get(source_key(row)) in test else "train"})
-        for row in rows
-    ]
+    splits = ["test" if groups.get(source_key(row)) in test else "train" for row in rows]
+    return with_column(table, "split", splits)
 
 
 def choose_test(clips: Mapping[str, int], share: float) -> set[str]:

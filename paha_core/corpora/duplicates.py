@@ -10,10 +10,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from paha_core.engine.manifest_stage import KEPT, Row, with_columns
+from paha_core.engine.manifest_files import Row, some_rows, with_column
+from paha_core.engine.manifest_stage import KEPT
 
+COLUMNS = ("clip_id", "status", "split", "speaker", "source_id", "content_hash")  # that are read
 PICTURES = 3  # frames of a clip with a perceptual hash of 64 bits each
 BAND = np.uint16  # part of the sound's hash that candidates share
 # Bits that may differ, of 64 and of 176. Encoded again, drawn clips differed in up to 16 and 10;
@@ -24,12 +27,13 @@ ONES = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 SourceKey = tuple[str, str]  # speaker and name
 
 
-def mark_duplicates(rows: list[Row]) -> list[Row]:
+def mark_duplicates(table: pa.Table) -> pa.Table:
     """The rows of one corpus with two more columns, which may be empty.
 
     `duplicate_of`: the first clip, by id, that a kept one repeats. `in_train`: the training clip
     that a test clip repeats, or else the source that it shares with training clips.
     """
+    rows = some_rows(table, COLUMNS)
     kept = {row["clip_id"]: row for row in rows if row["status"] == KEPT}
     pairs = near_clips(rows)
     originals: dict[str, str] = {}
@@ -43,16 +47,9 @@ def mark_duplicates(rows: list[Row]) -> list[Row]:
         if row["split"] == "test" and source_key(row) in trained
     }
     known |= _tested_in_train(kept, pairs)
-    return [
-        with_columns(
-            row,
-            {
-                "duplicate_of": originals.get(row["clip_id"], ""),
-                "in_train": known.get(row["clip_id"], ""),
-            },
-        )
-        for row in rows
-    ]
+    for name, found in (("duplicate_of", originals), ("in_train", known)):
+        table = with_column(table, name, [found.get(row["clip_id"], "") for row in rows])
+    return table
 
 
 def in_train_of_any(rows: list[Row]) -> dict[str, str]:

@@ -131,7 +131,8 @@ def ingest_pats(
             job = clip_job(store, span, config.clip, filters, sync)
         except Rejection as reason:
             job = _rejected(dataset, interval, reason, speaker, name)
-        jobs.append(replace(job, columns=job.columns | {"split": split or "train"}))
+        job.columns["split"] = split or "train"
+        jobs.append(job)
     # Intervals of one source next to each other: it is read, or fetched, once.
     by_source = sorted(jobs, key=lambda job: (job.columns["source"], job.columns["start"]))
     result = update_manifest(

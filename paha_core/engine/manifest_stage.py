@@ -15,19 +15,23 @@ same base columns.
 
 from __future__ import annotations
 
-import re
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from paha_core.engine.claims import Claim, claimed
-from paha_core.engine.named_files import existing_files, files_of
+from paha_core.engine.manifest_files import (
+    Manifest,
+    Row,
+    manifest_path,
+    manifest_versions,
+    some_rows,
+)
+from paha_core.engine.named_files import complete_rows, files_in, files_of
 from paha_core.engine.progress import Progress
 from paha_core.engine.table_cache import read_tables
 from paha_core.engine.workers import (
@@ -40,7 +44,6 @@ from paha_core.engine.workers import (
 )
 from paha_core.store import Store
 
-CLAIM_WAIT = 600.0  # seconds that a run waits for another one that writes the same manifest
 KEPT, REJECTED = "kept", "rejected"
 NO_FINGERPRINT = ""  # after a TransientError: matches no job, so that the next run tries again
 
@@ -94,7 +97,7 @@ class StageResult:
 
     @property
     def kept(self) -> int:
-        return self.table.column("status").to_pylist().count(KEPT)
+        return int(pc.sum(pc.equal(self.table["status"], KEPT)).as_py() or 0)
 
     @property
     def rejected(self) -> int:
@@ -103,12 +106,8 @@ class StageResult:
     @property
     def reasons(self) -> dict[str, int]:
         """How many rows each reason rejected."""
-        counts: dict[str, int] = {}
-        status, reason = (self.table.column(name).to_pylist() for name in ("status", "reason"))
-        for each, why in zip(status, reason, strict=True):
-            if each == REJECTED:
-                counts[why] = counts.get(why, 0) + 1
-        return counts
+        rejected = self.table.filter(pc.equal(self.table["status"], REJECTED))
+        return dict(Counter(rejected["reason"].to_pylist()))
 
 
 def clip_key(clip_id: str) -> str:
@@ -118,30 +117,16 @@ def clip_key(clip_id: str) -> str:
     return clip_id.replace("/", "__").replace(".", "_")
 
 
-def manifest_path(stage: str, dataset: str) -> str:
-    """The manifest of a stage that keeps it in one file. To read any, use `read_manifest`."""
-    return f"manifests/{stage}/{dataset}.parquet"
-
-
 def manifest_files(store: Store, stage: str, dataset: str = "*") -> list[str]:
     """The files of a stage's manifest, of one dataset or (`*`) of all; none if it never ran."""
-    return list(_versions(store, stage, dataset))
-
-
-def _versions(store: Store, stage: str, dataset: str) -> dict[str, str]:
-    """The files of `manifest_files` with their versions; one request to an object store."""
-    folder = f"manifests/{stage}/"
-    name = "[^/]+" if dataset == "*" else re.escape(dataset)
-    matches = re.compile(rf"{re.escape(folder)}{name}(/[^/]+)?\.parquet").fullmatch
-    found = store.versions(folder if dataset == "*" else folder + dataset)
-    whole_first = sorted(found, key=lambda rel: (rel.count("/"), rel))
-    return {rel: found[rel] for rel in whole_first if matches(rel)}
+    return list(manifest_versions(store, stage, dataset))
 
 
 def manifest_place(store: Store, stage: str, dataset: str) -> str:
     """The file or folder of a manifest, to show to a user."""
     whole = manifest_path(stage, dataset)
-    return whole if whole in _versions(store, stage, dataset) else whole.removesuffix(".parquet")
+    is_whole = whole in manifest_versions(store, stage, dataset)
+    return whole if is_whole else whole.removesuffix(".parquet")
 
 
 def stage_schema(extra: pa.Schema) -> pa.Schema:
@@ -154,21 +139,14 @@ def read_manifest(
 ) -> list[dict[str, Any]]:
     """All rows of a stage's manifest; an absent manifest is an empty one. With `columns`, rows have
     only these: of 100,000 rows, most of the time goes into Python objects."""
-    tables = read_tables(store, _versions(store, stage, dataset)).values()
-    chosen = (
-        table.select([name for name in table.column_names if name in columns]) if columns else table
-        for table in tables
-    )
-    return [row for table in chosen for row in table.to_pylist()]
+    tables = read_tables(store, manifest_versions(store, stage, dataset)).values()
+    return [row for table in tables for row in some_rows(table, columns)]
 
 
 def kept_rows(store: Store, stage: str, datasets: Sequence[str]) -> list[dict[str, Any]]:
     """The kept rows of a stage over several datasets, in the order of clip ids."""
     rows = [r for d in datasets for r in read_manifest(store, stage, d) if r["status"] == KEPT]
     return sorted(rows, key=lambda row: row["clip_id"])
-
-
-Row = dict[str, Any]
 
 
 def update_manifest(
@@ -185,7 +163,7 @@ def update_manifest(
     limit_seconds: float | None = None,
     speakers: Collection[str] = (),
     keep_row: Callable[[Row], bool] = lambda row: False,
-    finish: Callable[[list[Row]], list[Row]] = lambda rows: rows,
+    finish: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> StageResult:
     """Bring the manifest of `stage` for `dataset` up to date with `jobs`.
 
@@ -204,24 +182,17 @@ def update_manifest(
     if speakers:
         jobs = [job for job in jobs if job.columns["speaker"] in speakers]
         keep_row = _or_of_others(speakers, keep_row)
-    own_ids = {job.clip_id for job in jobs}
-    manifest = _Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
-    before = {row["clip_id"]: row for row in manifest.read()}
-    existing = existing_files(store, before.values())
-    rows: dict[str, Row] = {}
-    todo: list[ClipWork] = []
-    computed = 0
-    for job in jobs:
-        old = before.get(job.clip_id)
-        if old is not None:
-            rows[job.clip_id] = with_columns(old, job.columns)  # until there is a new one
-        if old is not None and is_up_to_date(old, job, existing, retry_rejected):
-            continue
-        computed += 1
-        if isinstance(job.payload, Rejection):
-            rows[job.clip_id] = _row(job, job.payload, dataset)
-        else:
-            todo.append(job)
+    own_ids = [job.clip_id for job in jobs]
+    manifest = Manifest(store, stage, dataset, schema, own_ids, keep_row, finish)
+    before = manifest.read()
+    plan = _compared(before, jobs, complete_rows(store, before), retry_rejected)
+    unchanged, rows, todo = before.take(plan.unchanged), plan.rows, plan.todo
+    for job in plan.rejected:
+        rows[job.clip_id] = _row(job, job.payload, dataset)
+
+    def write(drop: bool = False) -> pa.Table:
+        changed = pa.Table.from_pylist(list(rows.values()), schema=schema)
+        return manifest.write(pa.concat_tables([unchanged, changed]), drop=drop)
 
     last_flush, cost = time.monotonic(), 0.0
     done = False
@@ -234,14 +205,16 @@ def update_manifest(
                 # A large manifest takes its time to write: never more than 2 % of the run's.
                 if time.monotonic() - last_flush > max(flush_every, 50 * cost):
                     started = time.monotonic()
-                    manifest.write(rows)
+                    write()
                     last_flush = time.monotonic()
                     cost = last_flush - started
         done = True
     finally:
-        manifest.write(rows, drop=done)
-    _remove_leftovers(store, before, manifest.rows, keep_row)
-    table = pa.Table.from_pylist([manifest.rows[job.clip_id] for job in jobs], schema=schema)
+        after = write(drop=done)
+    _remove_leftovers(store, before, after, rows, keep_row)
+    place = {clip_id: n for n, clip_id in enumerate(after["clip_id"].to_pylist())}
+    computed = len(todo) + len(plan.rejected)
+    table = after.take(pa.array([place[clip_id] for clip_id in own_ids], pa.int64()))
     return StageResult(table, computed=computed, reused=len(jobs) - computed)
 
 
@@ -251,133 +224,78 @@ def _or_of_others(
     return lambda row: row["speaker"] not in speakers or keep_row(row)
 
 
-class _Manifest:
-    """The files of one manifest, one per speaker. A file is written only when its rows changed, and
-    keeps those rows of other runs that `keep_row` selects. Concurrent runs keep each other's rows:
-    the writer holds the manifest's claim and reads the stored rows again before it writes.
-    """
+@dataclass
+class _Plan:
+    """What a run has to do: only what changes becomes Python objects."""
 
-    def __init__(
-        self,
-        store: Store,
-        stage: str,
-        dataset: str,
-        schema: pa.Schema,
-        own_ids: set[str],
-        keep_row: Callable[[Row], bool],
-        finish: Callable[[list[Row]], list[Row]],
-    ) -> None:
-        self.store, self.schema = store, schema
-        self.stage, self.dataset = stage, dataset
-        self.own_ids, self.keep_row, self.finish = own_ids, keep_row, finish
-        self.rows: dict[str, Row] = {}  # as they were published, by clip id
-        # Each file's version and rows as last read: a manifest may have 100,000 rows, and a row of
-        # Python objects costs far more than its bytes.
-        self.known: dict[str, tuple[str, list[Row]]] = {}
-
-    def read(self) -> list[Row]:
-        """All rows that are stored now."""
-        stored = self._stored(_versions(self.store, self.stage, self.dataset))
-        return [row for part in stored.values() for row in part]
-
-    def write(self, rows: Mapping[str, Row], *, drop: bool = False) -> None:
-        """Publish each speaker's rows, in the order of their ids.
-
-        drop: the rows of other speakers that `keep_row` does not select go as well.
-        """
-        parts: dict[str, list[Row]] = defaultdict(list)
-        for row in rows.values():
-            parts[self._file(row["speaker"])].append(row)
-        seen = _versions(self.store, self.stage, self.dataset)
-        if changed := self._changed(parts, drop, seen):
-            with self._claimed():
-                now = _versions(self.store, self.stage, self.dataset)
-                if now != seen:  # another run has written since
-                    changed = self._changed(parts, drop, now)
-                for rel, part in changed.items():
-                    if part or rel in parts:
-                        self._publish(rel, part)
-                    else:
-                        self.store.remove_files([rel])
-                if parts:  # an earlier version kept one file
-                    self.store.remove_files([manifest_path(self.stage, self.dataset)])
-        if drop and not self.rows:  # a stage without any clip has a manifest too
-            self._publish(self._file("none"), [])
-
-    def _changed(
-        self, parts: Mapping[str, list[Row]], drop: bool, versions: Mapping[str, str]
-    ) -> dict[str, list[Row]]:
-        """The rows of each file that differ from what is stored at these versions."""
-        stored = self._stored(versions)
-        found = {
-            rel: self._filled(parts[rel], stored.get(rel, [])) if rel in parts
-            else self._filled([], stored[rel]) if drop
-            else [row for row in stored[rel] if row["clip_id"] not in self.own_ids]
-            for rel in {**stored, **parts}
-        }  # fmt: skip
-        finished = iter(self.finish([row for part in found.values() for row in part]))
-        found = {rel: list(islice(finished, len(part))) for rel, part in found.items()}
-        self.rows = {row["clip_id"]: row for part in found.values() for row in part}
-        return {rel: part for rel, part in found.items() if part != stored.get(rel, [])}
-
-    def _stored(self, versions: Mapping[str, str]) -> dict[str, list[Row]]:
-        known = {rel: version for rel, (version, _) in self.known.items()}
-        new = {rel: version for rel, version in versions.items() if known.get(rel) != version}
-        for rel, table in read_tables(self.store, new).items():
-            self.known[rel] = versions[rel], table.to_pylist()
-        return {rel: self.known[rel][1] for rel in versions}
-
-    def _filled(self, own: list[Row], stored: list[Row]) -> list[Row]:
-        """A file's rows: this run's, and those of others that are kept."""
-        others = [row for row in stored if row["clip_id"] not in self.own_ids]
-        rows = own + [row for row in others if self.keep_row(row)]
-        names = dict.fromkeys(self.schema.names)
-        filled = (
-            row if row.keys() == names.keys() else {name: row.get(name) for name in names}
-            for row in rows
-        )
-        return sorted(filled, key=lambda row: str(row["clip_id"]))
-
-    def _publish(self, rel: str, rows: list[Row]) -> None:
-        self.store.write_table(rel, pa.Table.from_pylist(rows, schema=self.schema))
-
-    def _claimed(self) -> AbstractContextManager[Claim]:
-        name = f"manifests/{self.stage}/{self.dataset}"
-        return claimed(self.store, name, f"writing {name}", wait=CLAIM_WAIT)
-
-    def _file(self, speaker: str | None) -> str:
-        name = re.sub(r"[^\w-]", "_", speaker or "") or "unnamed"
-        return f"manifests/{self.stage}/{self.dataset}/{name}.parquet"
+    unchanged: pa.Array  # indices of stored rows that stay as they are
+    rows: dict[str, Row]  # by clip id: stored rows with new columns, until there is a new one
+    todo: list[ClipWork]
+    rejected: list[ClipWork]  # their payload is a `Rejection`
 
 
-def with_columns(row: Row, columns: dict[str, Any]) -> Row:
-    """The row with these columns: itself where it has them already, so that what is unchanged is
-    found by identity."""
-    return row if all(row.get(name) == value for name, value in columns.items()) else row | columns
+def _compared(
+    before: pa.Table, jobs: Sequence[ClipWork], complete: Sequence[bool], retry_rejected: bool
+) -> _Plan:
+    """Compare the stored rows with the jobs; `complete`: whether the files of each row exist."""
+    ids, fingerprints, statuses = (
+        before[name].to_pylist() for name in ("clip_id", "fingerprint", "status")
+    )
+    place = {clip_id: n for n, clip_id in enumerate(ids)}
+    stored: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}  # values by the names of columns
+    unchanged: set[int] = set()
+    changed: list[tuple[int, ClipWork]] = []
+    new: list[ClipWork] = []
+    for job in jobs:
+        n = place.get(job.clip_id)
+        if n is None:
+            new.append(job)
+            continue
+        names = tuple(job.columns)
+        if names not in stored:
+            stored[names] = list(zip(*(_values(before, name) for name in names), strict=True))
+        usable = not retry_rejected if statuses[n] == REJECTED else complete[n]
+        if fingerprints[n] != job.fingerprint or not usable:
+            new.append(job)
+        elif not names or stored[names][n] == tuple(job.columns.values()):
+            unchanged.add(n)
+            continue
+        changed.append((n, job))
+    old = before.take(pa.array([n for n, _ in changed], pa.int64())).to_pylist()
+    rows = {job.clip_id: row | job.columns for (_, job), row in zip(changed, old, strict=True)}
+    return _Plan(
+        pa.array(sorted(unchanged), pa.int64()),
+        rows,
+        [job for job in new if not isinstance(job.payload, Rejection)],
+        [job for job in new if isinstance(job.payload, Rejection)],
+    )
 
 
-def is_up_to_date(old: Row, job: ClipWork, existing: set[str], retry_rejected: bool) -> bool:
-    """Whether the row's files were made from the same input and still exist."""
-    if old["fingerprint"] != job.fingerprint:
-        return False
-    return not retry_rejected if old["status"] == REJECTED else existing.issuperset(files_of(old))
+def _values(table: pa.Table, name: str) -> list[Any]:
+    found: list[Any] = table[name].to_pylist() if name in table.column_names else []
+    return found or [None] * table.num_rows
 
 
 def _remove_leftovers(
     store: Store,
-    before: Mapping[str, Row],
-    after: Mapping[str, Row],
+    before: pa.Table,
+    after: pa.Table,
+    changed: Collection[str],
     keep_row: Callable[[Row], bool],
 ) -> None:
-    """Remove the files of rows that were dropped, or rejected for good."""
+    """Remove the files of rows that were dropped, or rejected for good. `changed`: ids of the rows
+    that this run wrote."""
+    now = dict(zip(*(after[name].to_pylist() for name in ("clip_id", "fingerprint")), strict=True))
+    ids = before["clip_id"].to_pylist()
+    places = [n for n, clip_id in enumerate(ids) if clip_id not in now or clip_id in changed]
     leftovers: set[str] = set()
-    for clip_id, row in before.items():
-        now = after.get(clip_id)
-        if now is row or (keep_row(row) if now is None else now["fingerprint"] == NO_FINGERPRINT):
+    for row in before.take(pa.array(places, pa.int64())).to_pylist():
+        fingerprint = now.get(row["clip_id"])
+        if keep_row(row) if fingerprint is None else fingerprint == NO_FINGERPRINT:
             continue
         leftovers |= files_of(row)
     if leftovers:
-        leftovers -= {rel for row in after.values() for rel in files_of(row)}
+        leftovers -= files_in(after)
     store.remove_files(sorted(leftovers))
 
 

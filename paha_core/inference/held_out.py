@@ -14,14 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from paha_core.config import Mode, Preset
-from paha_core.engine.manifest_stage import (
-    KEPT,
-    ManifestRow,
-    StageResult,
-    clip_key,
-    manifest_path,
-    stage_schema,
-)
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import KEPT, ManifestRow, StageResult, clip_key, stage_schema
 from paha_core.engine.progress import Progress
 from paha_core.engine.shared_work import GpuWorkers, claimed_in_turn
 from paha_core.inference.held_out_clips import (

@@ -16,14 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from paha_core.config import ShardConfig
-from paha_core.engine.manifest_stage import (
-    KEPT,
-    REJECTED,
-    Rejection,
-    Row,
-    StageResult,
-    read_manifest,
-)
+from paha_core.engine.manifest_files import Row
+from paha_core.engine.manifest_stage import KEPT, REJECTED, Rejection, StageResult, read_manifest
 from paha_core.engine.prefetch import ahead, in_background
 from paha_core.engine.progress import Progress
 from paha_core.media import FPS

@@ -21,14 +21,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from paha_core.engine.manifest_stage import (
-    KEPT,
-    ManifestRow,
-    Row,
-    kept_rows,
-    manifest_path,
-    stage_schema,
-)
+from paha_core.engine.manifest_files import Row, manifest_path
+from paha_core.engine.manifest_stage import KEPT, ManifestRow, kept_rows, stage_schema
 from paha_core.shards.sample import ClipSample, SampleError, to_tar
 from paha_core.store import Store
 

@@ -10,7 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import Row, kept_rows, read_manifest
+from paha_core.engine.manifest_files import Row
+from paha_core.engine.manifest_stage import kept_rows, read_manifest
 from paha_core.media import FPS
 from paha_core.store import Store
 from paha_core.trained import MAX_SKIPPED_SHARE, gate_figures, gate_verdict, read_log

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from paha_core.engine.manifest_stage import Row, kept_rows
+from paha_core.engine.manifest_files import Row
+from paha_core.engine.manifest_stage import kept_rows
 from paha_core.store import Store
 from paha_core.trained import read_log
 

@@ -23,7 +23,8 @@ from paha_core.benchmark.tables.claims import compare
 from paha_core.benchmark.tables.run import SuiteResult
 from paha_core.benchmark.tables.specs import SUITES
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key, manifest_path
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import BASE_SCHEMA, clip_key
 from paha_core.inference.timing import HELD_OUT
 from paha_core.media.audio import write_wav
 from paha_core.media.encode import write_video

@@ -27,13 +27,13 @@ from paha_core.benchmark.measuring.videos import (
     real_video,
 )
 from paha_core.config import Preset
+from paha_core.engine.manifest_files import manifest_path
 from paha_core.engine.manifest_stage import (
     KEPT,
     REJECTED,
     Rejection,
     clip_key,
     kept_rows,
-    manifest_path,
     read_manifest,
     stage_schema,
 )

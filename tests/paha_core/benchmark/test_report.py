@@ -231,7 +231,7 @@ def test_a_log_cut_off_by_a_kill_still_plots(tmp_path: Path) -> None:
 
 
 def test_guidance_that_was_forced_is_named(tmp_path: Path, run_preset: Preset) -> None:
-    from paha_core.engine.manifest_stage import manifest_path
+    from paha_core.engine.manifest_files import manifest_path
     from paha_core.inference.held_out import GENERATED_SCHEMA
 
     store = Store(str(tmp_path))

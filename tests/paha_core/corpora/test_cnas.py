@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from paha_core.corpora.cnas import choose_test, hold_out, ingest_cnas
@@ -101,7 +102,7 @@ def test_a_source_without_a_kept_clip_is_not_held_out():
         {"clip_id": clip_id, "speaker": "a", "source_id": clip_id[:-1], "status": status}
         for clip_id, status in [("a0", "kept"), ("a1", "kept"), ("b0", "kept"), ("c0", "rejected")]
     ]
-    sides = [row["split"] for row in hold_out(rows, 0.3)]
+    sides = hold_out(pa.Table.from_pylist(rows), 0.3)["split"].to_pylist()
     assert sides == ["train", "train", "test", "train"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from paha_core.corpora.card import card
@@ -37,6 +38,11 @@ def test_a_source_encoded_again_is_a_duplicate(store, config, footage):
     assert f"| {second[0]['clip_id']} | {first[0]['clip_id']} |" in text
 
 
+def marked(rows: list[dict[str, str]], held_out: float = 0.0) -> list[dict[str, str]]:
+    table = pa.Table.from_pylist(rows)
+    return mark_duplicates(hold_out(table, held_out) if held_out else table).to_pylist()
+
+
 def row(
     clip_id: str, content: str, source: str = "", split: str = "train", speaker: str = "lin"
 ) -> dict[str, str]:
@@ -60,7 +66,7 @@ def test_pictures_and_sound_must_both_be_the_same():
         row("c", f"{'f' * 48}:{sound}"),  # a voice over other pictures
         row("d", near),
     ]
-    assert [r["duplicate_of"] for r in mark_duplicates(rows)] == ["", "", "", "a"]
+    assert [r["duplicate_of"] for r in marked(rows)] == ["", "", "", "a"]
 
 
 def test_a_test_clip_says_what_of_it_is_in_train():
@@ -72,7 +78,7 @@ def test_a_test_clip_says_what_of_it_is_in_train():
         row("d", three, "other", "test"),
         row("e", three, "other2", "test"),  # repeats a test clip alone
     ]
-    assert [r["in_train"] for r in mark_duplicates(rows)] == ["", "talk", "a", "", ""]
+    assert [r["in_train"] for r in marked(rows)] == ["", "talk", "a", "", ""]
 
 
 def test_sources_that_repeat_each_other_are_held_out_together():
@@ -82,7 +88,7 @@ def test_sources_that_repeat_each_other_are_held_out_together():
     rows = [row(f"{s}{n}", clip, s) for n, (s, clip) in enumerate(zip(sources, clips, strict=True))]
     firsts = {name: first for (_, name), (_, first) in repeated_sources(rows).items()}
     assert firsts == {"a": "a", "b": "a", "c": "c", "d": "d"}
-    held = mark_duplicates(hold_out(rows, 0.4))
+    held = marked(rows, 0.4)
     assert {r["split"] for r in held} == {"train", "test"}
     assert len({r["split"] for r in held if r["source_id"] in "ab"}) == 1
     assert not any(r["in_train"] for r in held)
@@ -95,7 +101,7 @@ def test_sources_of_two_speakers_are_held_out_by_both_or_by_none():
         for speaker in ("lin", "wei")
         for n, name in enumerate("ab")
     ]
-    held = mark_duplicates(hold_out(alike, 0.5))
+    held = marked(alike, 0.5)
     assert [r["duplicate_of"] for r in held] == ["", "", "lin/a", "lin/b"]
     assert [r["split"] for r in held[:2]] == [r["split"] for r in held[2:]]
     assert {r["split"] for r in held} == {"train", "test"}
@@ -103,7 +109,7 @@ def test_sources_of_two_speakers_are_held_out_by_both_or_by_none():
     # of another speaker's two sources one is a repetition, too much to be held out by "lin"
     more = [row(f"ann/{n}", hashes[n], f"s{n}", speaker="ann") for n in (0, 2)]
     more += [row(f"ann/{n}", hashes[3], "s3", speaker="ann") for n in range(3, 9)]
-    assert not any(r["in_train"] for r in mark_duplicates(hold_out(alike + more, 0.5)))
+    assert not any(r["in_train"] for r in marked(alike + more, 0.5))
 
 
 def test_pairs_are_those_of_comparing_each_with_each():

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from paha_core.engine.manifest_files import manifest_path, with_column
 from paha_core.engine.manifest_stage import (
     ClipWork,
     Rejection,
     TransientError,
     kept_rows,
     manifest_files,
-    manifest_path,
     read_manifest,
     update_manifest,
 )
@@ -165,8 +165,8 @@ def test_some_speakers_are_brought_up_to_date_and_all_others_kept(store):
 
 
 def test_columns_that_depend_on_all_rows(store):
-    def number(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [row | {"split": f"{n} of {len(rows)}"} for n, row in enumerate(rows)]
+    def number(table: pa.Table) -> pa.Table:
+        return with_column(table, "split", [f"{n} of {len(table)}" for n in range(len(table))])
 
     def splits(result) -> list[str]:
         return [row["split"] for row in result.table.to_pylist()]

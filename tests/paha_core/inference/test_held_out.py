@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from paha_core.config import derived
-from paha_core.engine.manifest_stage import manifest_path
+from paha_core.engine.manifest_files import manifest_path
 from paha_core.inference.held_out import generate_held_out, generation_fingerprint
 from paha_core.inference.held_out_clips import HeldOutClip, conditions_of, select_clips
 from paha_core.inference.pipeline import PahaPipeline, Settings

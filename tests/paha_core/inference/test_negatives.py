@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paha_core.engine.manifest_stage import manifest_path, read_manifest
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import read_manifest
 from paha_core.inference import negatives
 from paha_core.inference.negatives import STAGE, NegativePlan, count_of, make_negatives, plan
 from paha_core.pretrained import weights_sha256

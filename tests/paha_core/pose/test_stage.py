@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from paha_core.config import ParConfig, PoseConfig
-from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path, stage_schema
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import BASE_SCHEMA, stage_schema
 from paha_core.media import video
 from paha_core.media.encode import write_video
 from paha_core.par import par_weights

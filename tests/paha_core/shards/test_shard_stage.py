@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from paha_core.config import AudioConfig, ReferenceConfig, ShardConfig
-from paha_core.engine.manifest_stage import manifest_path, read_manifest, stage_schema
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import read_manifest, stage_schema
 from paha_core.errors import UserError
 from paha_core.media.audio import read_audio, write_wav
 from paha_core.media.encode import write_video

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from paha_core.config import load_preset
-from paha_core.engine.manifest_stage import manifest_path
+from paha_core.engine.manifest_files import manifest_path
 from paha_core.stages import checks
 from paha_core.store import Store
 from paha_core.trained import gate_fingerprint, gate_verdict

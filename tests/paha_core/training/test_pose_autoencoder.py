@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import BASE_SCHEMA
 from paha_core.metrics import pose_features as pf
 from paha_core.metrics.frechet import frechet_of_features
 from paha_core.pose.keypoints import Keypoints

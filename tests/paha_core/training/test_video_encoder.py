@@ -9,7 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from paha_core.config import Preset
-from paha_core.engine.manifest_stage import BASE_SCHEMA, manifest_path
+from paha_core.engine.manifest_files import manifest_path
+from paha_core.engine.manifest_stage import BASE_SCHEMA
 from paha_core.media.encode import write_video
 from paha_core.metrics.frechet import frechet_of_features
 from paha_core.metrics.registry import fvd_stand_in
