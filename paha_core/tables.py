@@ -33,7 +33,7 @@ class TableError(UserError):
     """A table that can't be read as a whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TableRow:
     """One row: its cells by column, stripped; its line in the file; and why it can't be used, or
     an empty string."""

@@ -127,7 +127,7 @@ def clip_rows(store: Store, dataset: str, columns: Collection[str] = ()) -> list
     return cast(list[ClipRow], read_manifest(store, STAGE, dataset, columns))
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make
 class Span:
     """One clip to cut: which frames of which source, and what it is called."""
 
@@ -153,7 +153,7 @@ class Span:
         return self.frames / FPS
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ClipTask:
     """What a worker needs to make one clip."""
 

@@ -122,6 +122,8 @@ def _are_near(
     a: NDArray[np.intp],
     b: NDArray[np.intp],
 ) -> NDArray[np.bool_]:
-    heard = ONES[sounds[a] ^ sounds[b]].sum(axis=1)
-    seen = ONES[pictures[a] ^ pictures[b]].reshape(len(a), PICTURES, -1).sum(axis=2)
-    return np.asarray((heard <= SOUND_BITS) & (seen.max(axis=1) <= PICTURE_BITS))
+    near = ONES[sounds[a] ^ sounds[b]].sum(axis=1) <= SOUND_BITS
+    a, b = a[near], b[near]  # few are left
+    bits = ONES[pictures[a] ^ pictures[b]].reshape(len(a), PICTURES, pictures.shape[1] // PICTURES)
+    near[np.flatnonzero(near)] = bits.sum(axis=2).max(axis=1) <= PICTURE_BITS
+    return np.asarray(near)

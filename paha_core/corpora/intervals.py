@@ -37,7 +37,7 @@ class SplitError(UserError):
     """A split file that can't be used."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make
 class PatsInterval:
     """An interval of PATS. `problem` is the reason why it can't become a clip, empty if it may."""
 

@@ -116,6 +116,7 @@ def ingest_pats(
     known = known_sources(store, dataset)
 
     filters, sync = interval_filters(settings), sync_check(settings)
+    licence = licence_of(config, dataset)
     jobs: list[ClipWork] = []
     names = unique(f"{slug(i.speaker)}/{slug(i.id)}" for i in intervals)
     before: set[tuple[Any, ...]] = set()
@@ -127,7 +128,7 @@ def ingest_pats(
                 continue
             source = _source_of(interval, found, inspected, known)
             interval = _ended(interval, source, settings)
-            span = _span(dataset, interval, speaker, name, source, config)
+            span = _span(dataset, interval, speaker, name, source, settings, licence)
             job = clip_job(store, span, config.clip, filters, sync)
         except Rejection as reason:
             job = _rejected(dataset, interval, reason, speaker, name)
@@ -268,9 +269,9 @@ def _span(
     speaker: str,
     name: str,
     source: Source,
-    config: CorporaConfig,
+    settings: PatsConfig,
+    licence: str,
 ) -> Span:
-    settings: PatsConfig = config.entry(dataset)
     seconds = interval.end - interval.start
     if source.breaks and interval.end > source.breaks[0]:
         at = source.breaks[0]
@@ -286,14 +287,14 @@ def _span(
         dataset=dataset,
         speaker=speaker,
         interval=name,
-        source_id=slug(source.path.stem),
+        source_id=source.id,
         source=source,
         start=interval.start,
         frames=frames,
         crop=crop,
         follow_face=bool(settings.columns) and interval.box is None,
         speaking=settings.speaking_person,
-        licence=licence_of(config, dataset),
+        licence=licence,
         interval_seconds=seconds,
     )
 
@@ -317,6 +318,7 @@ def _drawn_left(speaker: str) -> float | None:
     return presenter(speaker).crop_left if is_presenter(speaker) else None
 
 
+@lru_cache(maxsize=4096)
 def full_height(left: float | None, width: int, height: int) -> Crop:
     """The square of the picture's height; `left` is its left edge as a fraction of the width, None:
     at the right edge. Raises `Rejection` for a picture that is higher than wide."""

@@ -6,7 +6,9 @@ a kind: a section in `paha_core/config/data.py`, a module with its ingestion, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,20 @@ def ingest(
 ) -> StageResult:
     """Bring the clips of `dataset` in `store` up to date with `footage`, as its kind reads it."""
     kind = CORPORA[config.entry(dataset).kind]
-    return kind.ingest(store, config, dataset, *footage, **options)
+    with _fewer_collections():
+        return kind.ingest(store, config, dataset, *footage, **options)
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Search for reference cycles less often: a list of 100,000 rows is a million objects without
+    any, which Python would search again and again while they are made."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def title(section: CorpusConfig, dataset: str) -> str:

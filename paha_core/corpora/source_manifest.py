@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -92,6 +93,11 @@ class Source:
     info: MediaInfo
     spans: Any = None
     breaks: tuple[float, ...] | None = None  # of a rebuilt clock; None: the file is read as it is
+
+    @cached_property
+    def id(self) -> str:
+        """Its name in ids."""
+        return slug(self.path.stem)
 
     @contextmanager
     def opened(self, cache_bytes: int) -> Iterator[Path]:

@@ -76,7 +76,7 @@ class ManifestRow(TypedDict):
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make
 class ClipWork:
     """One clip's work: `payload` is for the stage's function, the rest goes to the manifest."""
 
