@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -123,7 +124,7 @@ class Manifest:
             found[rel] = finished.slice(start, part.num_rows)
             start += part.num_rows
         empty = self.schema.empty_table()
-        return found, [rel for rel in found if not found[rel].equals(stored.get(rel, empty))]
+        return found, [rel for rel in found if not _is_same(found[rel], stored.get(rel, empty))]
 
     def _merged(self, own: pa.Table | None, stored: pa.Table | None, drop: bool) -> pa.Table:
         """A file's rows: this run's, and those of others, with `drop` only those that are kept."""
@@ -181,6 +182,17 @@ class Manifest:
 
     def _file(self, speaker: str | None) -> str:
         return f"manifests/{self.stage}/{self.dataset}/{_file_name(speaker)}.parquet"
+
+
+def _is_same(table: pa.Table, stored: pa.Table) -> bool:
+    """Whether both have the same columns and values; NaN equals NaN."""
+    if table.num_rows != stored.num_rows or not table.schema.equals(stored.schema):
+        return False
+    return all(
+        a.equals(b)
+        or (pa.types.is_floating(a.type) and np.array_equal(a.to_numpy(), b.to_numpy(), True))
+        for a, b in zip(table.columns, stored.columns, strict=True)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -69,7 +69,7 @@ def jobs(store: Store, *ids: str, version: int = 1) -> list[ClipWork]:
 
 def run(store: Store, listed: list[ClipWork], **kwargs: Any):
     return update_manifest(
-        store, "stage", "set", listed, work, extra_schema=EXTRA, **({"workers": 0} | kwargs)
+        store, "stage", "set", listed, work, **({"workers": 0, "extra_schema": EXTRA} | kwargs)
     )
 
 
@@ -246,6 +246,20 @@ def test_a_file_of_many_rows_is_read_once_and_written_when_it_changed(tmp_path):
     assert [rel for rel in after if after[rel] != before.get(rel)] == [
         rel for rel in after if rel.endswith("ben.parquet")
     ]
+
+
+def test_a_column_that_is_new_or_holds_no_number_makes_nothing_again(store):
+    listed = jobs(store, "a/one", "a/two")
+    run(store, listed)
+    wider = pa.schema([*EXTRA, ("jitter", pa.float32())])
+    assert run(store, listed, extra_schema=wider).computed == 0
+    assert [row["jitter"] for row in read_manifest(store, "stage", "set")] == [None, None]
+    rel = manifest_files(store, "stage", "set")[0]
+    table = store.read_table(rel)
+    store.write_table(rel, with_column(table, "jitter", [float("nan"), 0.5]))
+    before = store.versions("manifests/")
+    assert run(store, listed, extra_schema=wider).computed == 0
+    assert store.versions("manifests/") == before
 
 
 def test_a_manifest_of_one_file_is_taken_over(store):
