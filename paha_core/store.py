@@ -99,7 +99,7 @@ class Store:
         """Whether there is such a file or folder. To read what may be absent, read it with `absent`
         instead, and to look for many, use `versions`: requests to an object store cost time.
         """
-        if self.is_local:  # fsspec takes ten times as long, and stages look for 100,000 files
+        if self.is_local:  # fsspec takes ten times as long
             return os.path.exists(self.full(rel))
         return bool(self._call(self.fs.exists, self.full(rel)))
 

@@ -101,10 +101,8 @@ class Manifest:
                 for rel in changed:
                     if found[rel].num_rows:
                         self.store.write_table(rel, found[rel])
-                    else:
-                        self.store.remove_files([rel])
-                if parts:  # an earlier version kept one file
-                    self.store.remove_files([manifest_path(self.stage, self.dataset)])
+                # one file of all speakers, of an earlier version, becomes empty as well
+                self.store.remove_files([rel for rel in changed if not found[rel].num_rows])
         rows = self._joined(list(found.values()))
         if drop and not rows.num_rows:  # a stage without any clip has a manifest too
             self.store.write_table(self._file("none"), rows)

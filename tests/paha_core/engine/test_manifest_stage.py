@@ -267,6 +267,8 @@ def test_a_manifest_of_one_file_is_taken_over(store):
     store.remove("manifests/stage/set")
     store.write_table(manifest_path("stage", "set"), made)
     assert len(read_manifest(store, "stage", "set")) == 2
+    assert run(store, jobs(store, "a/one"), keep_row=lambda row: True).computed == 0
+    assert len(read_manifest(store, "stage", "set")) == 2
     assert run(store, jobs(store, "a/one", "b/two")).computed == 0
     assert not store.exists(manifest_path("stage", "set"))
     assert len(read_manifest(store, "stage", "set")) == 2
