@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +71,13 @@ def generate(
     folder: FolderOption = None,
     dataset: DatasetOption = None,
     adapter: AdapterOption = None,
-    mode: Annotated[Mode, typer.Option(help="Guidance by the classifiers.")] = "sequential",
+    mode: Annotated[
+        Mode | None,
+        typer.Option(
+            help="Guidance by the classifiers (default: sequential, or unguided with a note where "
+            "these networks can't guide)."
+        ),
+    ] = None,
     seed: int = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Sampling steps (default: the preset's).")
@@ -207,7 +215,7 @@ def generate(
         )
         settings = Settings(
             guidance=guidance,
-            mode=mode,
+            mode=mode or "sequential",
             seed=seed,
             steps=steps,
             max_seconds=max_seconds,
@@ -217,9 +225,12 @@ def generate(
             solver=solver,
         )
 
+        @cache
         def opened() -> PahaPipeline:
             return open_pipeline(used, folder, lambda: workspace.store, adapter)
 
+        if mode is None:
+            settings = _guided_if_possible(opened, settings)
         if batch is not None:
             _batch(batch, settings, size, not no_mark, opened)
             return
@@ -234,6 +245,19 @@ def generate(
         else:
             request.check()
             _make(opened(), request, stream)
+
+
+def _guided_if_possible(opened: Callable[[], PahaPipeline], settings: Settings) -> Settings:
+    """`settings`, or unguided ones where the networks can't guide so."""
+    from paha_core.inference.segment_guidance import GateError
+
+    pipeline = opened()
+    try:
+        pipeline.check(settings)
+    except (FileNotFoundError, GateError) as error:
+        typer.echo(f"note: unguided, because {error}", err=True)
+        return replace(settings, mode="unguided")
+    return settings
 
 
 def _spoken(text: str, language: Language, out: Path) -> Path:
@@ -279,8 +303,6 @@ def _again(
     folder: Path | None,
     no_mark: bool,
 ) -> None:
-    from dataclasses import replace
-
     from paha_core.inference.video_file import read_sidecar
     from paha_core.store import Store
 

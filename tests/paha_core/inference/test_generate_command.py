@@ -53,6 +53,23 @@ def test_options_that_contradict_each_other_are_refused(paha, arguments, words):
     assert words in done.output
 
 
+def test_networks_that_cannot_guide_make_unguided_videos(paha, inputs, trained_store, tmp_path):
+    image, audio = inputs
+    (tmp_path / "gated.yaml").write_text("base: smoke\ngeneration: {force_guidance: false}\n")
+    how = ("--preset", tmp_path / "gated.yaml", "--steps", 1, "--size", 64, "--max-seconds", 0.2)
+    given = ("--image", image, "--audio", audio, "--out", tmp_path / "a.mp4", *how,
+             "--store", trained_store.root)  # fmt: skip
+    made = paha(*given)
+    assert made.exit_code == 0, made.output
+    assert "note: unguided, because" in made.output
+    assert json.loads((tmp_path / "a.json").read_text())["request"]["settings"]["mode"] == (
+        "unguided"
+    )
+    asked = paha(*given, "--mode", "sequential")
+    assert asked.exit_code == 1
+    assert "--force" in asked.output
+
+
 def no_face(picture):
     return np.full((128, 128, 3), 90, np.uint8)
 
