@@ -25,7 +25,7 @@ import torch
 from paha_core.config import Preset, TrainerConfig
 from paha_core.engine.manifest_stage import kept_rows
 from paha_core.models.build import new_univdm
-from paha_core.models.noise import training_scheduler
+from paha_core.models.noise import prediction_target, training_scheduler
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.par import FACE_BIT, HANDS_BIT
 from paha_core.shards.reader import ShardReader
@@ -93,7 +93,6 @@ def voice_of(batch: Batch, voice: str) -> torch.Tensor:
 def errors(model: UniVDM, preset: Preset, batches: list[Batch], voice: str) -> np.ndarray:
     """Plain squared error by window and region, mean over the levels, [windows, regions]."""
     scheduler = training_scheduler(preset.univdm)
-    epsilon = preset.univdm.prediction == "epsilon"
     found = []
     for i, batch in enumerate(batches):
         audio = voice_of(batch, voice)
@@ -105,7 +104,7 @@ def errors(model: UniVDM, preset: Preset, batches: list[Batch], voice: str) -> n
             noisy = scheduler.add_noise(batch.latents, noise, timestep)
             conditions = batch.reference_latents, batch.reference_embedding, audio
             predicted = model(network_input(noisy, None), timestep, *conditions)
-            target = noise if epsilon else scheduler.get_velocity(batch.latents, noise, timestep)
+            target = prediction_target(scheduler, batch.latents, noise, timestep)
             squared = (predicted - target).square().mean(dim=1)
             sums = [(squared * m).sum((1, 2, 3)) / m.sum((1, 2, 3)) for m in masks.values()]
             by_level.append(torch.stack(sums, dim=1))

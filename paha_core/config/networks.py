@@ -244,7 +244,7 @@ class UniVDMConfig(Section):
     network: NetworkConfig = NetworkConfig()
     train: WindowTrainConfig = WindowTrainConfig()
     par: bool = True
-    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     zero_terminal_snr: bool = False
     first_frame_probability: float = Field(0.5, ge=0, le=1)
     condition_dropout: float = Field(0.1, ge=0, le=1)

@@ -28,6 +28,19 @@ def training_scheduler(config: UniVDMConfig) -> DDPMScheduler:
     return DDPMScheduler(**noise_schedule(config))
 
 
+def prediction_target(
+    scheduler: DDPMScheduler, latents: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """What the network is to predict: the noise, v of Salimans and Ho 2022, or the latents."""
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    if kind == "sample":
+        return latents
+    velocity: torch.Tensor = scheduler.get_velocity(latents, noise, timestep)
+    return velocity
+
+
 def sampling_scheduler(config: UniVDMConfig, steps: int) -> DDIMScheduler:
     """DDIM with `steps` steps; its `timesteps` are on the CPU, in descending order."""
     scheduler = DDIMScheduler(**noise_schedule(config), set_alpha_to_one=False)
@@ -58,10 +71,13 @@ def ddim_update(
     next_alpha: torch.Tensor,
 ) -> torch.Tensor:
     """DDIM's step between two values of alpha_bar, each a scalar or of a shape that broadcasts.
-    `prediction`: what `model_output` is, epsilon or v_prediction."""
+    `prediction`: what `model_output` is, epsilon, v_prediction or sample (the clean one)."""
     if prediction == "epsilon":
         noise_pred = model_output
         clean_pred = (sample - (1 - alpha) ** 0.5 * model_output) / alpha**0.5
+    elif prediction == "sample":
+        clean_pred = model_output
+        noise_pred = (sample - alpha**0.5 * model_output) / (1 - alpha) ** 0.5
     else:  # v_prediction
         clean_pred = alpha**0.5 * sample - (1 - alpha) ** 0.5 * model_output
         noise_pred = alpha**0.5 * model_output + (1 - alpha) ** 0.5 * sample

@@ -14,7 +14,7 @@ from torch import nn
 from paha_core.config import Preset, UniVDMConfig, WindowTrainConfig
 from paha_core.models.build import Widths, new_univdm
 from paha_core.models.load import load_codec
-from paha_core.models.noise import training_scheduler
+from paha_core.models.noise import prediction_target, training_scheduler
 from paha_core.models.univdm import UniVDM, network_input
 from paha_core.models.weight_files import find_weights
 from paha_core.par import BODY_BIT, FACE_BIT, HANDS_BIT
@@ -32,6 +32,7 @@ from paha_core.training.run import Metrics, Run, Scalars, step_generator
 from paha_core.training.tasks.strips import Strips
 
 CODE_VERSION = "2"
+MAX_SAMPLE_WEIGHT = 5.0
 
 
 def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -43,6 +44,12 @@ def par_loss(squared: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """
     per_sample = (squared * weights).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
     return per_sample.mean()
+
+
+def sample_weights(alphas: torch.Tensor) -> torch.Tensor:
+    """What turns squared errors of the clean sample into those of v, by alpha_bar [b]; cut where
+    little noise is left, as in Min-SNR (Hang et al. 2023)."""
+    return (1 / (1 - alphas)).clamp(max=MAX_SAMPLE_WEIGHT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,18 +191,18 @@ class UniVDMTask:
             batch.audio * examples.has_audio[:, None, None, None, None],
         )
         target = self._target(model, examples, inputs)
-        return (model(*inputs).float() - target).square().mean(dim=1)
+        squared = (model(*inputs).float() - target).square().mean(dim=1)
+        if self.config.prediction == "sample":
+            alphas = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
+            squared = squared * sample_weights(alphas)[:, None, None, None]
+        return squared
 
     def _target(
         self, model: Any, examples: Examples, inputs: tuple[torch.Tensor, ...]
     ) -> torch.Tensor:
-        """What the network is to predict: the noise, or v of Salimans and Ho 2022."""
-        if self.config.prediction == "epsilon":
-            return examples.noise
-        velocity: torch.Tensor = self.scheduler.get_velocity(
-            examples.batch.latents, examples.noise, examples.timestep
-        )
-        return velocity
+        """What the network is to predict."""
+        batch = examples.batch
+        return prediction_target(self.scheduler, batch.latents, examples.noise, examples.timestep)
 
 
 def region_errors(squared: torch.Tensor, regions: torch.Tensor) -> Metrics:

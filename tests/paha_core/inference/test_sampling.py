@@ -118,10 +118,10 @@ def test_conditions_are_encoded_once_a_segment(sampler, monkeypatch):
     assert len(calls) == 2  # segments of three steps each
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_a_step_ends_where_the_next_one_begins(prediction):
     """30 trailing steps do not divide 1000: diffusers ends ten of them a timestep beside."""
-    config = UniVDMConfig(prediction=prediction, zero_terminal_snr=prediction == "v_prediction")
+    config = UniVDMConfig(prediction=prediction, zero_terminal_snr=prediction != "epsilon")
     scheduler = sampling_scheduler(config, 30)
     clean, noise = torch.randn(2, 1, 4, 3, 4, 4, generator=seeded()).unbind()
 
@@ -132,7 +132,7 @@ def test_a_step_ends_where_the_next_one_begins(prediction):
     for i, t in enumerate(scheduler.timesteps):
         alpha = scheduler.alphas_cumprod[t]
         velocity = alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean
-        output = noise if prediction == "epsilon" else velocity
+        output = {"epsilon": noise, "v_prediction": velocity, "sample": clean}[prediction]
         ended = ddim_step(scheduler, output, i, noised(t))
         last = i + 1 == len(scheduler.timesteps)
         following = noised(0 if last else scheduler.timesteps[i + 1])

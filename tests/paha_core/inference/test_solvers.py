@@ -27,6 +27,8 @@ def solved(name, steps, config=CONFIG, states=1, change=lambda i, x: x, changed=
         noise_pred = (1 - alpha) ** 0.5 * sample / variance
         if config.prediction == "v_prediction":
             noise_pred = (alpha * (1 - alpha)) ** 0.5 * (1 - SPREAD**2) * sample / variance
+        if config.prediction == "sample":
+            noise_pred = alpha**0.5 * SPREAD**2 * sample / variance
         sample = solver.step(noise_pred, i, sample, states)
     return sample
 
@@ -40,7 +42,7 @@ def exact(config=CONFIG, steps=30):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_many_steps_of_any_solver_reach_the_solution(name, prediction):
     config = UniVDMConfig(prediction=prediction)
     torch.testing.assert_close(solved(name, 100, config)[0], exact(config, 100), rtol=0.03, atol=0)

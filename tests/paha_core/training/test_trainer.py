@@ -23,6 +23,7 @@ from paha_core.training.loop import fit
 from paha_core.training.optimizer import moments_bytes
 from paha_core.training.run import TrainingError
 from paha_core.training.tasks.strips import Strips
+from paha_core.training.tasks.univdm import sample_weights
 from tiny import TinyTask, config, run
 from tiny_univdm import tiny_univdm
 
@@ -156,6 +157,40 @@ def test_univdm_in_bf16_has_nearly_the_gradient_and_recomputing_changes_nothing(
     assert half.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(exact, half, dim=0) > 0.99
     assert torch.equal(half, gradient("bf16", gradient_checkpointing=True))
+
+
+def test_an_error_of_the_sample_weighs_as_one_of_v_until_little_noise_is_left():
+    """v = alpha^0.5 noise - (1 - alpha)^0.5 clean, with the noise that a wrong clean one implies"""
+    clean, wrong, noise = torch.randn(3, 4, 5).unbind()
+    alphas = torch.tensor([0.0, 0.3, 0.7, 0.99])[:, None]
+    noisy = alphas**0.5 * clean + (1 - alphas) ** 0.5 * noise
+
+    def velocity(sample):
+        implied = (noisy - alphas**0.5 * sample) / (1 - alphas) ** 0.5
+        return alphas**0.5 * implied - (1 - alphas) ** 0.5 * sample
+
+    of_v = (velocity(wrong) - velocity(clean)).square()
+    weighed = sample_weights(alphas) * (wrong - clean).square()
+    torch.testing.assert_close(weighed[:3], of_v[:3])
+    assert (weighed[3] < 0.1 * of_v[3]).all()
+
+
+def test_univdm_that_predicts_the_sample_learns_from_the_latents():
+    task = small_univdm.task(4, SINGLE_PROCESS, prediction="sample", zero_terminal_snr=True)
+    latents = task.examples.batch_at(0).batch.latents
+    loss, metrics = task.loss(Knowing(latents), 0)
+    assert loss == metrics["loss_plain"] == 0
+
+
+class Knowing(torch.nn.Module):
+    """Predicts the same, whatever it is given."""
+
+    def __init__(self, latents):
+        super().__init__()
+        self.latents = torch.nn.Parameter(latents)
+
+    def forward(self, *_):
+        return self.latents
 
 
 def test_torch_compile_takes_univdm_as_one_graph():
