@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from paha_core.config import load_preset
 from paha_core.corpora.studio import presenter, presenters
@@ -83,10 +84,10 @@ def test_others_are_compared_in_the_same_room(study):
     )  # fmt: skip
 
 
-def test_it_measures_every_clip(study, monkeypatch):
+def test_it_measures_every_clip(study, monkeypatch, tmp_path):
     monkeypatch.setattr(study, "FRAMES", 25)
     pipeline = untrained_pipeline(load_preset("smoke"))
-    rows = study.study(pipeline, ["p100003"], clips=2, others=3, mode="unguided")
+    rows, pairs = study.study(pipeline, ["p100003"], clips=2, others=3, mode="unguided")
     assert [row["clip"] for row in rows] == [1, 2]
     figures = study.summary(rows)
     assert figures["clips"] == 2
@@ -94,3 +95,8 @@ def test_it_measures_every_clip(study, monkeypatch):
     assert figures["fingers"][0] == 0
     assert figures["lips"][0] == 0
     assert figures["sharpness_hands_share"][0] == 0
+    side = pipeline.preset.codec.size
+    assert pairs.shape == (25, 2 * side, side, 3)
+    study.save_animation(tmp_path / "pairs.webp", pairs)
+    with Image.open(tmp_path / "pairs.webp") as shown:
+        assert (shown.n_frames, shown.size) == (13, (side // 2, side))

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from paha_core.config import MODES, Mode, PoseConfig
 from paha_core.corpora.studio import IDENTITIES, presenter, presenters
@@ -52,6 +53,7 @@ from paha_core.pose.mediapipe import MediaPipe
 
 UNSEEN = 100_000  # the first seed that no base has learned from
 FRAMES = 5 * FPS
+SHOWN = 4  # people of the animation
 TIPS = (4, 8, 12, 16, 20)  # of a hand's 21 points, thumb to little finger
 NEIGHBOURS = ((0, 1), (1, 2), (2, 3), (3, 4))
 
@@ -162,19 +164,26 @@ def make_clip(
     return made.frames[0, :FRAMES], drawn_clip(programme)
 
 
-def study(pipeline: PahaPipeline, names: list[str], clips: int, others: int, mode: Mode) -> Any:
-    """One row for each clip: what was measured of it, generated and drawn."""
+def study(
+    pipeline: PahaPipeline, names: list[str], clips: int, others: int, mode: Mode
+) -> tuple[Any, np.ndarray]:
+    """One row for each clip: what was measured of it, generated and drawn. And the first clips of
+    some people side by side, drawn above generated, uint8 [FRAMES, 2 side, n side, 3]."""
     side, detector = pipeline.preset.codec.size, MediaPipe(PoseConfig())
     crowd = [presenter(name) for name in presenters(others, 2 * UNSEEN)]
     rows: list[dict[str, Any]] = []
     truths, mouths = [], []
+    pairs: list[np.ndarray] = []
     for name in names:
         identity = presenter(name)
         own = face_of(identity, side)
         foreign = np.concatenate([face_of(in_the_place_of(identity, o), side) for o in crowd])
-        for index in _held_out(identity, clips):
+        indices = _held_out(identity, clips)
+        for index in indices:
             programme = prepare(name, index, seconds=5.6, height=side, seed=1)
             frames, drawn = make_clip(pipeline, programme, mode, seed=index)
+            if len(pairs) < SHOWN and index == indices[0]:
+                pairs.append(np.concatenate([drawn, frames], axis=1))
             figures, found = measured(frames, detector)
             real, _ = measured(drawn, detector)
             faces = descriptors(HogColour(), frames, found.points, found.scores)
@@ -196,7 +205,13 @@ def study(pipeline: PahaPipeline, names: list[str], clips: int, others: int, mod
         others_truth = truths[(i + clips) % len(rows)]
         row["lips"] = lips.lip_correlation(mouths[i], truths[i]) or 0.0
         row["lips_exchanged"] = lips.lip_correlation(mouths[i], others_truth) or 0.0
-    return rows
+    return rows, np.concatenate(pairs, axis=2)
+
+
+def save_animation(path: Path, frames: np.ndarray) -> None:
+    """Every second frame of uint8 RGB [T, H, W, 3] at 25 fps, at half its size, as a webp."""
+    first, *rest = (Image.fromarray(frame).reduce(2) for frame in frames[::2])
+    first.save(path, save_all=True, append_images=rest, duration=2000 // FPS, loop=0, quality=60)
 
 
 def _held_out(identity: Identity, clips: int) -> list[int]:
@@ -232,6 +247,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=50)
     parser.add_argument("--mode", default="unguided", choices=MODES)
     parser.add_argument("--photos", nargs="*", default=[], help="portraits that are not drawn")
+    parser.add_argument("--animation", type=Path, help="a webp to write: drawn above generated")
     parser.add_argument("--out", type=Path, default=None, help="a json to write")
     asked = parser.parse_args()
 
@@ -240,7 +256,9 @@ def main() -> None:
     unseen = [n for n in english if split_of(presenter(n), 0) == "test"][: asked.people]
     figures: dict[str, Any] = {}
     for title, names in (("unseen people", unseen), ("the four", list(IDENTITIES))):
-        rows = study(pipeline, names, asked.clips, asked.others, asked.mode)
+        rows, pairs = study(pipeline, names, asked.clips, asked.others, asked.mode)
+        if asked.animation and names is unseen:
+            save_animation(asked.animation, pairs)
         figures[title] = summary(rows) | {"mode": asked.mode}
         print(title, json.dumps(figures[title], indent=1))
     figures["photos"] = {Path(photo).name: unfamiliar(pipeline, photo) for photo in asked.photos}
