@@ -14,6 +14,12 @@ from paha_core.store import Store
 from paha_core.trained import FOR_NEGATIVES, UNIVDM
 from paha_core.training.tasks.univdm import univdm_run
 
+IN_USE = {
+    "negatives are being generated": f"{FOLDER}/*/*",
+    "a network is being trained": "checkpoints/*",
+}
+"""What is being done while a claim of this pattern is held."""
+
 
 @dataclass(frozen=True)
 class Leftover:
@@ -27,9 +33,12 @@ class Leftover:
 def leftovers(store: Store, preset: Preset) -> list[Leftover]:
     """What can be deleted without changing a result of the preset.
 
-    Raises `UserError` while negatives are being generated, those of a variant too: a new shard's
-    record is written after the shard, so that the shard would look superseded.
+    Raises `UserError` while negatives are being generated or networks trained, those of a variant
+    too: a new shard's record is written after the shard, and a variant's earlier weights stay until
+    the new ones are there, so that either would look superseded.
     """
+    for place in (store, *(Store(f"{store.url}/{path}") for path in store.glob("variants/*"))):
+        _refuse_while_in_use(place)
     variants = _variants(store, preset)
     superseded = superseded_variants(store, variants)
     found = [("superseded negatives", superseded_negatives(store, preset))]
@@ -50,8 +59,7 @@ def leftovers(store: Store, preset: Preset) -> list[Leftover]:
 def superseded_negatives(store: Store, preset: Preset) -> list[str]:
     """Shards, and their records, of another checkpoint, plan or preset; none while UniVDM's weights
     for the negatives are missing, since they decide which are current. Of an overlay's store, its
-    own. Raises `UserError` while any are being generated."""
-    _refuse_while_generating(store)
+    own."""
     own = store.writable.glob(f"{FOLDER}/*")
     if not own or not store.exists(f"{FOR_NEGATIVES}/training.json"):
         return []
@@ -96,13 +104,15 @@ def _variants(store: Store, preset: Preset) -> Variants:
     }
 
 
-def _refuse_while_generating(store: Store) -> None:
-    names = {path.rpartition("/")[0] for path in store.writable.glob(f"claims/{FOLDER}/*/*/*.json")}
-    for name in sorted(path.removeprefix("claims/") for path in names):
-        holder = holder_of(store, name)
-        if holder is None:
-            continue
-        claim = try_claim(store, name)
-        if claim is None:
-            raise UserError(f"negatives are being generated ({holder}): wait until they are done")
-        claim.release()
+def _refuse_while_in_use(store: Store) -> None:
+    """Raises `UserError` while a process holds the claim of negatives or of a training."""
+    for what, pattern in IN_USE.items():
+        names = {path.rpartition("/")[0] for path in store.glob(f"claims/{pattern}/*.json")}
+        for name in sorted(path.removeprefix("claims/") for path in names):
+            holder = holder_of(store, name)
+            if holder is None:
+                continue
+            claim = try_claim(store, name)
+            if claim is None:
+                raise UserError(f"{what} ({holder}): wait until that is done")
+            claim.release()

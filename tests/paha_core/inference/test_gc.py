@@ -9,6 +9,7 @@ from paha_core.cli import app
 from paha_core.config import derived
 from paha_core.engine.claims import try_claim
 from paha_core.inference.negatives import NegativePlan, make_negatives
+from paha_core.store import Store
 
 
 @pytest.fixture
@@ -74,6 +75,16 @@ def test_a_variants_own_negatives_are_cleared_and_ours_stay(gc, negatives_store,
     claim = try_claim(over, "negatives/cnas/cnas-train-006-000000")
     assert "negatives are being generated (process" in gc("--yes").output
     claim.release()
+
+
+def test_it_waits_for_the_training_of_a_variant(gc, negatives_store):
+    place = Store(f"{negatives_store.url}/variants/of_no_table")
+    place.write_bytes("checkpoints/univdm/log.jsonl", b"")
+    claim = try_claim(place, "checkpoints/univdm")
+    assert "a network is being trained (process" in gc("--yes").output
+    claim.release()
+    assert gc("--yes").exit_code == 0
+    assert not negatives_store.glob("variants/*")
 
 
 def test_it_waits_for_those_who_generate(gc, negatives_store):
