@@ -109,6 +109,11 @@ def read_adapter(path: Path) -> tuple[AdapterInfo, dict[str, torch.Tensor]]:
     return info, tensors
 
 
+def no_adapters(setting: str) -> InputError:
+    """The error for adapters together with a setting that can't hold them."""
+    return InputError(f"{setting} takes no adapters: merge them by `paha export`")
+
+
 class WithAdapters:
     """The adapters of a pipeline: loaded beside each other, switched, merged, removed."""
 
@@ -123,9 +128,9 @@ class WithAdapters:
         another UniVDM or whose name is taken, or where UniVDM's layers are offloaded or int8.
         """
         if is_offloaded(self.univdm):
-            raise InputError("offload_layers takes no adapters: merge them by `paha export`")
+            raise no_adapters("offload_layers")
         if is_int8(self.univdm):
-            raise InputError("int8 weights take no adapters: merge them by `paha export`")
+            raise no_adapters("generation.weights int8")
         file = adapter_file(path)
         info, tensors = read_adapter(file)
         name = (name or info.speaker).replace(".", "_")

@@ -21,7 +21,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from paha_core.config import Preset, load_preset
-from paha_core.inference.adapters import LoadedAdapter, WithAdapters
+from paha_core.inference.adapters import LoadedAdapter, WithAdapters, no_adapters
 from paha_core.inference.inputs import InputError
 from paha_core.inference.offload import offload_layers
 from paha_core.inference.saved import INDEX, is_saved, saved_folder
@@ -85,7 +85,7 @@ class PipelineComponents(WithAdapters):
             self._round_weights()
         if generation.offload_layers and self.device.startswith("cuda"):
             if self.adapters:
-                raise InputError("offload_layers takes no adapters: merge them by `paha export`")
+                raise no_adapters("offload_layers")
             _ = self.networks  # hashed while the weights are there
             offload_layers(self.univdm, self.device)
 
@@ -97,7 +97,7 @@ class PipelineComponents(WithAdapters):
     def _round_weights(self) -> None:
         """Before the networks are on the device, which may not hold their float32 weights."""
         if self.adapters:
-            raise InputError("int8 weights take no adapters: merge them by `paha export`")
+            raise no_adapters("generation.weights int8")
         _ = self.networks  # hashed as they were trained
         for network in self._denoising:
             to_int8(network)

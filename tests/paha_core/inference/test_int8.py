@@ -46,7 +46,7 @@ def test_its_videos_are_not_taken_for_those_of_float32_weights(trained_store, pr
 
 
 def test_it_takes_no_adapter_and_is_neither_saved_nor_trained(rounded, tmp_path):
-    with pytest.raises(InputError, match="take no adapters"):
+    with pytest.raises(InputError, match="int8 takes no adapters"):
         rounded.load_adapter("me")
     with pytest.raises(InputError, match="can't be saved"):
         rounded.save_pretrained(tmp_path / "saved")
