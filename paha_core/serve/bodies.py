@@ -51,7 +51,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"description": "The body is too large"},
     415: {"description": "Neither multipart nor JSON"},
     422: {"description": "A field, the portrait or the voice is not usable"},
-    429: {"description": "The queue is full; Retry-After says when to try again"},
+    429: {"description": "The queue is full, or too much is sent at once; see Retry-After"},
 }
 _FIELDS = {
     name: field

@@ -14,11 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass(frozen=True)
 class Limits:
-    """`body_bytes`: of a whole request. `seconds`: of a voice; a longer one is cut. `idle_seconds`:
+    """`body_bytes`: of a whole request, `open_bytes` of all that are being received or read, which
+    are held in memory. `seconds`: of a voice; a longer one is cut. `idle_seconds`:
     without a byte from a client that sends. `body_seconds`: of a whole request, however it drips.
     `capacity`: videos that may wait. `keep_hours`: how long a finished video is kept."""
 
     body_bytes: int = 64 << 20
+    open_bytes: int = 512 << 20
     seconds: float = 60.0
     idle_seconds: float = 30.0
     body_seconds: float = 300.0
@@ -26,8 +28,11 @@ class Limits:
     keep_hours: float = 24.0
 
 
-class _TooLarge(Exception):
-    pass
+class _Refused(Exception):
+    """A request whose body is not received to its end."""
+
+    def __init__(self, response: JSONResponse) -> None:
+        self.response = response
 
 
 class Guard:
@@ -37,6 +42,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits, token: str = "") -> None:
         self.app, self.limits, self.token = app, limits, token
+        self.open = 0  # bytes of the bodies of all present requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,9 +70,12 @@ class Guard:
             nonlocal received
             patience = min(self.limits.idle_seconds, deadline - now())
             message = await asyncio.wait_for(receive(), patience)
-            received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            received, self.open = received + size, self.open + size
             if received > self.limits.body_bytes:
-                raise _TooLarge
+                raise _Refused(self._too_large())
+            if self.open > self.limits.open_bytes:
+                raise _Refused(_busy())
             return message
 
         async def noted(message: Message) -> None:
@@ -77,19 +86,13 @@ class Guard:
         try:
             takes_body = scope["method"] in ("POST", "PUT", "PATCH")
             await self.app(scope, counted if takes_body else receive, noted)
-        except (_TooLarge, TimeoutError) as error:
+        except (_Refused, TimeoutError) as error:
             if begun:
                 raise
-            refusal = (
-                self._too_large()
-                if isinstance(error, _TooLarge)
-                else _refusal(
-                    408,
-                    f"no data for {self.limits.idle_seconds:g} s, or no end of it after "
-                    f"{self.limits.body_seconds:g} s",
-                )
-            )
+            refusal = error.response if isinstance(error, _Refused) else self._too_slow()
             await refusal(scope, receive, send)
+        finally:
+            self.open -= received
 
     def _allowed(self, path: str, given: bytes) -> bool:
         if not self.token or path in self.open_paths:
@@ -110,6 +113,16 @@ class Guard:
 
     def _too_large(self) -> JSONResponse:
         return _refusal(413, f"more than {self.limits.body_bytes >> 20} MiB are refused")
+
+    def _too_slow(self) -> JSONResponse:
+        idle, whole = self.limits.idle_seconds, self.limits.body_seconds
+        return _refusal(408, f"no data for {idle:g} s, or no end of it after {whole:g} s")
+
+
+def _busy() -> JSONResponse:
+    refusal = _refusal(429, "too many uploads at once")
+    refusal.headers["Retry-After"] = "10"
+    return refusal
 
 
 def _decoded(value: bytes) -> bytes:

@@ -187,6 +187,46 @@ def test_a_body_that_does_not_end_and_a_client_that_does_not_send_are_cut_off():
     assert guarded(limits, short) == 200
 
 
+def test_what_all_clients_send_at_once_is_bounded():
+    import asyncio
+
+    guard = Guard(_echo, Limits(body_bytes=3 << 20, open_bytes=5 << 20))
+    scope = {"type": "http", "method": "POST", "path": "/v1/videos"}
+    scope["headers"] = [(b"host", b"127.0.0.1")]
+
+    async def client(others_sent):
+        """Sends 2 MiB, and the end when the others have begun."""
+        parts = [(bytes(2 << 20), True), (b"", False)]
+        started = []
+
+        async def receive():
+            if len(parts) == 1:
+                await others_sent.wait()
+            body, more = parts.pop(0)
+            return {"type": "http.request", "body": body, "more_body": more}
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                started.append(message)
+
+        await guard(scope, receive, send)
+        return started[0]["status"], dict(started[0]["headers"])
+
+    async def three():
+        others_sent = asyncio.Event()
+        first = [asyncio.create_task(client(others_sent)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        third = await client(others_sent)
+        others_sent.set()
+        return [*await asyncio.gather(*first), third]
+
+    *first, third = asyncio.run(three())
+    assert [status for status, _ in first] == [200, 200]
+    assert third[0] == 429
+    assert b"retry-after" in third[1]
+    assert guard.open == 0
+
+
 def test_a_picture_of_few_bytes_and_many_pixels_is_refused_by_its_header(pipeline, voice, tmp_path):
     """100,000 x 100,000 pixels: 30 GB if they were decoded."""
     head = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
