@@ -46,9 +46,6 @@ def stream_alone(opened: Callable[[], PahaPipeline], request: Request) -> None:
     """The video of a picture and a voice to standard output: no file and no sidecar."""
     from paha_core.inference.stream import stream_video
 
-    for path in (request.image, request.audio):
-        if not path.is_file():
-            raise FileNotFoundError(f"no file {path}")
     with open_sink(PIPE) as sink, Progress(0, "generate", "segment", every=5.0) as progress:
         stream_video(opened(), request, sink, progress.reach)
 
@@ -63,8 +60,6 @@ def stream_spoken(
     """The video of the voice on standard input, as it is spoken, to standard output."""
     from paha_core.inference.stream import read_pcm, stream_live
 
-    if not image.is_file():
-        raise FileNotFoundError(f"no file {image}")
     if sys.stdin.isatty():
         raise StageError("--audio - reads 16-bit mono PCM at 16 kHz from a pipe")
     with open_sink(PIPE) as sink, Progress(0, "generate", "segment", every=5.0) as progress:
