@@ -203,9 +203,6 @@ def generate(
         elif text:
             refuse_options(given, {"audio"}, "--text is spoken by a synthetic voice")
             audio = _spoken(text, language, out)
-        for path in (batch, image, audio):  # before networks are loaded
-            if path not in (None, PIPE) and not path.is_file():
-                raise FileNotFoundError(f"no file {path}")
         workspace = Workspace(preset, store)
         used = chosen_preset(workspace, folder, device, dataset, fast)
         used = with_memory_options(used, offload, offload_layers, weights)
@@ -232,6 +229,9 @@ def generate(
         def opened() -> PahaPipeline:
             return open_pipeline(used, folder, lambda: workspace.store, adapter)
 
+        for path in (batch, image, audio):  # before networks are loaded
+            if path not in (None, PIPE) and not path.is_file():
+                raise FileNotFoundError(f"no file {path}")
         if mode is None:
             settings = _guided_if_possible(opened, settings)
         if batch is not None:
