@@ -229,8 +229,8 @@ def generate(
         def opened() -> PahaPipeline:
             return open_pipeline(used, folder, lambda: workspace.store, adapter)
 
-        for path in (batch, image, audio):  # before networks are loaded
-            if path not in (None, PIPE) and not path.is_file():
+        for path in (batch, image, None if audio == PIPE else audio):  # before networks are loaded
+            if path is not None and not path.is_file():
                 raise FileNotFoundError(f"no file {path}")
         if mode is None:
             settings = _guided_if_possible(opened, settings)
