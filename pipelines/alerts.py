@@ -52,6 +52,7 @@ def failure_text(run: dg.DagsterRun, error: str, failed: list[str]) -> tuple[str
 @dg.run_failure_sensor(
     name="alert_on_failure",
     default_status=dg.DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,  # the only way to see runs that were started from the shell
     description="Sends a message to a chat or an address when a run failed (PAHA_ALERT_WEBHOOK, "
     "PAHA_ALERT_EMAIL); does nothing while neither is set.",
 )
@@ -92,6 +93,7 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     run_status=dg.DagsterRunStatus.SUCCESS,
     name="alert_on_failed_checks",
     default_status=dg.DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,  # the only way to see runs that were started from the shell
     description="Sends a message to the same channels when a run succeeded but a check failed: a "
     "regression of the benchmark, or forced guidance.",
 )

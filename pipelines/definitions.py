@@ -9,7 +9,7 @@ from assets.inputs import observed_inputs
 from assets.launchers.resource import launchers_of
 from assets.stages import ASSETS
 from pipelines import jobs, schedules, sensors
-from pipelines.resources import PahaResource
+from pipelines.resources import WORKSPACE
 
 defs = dg.Definitions(
     assets=[*ASSETS.values(), observed_inputs],
@@ -18,7 +18,7 @@ defs = dg.Definitions(
     schedules=schedules.ALL,
     sensors=sensors.ALL,
     resources={
-        "workspace": PahaResource(),
+        "workspace": WORKSPACE,
         "launchers": launchers_of(os.environ.get("PAHA_LAUNCHERS")),
     },
 )

@@ -9,9 +9,10 @@ import dagster as dg
 import yaml
 from pydantic import Field
 
-from paha_core.config import load_preset, preset_names
+from paha_core.config import PresetError, load_preset, preset_names
 from paha_core.stages import Workspace
 from paha_core.store import sha256_json
+from pipelines.partitions import SMOKE
 
 PRESET_TAG = "paha/preset"
 ENVIRONMENT = "as_the_environment_says"
@@ -63,11 +64,7 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
 
 
 def changed_preset(preset: str, changes: dict[str, Any]) -> Path:
-    """A file of that preset with `changes`, under a name of its own.
-
-    Invalid changes are not checked here, but when the file is loaded, with an error that names
-    each.
-    """
+    """A file of that preset with `changes`, under a name of its own; not checked here."""
     base: dict[str, Any] = {"base": preset}
     if preset.endswith((".yaml", ".yml")):
         base["base"] = str(Path(preset).absolute())
@@ -77,3 +74,30 @@ def changed_preset(preset: str, changes: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(base | changes | {"name": name}, sort_keys=False))
     return path
+
+
+def checked(config: dict[str, Any]) -> dict[str, Any]:
+    """The resource's config, unchanged. Dagster calls this whenever it resolves the config of a
+    run, for the first time before the run is made.
+
+    Raises `dg.DagsterInvalidConfigError` naming each wrong key of `changes` or of `preset_file`.
+    The tag `paha/preset` is not known here: where the config names no preset, `changes` must fit
+    the environment's or the smoke preset.
+    """
+    chosen = "" if config["preset"] == ENVIRONMENT else config["preset"]
+    named = config["preset_file"] or chosen
+    if not config["changes"] and not config["preset_file"]:
+        return config
+    errors = []
+    for base in [named] if named else [os.environ.get("PAHA_PRESET") or "demo", SMOKE]:
+        try:
+            load_preset(base, config["changes"])
+            return config
+        except PresetError as error:
+            errors.append(str(error))
+    raise dg.DagsterInvalidConfigError(errors[0], [], config)
+
+
+WORKSPACE = (
+    PahaResource().get_resource_definition().configured(checked, PahaResource.to_config_schema())
+)

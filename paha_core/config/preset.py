@@ -142,12 +142,14 @@ def preset_names() -> list[str]:
     )
 
 
-def load_preset(name: str | Path) -> Preset:
-    """The preset of that name, or at that path, merged over its `base`, if it names one.
+def load_preset(name: str | Path, changes: Mapping[str, Any] | None = None) -> Preset:
+    """The preset of that name, or at that path, merged over its `base`, if it names one, with
+    nested `changes` laid over it.
 
     Raises `PresetError` naming each unknown key or wrong value.
     """
-    return checked(Preset, _resolved(name, ()), f"preset {name}")
+    what = f"preset {name} with changes" if changes else f"preset {name}"
+    return checked(Preset, _merged(_resolved(name, ()), changes or {}), what)
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,43 +1,12 @@
 """Alerts reach a webhook and a mail server, and nobody while no channel is set."""
 
-import json
 import socketserver
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
+from loopback_chat import serving
 
 from pipelines import alerts
-
-
-@contextmanager
-def serving(server):
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def webhook(monkeypatch):
-    received = []
-
-    class Chat(BaseHTTPRequestHandler):
-        def do_POST(self):
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Silent."""
-
-    with serving(HTTPServer(("127.0.0.1", 0), Chat)) as port:
-        monkeypatch.setenv("PAHA_ALERT_WEBHOOK", f"http://127.0.0.1:{port}/hook")
-        yield received
 
 
 @pytest.fixture

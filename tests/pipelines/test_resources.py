@@ -1,7 +1,11 @@
 """Which preset and which store a run gets."""
 
+import json
+from pathlib import Path
+
 import dagster as dg
 import pytest
+from production import LAUNCH, job_selector
 
 from paha_core.config import PresetError, load_preset, preset_names
 from paha_core.stages import Workspace
@@ -79,3 +83,52 @@ def test_a_wrong_change_is_named_by_its_key(tmp_path, monkeypatch):
     resource = PahaResource(preset=PresetName["smoke"], changes={"univdm": {"trian": {}}})
     with pytest.raises(PresetError, match=r"univdm\.trian"):
         _ = Workspace(*workspace_of(resource)).preset
+
+
+def run_config(**workspace):
+    return {"resources": {"workspace": {"config": workspace}}}
+
+
+REFUSED = {
+    "unknown key": ({"changes": {"univdm": {"trian": {}}}}, "univdm.trian: Extra inputs"),
+    "wrong value": (
+        {"preset": "smoke", "changes": {"univdm": {"train": {"steps": "many"}}}},
+        "univdm.train.steps: Input should be a valid integer",
+    ),
+    "no file": ({"preset_file": "mine.yaml"}, "no preset file mine.yaml"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_preset_that_cant_be_used_is_refused_before_the_run_is_made(wrong):
+    config, message = REFUSED[wrong]
+    job = defs.resolve_job_def("full_rebuild")
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(dg.DagsterInvalidConfigError, match=message):
+            job.execute_in_process(run_config(**config), instance=instance)
+        assert instance.get_runs() == []
+
+
+def test_changes_without_a_preset_may_be_those_of_the_smoke_job(monkeypatch):
+    monkeypatch.setenv("PAHA_PRESET", "gone.yaml")
+    job = defs.resolve_job_def("smoke_rebuild")
+    assert dg.validate_run_config(job, run_config(changes={"threads": 1}))
+    with pytest.raises(dg.DagsterInvalidConfigError, match=r"gone\.yaml"):
+        job.execute_in_process(run_config(changes={"thread": 1}))
+
+
+def test_the_launchpad_names_the_wrong_key_and_starts_nothing(dagster_shell, tmp_path, monkeypatch):
+    """Through the webserver's own schema and a code server, as the launchpad does it."""
+    config = run_config(changes={"univdm": {"trian": {}}})
+    run = {"selector": job_selector("smoke_rebuild"), "runConfigData": config, "mode": "default"}
+    workspace = str(Path(__file__).parents[2] / "workspace.yaml")
+    asked = ("-w", workspace, "-t", LAUNCH, "-v", json.dumps({"p": run}))
+    done = dagster_shell(*asked, command="dagster-graphql")
+    answer = json.loads(done.stdout.splitlines()[-1])["data"]["launchRun"]
+    assert answer["__typename"] == "PythonError"
+    assert answer["message"].endswith(
+        "preset demo with changes can't be used:\n  univdm.trian: Extra inputs are not permitted\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_runs() == []

@@ -36,6 +36,11 @@ STATUS = """query($r: ID!) { runOrError(runId: $r) { ... on Run { status
   stats { ... on RunStatsSnapshot { stepsSucceeded startTime endTime } } } } }"""
 
 
+def job_selector(job: str) -> dict[str, Any]:
+    """The job, as GraphQL names it."""
+    return {"repositoryLocationName": "paha", "repositoryName": "__repository__", "jobName": job}
+
+
 @contextmanager
 def postgres() -> Iterator[int]:
     """A server with the role and the database `dagster`; its port."""
@@ -171,9 +176,7 @@ class Services:
         self, job: str, config: Mapping[str, Any] | None = None, assets: list[str] | None = None
     ) -> str:
         """Start a run as the launchpad does; its id."""
-        selector: dict[str, Any] = {
-            "repositoryLocationName": "paha", "repositoryName": "__repository__", "jobName": job
-        }  # fmt: skip
+        selector = job_selector(job)
         if assets:
             selector["assetSelection"] = [{"path": [name]} for name in assets]
         parameters = {"selector": selector, "runConfigData": dict(config or {}), "mode": "default"}
@@ -265,11 +268,11 @@ def _ray(folder: Path, s3: Proxy) -> Iterator[dict[str, str]]:
         yield {"PAHA_LAUNCHERS": str(launchers), "RAY_ADDRESS": address, DASHBOARD: dashboard}
 
 
-def wait_for(happened: Callable[[], bool], every: float = 0.5) -> None:
-    deadline = time.monotonic() + LIMIT
+def wait_for(happened: Callable[[], bool], every: float = 0.5, limit: float = LIMIT) -> None:
+    deadline = time.monotonic() + limit
     while not happened():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {LIMIT:g} s")
+            raise TimeoutError(f"not within {limit:g} s")
         time.sleep(every)
 
 
