@@ -168,6 +168,30 @@ def test_a_torn_upload_is_sent_again_and_never_seen_in_half(store, server):
     assert store.read_bytes("steps/1/model") == b"model" * 100_000
 
 
+def test_large_files_go_up_and_down_with_parts_in_flight_at_the_same_time(store, server, tmp_path):
+    """A request for a part waits for a second one."""
+    together = {kind: threading.Barrier(2) for kind in ("up", "down")}
+
+    def disturb(kind, path):
+        if kind == "PUT" and "partNumber" in path:
+            together["up"].wait(timeout=240)
+        elif kind == "GET" and "model" in path and server.counts["GET"]:  # after that for the size
+            together["down"].wait(timeout=240)
+
+    server.disturb = disturb
+    size = 100 * 2**20
+    with store.writing_folder("steps/1", "state.json") as folder:
+        with open(folder / "model", "wb") as file:
+            file.truncate(size)
+            file.seek(size - 3)
+            file.write(b"end")
+    assert [server.counts[kind] for kind in ("POST", "PUT")] == [2, 2]  # begun, two parts, joined
+    with store.reading_folder("steps/1") as folder:
+        assert (folder / "model").stat().st_size == size
+        assert (folder / "model").read_bytes().endswith(b"\0end")
+    assert server.counts["GET"] == 3
+
+
 def test_a_slow_link_is_waited_for(store, server):
     data = os.urandom(300_000)
     store.write_bytes("a", data)
