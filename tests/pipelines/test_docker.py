@@ -51,13 +51,14 @@ def test_every_copied_file_exists():
         assert all((ROOT / name).exists() for name in line.split())
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_service_can_do_no_more_than_it_needs(name):
-    service = OWN[name]
+    service = COMPOSE["services"][name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"]
+    assert "/tmp" in service["tmpfs"]
     if service["profiles"] == ["prod"] and name != "migrate":
         assert service["mem_limit"]
         assert service["healthcheck"]

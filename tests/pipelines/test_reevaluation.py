@@ -2,20 +2,11 @@
 
 import dagster as dg
 import pytest
+from evaluations import evaluated, networks
 
-from paha_core.benchmark import history
-from paha_core.config import load_preset
-from paha_core.metrics.row import MetricRow
 from paha_core.store import Store
-from paha_core.trained import NETWORKS
 from pipelines.definitions import defs
 from pipelines.resources import PahaResource, PresetName
-
-
-def networks(store: Store, name: str) -> None:
-    for network in NETWORKS:
-        rel = f"checkpoints/{network}/final/training.json"
-        store.write_json(rel, {"fingerprint": name, "step": 1})
 
 
 def tick(store: Store, cursor: str | None):
@@ -53,14 +44,6 @@ def test_sensor_and_schedule_are_off_until_turned_on():
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.job_name == "reevaluate"
     assert schedule.cron_schedule == "0 3 * * 1"  # Mondays at 3
-
-
-def evaluated(store: Store, name: str, value: float) -> None:
-    networks(store, name)
-    cell = MetricRow(
-        "main", "sequential", "all", "fgd", value, value - 0.5, value + 0.5, 5, "", "down", "x", "1"
-    )
-    history.append(store, load_preset("smoke"), [cell])
 
 
 @pytest.mark.parametrize(("value", "passed"), [(2.1, True), (5.0, False)])

@@ -122,9 +122,10 @@ def test_the_launchpad_names_the_wrong_key_and_starts_nothing(dagster_shell, tmp
     config = run_config(changes={"univdm": {"trian": {}}})
     run = {"selector": job_selector("smoke_rebuild"), "runConfigData": config, "mode": "default"}
     workspace = str(Path(__file__).parents[2] / "workspace.yaml")
-    asked = ("-w", workspace, "-t", LAUNCH, "-v", json.dumps({"p": run}))
-    done = dagster_shell(*asked, command="dagster-graphql")
-    answer = json.loads(done.stdout.splitlines()[-1])["data"]["launchRun"]
+    asked = ("-w", workspace, "-t", LAUNCH, "-v", json.dumps({"p": run}), "-o", "answer.json")
+    done = dagster_shell(*asked, command="dagster-graphql", DAGSTER_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    answer = json.loads((tmp_path / "answer.json").read_text())["data"]["launchRun"]
     assert answer["__typename"] == "PythonError"
     assert answer["message"].endswith(
         "preset demo with changes can't be used:\n  univdm.trian: Extra inputs are not permitted\n"
