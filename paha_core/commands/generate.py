@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -225,15 +224,10 @@ def generate(
             solver=solver,
         )
 
-        @cache
-        def opened() -> PahaPipeline:
-            return open_pipeline(used, folder, lambda: workspace.store, adapter)
+        def opened() -> tuple[PahaPipeline, Settings]:
+            pipeline = open_pipeline(used, folder, lambda: workspace.store, adapter)
+            return pipeline, settings if mode else _guided_if_possible(pipeline, settings)
 
-        for path in (batch, image, None if audio == PIPE else audio):  # before networks are loaded
-            if path is not None and not path.is_file():
-                raise FileNotFoundError(f"no file {path}")
-        if mode is None:
-            settings = _guided_if_possible(opened, settings)
         if batch is not None:
             _batch(batch, settings, size, not no_mark, opened)
             return
@@ -242,19 +236,19 @@ def generate(
         assert out is not None
         request = Request(image, audio, out, settings, size, not no_mark)
         if audio == PIPE:
-            stream_spoken(opened, image, settings, size, not no_mark)
+            stream_spoken(opened, image, size, not no_mark)
         elif out == PIPE:
             stream_alone(opened, request)
         else:
             request.check()
-            _make(opened(), request, stream)
+            pipeline, settings = opened()
+            _make(pipeline, replace(request, settings=settings), stream)
 
 
-def _guided_if_possible(opened: Callable[[], PahaPipeline], settings: Settings) -> Settings:
+def _guided_if_possible(pipeline: PahaPipeline, settings: Settings) -> Settings:
     """`settings`, or unguided ones where the networks can't guide so."""
     from paha_core.inference.segment_guidance import GateError
 
-    pipeline = opened()
     try:
         pipeline.check(settings)
     except (FileNotFoundError, GateError) as error:
@@ -331,11 +325,13 @@ def _batch(
     settings: Settings,
     size: int | None,
     mark: bool,
-    opened: Callable[[], PahaPipeline],
+    opened: Callable[[], tuple[PahaPipeline, Settings]],
 ) -> None:
     from paha_core.inference.batch import make_batch, read_batch
 
     requests = read_batch(path, settings, size, mark)
+    pipeline, fitted = opened()
+    requests = [replace(request, settings=fitted) for request in requests]
     with Progress(len(requests), "generate", "video", every=5.0) as progress:
 
         def on_video(request: Request, outcome: str) -> None:
@@ -345,7 +341,7 @@ def _batch(
         def on_segment(done: int, total: int) -> None:
             progress.update(0, f"segment {done} of {total} of the next video")
 
-        result = make_batch(opened(), requests, on_video, on_segment)
+        result = make_batch(pipeline, requests, on_video, on_segment)
     counts = f"{len(result.made)} generated, {len(result.reused)} up to date"
     typer.echo(f"{counts}, {len(result.failed)} failed")
     if result.failed:

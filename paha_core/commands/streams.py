@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,18 +43,19 @@ def open_sink(target: Path) -> Iterator[Callable[[bytes], object]]:
         raise StageError("the reader of the stream has closed it") from error
 
 
-def stream_alone(opened: Callable[[], PahaPipeline], request: Request) -> None:
+def stream_alone(opened: Callable[[], tuple[PahaPipeline, Settings]], request: Request) -> None:
     """The video of a picture and a voice to standard output: no file and no sidecar."""
     from paha_core.inference.stream import stream_video
 
+    request.check_inputs()
     with open_sink(PIPE) as sink, Progress(0, "generate", "segment", every=5.0) as progress:
-        stream_video(opened(), request, sink, progress.reach)
+        pipeline, settings = opened()
+        stream_video(pipeline, replace(request, settings=settings), sink, progress.reach)
 
 
 def stream_spoken(
-    opened: Callable[[], PahaPipeline],
+    opened: Callable[[], tuple[PahaPipeline, Settings]],
     image: Path,
-    settings: Settings,
     size: int | None,
     mark: bool,
 ) -> None:
@@ -62,9 +64,12 @@ def stream_spoken(
 
     if sys.stdin.isatty():
         raise StageError("--audio - reads 16-bit mono PCM at 16 kHz from a pipe")
+    if not image.is_file():
+        raise FileNotFoundError(f"no file {image}")
     with open_sink(PIPE) as sink, Progress(0, "generate", "segment", every=5.0) as progress:
+        pipeline, settings = opened()
         stream_live(
-            opened(),
+            pipeline,
             image,
             read_pcm(sys.stdin.buffer),
             settings,

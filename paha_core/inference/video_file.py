@@ -55,10 +55,14 @@ class Request:
 
     def check(self) -> None:
         """Raises `FileNotFoundError` or `InputError` before anything heavy is loaded."""
+        self.check_inputs()
+        self._check_out()
+
+    def check_inputs(self) -> None:
+        """As `check`, for a video that is only streamed."""
         for path in (self.image, self.audio):
             if not path.is_file():
                 raise FileNotFoundError(f"no file {path}")
-        self._check_out()
         if self.size is not None and (self.size % 2 or not 64 <= self.size <= 4096):
             raise InputError(f"size is {self.size} and must be even, 64 to 4096")
 
