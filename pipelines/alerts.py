@@ -44,8 +44,8 @@ def alert(subject: str, text: str) -> None:
 
 def failure_text(run: dg.DagsterRun, error: str, failed: list[str]) -> tuple[str, str]:
     """Subject and text about a failed run: which stages, and the first one's own sentence."""
-    stages = ", ".join(failed) or "before any stage"
-    text = f"{error}\nRun {run.run_id} failed in {stages}. `paha resume {run.run_id}` continues it."
+    stages = f"in {', '.join(failed)}" if failed else "before any stage"
+    text = f"{error}\nRun {run.run_id} failed {stages}. `paha resume {run.run_id}` continues it."
     return f"PAHA: {run.job_name} failed", text
 
 

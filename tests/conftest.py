@@ -38,6 +38,7 @@ LONGEST = (
     "test_study.py",
     "test_systems.py",
     "test_launchers.py",
+    "test_daemon.py",
     "test_cnas.py",
     "test_negatives.py",
     "test_job_in_process.py",
