@@ -222,6 +222,7 @@ class NetworkConfig(PretrainedSection):
     """UniVDM's size; the defaults are the ModelScope text-to-video 1.7b network."""
 
     outside = PretrainedSection.outside | {"pretrained"}
+    added = frozenset({"reference_skip"})
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     attention_levels: tuple[bool, ...] = (True, True, True, False)
@@ -234,6 +235,9 @@ class NetworkConfig(PretrainedSection):
     audio_tokens: int = 32
     audio_dim: int = 768
     audio_hidden: int = 512
+    reference_skip: bool = Field(
+        False, description="predict the change from the reference picture (prediction: sample)"
+    )
 
 
 class UniVDMConfig(Section):
@@ -257,6 +261,8 @@ class UniVDMConfig(Section):
                 "univdm.prediction epsilon can't go with zero_terminal_snr: "
                 "its first DDIM step divides by zero"
             )
+        if self.network.reference_skip and self.prediction != "sample":
+            raise ValueError("univdm.network.reference_skip needs univdm.prediction sample")
         return self
 
 

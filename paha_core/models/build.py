@@ -56,6 +56,7 @@ def univdm_of(preset: Preset, widths: Widths) -> UniVDM:
         audio_tokens=network.audio_tokens,
         audio_dim=network.audio_dim,
         audio_hidden=network.audio_hidden,
+        reference_skip=network.reference_skip,
     )
 
 

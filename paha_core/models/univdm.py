@@ -43,6 +43,7 @@ class EncodedConditions:
     """The conditions of `b` samples of `f` frames after their own encoders. They do not depend on
     the timestep, so a sampler computes them once for all its steps."""
 
+    reference_latents: torch.Tensor  # [b, C, h, w]
     reference_features: torch.Tensor  # [b, c, h, w], slot 0 of the video
     reference_tokens: torch.Tensor  # [b, tokens, cross_attention_dim]
     audio_tokens: torch.Tensor | None  # [b, f, audio_tokens, audio_dim]
@@ -58,7 +59,10 @@ class EncodedConditions:
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> EncodedConditions:
         audio = None if self.audio_tokens is None else change(self.audio_tokens)
         return EncodedConditions(
-            change(self.reference_features), change(self.reference_tokens), audio
+            change(self.reference_latents),
+            change(self.reference_features),
+            change(self.reference_tokens),
+            audio,
         )
 
 
@@ -94,6 +98,8 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         audio_tokens, audio_dim (`int`, default to 32 and 768): audio tokens per frame and their
         width.
         audio_hidden (`int`, defaults to 512): width inside the audio projection.
+        reference_skip (`bool`, defaults to `False`): the output is the change from the reference's
+            latents, and begins as none. For a network that predicts the clean sample.
     """
 
     _supports_gradient_checkpointing = True
@@ -125,6 +131,7 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         audio_tokens: int = 32,
         audio_dim: int = 768,
         audio_hidden: int = 512,
+        reference_skip: bool = False,
     ) -> None:
         super().__init__()
         channels = tuple(block_out_channels)
@@ -180,6 +187,9 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         # output
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=1e-5)
         self.conv_out = nn.Conv2d(channels[0], latent_channels, 3, padding=1)
+        if reference_skip:
+            for parameter in self.conv_out.parameters():
+                nn.init.zeros_(parameter)
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations."""
@@ -218,6 +228,7 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
     ) -> EncodedConditions:
         """What `denoise` reads of the conditions; arguments as for `forward`."""
         return EncodedConditions(
+            reference_latents=reference_latents,
             reference_features=self.reference_stem(reference_latents),
             reference_tokens=self.reference_projection(reference_embedding),
             audio_tokens=None if audio is None else self.audio_projection(audio),
@@ -227,7 +238,10 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         self, sample: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions
     ) -> torch.Tensor:
         """`forward` with conditions that are encoded already."""
-        return self.decode(self.encode(sample, timestep, conditions))
+        output = self.decode(self.encode(sample, timestep, conditions))
+        if self.config.reference_skip:
+            output = output + conditions.reference_latents[:, :, None]
+        return output
 
     def encode(
         self, sample: torch.Tensor, timestep: torch.Tensor, conditions: EncodedConditions

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from paha_core.config import GuidanceConfig, UniVDMConfig
+from paha_core.config import GuidanceConfig, NetworkConfig, UniVDMConfig
 from paha_core.inference.guidance import ClassifierGuidance
 from paha_core.inference.halves import halves, on_each
 from paha_core.inference.sampling import Conditions, Sampler, segment_count
@@ -151,6 +151,11 @@ def test_epsilon_with_zero_terminal_snr_is_refused():
         UniVDMConfig(zero_terminal_snr=True)
 
 
+def test_only_a_predicted_sample_is_a_change_from_the_reference():
+    with pytest.raises(ValueError, match="needs univdm"):
+        UniVDMConfig(network=NetworkConfig(reference_skip=True), prediction="v_prediction")
+
+
 # --- halves of a batch ----------------------------------------------------------------------------
 
 
@@ -248,7 +253,7 @@ class Knowing(torch.nn.Module):
         self.shares = scheduler.alphas_cumprod
 
     def encode_conditions(self, reference, embedding, audio):
-        return EncodedConditions(reference, embedding, audio)
+        return EncodedConditions(reference, reference, embedding, audio)
 
     def denoise(self, sample, timestep, given):
         share = self.shares[timestep][:, None, None, None, None]

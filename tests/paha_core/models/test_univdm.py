@@ -131,8 +131,26 @@ def test_encoded_conditions_are_sliced_and_repeated_like_the_batch(trained):
         (conditions.repeated(2), [0, 1, 0, 1]),
     ):
         expected = encoded_conditions(trained, {k: v[rows] for k, v in inputs.items()})
-        for name in ("reference_features", "reference_tokens", "audio_tokens"):
+        for name in (
+            "reference_latents",
+            "reference_features",
+            "reference_tokens",
+            "audio_tokens",
+        ):
             torch.testing.assert_close(getattr(changed, name), getattr(expected, name))
+
+
+def test_a_network_that_predicts_the_change_begins_with_the_reference():
+    """In every frame; then the output moves with the reference one to one, beside what it reads of
+    it."""
+    model = UniVDM(**get_init_dict(reference_skip=True))
+    inputs = get_dummy_inputs()
+    still = inputs["reference_latents"][:, :, None].expand(2, 4, 5, 8, 8)
+    assert torch.equal(model(**inputs), still)
+    plain = UniVDM(**get_init_dict())
+    torch.nn.init.normal_(model.conv_out.weight)
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(model(**inputs), plain(**inputs) + still)
 
 
 @pytest.mark.parametrize("training", [True, False])
