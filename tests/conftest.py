@@ -14,6 +14,9 @@ for _name in [name for name in os.environ if name.startswith("PAHA_")]:
 # has a process for each core; and sums are equal to the bit in all processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Ray's clusters of tests are on loopback: no token is left in the home folder, and none asked for.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
 
 # The files that take longest, longest first: begun last, one would keep a process of `make test`
 # busy while the other has nothing left.
