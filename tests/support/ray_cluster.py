@@ -93,4 +93,6 @@ def _alive(url: str) -> int:
 def jobs_of(url: str) -> dict[str, str]:
     """The status of each job that was submitted to the cluster with that dashboard, by its id."""
     with urllib.request.urlopen(f"{url}/api/jobs/", timeout=120) as response:
-        return {job["submission_id"]: job["status"] for job in json.load(response)}
+        jobs = json.load(response)
+    # the others are drivers: processes that did `ray.init`
+    return {job["submission_id"]: job["status"] for job in jobs if job["submission_id"]}
