@@ -33,6 +33,7 @@ class Ray:
 
     def __init__(self, settings: RayLauncher) -> None:
         try:
+            from ray.exceptions import AuthenticationError
             from ray.job_submission import JobSubmissionClient
         except ImportError:
             raise UserError(
@@ -41,6 +42,12 @@ class Ray:
         self.settings, self.python = settings, settings.python
         try:
             self.client: Any = JobSubmissionClient(settings.address)
+        except AuthenticationError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"Ray at {settings.address} refused this process: {reason}. Set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's"
+            ) from None
         except (ConnectionError, RuntimeError) as error:
             raise UserError(f"no Ray cluster at {settings.address}: {error}") from None
         self.read: dict[str, int] = {}  # characters of each job's log
