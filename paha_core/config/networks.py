@@ -125,7 +125,9 @@ class CodecConfig(PretrainedSection):
     """The latent codec: SD's AutoencoderKL from `pretrained`, or a small one trained here."""
 
     outside = PretrainedSection.outside | {"batch"}
-    added = frozenset({"architecture", "latent_noise", "crop", "edge_weight", "contrast_weight"})
+    added = frozenset(
+        {"architecture", "latent_noise", "crop", "edge_weight", "contrast_weight", "scale_power"}
+    )
 
     size: int = Field(512, ge=32, description="side of the model's frames in pixels")
     architecture: Literal["autoencoder_kl", "patch"] = Field(
@@ -155,6 +157,13 @@ class CodecConfig(PretrainedSection):
     contrast_weight: float = Field(
         0.0, ge=0, description="of the error of local contrast, which keeps edges sharp"
     )
+    scale_power: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of a latent channel's part in the picture, in its scale (patch); 0: all "
+        "channels have unit variance",
+    )
     max_frames: int = Field(20_000, ge=64, description="frames of the corpus it is trained on")
     batch: int = Field(
         32, ge=1, description="frames encoded or decoded at once: what memory allows"
@@ -176,6 +185,8 @@ class CodecConfig(PretrainedSection):
     def _divides(self) -> CodecConfig:
         if self.size % self.factor:
             raise ValueError(f"codec.size {self.size} is not a multiple of {self.factor}")
+        if self.scale_power and self.architecture != "patch":
+            raise ValueError("codec.scale_power needs codec.architecture patch")
         if self.crop is not None and (self.crop % self.factor or self.crop > self.size):
             raise ValueError(
                 f"codec.crop {self.crop} must be a multiple of {self.factor} up to {self.size}"
@@ -236,7 +247,7 @@ class NetworkConfig(PretrainedSection):
     audio_dim: int = 768
     audio_hidden: int = 512
     reference_skip: bool = Field(
-        False, description="predict the change from the reference picture (prediction: sample)"
+        False, description="predict a change of the reference picture (prediction: sample)"
     )
 
 

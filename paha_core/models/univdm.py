@@ -98,8 +98,9 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         audio_tokens, audio_dim (`int`, default to 32 and 768): audio tokens per frame and their
         width.
         audio_hidden (`int`, defaults to 512): width inside the audio projection.
-        reference_skip (`bool`, defaults to `False`): the output is the change from the reference's
-            latents, and begins as none. For a network that predicts the clean sample.
+        reference_skip (`bool`, defaults to `False`): the output is a change of the reference's
+            latents, of which each channel of a cell keeps a share; it begins as the reference
+            itself. For a network that predicts the clean sample.
     """
 
     _supports_gradient_checkpointing = True
@@ -186,10 +187,11 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
 
         # output
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=1e-5)
-        self.conv_out = nn.Conv2d(channels[0], latent_channels, 3, padding=1)
+        outputs = (1 + reference_skip) * latent_channels  # the change, and the share that is kept
+        self.conv_out = nn.Conv2d(channels[0], outputs, 3, padding=1)
         if reference_skip:
-            for parameter in self.conv_out.parameters():
-                nn.init.zeros_(parameter)
+            nn.init.zeros_(self.conv_out.weight)
+            self.conv_out.bias = nn.Parameter(torch.arange(outputs) // latent_channels * 1.0)
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations."""
@@ -240,7 +242,8 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         """`forward` with conditions that are encoded already."""
         output = self.decode(self.encode(sample, timestep, conditions))
         if self.config.reference_skip:
-            output = output + conditions.reference_latents[:, :, None]
+            change, kept = output.chunk(2, dim=1)
+            output = change + kept * conditions.reference_latents[:, :, None]
         return output
 
     def encode(
@@ -274,7 +277,8 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         return EncoderOutput(hidden_states, residuals, layer_conditions)
 
     def decode(self, encoded: EncoderOutput) -> torch.Tensor:
-        """The second half: from the middle block's output to the noise, [b, C, f, h, w]."""
+        """The second half: from the middle block's output to `conv_out`'s, [b, C, f, h, w] (2C with
+        `reference_skip`)."""
         hidden_states, residuals = encoded.hidden_states, encoded.residuals
 
         # 5. up

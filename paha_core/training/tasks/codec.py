@@ -121,7 +121,7 @@ class CodecTask:
 
     @torch.no_grad()
     def export(self, model: Any, folder: Path) -> None:
-        """Save the codec with the mean and deviation of each latent channel over the corpus."""
+        """Save the codec with the mean and scale of each latent channel over the corpus."""
         parts = np.array_split(self.train.pixels, max(len(self.train.pixels) // 64, 1))
         device, encoded = next(model.parameters()).device, []
         for part in parts:
@@ -130,9 +130,18 @@ class CodecTask:
         latents = torch.cat(encoded)
         model.register_to_config(
             latents_mean=latents.mean((0, 2, 3)).tolist(),
-            latents_std=latents.std((0, 2, 3)).tolist(),
+            latents_std=self._scale(model, latents.std((0, 2, 3))).tolist(),
         )
         model.save_pretrained(folder)
+
+    def _scale(self, model: Any, std: torch.Tensor) -> torch.Tensor:
+        """What latents are divided by, [C]: by their deviation all channels weigh the same in
+        UniVDM's loss, though of principal components few make the picture. With `scale_power` a
+        channel's weight follows its part in pixels; the mean variance stays one."""
+        if not self.config.scale_power:
+            return std
+        weight = (model.linear_decoder[:, :, 0, 0].norm(dim=0) * std) ** self.config.scale_power
+        return std * weight.square().mean().sqrt() / weight
 
 
 def reconstruction_loss(

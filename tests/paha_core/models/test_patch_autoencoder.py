@@ -85,6 +85,26 @@ def test_its_folder_is_opened_by_the_class_that_wrote_it(pictures, tmp_path):
     assert np.abs(opened.decode(latents).astype(int) - known.decode(latents)).max() == 0
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_latents_keep_a_power_of_their_part_in_the_picture(pictures, power, tmp_path):
+    task = CodecTask(
+        SMALL.model_copy(update={"scale_power": power}), frames(pictures), frames(pictures[:4])
+    )
+    task.export(task.model.eval(), tmp_path / "codec")
+    opened = open_codec(SMALL, tmp_path / "codec")
+    latents = opened.encode(pictures)
+    changed = []  # by one unit of each channel, before the network adds anything: in the linear map
+    for unit in torch.eye(4)[:, :, None, None] * opened.std:
+        raw = unit.expand(1, 4, 16, 16) * latents.std((0, 2, 3))[:, None, None]
+        changed.append(F.conv2d(raw, task.model.linear_decoder).square().mean().sqrt())
+    part = torch.stack(changed) ** power
+    variance = latents.var((0, 2, 3))
+    assert float(variance.mean()) == pytest.approx(1, rel=0.05)
+    torch.testing.assert_close(variance.sqrt() / variance[0].sqrt(), part / part[0])
+    with pytest.raises(ValueError, match="scale_power needs"):
+        CodecConfig(scale_power=power)
+
+
 def test_its_latents_have_the_noise_of_the_preset(pictures):
     model = new_autoencoder(SMALL)
     posterior = model.encode(fold(to_pixels(pictures[:2]), 2)).latent_dist
