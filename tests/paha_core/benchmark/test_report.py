@@ -132,6 +132,13 @@ def test_a_missing_cell_carries_its_reason_and_a_tie_has_no_winner() -> None:
     assert lines["BAS"].paper[2][0] == "0.1602"
 
 
+def test_the_size_is_that_of_the_data_sets_own_videos() -> None:
+    measured = replace(row("unguided", "bas", 0.2, "pats"), clips=2, frames=114)
+    timed = replace(row("unguided", "tc", 0.7, "pats"), clips=6)
+    [(_, _, size)] = result_table([measured, timed], "pats").systems
+    assert size == "2 clips, 114 frames"
+
+
 def test_the_sharpest_picture_does_not_win_the_one_most_like_real_does() -> None:
     values = {"real": 100.0, "unguided": 20.0, "sequential": 110.0, "differential": 400.0}
     rows = [
