@@ -36,7 +36,7 @@ from paha_core.commands.study import study
 from paha_core.commands.train import train
 from paha_core.commands.weights import licences, weights
 from paha_core.errors import UserError
-from paha_core.stages import STAGES, Workspace, stages_up_to
+from paha_core.stages import STAGES, Workspace, require_precision, stages_up_to
 
 app = typer.Typer(
     name="paha",
@@ -106,6 +106,7 @@ def run(
         workspace = Workspace(preset, store)
         wanted = _wanted(stage, only)
         require(workspace.preset, wanted)  # before anything is done, not hours later
+        require_precision(workspace.preset, wanted)
         for name in wanted:
             run_one(name, preset, store, speaker or ())
 

@@ -11,7 +11,7 @@ import typer
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table
 from paha_core.engine.progress import log
 from paha_core.errors import StageError
-from paha_core.stages import TABLES, Workspace, prepare_torch, workers_of
+from paha_core.stages import TABLES, Workspace, prepare_torch, require_precision, workers_of
 
 if TYPE_CHECKING:
     from paha_core.benchmark.tables.claims import Comparison
@@ -54,6 +54,7 @@ def benchmark(
         device = prepare_torch(settings)
         names = list(TABLES) if named == "all" else [named]
         require(settings, names)
+        require_precision(settings, names)
         for name in names:
             log.info("%s", name)
             number = int(name.removeprefix("table"))

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from paha_core.commands.shared import one_sentence
-from paha_core.stages import Workspace
+from paha_core.stages import ALL, Workspace
 
 presets = typer.Typer(no_args_is_help=True, help="Presets: every number of a run in one file.")
 
@@ -31,7 +31,8 @@ def preset_show(name: Annotated[str, typer.Argument()] = "demo") -> None:
 
 @presets.command("check")
 def preset_check(name: Annotated[str, typer.Argument(help="Name, or path of a .yaml.")]) -> None:
-    """Refuse a preset with an unknown key or a wrong value, or whose weights or footage are absent.
+    """Refuse a preset with an unknown key or a wrong value, whose weights or footage are absent, or
+    whose device can't compute in its precision.
 
     Examples:
 
@@ -42,9 +43,11 @@ def preset_check(name: Annotated[str, typer.Argument(help="Name, or path of a .y
     with one_sentence():
         from paha_core.errors import UserError
         from paha_core.stages.inputs import missing_footage
+        from paha_core.stages.precision import refused_precisions
         from paha_core.weights.check import problems
 
         preset = Workspace(name).preset
-        if found := problems(preset) + missing_footage(preset):
+        found = problems(preset) + missing_footage(preset) + refused_precisions(preset, ALL)
+        if found:
             raise UserError(f"{preset.name} can't be used yet:\n  " + "\n  ".join(found))
         typer.echo(f"{preset.name} is a good preset")

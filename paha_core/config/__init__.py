@@ -32,6 +32,7 @@ from paha_core.config.networks import (
     UniVDMConfig,
     WindowTrainConfig,
 )
+from paha_core.config.precision import refused_precision
 from paha_core.config.preset import (
     Preset,
     PresetError,
@@ -96,4 +97,5 @@ __all__ = [
     "derived",
     "load_preset",
     "preset_names",
+    "refused_precision",
 ]

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from paha_core.config import NegativeConfig, Preset
+from paha_core.config import NegativeConfig, Preset, refused_precision
 from paha_core.engine.manifest_stage import KEPT, StageResult, clip_key, kept_rows, read_manifest
 from paha_core.engine.progress import Progress
 from paha_core.engine.shared_work import GpuWorkers, claimed_in_turn
@@ -78,8 +78,12 @@ def make_negatives(store: Store, preset: Preset, device: str = "cpu") -> dict[st
     60 % checkpoint; rows name what they came from.
 
     On "cuda" every GPU of this host has a process. A negative's noise comes from its own id, so the
-    result does not depend on how many there are.
+    result does not depend on how many there are. Raises `UserError` for a precision that the device
+    can't compute in.
     """
+    config = preset.negatives
+    if refused := refused_precision("negatives", config.precision, config.compile, device):
+        raise UserError(refused)
     plans = {
         dataset: NegativePlan(store, preset, dataset) for dataset in preset.classifier_datasets
     }

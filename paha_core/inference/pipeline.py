@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from paha_core.config import GuidanceConfig, Mode, Precision, Solver
+from paha_core.config import GuidanceConfig, Mode, Precision, Solver, refused_precision
 from paha_core.errors import run_first
 from paha_core.inference.compiled import check_compiled
 from paha_core.inference.components import PipelineComponents
@@ -277,7 +277,7 @@ class PahaPipeline(PipelineComponents):
             FileNotFoundError: a classifier that guides is missing.
             GateError: a classifier that guides did not pass its audio-swap gate.
             InputError: guidance together with averaged windows, or steps or a solver that the
-                student was not trained for.
+                student was not trained for, or a precision that the device can't compute in.
         """
         generation, steps = self.preset.generation, self.preset.num_inference_steps
         if generation.fast and (settings.steps or steps, settings.solver or "ddim") != (
@@ -288,10 +288,9 @@ class PahaPipeline(PipelineComponents):
                 f"univdm_fast was trained for {steps} steps of ddim: leave out steps and solver, "
                 "or fast"
             )
-        if generation.compile and (self.device, self.precision(settings)) == ("cpu", "bf16"):
-            raise InputError(
-                "generation.compile with bf16 loses gradients on a CPU: turn one of them off"
-            )
+        precision = self.precision(settings)
+        if refused := refused_precision("generation", precision, generation.compile, self.device):
+            raise InputError(refused)
         if settings.mode == "unguided":
             return
         if generation.long_video == "sliding_window":

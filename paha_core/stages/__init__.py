@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from paha_core.errors import StageError
+from paha_core.stages.precision import require_precision
 from paha_core.stages.registry import ALL, OPTIONAL, STAGES, TABLES, Stage, stage_of, stages_up_to
 from paha_core.stages.stage_report import OnMetrics, StageReport, merged
 from paha_core.stages.workspace import Workspace, prepare_torch, workers_of
@@ -22,6 +23,7 @@ __all__ = [
     "Stage",
     "Workspace",
     "prepare_torch",
+    "require_precision",
     "run_stage",
     "stage_of",
     "stages_up_to",
@@ -46,6 +48,7 @@ def run_stage(
 
     stage, preset, store = stage_of(name), workspace.preset, workspace.store
     require(preset, [name])
+    require_precision(preset, [name])
     if stage.per_dataset:
         names = preset.corpora.datasets if datasets is None else datasets
         if not (speakers := workspace.speakers):

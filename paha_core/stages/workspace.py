@@ -52,6 +52,13 @@ def prepare_torch(preset: Preset) -> str:
 
     if preset.threads:
         torch.set_num_threads(preset.threads)
+    return device_of(preset)
+
+
+def device_of(preset: Preset) -> str:
+    """The preset's device, or with `auto` the one of this machine."""
+    import torch
+
     if preset.device != "auto":
         return preset.device
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import nn
 
-from paha_core.config import TrainerConfig
+from paha_core.config import TrainerConfig, refused_precision
 from paha_core.models.compiled import LARGEST_DIFFERENCE, compile_blocks, relative_difference
 from paha_core.training.run import TrainingError
 
@@ -17,14 +17,10 @@ log = logging.getLogger("paha")
 def compile_model(model: nn.Module, trainer: TrainerConfig, device: torch.device) -> None:
     """Compile the repeated blocks of a model (`compile_blocks`).
 
-    Raises `TrainingError` for bf16 on a CPU, where Inductor's code for such graphs gave most
-    convolutions no gradient at all.
+    Raises `TrainingError` for bf16 on a CPU.
     """
-    if device.type == "cpu" and trainer.precision == "bf16":
-        raise TrainingError(
-            "trainer.compile with trainer.precision bf16 loses gradients on a CPU: turn one of "
-            "them off"
-        )
+    if refused := refused_precision("trainer", trainer.precision, True, device.type):
+        raise TrainingError(refused)
     count = compile_blocks(model)
     what = f"{count} repeated blocks, each by itself" if count else "the network as a whole"
     log.info("torch.compile: %s of %s", what, type(model).__name__)

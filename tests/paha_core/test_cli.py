@@ -4,6 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from paha_core.cli import app
+from paha_core.config import load_preset
+from paha_core.stages import stages_up_to
+from paha_core.stages.precision import refused_precisions
 
 
 @pytest.fixture
@@ -32,6 +35,33 @@ def test_a_bad_preset_is_one_sentence(paha, tmp_path):
     assert "corpora.studio.heigt" in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "stage", "before", "words"),
+    [
+        ("trainer: {compile: true, precision: bf16}", "univdm", "par_masks", "loses gradients"),
+        ("negatives: {precision: tf32}", "negative_samples", "univdm", "tf32 needs a GPU"),
+        ("generation: {precision: tf32}", "report", "negative_samples", "tf32 needs a GPU"),
+    ],
+)
+def test_a_precision_that_a_cpu_lacks_is_refused_at_the_start(
+    paha, tmp_path, section, stage, before, words
+):
+    wrong, store = tmp_path / "wrong.yaml", tmp_path / "store"
+    wrong.write_text(f"base: smoke\nname: wrong\ndevice: cpu\n{section}\n")
+    for command in (
+        ["preset", "check", str(wrong)],
+        ["run", stage, "--preset", str(wrong), "--store", str(store)],
+    ):
+        done = paha(*command)
+        assert done.exit_code == 1
+        assert words in done.output
+    assert not store.exists()
+    preset = load_preset(wrong)
+    assert refused_precisions(preset, stages_up_to(before)) == []
+    on_gpu = preset.model_copy(update={"device": "cuda"})
+    assert refused_precisions(on_gpu, stages_up_to(stage)) == []
 
 
 def test_an_unknown_preset_names_those_there_are(paha):

@@ -87,5 +87,7 @@ def test_what_does_not_go_with_it_is_refused():
     assert is_compiled(pipeline.univdm)
     with pytest.raises(InputError, match="loses gradients on a CPU"):
         pipeline.check(Settings(mode="unguided", precision="bf16"))
+    with pytest.raises(InputError, match="tf32 needs a GPU"):
+        pipeline.check(Settings(mode="unguided", precision="tf32"))
     with pytest.raises(UserError, match="takes no adapters"):
         add_lora(pipeline.univdm, "somebody", ["conv_in"], 1, 1)

@@ -9,6 +9,7 @@ import pytest
 
 from paha_core.engine.manifest_files import manifest_path
 from paha_core.engine.manifest_stage import read_manifest
+from paha_core.errors import UserError
 from paha_core.inference import negatives
 from paha_core.inference.negatives import STAGE, NegativePlan, count_of, make_negatives, plan
 from paha_core.pretrained import weights_sha256
@@ -221,6 +222,19 @@ def test_two_processes_take_over_a_dead_ones_batch_and_make_the_bytes_of_one(
     assert here + there == 8
     assert there > 0
     assert files(store) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "tf32"}, "negatives.precision tf32 needs a GPU"),
+        ({"precision": "bf16", "compile": True}, "loses gradients on a CPU"),
+    ],
+)
+def test_a_precision_that_a_cpu_lacks_is_refused(store, preset, change, words):
+    with pytest.raises(UserError, match=words):
+        make_negatives(store, changed(preset, **change))
+    assert not store.glob("negatives/*")
 
 
 def test_lengths_that_no_clip_has_are_named(store, preset):
