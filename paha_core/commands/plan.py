@@ -11,6 +11,7 @@ from paha_core.commands.shared import PresetOption, one_sentence, print_table
 from paha_core.stages import Workspace
 
 GIB = 2**30
+NO_ADVICE = "A smaller network or a larger GPU: no other setting of the preset lowers it."
 
 
 def plan(
@@ -38,6 +39,7 @@ def plan(
     """
     with one_sentence():
         from paha_core.stages import plan as planning
+        from paha_core.stages.memory_advice import memory_advice
 
         chosen = Workspace(preset).preset
         machine = planning.Machine(gpus, memory, tflops, utilisation)
@@ -66,9 +68,10 @@ def plan(
         for stage in plans:
             if not stage.fits(machine):
                 missing = stage.total / GIB - memory
+                advice = memory_advice(chosen, stage.stage, gpus)
                 typer.echo(
-                    f"{stage.stage} does not fit: {missing:.1f} GiB too much. In this order: "
-                    f"{planning.MEMORY_ADVICE[stage.stage]}."
+                    f"{stage.stage} does not fit: {missing:.1f} GiB too much. "
+                    + (f"In this order: {advice}." if advice else NO_ADVICE)
                 )
 
 

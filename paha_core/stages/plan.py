@@ -25,7 +25,6 @@ from paha_core.models.build import univdm_of
 from paha_core.models.codec import new_autoencoder
 from paha_core.models.int8 import bytes_of
 from paha_core.training import traces
-from paha_core.training.gradient import MEMORY_ADVICE as TRAINING_ADVICE
 from paha_core.training.memory import StepCost
 from paha_core.training.optimizer import moments_bytes
 
@@ -36,20 +35,6 @@ FRAGMENTED = 0.05  # share of the used memory that the allocator loses
 PATS_SECONDS, CNAS_SECONDS = 4 * 1200 * 15, 36_825  # section 5.1 and appendix C
 TEST_CLIPS = {"pats": 480, "cnas": 735}  # of the paper's corpora, by kind
 SECONDS_A_DAY = 86_400
-_GENERATION = (
-    "generation.precision bf16; generation.gradient_checkpointing and generation.offload true; a "
-    "smaller generation.batch, then codec.batch; generation.weights int8; "
-    "generation.offload_layers true"
-)
-MEMORY_ADVICE = {  # settings to change where a stage does not fit, the cheapest first
-    "training_shards": "a smaller codec.batch",
-    "univdm": TRAINING_ADVICE,
-    "negative_samples": "negatives.precision bf16; a smaller negatives.batch",
-    "classifiers": TRAINING_ADVICE,
-    "generated_clips": _GENERATION,
-    "table3 trainings": TRAINING_ADVICE,
-    "tables": _GENERATION,
-}
 # Of the published weights: CLIP ViT-H/14's vision tower, wav2vec2-base.
 ENCODER_PARAMETERS = {"clip": 632_076_800, "wav2vec2": 94_371_712}
 
@@ -181,10 +166,11 @@ class Planner:
         weights = FLOAT32 * sum(sizes)
         optimizer = moments_bytes(sizes, self.preset.trainer.optimizer_bits)
         average = weights if train.ema else 0
+        sharers = self.machine.gpus if self.preset.trainer.shard_optimizer else 1
         memory = {
             "weights": weights,
             "their average": average,
-            "AdamW's moments": optimizer,
+            "AdamW's moments": optimizer // sharers,
             "gradients between processes, at most": weights if self.machine.gpus > 1 else 0,
             "activations and gradients at their peak": step.peak_bytes,
         }

@@ -10,10 +10,11 @@ from torch.utils.checkpoint import checkpoint
 from typer.testing import CliRunner
 
 from paha_core.cli import app
-from paha_core.config import load_preset
+from paha_core.config import derived, load_preset
 from paha_core.models import univdm_blocks
 from paha_core.models.build import univdm_of
 from paha_core.models.univdm import UniVDM, network_input
+from paha_core.stages.memory_advice import memory_advice
 from paha_core.stages.plan import GIB, Machine, Planner, as_json, plan_stages
 from paha_core.training.memory import cost_of_step
 from paha_core.training.tasks.univdm import par_loss
@@ -269,4 +270,45 @@ def test_the_command_prints_whether_it_fits():
     result = CliRunner().invoke(app, ["plan", "--preset", "demo", "--memory", "0.1"])
     assert result.exit_code == 0
     assert "univdm does not fit" in result.output
+    assert "negative_samples does not fit" in result.output
     assert "gradient_checkpointing" in result.output
+
+
+def test_the_advice_leaves_out_what_is_so_already():
+    preset = load_preset("paper")
+    assert memory_advice(preset, "univdm", 8) == (
+        "trainer.shard_optimizer true; fewer univdm.train.frames"
+    )
+    assert "trainer.optimizer_bits 8" in memory_advice(preset, "univdm")
+    low = derived(preset, {"negatives": {"batch": 1, "precision": "bf16"}})
+    assert memory_advice(low, "negative_samples") == ""
+    wide = derived(preset, {"trainer": {"precision": "float32"}, "codec": {"batch": 1}})
+    assert memory_advice(wide, "classifiers").startswith("trainer.precision bf16; ")
+    assert memory_advice(wide, "training_shards") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "bf16"}, "generation.precision"),
+        ({"gradient_checkpointing": True}, "gradient_checkpointing"),
+        ({"weights": "int8"}, "gradient_checkpointing"),
+        ({"modes": ["unguided"]}, "gradient_checkpointing"),
+        ({"batch": 1}, "generation.batch"),
+        ({"compile": True}, "offload_layers"),
+    ],
+)
+def test_the_advice_for_generation_leaves_out_what_moves_nothing(change, words):
+    preset = load_preset("demo")
+    assert words in memory_advice(preset, "generated_clips")
+    assert words not in memory_advice(derived(preset, {"generation": change}), "generated_clips")
+
+
+def test_shared_moments_are_counted_once():
+    machine = Machine(gpus=2)
+    whole, shared = (
+        Planner(derived(tiny(), {"trainer": {"shard_optimizer": shared}}), machine).univdm()
+        for shared in (False, True)
+    )
+    assert shared.memory["AdamW's moments"] == whole.memory["AdamW's moments"] // 2
+    assert shared.disk == whole.disk
