@@ -9,8 +9,6 @@ import typer
 from paha_core.commands.shared import PresetOption, StoreOption, one_sentence, print_table
 from paha_core.stages import Workspace
 
-GIB = 2**30
-
 
 def gc(
     preset: PresetOption = "demo",
@@ -25,6 +23,8 @@ def gc(
         paha gc --preset study --yes
     """
     with one_sentence():
+        from rich.filesize import decimal
+
         from paha_core.stages.leftovers import leftovers
 
         workspace = Workspace(preset, store)
@@ -32,16 +32,12 @@ def gc(
         if not found:
             typer.echo("nothing to delete")
             return
-        rows = [
-            (one.what, one.paths[0] if len(one.paths) == 1 else f"{len(one.paths)} files", size)
-            for one in found
-            for size in [f"{one.bytes / GIB:.3f}"]
-        ]
-        print_table(f"leftovers in {workspace.store.url}", ("what", "path", "GiB"), tuple(rows))
-        total = sum(one.bytes for one in found) / GIB
-        if not yes and not typer.confirm(f"Delete {total:.3f} GiB?"):
+        rows = tuple((one.what, one.where, decimal(one.bytes)) for one in found)
+        print_table(f"leftovers in {workspace.store.url}", ("what", "path", "size"), rows)
+        total = decimal(sum(one.bytes for one in found))
+        if not yes and not typer.confirm(f"Delete {total}?"):
             raise typer.Exit(1)
         for one in found:
             for path in one.paths:
                 workspace.store.remove(path)
-        typer.echo(f"deleted {total:.3f} GiB")
+        typer.echo(f"deleted {total}")

@@ -23,11 +23,18 @@ IN_USE = {
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files or folders of one kind, and their bytes."""
+    """Files of one folder, or one path, of one kind, and their bytes."""
 
     what: str
     paths: list[str]
     bytes: int
+
+    @property
+    def where(self) -> str:
+        """The path, or the folder with the number of its files."""
+        if len(self.paths) == 1:
+            return self.paths[0]
+        return f"{self.paths[0].rpartition('/')[0]}/ ({len(self.paths)} files)"
 
 
 def leftovers(store: Store, preset: Preset) -> list[Leftover]:

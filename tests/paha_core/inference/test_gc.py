@@ -36,14 +36,15 @@ def test_it_lists_asks_and_deletes_what_is_superseded(gc, negatives_store, negat
     current = sorted(set(store.glob("negatives/*")) - set(old))
     store.write_bytes("variants/an-older-table/checkpoints/univdm/final/a", bytes(5000))
     store.write_bytes("checkpoints/univdm.before-0123abcd/final/a", bytes(7000))
-    expected = sum(store.size(path) for path in old) + 5000 + 7000
+    kilobytes = (sum(store.size(path) for path in old) + 5000 + 7000) / 1000
 
     refused = gc(input="n\n")
     assert refused.exit_code == 1
-    assert f"{len(old)} files" in refused.output
+    assert f"negatives/ ({len(old)} files)" in refused.output
     assert "variants/an-older-table" in refused.output
     assert "checkpoints/univdm.before-0123abcd" in refused.output
-    assert f"Delete {expected / 2**30:.3f} GiB?" in refused.output
+    assert "7.0 kB" in refused.output
+    assert f"Delete {kilobytes:.1f} kB?" in refused.output
     assert store.exists(old[0])
 
     assert gc(input="y\n").exit_code == 0
