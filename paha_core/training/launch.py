@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paha_core.engine.processes import INTERRUPTED, die_with_parent
 
@@ -34,8 +34,14 @@ def processes_of(wanted: int) -> int:
     return torch.cuda.device_count() or 1
 
 
-def launch(command: Sequence[str], processes: int, grace: float) -> int:
-    """Run `command` in `processes` processes of this host; returns one exit code for all.
+def launch(
+    command: Sequence[str],
+    processes: int,
+    grace: float,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run `command` in `processes` processes of this host, with `environment` added to ours;
+    returns one exit code for all.
 
     0 when all are done, 75 when they stopped and saved a checkpoint, else the code of the first
     that failed; the others are then ended. SIGTERM and SIGINT are passed on as SIGTERM, with
@@ -44,6 +50,7 @@ def launch(command: Sequence[str], processes: int, grace: float) -> int:
     hosts = int(os.environ.get("NNODES", "1"))
     first_rank = int(os.environ.get("NODE_RANK", "0")) * processes if hosts > 1 else 0
     shared = {"WORLD_SIZE": str(hosts * processes), "LOCAL_WORLD_SIZE": str(processes)}
+    shared |= environment or {}
     if hosts == 1:
         shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     group = _ProcessGroup(grace)

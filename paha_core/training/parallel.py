@@ -1,18 +1,19 @@
 """Trains a network in `trainer.processes` processes.
 
-    python -m paha_core.training.parallel FILE
+    python -m paha_core.training.parallel
 
-is what each of them runs; FILE is the pickled `ParallelTask` of the process that started them.
+is what each of them runs. The pickled `ParallelTask` of the process that started them is in their
+environment, so that a kill leaves no file behind.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
+import os
 import pickle
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from paha_core.config import Preset
 from paha_core.engine.processes import INTERRUPTED, is_main_process
@@ -30,6 +31,8 @@ from paha_core.training.distributed import is_launched
 from paha_core.training.launch import launch, processes_of
 from paha_core.training.run import Run, TrainingError
 from paha_core.training.tasks import classifier, fast, univdm
+
+TASK = "PAHA_PARALLEL_TASK"
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,10 @@ def train(store: Store, preset: Preset, run: Run) -> bool:
     examined = run.name not in CLASSIFIERS or gate_verdict(store, preset, run.name) is not None
     if run.is_done() and examined:
         return False
-    with tempfile.TemporaryDirectory(prefix="paha-train-") as folder:
-        path = Path(folder) / "work.pickle"
-        path.write_bytes(pickle.dumps(ParallelTask(store, preset, run.name, run.device)))
-        command = [sys.executable, "-m", "paha_core.training.parallel", str(path)]
-        code = launch(command, processes, preset.trainer.grace_seconds)
+    task = pickle.dumps(ParallelTask(store, preset, run.name, run.device))
+    command = [sys.executable, "-m", "paha_core.training.parallel"]
+    environment = {TASK: base64.b64encode(task).decode()}
+    code = launch(command, processes, preset.trainer.grace_seconds, environment)
     if code == INTERRUPTED:
         raise Interrupted(f"{run.name}: stopped, saved")
     if code:
@@ -87,11 +89,11 @@ def _train_here(store: Store, preset: Preset, run: Run) -> bool:
     return classifier.train_classifier(store, preset, part, run)
 
 
-def main(path: str) -> int:
+def main() -> int:
     """One of the processes; returns its exit code."""
     level = logging.INFO if is_main_process() else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    work: ParallelTask = pickle.loads(Path(path).read_bytes())
+    work: ParallelTask = pickle.loads(base64.b64decode(os.environ[TASK]))
     if work.preset.threads:
         import torch
 
@@ -109,4 +111,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())
