@@ -139,7 +139,9 @@ def generate(
     ] = None,
     sidecar: Annotated[
         Path | None,
-        typer.Option("--from", help="A video's json: generate the same video again, as --out."),
+        typer.Option(
+            "--from", help="A video's json: generate its frames and sound again, as --out."
+        ),
     ] = None,
 ) -> None:
     """Make the person in a picture speak. A json beside the video holds all that it was made from.
@@ -154,7 +156,7 @@ def generate(
 
         paha generate --fast --preset demo --image me.jpg --audio hello.wav --out hello.mp4
 
-        paha generate --from hello.json --out again.mp4         the same, bit for bit
+        paha generate --from hello.json --out again.mp4         the same frames and sound
 
         paha generate --batch list.csv --mode unguided          a second run continues
 

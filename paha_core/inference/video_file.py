@@ -2,7 +2,8 @@
 
 The sidecar is a json beside the video that holds everything the video was made from: settings,
 hashes of the inputs and of every network, where those came from, the whole preset. `read_sidecar`
-turns it into a request that gives the same video again, bit for bit on the same device.
+turns it into a request that gives the same frames and sound again, bit for bit on the same device;
+the file differs in its signed claim.
 """
 
 from __future__ import annotations
