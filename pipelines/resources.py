@@ -25,9 +25,10 @@ CHANGED = Path(".dagster/presets")  # presets with changes, written for the proc
 class PahaResource(dg.ConfigurableResource[Workspace]):
     """The preset of a run and where its artifacts live.
 
-    In order of precedence: the run's own config; the job's tag `paha/preset`, with a store of its
-    own; the environment, `PAHA_PRESET` and `PAHA_STORE`; the demo. (A job over partitions has no
-    default config in Dagster, so its preset is a tag.)
+    The preset, in order of precedence: the run's own config; the job's tag `paha/preset`; the
+    environment's `PAHA_PRESET`; the demo. (A job over partitions has no default config in Dagster,
+    so its preset is a tag.) The store is the config's, or `PAHA_STORE` for the environment's
+    preset. Every other preset has one of its own, `runs/<preset>` below `PAHA_STORE`.
 
     The preset is loaded when an asset first uses it, so that a bad one gives a one-sentence failure
     of that asset and not the traceback of a resource.
@@ -42,25 +43,31 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
     changes: dict[str, Any] = Field(
         default={},
         description="laid over the preset, as nested keys: {univdm: {train: {steps: 100}}}. The "
-        "store is then runs/<preset>-<digest of the changes>, unless you name one",
+        "store is then runs/<preset>-<digest of the changes> (below PAHA_STORE, if that is set), "
+        "unless you name one",
     )
     speakers: list[str] = Field(
         default=[],
         description="only their clips, in the stages from clips to par_masks; empty: all. For a "
         "backfill of some people, by the names in the manifests",
     )
-    store: str = Field(default="", description="fsspec URL of the artifacts; empty: runs/<preset>")
+    store: str = Field(
+        default="",
+        description="fsspec URL of the artifacts; empty: PAHA_STORE for the deployment's preset, "
+        "else runs/<preset>, below PAHA_STORE if that is set",
+    )
 
     def create_resource(self, context: dg.InitResourceContext) -> Workspace:
         tags = context.run.tags if context.run is not None else {}
         chosen = "" if self.preset == PresetName[ENVIRONMENT] else self.preset.value
         named = self.preset_file or chosen or tags.get(PRESET_TAG, "")
-        preset = named or os.environ.get("PAHA_PRESET") or "demo"
-        store = self.store if named else self.store or os.environ.get("PAHA_STORE") or ""
-        if not self.changes:
-            return Workspace(preset, store, tuple(self.speakers))
-        changed = str(changed_preset(preset, self.changes))
-        return Workspace(changed, self.store, tuple(self.speakers))
+        deployed = os.environ.get("PAHA_PRESET") or "demo"
+        preset = named or deployed
+        if self.changes:
+            preset = str(changed_preset(preset, self.changes))
+        top = (os.environ.get("PAHA_STORE") or "").rstrip("/")
+        store = self.store or (top if preset == deployed else "")
+        return Workspace(preset, store, tuple(self.speakers), f"{top}/runs" if top else "runs")
 
 
 def changed_preset(preset: str, changes: dict[str, Any]) -> Path:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A preset by name or path, and the URL of its artifacts (empty: `runs/<preset>`). With
+    """A preset by name or path, and the URL of its artifacts (empty: `<stores>/<preset>`). With
     `speakers`, by the names in the manifests, stages over corpora touch their clips alone."""
 
     preset_name: str
     store_url: str = ""
     speakers: tuple[str, ...] = ()
+    stores: str = "runs"
 
     @cached_property
     def preset(self) -> Preset:
@@ -33,7 +34,7 @@ class Workspace:
     def store(self) -> Store:
         from paha_core.store import Store
 
-        return Store(self.store_url or f"runs/{self.preset.name}")
+        return Store(self.store_url or f"{self.stores}/{self.preset.name}")
 
 
 def workers_of(preset: Preset) -> int:

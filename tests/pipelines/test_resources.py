@@ -18,7 +18,7 @@ def workspace_of(resource, **tags):
 
     @dg.op
     def look(workspace: dg.ResourceParam[Workspace]) -> None:
-        seen.append((workspace.preset_name, workspace.store_url))
+        seen.append(workspace)
 
     @dg.job(resource_defs={"workspace": resource}, tags=tags)
     def once():
@@ -31,27 +31,40 @@ def workspace_of(resource, **tags):
 def test_demo_is_the_default(monkeypatch):
     monkeypatch.delenv("PAHA_PRESET", raising=False)
     monkeypatch.delenv("PAHA_STORE", raising=False)
-    assert workspace_of(PahaResource()) == ("demo", "")
+    made = workspace_of(PahaResource())
+    assert (made.preset_name, made.store.url) == ("demo", "runs/demo")
 
 
 def test_the_environment_names_preset_and_store(monkeypatch):
     monkeypatch.setenv("PAHA_PRESET", "smoke")
     monkeypatch.setenv("PAHA_STORE", "memory://x")
-    assert workspace_of(PahaResource()) == ("smoke", "memory://x")
+    made = workspace_of(PahaResource())
+    assert (made.preset_name, made.store.url) == ("smoke", "memory://x")
 
 
-def test_a_jobs_own_preset_keeps_its_own_store(monkeypatch):
+def test_every_other_preset_has_a_store_of_its_own_below_the_deployments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PAHA_PRESET", "demo")
     monkeypatch.setenv("PAHA_STORE", "memory://x")
-    tagged = workspace_of(PahaResource(), **{"paha/preset": "smoke"})
-    assert tagged == ("smoke", "")
-    assert Workspace(*tagged).store.url == "runs/smoke"
+    changes = {"threads": 1}
+    for made in (
+        workspace_of(PahaResource(), **{"paha/preset": "smoke"}),
+        workspace_of(PahaResource(preset=PresetName["smoke"])),
+        workspace_of(PahaResource(preset=PresetName["smoke"], changes=changes)),
+        workspace_of(PahaResource(changes=changes)),
+    ):
+        assert made.preset.name != "demo"
+        assert made.store.url == f"memory://x/runs/{made.preset.name}"
+    chosen = workspace_of(PahaResource(preset=PresetName["demo"]))
+    assert chosen.store.url == "memory://x"
+    elsewhere = workspace_of(PahaResource(changes=changes, store="memory://y"))
+    assert elsewhere.store.url == "memory://y"
 
 
 def test_config_comes_first(monkeypatch):
     monkeypatch.setenv("PAHA_PRESET", "demo")
-    given = workspace_of(PahaResource(preset_file="a.yaml", store="b"), **{"paha/preset": "smoke"})
-    assert given == ("a.yaml", "b")
+    made = workspace_of(PahaResource(preset_file="a.yaml", store="b"), **{"paha/preset": "smoke"})
+    assert (made.preset_name, made.store.url) == ("a.yaml", "b")
 
 
 def test_the_launchpad_offers_the_presets_and_refuses_others_before_a_run():
@@ -68,11 +81,12 @@ def test_changes_are_laid_over_a_preset_and_have_a_store_of_their_own(tmp_path, 
     monkeypatch.chdir(tmp_path)
     changes = {"univdm": {"train": {"steps": 7}}}
     resource = PahaResource(preset=PresetName["smoke"], changes=changes)
-    made = Workspace(*workspace_of(resource))
+    monkeypatch.delenv("PAHA_STORE", raising=False)
+    made = workspace_of(resource)
     assert made.preset.univdm.train.steps == 7
     assert made.preset.name.startswith("smoke-")
     assert made.store.url == f"runs/{made.preset.name}"
-    again = Workspace(*workspace_of(resource))
+    again = workspace_of(resource)
     assert again.preset == made.preset
     base = load_preset("smoke")
     assert made.preset.model_copy(update={"name": "smoke", "univdm": base.univdm}) == base
@@ -82,7 +96,7 @@ def test_a_wrong_change_is_named_by_its_key(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resource = PahaResource(preset=PresetName["smoke"], changes={"univdm": {"trian": {}}})
     with pytest.raises(PresetError, match=r"univdm\.trian"):
-        _ = Workspace(*workspace_of(resource)).preset
+        _ = workspace_of(resource).preset
 
 
 def run_config(**workspace):
