@@ -107,11 +107,9 @@ def test_the_s3_server_is_the_one_of_the_tests():
     assert COMPOSE["services"]["s3"]["image"] == f"chrislusf/seaweedfs:{tested}"
 
 
-def test_a_run_that_is_stopped_has_time_for_its_checkpoint():
+def test_a_run_that_is_cancelled_has_time_for_its_checkpoint():
     grace = load_preset("paper").trainer.grace_seconds
     assert RUNS["container_kwargs"]["stop_timeout"] > grace
-    [minutes] = re.fullmatch(r"(\d+)m", OWN["daemon"]["stop_grace_period"]).groups()
-    assert int(minutes) * 60 > grace
 
 
 def test_copies_and_temporary_files_of_runs_are_on_volumes():
