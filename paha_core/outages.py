@@ -85,7 +85,8 @@ def _is_a(error: BaseException, names: Mapping[str, set[str]]) -> bool:
 def with_retries(call: Callable[[], T], url: str) -> T:
     """`call()`, tried again after outages for up to `PAHA_STORE_PATIENCE` seconds (180).
 
-    Raises `StoreUnavailable` when the store still does not answer; anything else surfaces at once.
+    Raises `StoreUnavailable` when the store still does not answer, and at once `UserError` where it
+    refuses access or there are no credentials, and whatever else is no outage.
     """
     longest_wait = float(os.environ.get(PATIENCE, DEFAULT_PATIENCE))
     if time.monotonic() - _gave_up.get(url, -QUIET) < QUIET:
@@ -100,6 +101,12 @@ def with_retries(call: Callable[[], T], url: str) -> T:
                 raise UserError(
                     f"no credentials for {url} on {socket.gethostname()} ({_reason(error)}): set "
                     "them there as for any other client (environment, profile or instance role)"
+                ) from error
+            if isinstance(error, PermissionError):
+                raise UserError(
+                    f"{url} refuses access ({_reason(error)}): check the access key, its secret "
+                    "and session token, the endpoint, and that the key may list, read and write "
+                    "there"
                 ) from error
             if not is_outage(error):
                 raise

@@ -317,7 +317,9 @@ def test_what_is_no_outage_surfaces_at_once(store, server, monkeypatch):
          "Store(sys.argv[1]).read_bytes('a')", store.url],
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    assert "PermissionError" in refused.stderr
+    last = refused.stderr.splitlines()[-1]
+    assert f"UserError: {store.url} refuses access (" in last
+    assert "check the access key" in last
 
 
 def test_missing_credentials_are_an_error(store, monkeypatch, tmp_path):
