@@ -7,6 +7,9 @@ from pipelines import alerts
 from pipelines.jobs import ingest_footage, reevaluate
 from pipelines.reaper import reap
 
+FOOTAGE_TAG = "paha/footage"  # of a run: the digest of the listing that it ingests
+FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+
 
 @dg.sensor(
     minimum_interval_seconds=60,
@@ -51,9 +54,10 @@ def new_checkpoint(
 def new_footage(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """The cursor is `ingested seen`: the digests of the listing that was last ingested, and of the
-    last tick's. A listing is ingested when it is the same at two ticks, so that files which are
-    still being copied are not cut."""
+    """The cursor is `ingested seen`: the digests of the listing for which a run was last requested,
+    and of the last tick's. A listing is ingested when it is the same at two ticks, so that files
+    which are still being copied are not cut. The cursor alone decides: with a run key, Dagster
+    would skip a listing that comes back, such as after a removed file is restored."""
     from paha_core.errors import EXPECTED
     from paha_core.stages.inputs import digest, footage_versions
 
@@ -66,12 +70,18 @@ def new_footage(
     ingested, _, seen = (context.cursor or "none ").partition(" ")
     found = digest(versions)
     if found == ingested:
-        return dg.SkipReason(f"{len(versions)} files, all ingested")
+        last = context.instance.get_runs(dg.RunsFilter(tags={FOOTAGE_TAG: found}), limit=1)
+        if last and last[0].status in FAILED:
+            return dg.SkipReason(
+                f"{len(versions)} files, but run {last[0].run_id} did not ingest them: re-execute "
+                "it, or `dagster sensor cursor new_footage --delete` starts another"
+            )
+        return dg.SkipReason(f"{len(versions)} files, all ingested or about to be")
     if found != seen:
         context.update_cursor(f"{ingested} {found}")
         return dg.SkipReason(f"{len(versions)} files, the listing is changing")
     context.update_cursor(f"{found} {found}")
-    return dg.RunRequest(run_key=found, tags={"paha/footage": found})
+    return dg.RunRequest(tags={FOOTAGE_TAG: found})
 
 
 ALL = [killed_runs, new_checkpoint, new_footage, *alerts.ALL]

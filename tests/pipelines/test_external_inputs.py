@@ -76,8 +76,12 @@ def resource_of(preset):
     return PahaResource(preset=PresetName[preset])
 
 
-def tick(preset, cursor):
+def tick(preset, cursor, runs=()):
+    """With `runs`, by the statuses and tags of the instance's runs, oldest first."""
     with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("ingest_footage")
+        for status, tags in runs:
+            instance.create_run_for_job(job, status=status, tags=tags)
         context = dg.build_sensor_context(
             instance,
             cursor=cursor,
@@ -102,6 +106,31 @@ def test_many_new_files_are_one_run_once_the_copy_has_ended(preset, footage):
     third = tick(preset, second.cursor)
     assert len(third.run_requests) == 1
     assert tick(preset, third.cursor).run_requests == []
+
+
+def test_a_file_that_is_removed_and_restored_is_a_new_run(preset, footage):
+    cursor, requests = None, []
+    second = footage / "li_mei/weather.mp4"
+    for change in (lambda: None, lambda: second.write_bytes(b"x"), second.unlink):
+        change()
+        for _ in range(2):
+            done = tick(preset, cursor)
+            cursor, requests = done.cursor, requests + done.run_requests
+    first, _, third = requests
+    assert first.tags == third.tags  # the same listing
+    assert first.run_key is None  # with equal keys Dagster skips the later one
+    assert third.run_key is None
+
+
+def test_a_failed_ingestion_is_named_until_another_run_succeeds(preset, footage):
+    cursor = tick(preset, tick(preset, None).cursor).cursor
+    [request] = tick(preset, tick(preset, None).cursor).run_requests
+    failed = (dg.DagsterRunStatus.FAILURE, request.tags)
+    assert "re-execute" in tick(preset, cursor, [failed]).skip_message
+    succeeded = (dg.DagsterRunStatus.SUCCESS, request.tags)
+    assert "all ingested" in tick(preset, cursor, [failed, succeeded]).skip_message
+    asked_again = tick(preset, tick(preset, None, [failed]).cursor, [failed])
+    assert len(asked_again.run_requests) == 1
 
 
 def test_a_preset_without_footage_or_a_missing_folder_waits(preset, footage):
