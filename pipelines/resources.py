@@ -40,7 +40,7 @@ class PahaResource(dg.ConfigurableResource[Workspace]):
     preset_file: str = Field(
         default="", description="path of a preset of your own (.yaml), instead"
     )
-    changes: dict[str, Any] = Field(
+    changes: dict[str, Any | None] = Field(
         default={},
         description="laid over the preset, as nested keys: {univdm: {train: {steps: 100}}}. The "
         "store is then runs/<preset>-<digest of the changes> (below PAHA_STORE, if that is set), "

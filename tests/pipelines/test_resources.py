@@ -109,6 +109,7 @@ REFUSED = {
         {"preset": "smoke", "changes": {"univdm": {"train": {"steps": "many"}}}},
         "univdm.train.steps: Input should be a valid integer",
     ),
+    "null": ({"changes": {"univdm": None}}, "univdm: Input should be a valid dictionary"),
     "no file": ({"preset_file": "mine.yaml"}, "no preset file mine.yaml"),
 }
 
