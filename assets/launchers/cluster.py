@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -113,12 +113,15 @@ def run_on_cluster(
     store.write_bytes(f"{folder}/{PRESET}", yaml.safe_dump(settings, sort_keys=False).encode())
     processes = trainer.processes if stage in PARALLEL else 1
     place = str(Path(store.root).absolute()) if store.is_local else store.url
-    with dg.open_pipes_session(
-        context,
-        StoreContextInjector(store, folder),
-        StoreMessageReader(store, folder),
-        extras={"datasets": datasets, "speakers": list(workspace.speakers)},
-    ) as session:
+    with (
+        _removed(store, folder),
+        dg.open_pipes_session(
+            context,
+            StoreContextInjector(store, folder),
+            StoreMessageReader(store, folder),
+            extras={"datasets": datasets, "speakers": list(workspace.speakers)},
+        ) as session,
+    ):
         launch = [cluster.python, "-m", "paha_core.training.launch"]
         job = ClusterJob(
             name,
@@ -138,8 +141,16 @@ def run_on_cluster(
             _end(cluster, identity, job.grace)
             store.remove(_record(stage))
     messages = session.get_custom_messages()
-    store.remove(folder)
     return outcome(context, stage, code, messages, cluster.settings.resumes, last_line)
+
+
+@contextlib.contextmanager
+def _removed(store: Store, folder: str) -> Iterator[None]:
+    """Whatever is in the folder is removed after the block, also when the job was cancelled."""
+    try:
+        yield
+    finally:
+        store.remove(folder)
 
 
 def _record(stage: str) -> str:

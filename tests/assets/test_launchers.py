@@ -181,6 +181,7 @@ def test_a_cancel_reaches_every_process_and_waits_for_its_checkpoint(
     )
     assert "cancelled" in failure
     assert store.glob("saved*") == ["saved0", "saved1"]
+    assert store.versions("launches/") == {}
 
 
 def test_the_job_of_a_run_that_was_killed_is_ended(cluster, run_stage, tmp_path):
