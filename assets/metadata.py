@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.launchers.resource import Launcher, cluster_of
+from assets.launchers.resource import Launchers, cluster_of
 from paha_core.engine.processes import die_with_creator
 from paha_core.errors import EXPECTED, under_dagster
 from paha_core.stages import Workspace, run_stage, stage_of
@@ -17,9 +17,9 @@ PICTURE_BYTES, PICTURE_SIDE = 100_000, 1600  # a larger PNG is shown as a JPEG o
 
 
 def materialized(
-    context: dg.AssetExecutionContext, workspace: Workspace, name: str, launcher: Launcher
+    context: dg.AssetExecutionContext, workspace: Workspace, name: str, launchers: Launchers
 ) -> dg.MaterializeResult:
-    """Run the stage of that name where `launcher` says, and show its report.
+    """Run the stage of that name where `launchers` say, and show its report.
 
     On this machine a stage on the GPU runs in a process of its own, so that its memory is returned.
     Expected failures (a bad preset, a missing input) become a `Failure` with one sentence; anything
@@ -32,13 +32,15 @@ def materialized(
     partitioned = context.assets_def.partitions_def is not None
     datasets = list(context.partition_keys) if partitioned else None
     try:
-        workspace.preset  # noqa: B018 - refuse a bad preset before anything is started
+        # refuse a bad preset, and launchers that it does not fit, before anything is started
+        launchers.check_limits(workspace.preset.trainer.grace_seconds)
         with under_dagster():
             cache = ReportCache(name, workspace, datasets)
             cached = cache.load()
             if cached is not None:
                 return result(cached, workspace)
-            if (cluster := cluster_of(launcher)) is not None:
+            cluster = cluster_of(getattr(launchers, stage_of(name).group))
+            if cluster is not None:
                 report = run_on_cluster(context, workspace, name, cluster, datasets)
             elif stage_of(name).on_device:
                 report = run_in_process(context, workspace, name)

@@ -44,7 +44,7 @@ def _asset(name: str, stage: Stage) -> dg.AssetsDefinition:
         workspace: dg.ResourceParam[Workspace],
         launchers: Launchers,
     ) -> dg.MaterializeResult:
-        return materialized(context, workspace, name, getattr(launchers, stage.group))
+        return materialized(context, workspace, name, launchers)
 
     return asset
 

@@ -6,21 +6,23 @@ waiting for the checkpoint; so this client uses the API itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from assets.launchers.cluster import LOST, ClusterJob
 from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
 PORT = 29400  # port of the first pod, the rendezvous of the processes
+QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 KEPT = 24 * 3600  # seconds for which a finished job of a killed run is kept for inspection
 
 
-class KubernetesLauncher(dg.Config):
+class KubernetesLauncher(dg.Config, extra="forbid"):
     """Stages of this group are Jobs of Kubernetes."""
 
     kind: Literal["kubernetes"] = "kubernetes"
@@ -34,11 +36,25 @@ class KubernetesLauncher(dg.Config):
     service_account: str = Field("", description="the usual place of the store's credentials")
     secrets: list[str] = Field([], description="whose keys become environment variables")
     environment: dict[str, str] = Field({}, description="more variables of its processes")
-    pod: dict[str, Any] = Field(
+    pod: dict[str, Any | None] = Field(
         {}, description="laid over the pod's spec: volumes, tolerations, imagePullSecrets"
     )
     python: str = Field("python", description="of the image")
     resumes: int = Field(100, ge=0, description="how often an interrupted stage is submitted again")
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _image(cls, value: Any) -> Any:
+        if not value:  # Dagster passes None for a missing one
+            raise ValueError("name the image of this project (docker/Dockerfile)")
+        return value
+
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _quantity(cls, value: str) -> str:
+        if value and not QUANTITY.fullmatch(value):
+            raise ValueError(f"{value!r} is not a quantity of Kubernetes', such as 8, 500m or 64Gi")
+        return value
 
 
 class Kubernetes:

@@ -13,7 +13,7 @@ from paha_core.engine.processes import INTERRUPTED
 from paha_core.errors import UserError
 
 
-class RayLauncher(dg.Config):
+class RayLauncher(dg.Config, extra="forbid"):
     """Stages of this group are jobs of a Ray cluster."""
 
     kind: Literal["ray"] = "ray"

@@ -6,6 +6,7 @@ writes the exit code beside its log, in a folder that the hosts share as they sh
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from assets.launchers.cluster import LOST, ClusterJob
 from paha_core.engine.processes import INTERRUPTED
@@ -22,10 +23,12 @@ from paha_core.errors import UserError
 # squeue's states of a job that has ended; all other states may still change.
 FINAL = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"}
 FINAL |= {"OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
+MEMORY = re.compile(r"\d+([KMGT]i?B?)?", re.IGNORECASE)
+TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 RESUMABLE = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # ended by the host, not by the stage
 
 
-class SlurmLauncher(dg.Config):
+class SlurmLauncher(dg.Config, extra="forbid"):
     """Stages of this group are jobs of Slurm."""
 
     kind: Literal["slurm"] = "slurm"
@@ -41,6 +44,32 @@ class SlurmLauncher(dg.Config):
     python: str = Field(sys.executable, description="that has this project, on the hosts")
     folder: str = Field(".dagster/slurm", description="scripts and logs; shared by the hosts")
     resumes: int = Field(100, ge=0, description="how often an interrupted stage is submitted again")
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: str) -> str:
+        if value and not MEMORY.fullmatch(value):
+            raise ValueError(f"{value!r} is not an amount of Slurm's, such as 64G")
+        return value
+
+    @field_validator("time_limit")
+    @classmethod
+    def _time_limit(cls, value: str) -> str:
+        if value and not TIME.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is not a time of Slurm's, such as 1-00:00:00; 0 is no limit"
+            )
+        return value
+
+    @property
+    def limit_seconds(self) -> int:
+        """0: no limit. Without days, one number is minutes, and two are minutes:seconds."""
+        days, _, clock = self.time_limit.rpartition("-")
+        parts = [int(part) for part in (clock or "0").split(":")]
+        if not days and len(parts) < 3:
+            parts.insert(0, 0)
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class Slurm:

@@ -5,7 +5,7 @@ refused by name. Keys that are symbols in the paper carry the symbol in a commen
 """
 
 from paha_core.config.adapt import AdaptConfig
-from paha_core.config.base import Precision, Section, Weights
+from paha_core.config.base import Precision, Section, Weights, wrong_keys
 from paha_core.config.data import (
     CORPUS_KINDS,
     ClipConfig,
@@ -98,4 +98,5 @@ __all__ = [
     "load_preset",
     "preset_names",
     "refused_precision",
+    "wrong_keys",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Precision = Literal["fp32", "tf32", "bf16"]
 """What networks compute in: float32, float32 with TF32 products (GPU), or bfloat16 autocast."""
@@ -37,3 +37,8 @@ class Section(BaseModel):
                 value = getattr(self, name)
                 found[name] = value.identity() if isinstance(value, Section) else plain
         return found
+
+
+def wrong_keys(error: ValidationError) -> str:
+    """A line for each unknown key or wrong value."""
+    return "\n".join(f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from paha_core.config.base import Section
+from paha_core.config.base import Section, wrong_keys
 from paha_core.errors import UserError
 
 Boxes = Literal["xyxy_shares", "xyxy_pixels", "xywh_pixels", "centre_shares"]
@@ -114,8 +114,7 @@ def load_column_map(name: str) -> ColumnMap:
     except yaml.YAMLError as error:
         raise UserError(f"column map {name} is not valid yaml: {error}") from error
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise UserError(f"column map {name} can't be used:\n" + "\n".join(lines)) from None
+        raise UserError(f"column map {name} can't be used:\n{wrong_keys(error)}") from None
 
 
 def _folder() -> Any:

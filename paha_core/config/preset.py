@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from paha_core.config.adapt import AdaptConfig
-from paha_core.config.base import Section
+from paha_core.config.base import Section, wrong_keys
 from paha_core.config.data import CorporaConfig, ParConfig, PoseConfig, ShardConfig
 from paha_core.config.networks import (
     AudioConfig,
@@ -227,5 +227,4 @@ def checked(kind: type[Checked], value: dict[str, Any], what: str) -> Checked:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PresetError(f"{what} can't be used:\n" + "\n".join(lines)) from None
+        raise PresetError(f"{what} can't be used:\n{wrong_keys(error)}") from None

@@ -6,9 +6,7 @@ import os
 import sys
 import time
 
-import dagster as dg
 import pytest
-import yaml
 from ray_cluster import ROOT, ray_cluster
 from stage_process import materialize_univdm, write_script
 
@@ -19,7 +17,6 @@ from assets.launchers import remote
 from assets.launchers.cluster import ClusterJob, run_on_cluster
 from assets.launchers.kubernetes import Kubernetes, KubernetesLauncher, job_manifest, service
 from assets.launchers.ray_jobs import Ray, RayLauncher
-from assets.launchers.resource import Launchers, cluster_of, launchers_of
 from assets.launchers.slurm import Slurm, SlurmLauncher
 from kube_server import kube_server
 from paha_core.errors import UserError
@@ -260,30 +257,3 @@ def test_manifests_are_what_kubernetes_takes(hosts):
     assert container["resources"]["limits"] == {
         "cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"
     }  # fmt: skip
-
-
-def test_everything_is_local_unless_somebody_says_otherwise():
-    assert cluster_of(launchers_of(None).networks) is None
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "deploy").glob("*/launchers.yaml")), ids=str)
-def test_the_examples_are_a_runs_config_and_a_deployments_file(file):
-    launchers = launchers_of(str(file))
-    kinds = {launchers.networks.kind, launchers.data.kind}
-    assert file.parent.name in kinds
-
-    @dg.op
-    def look(launchers: Launchers) -> None:
-        assert {launchers.networks.kind, launchers.data.kind} == kinds
-
-    @dg.job(resource_defs={"launchers": Launchers()})
-    def once():
-        look()
-
-    assert once.execute_in_process(run_config=yaml.safe_load(file.read_text())).success
-
-
-def test_a_wrong_file_of_launchers_is_one_sentence(tmp_path):
-    (tmp_path / "x.yaml").write_text("resources: {launchers: {config: {networks: {pbs: {}}}}}")
-    with pytest.raises(UserError, match=r"PAHA_LAUNCHERS=.*pbs"):
-        launchers_of(str(tmp_path / "x.yaml"))
