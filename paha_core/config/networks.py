@@ -247,7 +247,7 @@ class NetworkConfig(PretrainedSection):
     audio_dim: int = 768
     audio_hidden: int = 512
     reference_skip: bool = Field(
-        False, description="predict a change of the reference picture (prediction: sample)"
+        False, description="predict new content on the reference picture (prediction: sample)"
     )
 
 

@@ -98,9 +98,9 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         audio_tokens, audio_dim (`int`, default to 32 and 768): audio tokens per frame and their
         width.
         audio_hidden (`int`, defaults to 512): width inside the audio projection.
-        reference_skip (`bool`, defaults to `False`): the output is a change of the reference's
-            latents, of which each channel of a cell keeps a share; it begins as the reference
-            itself. For a network that predicts the clean sample.
+        reference_skip (`bool`, defaults to `False`): the output is the reference's latents, and
+            new content where a mask says so, for each channel of a cell. For a network that
+            predicts the clean sample.
     """
 
     _supports_gradient_checkpointing = True
@@ -187,11 +187,11 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
 
         # output
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=1e-5)
-        outputs = (1 + reference_skip) * latent_channels  # the change, and the share that is kept
+        outputs = (1 + reference_skip) * latent_channels  # content, and the mask's logits
         self.conv_out = nn.Conv2d(channels[0], outputs, 3, padding=1)
-        if reference_skip:
+        if reference_skip:  # at first a mask of 0.12 of nothing: nearly the reference
             nn.init.zeros_(self.conv_out.weight)
-            self.conv_out.bias = nn.Parameter(torch.arange(outputs) // latent_channels * 1.0)
+            self.conv_out.bias = nn.Parameter(torch.arange(outputs) // latent_channels * -2.0)
 
     def enable_gradient_checkpointing(self, *_: object) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations."""
@@ -242,8 +242,10 @@ class UniVDM(Checkpointed, ModelMixin, ConfigMixin):
         """`forward` with conditions that are encoded already."""
         output = self.decode(self.encode(sample, timestep, conditions))
         if self.config.reference_skip:
-            change, kept = output.chunk(2, dim=1)
-            output = change + kept * conditions.reference_latents[:, :, None]
+            content, logits = output.float().chunk(2, dim=1)
+            output = torch.lerp(
+                conditions.reference_latents[:, :, None].float(), content, logits.sigmoid()
+            ).to(output.dtype)
         return output
 
     def encode(
