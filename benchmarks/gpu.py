@@ -272,7 +272,8 @@ class Bench:
         )
         half, whole = self.preset.codec.size // 2, self.preset.codec.size
         yield from self.modes(pipeline, half, self.steps, "bf16")
-        yield from self.modes(pipeline, half, self.steps, "tf32")
+        full: Precision = "tf32" if self.device == "cuda" else "fp32"
+        yield from self.modes(pipeline, half, self.steps, full)
         yield from self.modes(pipeline, whole, max(2, self.steps // 3), "bf16")
 
     def modes(

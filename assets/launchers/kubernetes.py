@@ -7,7 +7,7 @@ waiting for the checkpoint; so this client uses the API itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import dagster as dg
@@ -109,17 +109,19 @@ class Kubernetes:
 
     def cancel(self, job: str) -> None:
         """Each pod gets SIGTERM and the grace of its spec; the job is gone when they are."""
-        self.jobs.delete_namespaced_job(
-            job, self.settings.namespace, propagation_policy="Foreground"
-        )
+        self._delete(self.jobs.delete_namespaced_job, job, "Foreground")
 
     def kill(self, job: str) -> None:
         for delete in (self.jobs.delete_namespaced_job, self.pods.delete_namespaced_service):
-            try:
-                delete(job, self.settings.namespace, propagation_policy="Background")
-            except self.refused as error:
-                if error.status != 404:
-                    raise
+            self._delete(delete, job, "Background")
+
+    def _delete(self, delete: Callable[..., object], name: str, policy: str) -> None:
+        """What is gone already is deleted: the answer to a first request may have been lost."""
+        try:
+            delete(name, self.settings.namespace, propagation_policy=policy)
+        except self.refused as error:
+            if error.status != 404:
+                raise
 
     def new_log(self, job: str) -> str:
         texts: list[str] = []

@@ -29,16 +29,18 @@ def instance(tmp_path, monkeypatch):
 def test_a_failed_run_resumes_once_its_cause_is_gone(instance, tmp_path):
     app = typer.Typer()
     app.command()(resume)
-    preset = tmp_path / "late.yaml"
-    workspace = {"preset_file": str(preset), "store": str(tmp_path / "store")}
+    preset, store = tmp_path / "late.yaml", tmp_path / "store"
+    preset.write_text(json.dumps({"name": "late", "corpora": {"cnas": {"programmes": "mine"}}}))
+    store.touch()
+    workspace = {"preset_file": str(preset), "store": str(store)}
     first = defs.resolve_job_def("full_rebuild").execute_in_process(
         {"resources": {"workspace": {"config": workspace}}},
         instance=instance,
         asset_selection=[dg.AssetKey("programmes")],
         raise_on_error=False,
     )
-    assert not first.success  # there is no such preset
-    preset.write_text(json.dumps({"name": "late", "corpora": {"cnas": {"programmes": "mine"}}}))
+    assert not first.success  # a file is where the store should be
+    store.unlink()
 
     assert CliRunner().invoke(app, [first.run_id]).exit_code == 0
     again, failed = instance.get_runs()
