@@ -93,7 +93,7 @@ def main() -> int:
     """One of the processes; returns its exit code."""
     level = logging.INFO if is_main_process() else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    work: ParallelTask = pickle.loads(base64.b64decode(os.environ[TASK]))
+    work: ParallelTask = pickle.loads(base64.b64decode(os.environ.pop(TASK)))
     if work.preset.threads:
         import torch
 

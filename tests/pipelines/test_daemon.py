@@ -134,7 +134,7 @@ def has_failed(instance, run_id):
     return instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
 
 
-def said(webhook, words):
+def posted(webhook, words):
     return any(words in post["text"] for post in webhook)
 
 
@@ -167,7 +167,7 @@ def test_the_schedule_and_every_sensor_request_what_they_should(
             records.hurry("killed_runs")
             wait_for(lambda: has_failed(instance, killed), limit=LIMIT)
             records.hurry("alert_on_failure")
-            wait_for(lambda: said(webhook, f"Run {killed} failed before any stage"), limit=LIMIT)
+            wait_for(lambda: posted(webhook, f"Run {killed} failed before any stage"), limit=LIMIT)
 
             evaluated(Store(project["PAHA_STORE"]), "b", 5.0)
             done = dg.materialize(
@@ -178,4 +178,4 @@ def test_the_schedule_and_every_sensor_request_what_they_should(
             )
             assert done.success
             records.hurry("alert_on_failed_checks")
-            wait_for(lambda: said(webhook, "benchmark: no_regression: "), limit=LIMIT)
+            wait_for(lambda: posted(webhook, "benchmark: no_regression: "), limit=LIMIT)
